@@ -1,0 +1,36 @@
+"""A laboratory for automatic disk unlock.
+
+It builds real machines (QEMU through libvirt, OVMF, swtpm), real Tang servers (containers), installs a real
+guest with the user's encryption config, changes one thing about the world, boots, and says what the disk did,
+how it knows, and whether that is what the policy promises.
+
+The nouns
+=========
+policy          what the user wrote: pins, thresholds, keyslots. Pure data (`policy.pins`), read from Butane.
+machine         disk, TPM state, NVRAM, firmware, NICs: frozen data that says what hardware there is (`machine.spec`).
+sealed machine  a machine with a policy installed that has auto-unlocked once (its control boot); cached and copied
+                as one unit (`sealed`).
+fault           one change to the world: a function from machine to machine (`faults`), or a verb on a server.
+boot            one power-on, watched on the serial console until it is judged (`guest`).
+outcome         what was observed, and what proves it (`guest.outcome`).
+rig             the emulated hardware around one boot (`machine.rig`). When it breaks that is an error of the rig,
+                never an outcome.
+canary          a random secret on the encrypted volume. An attack succeeded iff the attacker printed it.
+evidence        what a boot leaves behind, one folder a test (`evidence`).
+
+The rooms
+=========
+Imports go one way, from the top of this list to the bottom; `tests/test_architecture.py` holds that::
+
+    plugin, __main__   options, fixtures and commands, no logic
+    bench              where the time of a boot goes
+    sealed, faults     install, control boot, copy, fault, boot
+    evidence/          artifacts, outcome.json, report
+    guest/             console bytes, events, outcome (pure: boot, outcome), shell, the driver of a boot
+    machine/           spec and domain XML (pure), disks, TPMs, firmware, libvirt, the rig
+    network/           Tang (container), gate (between guest and Tang)
+    images             builds what the folders of images/ describe
+    host/              what this host has, lacks and must start
+    policy/            pins, Butane, Ignition (pure: no I/O beyond the file that is read)
+    cache, process, progress, paths, deadline, errors
+"""

@@ -1,0 +1,45 @@
+"""The errors that reach a user.
+
+::
+
+    HarnessError(what, detail, hint)
+     ├─ UsageError    the scenario, the policy file or the call is wrong: file, line, key
+     ├─ HostError     this host cannot run it: what is missing and the command that installs it
+     └─ RigError      emulated hardware misbehaved: what was awaited, the last lines of the console
+"""
+
+
+class HarnessError(Exception):
+    """An error that explains itself.
+
+    Args:
+        what: One sentence: what happened and, for a wait, what was awaited and for how long (seconds).
+        detail: The evidence: the last lines of a log, the offending line of a file. May span lines.
+        hint: What to do next, where possible a command that can be pasted.
+    """
+
+    def __init__(self, what: str, detail: str = "", hint: str = "") -> None:
+        super().__init__(what)
+        self.what = what
+        self.detail = detail
+        self.hint = hint
+
+    def __str__(self) -> str:
+        parts = [self.what]
+        if self.detail:
+            parts.append(self.detail.rstrip())
+        if self.hint:
+            parts.append(f"hint: {self.hint}")
+        return "\n".join(parts)
+
+
+class UsageError(HarnessError):
+    """The scenario, the policy file or the call is wrong."""
+
+
+class HostError(HarnessError):
+    """This host cannot run it."""
+
+
+class RigError(HarnessError):
+    """The emulated hardware misbehaved: never a verdict about the guest."""

@@ -1,0 +1,1 @@
+"""What a test leaves behind, and how people look at it."""

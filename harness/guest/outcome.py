@@ -1,0 +1,81 @@
+"""What was observed in one boot, and what proves it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class Unlock(StrEnum):
+    """What the disk did."""
+
+    AUTO = "auto-unlock"
+    """The boot went through and nothing was typed."""
+    PASSPHRASE_FALLBACK = "passphrase-fallback"
+    """It asked, the pins are known to have failed (or the hold time was over), our passphrase opened it."""
+    LOCKED = "locked"
+    """It stayed shut: no prompt came, or none that a passphrase could answer."""
+    REFUSED = "refused"
+    """The firmware did not start the boot image."""
+
+
+@dataclass(frozen=True)
+class PinFailure:
+    """A pin that did not answer, and how we know.
+
+    Attributes:
+        pin: The leaf's name: ``tpm2``, ``tang``, or what the placeholder calls the server.
+        reason: The message, as it was said.
+        source: Who said it: ``journal``, ``console``, ``tang log``, ``tpm``, ``gate``.
+    """
+
+    pin: str
+    reason: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Seconds:
+    """Seconds from power-on; None for what did not happen."""
+
+    prompt: float | None = None
+    unlock: float | None = None
+    end: float | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The verdict on one boot.
+
+    Attributes:
+        unlock: What the disk did.
+        reason: One sentence that says why, for a report.
+        unlocked_by: Pins that are proved to have answered, or ``passphrase``; empty when nothing opened.
+        keyslot: The LUKS keyslot that opened, when the guest said.
+        token: The LUKS token that led to it, when known.
+        failed_pins: Names of the pins that failed, each proved by an entry of `failures`.
+        failures: Why each failed.
+        proofs: Sentences of positive evidence, each naming its source.
+        prompts: How often it asked.
+        typed_bytes: How many bytes the harness typed on the console.
+        seconds: When things happened.
+        pcrs: PCR values (sha256, hex) by index, when they could be read.
+        canary: The secret on the encrypted volume, when this boot could read it.
+    """
+
+    unlock: Unlock
+    reason: str
+    unlocked_by: frozenset[str] = frozenset()
+    keyslot: int | None = None
+    token: int | None = None
+    failures: tuple[PinFailure, ...] = ()
+    proofs: tuple[str, ...] = ()
+    prompts: int = 0
+    typed_bytes: int = 0
+    seconds: Seconds = field(default_factory=Seconds)
+    pcrs: Mapping[int, str] = field(default_factory=dict)
+    canary: str | None = None
+
+    @property
+    def failed_pins(self) -> frozenset[str]:
+        """Names of the pins that are proved to have failed."""
+        return frozenset(failure.pin for failure in self.failures)

@@ -1,0 +1,1 @@
+"""What this host has, lacks, and must start."""

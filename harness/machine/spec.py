@@ -1,0 +1,94 @@
+"""What hardware there is: frozen data, cheap to copy, changed by `dataclasses.replace`.
+
+Nothing here runs or writes. Files that a spec names and that do not exist yet are made at power-on: a TPM whose state
+folder is missing is manufactured, an NVRAM file that is missing is copied from the firmware's template. So a fault such
+as "another TPM" is just another path.
+"""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+
+class Bus(StrEnum):
+    """How a disk is attached, and so the device node that the guest gives it."""
+
+    NVME = "nvme"
+    VIRTIO = "virtio"
+
+
+class TpmVersion(StrEnum):
+    """The library specification that a TPM follows."""
+
+    TPM_2_0 = "2.0"
+    TPM_1_2 = "1.2"
+
+
+@dataclass(frozen=True)
+class Disk:
+    """A qcow2 disk image.
+
+    Attributes:
+        path: A file that the machine writes to; make a copy-on-write copy before power-on.
+        bus: NVMe or virtio.
+        serial: What the guest sees as the serial number; unique in one machine.
+    """
+
+    path: Path
+    bus: Bus = Bus.NVME
+    serial: str = "lab0"
+
+
+@dataclass(frozen=True)
+class Tpm:
+    """A TPM, identified by the folder with swtpm's state: to copy the folder is to clone the TPM."""
+
+    state: Path
+    version: TpmVersion = TpmVersion.TPM_2_0
+    banks: tuple[str, ...] = ("sha256",)
+
+
+@dataclass(frozen=True)
+class Firmware:
+    """A build of OVMF.
+
+    Attributes:
+        name: As images/ovmf names it.
+        code: Read-only flash image.
+        nvram_template: What a new machine's NVRAM starts from.
+        secure_boot: Whether it was built with Secure Boot, and so needs SMM.
+    """
+
+    name: str
+    code: Path
+    nvram_template: Path
+    secure_boot: bool
+
+
+@dataclass(frozen=True)
+class Machine:
+    """All the hardware of one machine.
+
+    Attributes:
+        name: For people; unique names for libvirt are made at power-on.
+        firmware: The build of OVMF.
+        nvram: This machine's own UEFI variables.
+        disks: The first one is booted.
+        tpm: None when it has none, or its firmware has it disabled.
+        link_up: Whether the network cable is in.
+        smbios_oem_strings: SMBIOS type 11 strings; systemd-stub reads some (systemd-stub(7)).
+        fw_cfg: Names and files of QEMU's firmware configuration device.
+        memory_mib: RAM in MiB.
+        vcpus: Virtual CPUs.
+    """
+
+    name: str
+    firmware: Firmware
+    nvram: Path
+    disks: tuple[Disk, ...]
+    tpm: Tpm | None
+    link_up: bool = True
+    smbios_oem_strings: tuple[str, ...] = ()
+    fw_cfg: tuple[tuple[str, Path], ...] = field(default=())
+    memory_mib: int = 2048
+    vcpus: int = 2

@@ -1,0 +1,1 @@
+"""What the user wrote: pins, thresholds, keyslots. Pure: no process, no machine, no network."""

@@ -1,0 +1,61 @@
+"""The one function that runs a command to its end."""
+
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from harness.errors import HostError
+
+
+def run(
+    argv: Sequence[str | Path],
+    *,
+    timeout: float,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    stdin: str | bytes | None = None,
+    user: str | None = None,
+) -> str:
+    """Run a command and return what it printed on standard output.
+
+    Args:
+        argv: Command and arguments.
+        timeout: Seconds after which it is killed.
+        cwd: Working directory.
+        env: The whole environment; the caller's by default.
+        stdin: What it reads; nothing by default.
+        user: The user to run as (root only); its groups become that user's alone.
+
+    Raises:
+        HostError: It is not installed, it failed, or it took too long; with the end of what it said.
+    """
+    words = [str(word) for word in argv]
+    data = stdin.encode() if isinstance(stdin, str) else stdin
+    try:
+        done = subprocess.run(
+            words,
+            input=data if data is not None else b"",
+            capture_output=True,
+            timeout=timeout,
+            cwd=cwd,
+            env=dict(env) if env is not None else None,
+            user=user,
+            group=user,
+            extra_groups=[] if user else None,
+            check=False,
+        )
+    except FileNotFoundError as error:
+        raise HostError(
+            f"{words[0]} is not installed", str(error), "python -m harness doctor says what is missing"
+        ) from error
+    except subprocess.TimeoutExpired as error:
+        raise HostError(f"{words[0]} did not finish within {timeout:.0f} s", _tail(error.stderr)) from error
+    if done.returncode != 0:
+        raise HostError(
+            f"{words[0]} failed with status {done.returncode}: {' '.join(words)}", _tail(done.stderr or done.stdout)
+        )
+    return done.stdout.decode(errors="replace")
+
+
+def _tail(output: bytes | None, lines: int = 20) -> str:
+    return "\n".join((output or b"").decode(errors="replace").splitlines()[-lines:])

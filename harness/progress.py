@@ -1,0 +1,54 @@
+"""Progress with elapsed time, for whatever runs long enough to make a person wonder."""
+
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TextIO
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Says what is under way. A terminal gets a line that counts; a file gets a line at start and end.
+
+    Attributes:
+        stream: Where to write; under pytest, a duplicate of standard error that capturing does not see.
+    """
+
+    stream: TextIO = field(default_factory=lambda: sys.stderr)
+
+    @contextmanager
+    def step(self, what: str) -> Iterator[None]:
+        """Show `what` with the seconds it has taken until the block ends."""
+        start = time.monotonic()
+        live = self.stream.isatty()
+        done = threading.Event()
+
+        def tick() -> None:
+            while not done.wait(1.0):
+                self._write(f"\r\033[2K· {what} … {time.monotonic() - start:.0f} s")
+
+        ticker = threading.Thread(target=tick, daemon=True) if live else None
+        if ticker:
+            ticker.start()
+        else:
+            self._write(f"· {what} …\n")
+        mark = "✗"
+        try:
+            yield
+            mark = "✓"
+        finally:
+            done.set()
+            if ticker:
+                ticker.join()
+            self._write(("\r\033[2K" if live else "") + f"{mark} {what} ({time.monotonic() - start:.1f} s)\n")
+
+    def say(self, line: str) -> None:
+        """Write one line."""
+        self._write(line + "\n")
+
+    def _write(self, text: str) -> None:
+        self.stream.write(text)
+        self.stream.flush()
