@@ -9,8 +9,8 @@ The nouns
 policy          what the user wrote: pins, thresholds, keyslots. Pure data (`policy.pins`), read from Butane.
 machine         disk, TPM state, NVRAM, firmware, NICs: frozen data that says what hardware there is (`machine.spec`).
 sealed machine  a machine with a policy installed that has auto-unlocked once (its control boot); cached and copied
-                as one unit (`sealed`).
-fault           one change to the world: a function from machine to machine (`faults`), or a verb on a server.
+                as one unit (`lab.sealed`).
+fault           one change to the world: a function from machine to machine (`lab.faults`), or a verb on a server.
 boot            one power-on, watched on the serial console until it is judged (`guest`).
 outcome         what was observed, and what proves it (`guest.outcome`).
 rig             the emulated hardware around one boot (`machine.rig`). When it breaks that is an error of the rig,
@@ -24,7 +24,7 @@ Imports go one way, from the top of this list to the bottom; `tests/test_archite
 
     plugin, __main__   options, fixtures and commands, no logic
     bench              where the time of a boot goes
-    sealed, faults     install, control boot, copy, fault, boot
+    lab/               install, control boot, copy, fault, boot; the attacker
     evidence/          artifacts, outcome.json, report
     guest/             console bytes, events, outcome (pure: boot, outcome), shell, the driver of a boot
     machine/           spec and domain XML (pure), disks, TPMs, firmware, libvirt, the rig

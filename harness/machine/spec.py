@@ -76,6 +76,7 @@ class Machine:
         disks: The first one is booted.
         tpm: None when it has none, or its firmware has it disabled.
         link_up: Whether the network cable is in.
+        site: The network that it stands in; key servers may answer only some.
         smbios_oem_strings: SMBIOS type 11 strings; systemd-stub reads some (systemd-stub(7)).
         fw_cfg: Names and files of QEMU's firmware configuration device.
         memory_mib: RAM in MiB.
@@ -88,6 +89,7 @@ class Machine:
     disks: tuple[Disk, ...]
     tpm: Tpm | None
     link_up: bool = True
+    site: str = "home"
     smbios_oem_strings: tuple[str, ...] = ()
     fw_cfg: tuple[tuple[str, Path], ...] = field(default=())
     memory_mib: int = 2048

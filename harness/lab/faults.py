@@ -1,0 +1,106 @@
+"""Faults of hardware: each changes one thing about a machine before it is powered on.
+
+A fault is a function from machine to machine. It may write new files into the workshop's folder, which belongs to one
+boot; it never edits a file that the machine already has. Faults of a key server are verbs on the server (`Tang.stop`).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from harness.errors import UsageError
+from harness.images import firmware as firmware_image
+from harness.machine import nvram
+from harness.machine.spec import Firmware, Machine, TpmVersion
+from harness.progress import Progress
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """Where a fault may make what it needs.
+
+    Attributes:
+        folder: Belongs to this boot alone; gone after it.
+        progress: Says what takes long.
+    """
+
+    folder: Path
+    progress: Progress
+
+
+Fault = Callable[[Machine, Workshop], Machine]
+
+
+def tpm_removed(machine: Machine, _workshop: Workshop) -> Machine:
+    """No TPM: taken out, or disabled in the firmware's set-up, where the guest sees no difference."""
+    return replace(machine, tpm=None)
+
+
+def tpm_replaced(machine: Machine, workshop: Workshop) -> Machine:
+    """Another TPM of the same kind, as after a change of the mainboard: another storage seed, TPM 2.0 part 1, 14."""
+    if machine.tpm is None:
+        raise UsageError("tpm_replaced needs a machine that has a TPM", hint="apply it before tpm_removed")
+    return replace(machine, tpm=replace(machine.tpm, state=workshop.folder / "tpm-replaced"))
+
+
+def tpm_is_1_2(machine: Machine, workshop: Workshop) -> Machine:
+    """A TPM 1.2 where a 2.0 was."""
+    if machine.tpm is None:
+        raise UsageError("tpm_is_1_2 needs a machine that has a TPM", hint="apply it before tpm_removed")
+    old = replace(machine.tpm, state=workshop.folder / "tpm-1.2", version=TpmVersion.TPM_1_2)
+    return replace(machine, tpm=old)
+
+
+def network_unplugged(machine: Machine, _workshop: Workshop) -> Machine:
+    """The network cable is out."""
+    return replace(machine, link_up=False)
+
+
+def carried_off(machine: Machine, _workshop: Workshop) -> Machine:
+    """The whole machine stands somewhere else, in a network that its Tang server may not answer."""
+    return replace(machine, site="elsewhere")
+
+
+def firmware_swapped(name: str) -> Fault:
+    """Another build of OVMF, as after an update of the firmware; its NVRAM is kept. It changes PCR 0 (TCG PFP 3.3.4).
+
+    Args:
+        name: As images/ovmf names it.
+    """
+
+    def fault(machine: Machine, workshop: Workshop) -> Machine:
+        return replace(machine, firmware=as_firmware(name, workshop.progress))
+
+    return fault
+
+
+def db_key_enrolled(machine: Machine, workshop: Workshop) -> Machine:
+    """One more certificate in the firmware's signature database ``db``. It changes PCR 7 (TCG PFP 3.3.4.8)."""
+    return _nvram(machine, workshop, nvram.enroll_db)
+
+
+def dbx_updated(machine: Machine, workshop: Workshop) -> Machine:
+    """One more hash in the firmware's list of what may not run, ``dbx``. It changes PCR 7."""
+    return _nvram(machine, workshop, nvram.update_dbx)
+
+
+def secure_boot_enabled(machine: Machine, workshop: Workshop) -> Machine:
+    """Secure Boot on, under keys of a stranger: the image of this machine is not signed by them."""
+    return _nvram(machine, workshop, nvram.enable_secure_boot)
+
+
+def boot_entry_added(machine: Machine, workshop: Workshop) -> Machine:
+    """One more boot entry in the NVRAM. The firmware measures the boot variables into PCR 1."""
+    return _nvram(machine, workshop, nvram.add_boot_entry)
+
+
+def _nvram(machine: Machine, workshop: Workshop, edit: Callable[[bytes], bytes]) -> Machine:
+    edited = workshop.folder / "nvram-edited.fd"
+    edited.write_bytes(edit(machine.nvram.read_bytes()))
+    return replace(machine, nvram=edited)
+
+
+def as_firmware(name: str, progress: Progress) -> Firmware:
+    """The firmware of images/ that has this name, fetched if it is not in the cache."""
+    image = firmware_image(name, progress)
+    return Firmware(image.name, image.code, image.nvram_template, image.secure_boot)
