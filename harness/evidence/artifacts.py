@@ -1,0 +1,222 @@
+"""The folder that a test leaves behind.
+
+::
+
+    artifacts/test_tang-test_tang_down-tpm2-and-tang-1f3a9c2b/
+        outcome.json     what was seen and what proves it (`record`)
+        config.bu        the policy as it was written        config.ign     as it was installed
+        tang.log         what Tang said (one log a server, by its name)
+        versions.json    of everything that took part
+        boot-1/ …        one folder for every power-on:
+            console.log journal.log domain.xml swtpm.log qemu.log
+
+A test's folder replaces that of an earlier run as a whole. A file or a boot's folder is written beside its place and
+renamed, so whoever looks sees it whole or not at all: a run that is killed leaves the boots it finished and no
+``outcome.json``.
+"""
+
+import errno
+import hashlib
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock
+
+from harness.errors import HostError
+from harness.evidence.record import OUTCOME, Scenario, document
+
+CONFIG_BU, CONFIG_IGN, TANG_LOG, VERSIONS = "config.bu", "config.ign", "tang.log", "versions.json"
+CONSOLE, JOURNAL, DOMAIN_XML, SWTPM_LOG, QEMU_LOG = (
+    "console.log",
+    "journal.log",
+    "domain.xml",
+    "swtpm.log",
+    "qemu.log",
+)
+
+Source = Path | bytes | str | None
+"""What goes into a file: its content, or a file to copy. None, or a file that is not there, makes no file."""
+
+_SLUG = 80
+"""Characters of a folder's name that are for people. The run folder's paths stay well under NAME_MAX (255)."""
+
+
+def folder_name(test: str) -> str:
+    """A short name for a test's folder: safe on any file system, readable, and different for every node id.
+
+    Args:
+        test: pytest's node id: ``scenarios/test_tang.py::test_tang_down[tpm2-and-tang]``.
+    """
+    file, _, rest = test.partition("::")
+    words = re.sub(r"[^A-Za-z0-9_]+", "-", f"{Path(file).stem}-{rest}").strip("-")
+    mark = hashlib.sha256(test.encode(errors="surrogatepass")).hexdigest()[:8]
+    return "-".join(filter(None, (words[:_SLUG].rstrip("-"), mark)))
+
+
+def open_folder(root: Path, test: str) -> Path:
+    """Make an empty folder for a test in place of an earlier run's.
+
+    Args:
+        root: The folder of all artifacts; made if it is not there.
+        test: pytest's node id.
+
+    Raises:
+        HostError: It cannot be written.
+    """
+    place = root / folder_name(test)
+    with _explained(place):
+        root.mkdir(parents=True, exist_ok=True)
+        with FileLock(root / ".lock"):
+            for leftover in root.glob(f".{place.name}.*"):
+                _remove(leftover)
+            part = Path(tempfile.mkdtemp(prefix=f".{place.name}.", dir=root))
+            part.chmod(0o755)
+            if place.exists() or place.is_symlink():
+                place.rename(part.with_suffix(".old"))
+            part.rename(place)
+            _remove(part.with_suffix(".old"))
+    return place
+
+
+def save(folder: Path, files: Mapping[str, Source]) -> None:
+    """Write files into a folder, each atomically.
+
+    Args:
+        folder: A folder that `open_folder` made.
+        files: Content by file name, such as `CONFIG_BU`.
+
+    Raises:
+        HostError: One cannot be written.
+    """
+    with _explained(folder):
+        for name, source in files.items():
+            _write(folder, name, source)
+
+
+def save_boot(folder: Path, number: int, files: Mapping[str, Source]) -> str:
+    """Write the folder of one boot, atomically.
+
+    Args:
+        folder: A folder that `open_folder` made.
+        number: 1 for the first power-on of the test.
+        files: Content by file name, such as `CONSOLE`. Any name may be added: what is there is shown.
+
+    Returns:
+        The boot folder's name, for `Boot.evidence`.
+
+    Raises:
+        HostError: It cannot be written.
+    """
+    place = folder / f"boot-{number}"
+    with _explained(place):
+        part = Path(tempfile.mkdtemp(prefix=f".{place.name}.", dir=folder))
+        try:
+            part.chmod(0o755)
+            for name, source in files.items():
+                _write(part, name, source)
+            _remove(place)
+            part.rename(place)
+        finally:
+            _remove(part)
+    return place.name
+
+
+def save_versions(folder: Path, versions: Mapping[str, str]) -> None:
+    """Write `VERSIONS`: what took part (``qemu``, ``libvirt``, ``image``, …) and its version.
+
+    Raises:
+        HostError: It cannot be written.
+    """
+    save(folder, {VERSIONS: _json(dict(versions))})
+
+
+def save_outcome(folder: Path, scenario: Scenario) -> None:
+    """Write `OUTCOME`, the last file of a test.
+
+    Raises:
+        HostError: It cannot be written.
+    """
+    save(folder, {OUTCOME: _json(document(scenario))})
+
+
+def tail(path: Path, lines: int = 25, limit: int = 65536) -> list[str]:
+    """The last lines of a log as plain text: without escape sequences, blank lines and control characters.
+
+    Args:
+        path: The log; one that cannot be read has no lines.
+        lines: How many at most.
+        limit: Bytes of its end that are looked at.
+    """
+    try:
+        with path.open("rb") as file:
+            file.seek(-min(limit, file.seek(0, os.SEEK_END)), os.SEEK_CUR)
+            data = file.read()
+    except OSError:
+        return []
+    return [line for line in plain(data.decode(errors="replace")).splitlines() if line][-lines:]
+
+
+# ECMA-48: control sequences (CSI … final byte), strings (OSC, DCS, APC, PM up to BEL or ST), two-byte escapes.
+_ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -/]*[0-~])")
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def plain(text: str) -> str:
+    """Text that moves no cursor, colours nothing and reorders nothing; its lines without trailing blanks."""
+    unescaped = _ESCAPES.sub("", text.replace("\r\n", "\n")).replace("\r", "\n")
+    return "\n".join(_CONTROLS.sub("", line).rstrip() for line in unescaped.split("\n"))
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+
+
+def _write(folder: Path, name: str, source: Source) -> None:
+    if name != Path(name).name or name.startswith("."):
+        raise ValueError(f"not a plain file name: {name!r}")
+    if source is None:
+        return
+    handle, temporary = tempfile.mkstemp(prefix=f".{name}.", dir=folder)
+    part = Path(temporary)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            if isinstance(source, Path):
+                try:
+                    with source.open("rb") as log:
+                        shutil.copyfileobj(log, file)
+                except FileNotFoundError:
+                    return
+            else:
+                file.write(source.encode(errors="replace") if isinstance(source, str) else source)
+            file.flush()
+            os.fsync(file.fileno())
+        part.chmod(0o644)
+        part.replace(folder / name)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+@contextmanager
+def _explained(place: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        full = error.errno == errno.ENOSPC
+        raise HostError(
+            f"the evidence cannot be written to {place}",
+            str(error),
+            "free some room" if full else "name a folder that can be written to, or give this one to yourself",
+        ) from error

@@ -1,0 +1,264 @@
+"""What is known of a test once it has run, and the one document that says it: ``outcome.json``.
+
+The document (schema 1; `outcome.schema.json` beside this file is the contract, and every reader validates with it)::
+
+    {"schema": 1,
+     "test": "scenarios/test_tang.py::test_tang_down[tpm2-and-tang]",    pytest's node id
+     "result": "passed" | "failed" | "error",        failed: an assertion; error: there is no verdict
+     "title", "policy", "image": text,               "" when not known
+     "started": "2025-03-01T12:00:00+00:00" | null,  "seconds": of the whole test | null,
+     "failure": {"reason", "source", "text"} | null, the assertion: what it says, file:line, its source line
+     "error": {"kind", "what", "detail", "hint"} | null,       what went wrong outside any boot
+     "boots": [
+       {"label": "boot", "machine": "lab", "evidence": "boot-1",         folder, relative to this file
+        "unlock": "auto-unlock" | "passphrase-fallback" | "locked" | "refused", "reason": text,
+        "unlocked_by": ["tang", "tpm2"], "keyslot": 1 | null, "token": 0 | null,
+        "failed_pins": ["tang"], "failures": [{"pin", "reason", "source"}],
+        "proofs": [text], "prompts": 1, "typed_bytes": 12,
+        "seconds": {"prompt": 26.2 | null, "unlock": …, "end": …},       from power-on
+        "pcrs": {"7": hex}, "canary": whether this boot read the canary},
+       {"label": "boot", "machine": "lab", "evidence": "boot-2", "canary": null,
+        "error": {"kind": "RigError", "what", "detail", "hint"}}         a boot that was not judged
+     ]}
+
+The canary's text is left out on purpose: a scenario compares it, a report must not spread it.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+
+from harness.errors import HarnessError, UsageError
+from harness.guest.outcome import Outcome
+
+SCHEMA = 1
+OUTCOME = "outcome.json"
+
+Document = Mapping[str, Any]
+"""A value that `outcome.schema.json` describes."""
+
+
+class Result(StrEnum):
+    """What became of a test."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    """An assertion about an outcome did not hold."""
+    ERROR = "error"
+    """There is no verdict: the rig, this host, or the call was at fault."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """An error as it is kept.
+
+    Attributes:
+        kind: Name of the exception: ``RigError``, ``HostError``, ``UsageError``, …
+        what: What happened, in a sentence.
+        detail: The evidence; may span lines.
+        hint: What to do next.
+    """
+
+    kind: str
+    what: str
+    detail: str = ""
+    hint: str = ""
+
+    @classmethod
+    def of(cls, error: BaseException) -> "Problem":
+        """Keep an exception; one that is not a `HarnessError` is named by its type."""
+        if isinstance(error, HarnessError):
+            return cls(type(error).__name__, error.what, error.detail, error.hint)
+        return cls(type(error).__name__, str(error) or type(error).__name__)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An assertion that did not hold.
+
+    Attributes:
+        reason: What it says.
+        source: ``file:line`` of the scenario.
+        text: The source line, as written.
+    """
+
+    reason: str
+    source: str = ""
+    text: str = ""
+
+
+@dataclass(frozen=True)
+class Boot:
+    """One power-on of a test.
+
+    Attributes:
+        observed: The verdict, or why there is none.
+        label: What this boot was for: ``boot``, ``control``, ``attacker``, ``rescue``.
+        machine: Name of the machine that was started.
+        evidence: Its folder, relative to the test's; empty when nothing was kept.
+    """
+
+    observed: Outcome | Problem
+    label: str = "boot"
+    machine: str = ""
+    evidence: str = ""
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A test that has run.
+
+    Attributes:
+        test: pytest's node id.
+        result: What became of it.
+        boots: In the order of power-on.
+        title: A sentence for people: the first line of the docstring.
+        policy: Name of the encryption config, when there was one.
+        image: Name of the guest image, when there was one.
+        started: When, with a time zone.
+        seconds: How long the whole test took.
+        failure: The assertion, if `result` is failed.
+        error: What went wrong outside any boot, such as an installation.
+    """
+
+    test: str
+    result: Result
+    boots: tuple[Boot, ...] = ()
+    title: str = ""
+    policy: str = ""
+    image: str = ""
+    started: datetime | None = None
+    seconds: float | None = None
+    failure: Failure | None = None
+    error: Problem | None = None
+
+
+def document(scenario: Scenario) -> dict[str, Any]:
+    """Return the document for a test, ready for `json.dumps`."""
+    return {
+        "schema": SCHEMA,
+        "test": scenario.test,
+        "result": scenario.result.value,
+        "title": scenario.title,
+        "policy": scenario.policy,
+        "image": scenario.image,
+        "started": scenario.started.isoformat(timespec="seconds") if scenario.started else None,
+        "seconds": _rounded(scenario.seconds),
+        "failure": vars(scenario.failure) if scenario.failure else None,
+        "error": vars(scenario.error) if scenario.error else None,
+        "boots": [_boot(boot) for boot in scenario.boots],
+    }
+
+
+def parse(text: str, name: str) -> Document:
+    """Read a document.
+
+    Args:
+        text: JSON.
+        name: What to call it in an error.
+
+    Raises:
+        UsageError: It is not JSON, or not what the schema says; with the place in it.
+    """
+    hint = "the run that wrote it was cut off, or another version wrote it; run that scenario again"
+    try:
+        value = json.loads(text, parse_constant=_no_number)
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{name} is not JSON", str(error), hint) from error
+    problem = jsonschema.exceptions.best_match(_validator().iter_errors(value))
+    if problem is not None:
+        raise UsageError(
+            f"{name} does not follow schema {SCHEMA}", f"{problem.json_path}: {problem.message[:400]}", hint
+        )
+    found: Document = value
+    return found
+
+
+def junit_properties(boots: Sequence[Boot]) -> list[tuple[str, str]]:
+    """Names and values for pytest's `record_property`, which writes them to the JUnit XML.
+
+    One ``boot-1.unlock``, ``boot-1.failed_pins`` and so on for each boot; lists are joined by commas.
+    """
+    properties = []
+    for number, boot in enumerate(boots, 1):
+        entry = _boot(boot)
+        if "error" in entry:
+            properties += [(f"boot-{number}.error", f"{entry['error']['kind']}: {entry['error']['what']}")]
+            continue
+        values = {
+            "unlock": entry["unlock"],
+            "unlocked_by": ",".join(entry["unlocked_by"]),
+            "failed_pins": ",".join(entry["failed_pins"]),
+            "typed_bytes": str(entry["typed_bytes"]),
+        }
+        values |= {f"seconds.{name}": str(at) for name, at in entry["seconds"].items() if at is not None}
+        properties += [(f"boot-{number}.{name}", value) for name, value in values.items()]
+    return properties
+
+
+@cache
+def schema() -> dict[str, Any]:
+    """The JSON schema of the document."""
+    found: dict[str, Any] = json.loads((resources.files(__package__) / "outcome.schema.json").read_text())
+    return found
+
+
+def load(folder: Path) -> Document:
+    """Read the document of a test's folder.
+
+    Raises:
+        UsageError: There is none, or it cannot be read.
+    """
+    path = folder / OUTCOME
+    try:
+        text = path.read_text()
+    except FileNotFoundError as error:
+        raise UsageError(
+            f"{folder.name} has no {OUTCOME}", "", "that scenario is under way, or was killed before its end"
+        ) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} cannot be read", str(error)) from error
+    return parse(text, f"{folder.name}/{OUTCOME}")
+
+
+@cache
+def _validator() -> jsonschema.Draft202012Validator:
+    return jsonschema.Draft202012Validator(schema())
+
+
+def _boot(boot: Boot) -> dict[str, Any]:
+    common = {"label": boot.label, "machine": boot.machine, "evidence": boot.evidence}
+    if isinstance(boot.observed, Problem):
+        return common | {"canary": None, "error": vars(boot.observed)}
+    outcome = boot.observed
+    return common | {
+        "unlock": outcome.unlock.value,
+        "reason": outcome.reason,
+        "unlocked_by": sorted(outcome.unlocked_by),
+        "keyslot": outcome.keyslot,
+        "token": outcome.token,
+        "failed_pins": sorted(outcome.failed_pins),
+        "failures": [vars(failure) for failure in outcome.failures],
+        "proofs": list(outcome.proofs),
+        "prompts": outcome.prompts,
+        "typed_bytes": outcome.typed_bytes,
+        "seconds": {name: _rounded(at) for name, at in vars(outcome.seconds).items()},
+        "pcrs": {str(index): value for index, value in sorted(outcome.pcrs.items())},
+        "canary": outcome.canary is not None,
+    }
+
+
+def _no_number(name: str) -> float:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 3)
