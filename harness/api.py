@@ -1,0 +1,46 @@
+"""All that a scenario imports.
+
+The fixtures are `sealed`, `tang`, `tangs` and `attacker`; the marks `policy` and `image`. See README, "Write your own".
+"""
+
+from harness.guest.outcome import Outcome, PinFailure, Seconds, Unlock
+from harness.lab.attacker import Attacker, Rescue
+from harness.lab.faults import (
+    Fault,
+    Workshop,
+    boot_entry_added,
+    carried_off,
+    db_key_enrolled,
+    dbx_updated,
+    firmware_swapped,
+    network_unplugged,
+    secure_boot_enabled,
+    tpm_is_1_2,
+    tpm_removed,
+    tpm_replaced,
+)
+from harness.lab.sealed import Sealed
+from harness.network.tang import Tang
+
+__all__ = [
+    "Attacker",
+    "Fault",
+    "Outcome",
+    "PinFailure",
+    "Rescue",
+    "Sealed",
+    "Seconds",
+    "Tang",
+    "Unlock",
+    "Workshop",
+    "boot_entry_added",
+    "carried_off",
+    "db_key_enrolled",
+    "dbx_updated",
+    "firmware_swapped",
+    "network_unplugged",
+    "secure_boot_enabled",
+    "tpm_is_1_2",
+    "tpm_removed",
+    "tpm_replaced",
+]

@@ -1,0 +1,40 @@
+"""What the disk does when the TPM is gone, disabled, or another one."""
+
+import pytest
+
+from harness.api import Sealed, Tang, Unlock, tpm_removed, tpm_replaced
+
+
+@pytest.mark.ci
+@pytest.mark.policy("tpm2-and-tang")
+def test_tpm_disabled_asks_for_the_passphrase(sealed: Sealed) -> None:
+    """Threshold 2 with the TPM switched off in the firmware: one share is missing, a person must type.
+
+    Source: seed 000 tried just this; clevis-decrypt-tpm2.
+    """
+    outcome = sealed.boot(tpm_removed)
+    assert outcome.unlock is Unlock.PASSPHRASE_FALLBACK
+    assert outcome.failed_pins == {"tpm2"}
+    assert outcome.canary == sealed.canary
+
+
+@pytest.mark.ci
+@pytest.mark.policy("tpm2-or-tang")
+def test_tpm_disabled_is_no_matter_when_tang_suffices(sealed: Sealed, tang: Tang) -> None:
+    """Threshold 1 with the TPM switched off: Tang alone opens it."""
+    outcome = sealed.boot(tpm_removed)
+    assert outcome.unlock is Unlock.AUTO
+    assert outcome.unlocked_by == {"tang"}
+    assert tang.recoveries
+
+
+@pytest.mark.policy("tpm2-and-tang")
+def test_tpm_replaced_asks_for_the_passphrase(sealed: Sealed) -> None:
+    """Another TPM cannot load what this one sealed: the storage seed differs (TPM 2.0 part 1, 14).
+
+    So it is after a change of the mainboard, and for a thief who has the disk and a TPM of his own.
+    Source: systemd#34506 shows the same for systemd-cryptenroll.
+    """
+    outcome = sealed.boot(tpm_replaced)
+    assert outcome.unlock is Unlock.PASSPHRASE_FALLBACK
+    assert outcome.failed_pins == {"tpm2"}
