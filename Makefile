@@ -1,0 +1,64 @@
+# `make` alone says what there is. Every target first makes the host ready (harness/host/setup.py): nothing to do is instant.
+#   make scenarios ARGS='-k tang_down -v'     passes arguments to pytest
+#   make scenarios PYTHON=python3.12          makes the .venv with another Python (3.11 or newer)
+SHELL := /bin/bash
+PYTHON ?= python3
+ARGS ?=
+VENV := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help setup start scenarios test lint format types unit real bench doctor images report clean constraints
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## install what is missing: packages, .venv, the user that root's machines run as
+	@$(PYTHON) -m harness.host.setup
+
+start: ## set-up, and start what must run: Docker
+	@$(PYTHON) -m harness.host.setup --start
+
+scenarios: start ## boot real machines and judge their unlock; ARGS goes to pytest
+	$(VENV)/pytest scenarios/ $(ARGS)
+
+test: lint types unit ## lint, types and tests of the harness itself
+
+lint: setup ## ruff: mistakes and formatting
+	$(VENV)/ruff check .
+	$(VENV)/ruff format --check .
+
+format: setup ## ruff: put right what it can
+	$(VENV)/ruff check --fix .
+	$(VENV)/ruff format .
+
+types: setup ## mypy, strict
+	$(VENV)/mypy
+
+unit: setup ## fast tests of the harness: no root, no machine; ARGS goes to pytest
+	$(VENV)/pytest -m "not real and not slow" $(ARGS)
+
+real: start ## tests of each real part (swtpm, Docker, libvirt, QEMU), one at a time; ARGS goes to pytest
+	$(VENV)/pytest -m "real or slow" $(ARGS)
+
+bench: start ## where the time of a boot goes, and what the harness adds; ARGS goes to the bench
+	$(VENV)/python -m harness bench $(ARGS)
+
+doctor: setup ## what this host has, lacks, and how to get it
+	$(VENV)/python -m harness doctor
+
+images: start ## build the guest, firmware and Tang images that are not in the cache
+	$(VENV)/python -m harness images build
+
+report: setup ## the last run as one HTML page
+	$(VENV)/python -m harness report
+
+clean: setup ## remove what dead runs left; ARGS=--cache also what is slow to make
+	$(VENV)/python -m harness clean $(ARGS)
+
+constraints: ## choose the pinned versions of all dependencies anew, from what pyproject.toml names
+	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && set -e -o pipefail && \
+	$(PYTHON) -m venv $$folder && \
+	$$folder/bin/pip install --quiet --upgrade setuptools --editable '.[dev]' && \
+	{ echo "# Every dependency and what it depends on, pinned. Made by: make constraints"; \
+	  $$folder/bin/pip freeze --all --exclude-editable --exclude pip | LC_ALL=C sort -f; } > constraints.txt.new && \
+	mv constraints.txt.new constraints.txt

@@ -1,0 +1,111 @@
+"""Installs what `requirements.toml` names and this host lacks: by apt on Debian; elsewhere it says what is needed."""
+
+import contextlib
+import os
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+from harness.errors import HostError
+from harness.host.commands import output, run, say
+from harness.host.needs import Need
+
+BACKPORTS = "bookworm-backports"
+BACKPORTS_FILE = Path("/etc/apt/sources.list.d/unlock-lab-backports.sources")
+BACKPORTS_SOURCE = f"""\
+Types: deb
+URIs: http://deb.debian.org/debian
+Suites: {BACKPORTS}
+Components: main
+Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
+"""
+
+
+def package_list(wanted: Sequence[Need]) -> str:
+    """The needs as a text that a person can read, with the packages of Debian and of Fedora."""
+    rows = [f"  {n.name}: {n.why}\n    Debian  {' '.join(n.debian)}\n    Fedora  {' '.join(n.fedora)}" for n in wanted]
+    return "\n".join(rows)
+
+
+def install_packages(wanted: Sequence[Need], *, first_time: bool) -> None:
+    """Install what is missing.
+
+    Args:
+        wanted: All needs.
+        first_time: Also replace, on Debian 12, a QEMU that is there and older than 8.
+
+    Raises:
+        HostError: Not Debian on amd64, or apt failed.
+    """
+    missing = [need for need in wanted if need.missing]
+    if not missing and not first_time:
+        return
+    distribution, codename = os_release(Path("/etc/os-release").read_text())
+    if missing and (distribution != "debian" or os.uname().machine != "x86_64"):
+        raise HostError(
+            "this set-up installs on Debian 12 and 13, amd64, only; please install these and run it again",
+            package_list(missing),
+        )
+    newer: list[Need] = []
+    if codename == "bookworm":
+        old = first_time and _old_qemu()
+        newer = [need for need in wanted if need.backports and (need.missing or old)]
+    todo = [*newer, *(need for need in missing if need not in newer)]
+    if not todo:
+        return
+    for need in todo:
+        say(f"{need.name} ({need.why}): {'missing ' + ', '.join(need.missing) if need.missing else 'too old'}")
+    if newer and _have_backports():
+        _install([f"{package}/{BACKPORTS}" for need in newer for package in need.backports])
+    elif not newer:
+        _apt("update")
+    # What is there stays as it is: upgrading it is its owner's business, and might restart a daemon that is in use.
+    _install([package for need in missing for package in need.debian], upgrade=False)
+    if still := [need for need in missing if need.missing]:
+        what = "; ".join(f"{need.name}: {', '.join(need.missing)}" for need in still)
+        raise HostError("apt was content, but this is still missing", what, "python3 -m harness.host.setup --list")
+
+
+def _install(packages: Sequence[str], *, upgrade: bool = True) -> None:
+    if packages:
+        keep = () if upgrade else ("--no-upgrade",)
+        _apt("install", "--yes", "--no-install-recommends", *keep, *packages)
+
+
+def os_release(text: str) -> tuple[str, str]:
+    """ID and VERSION_CODENAME of an os-release(5) file; empty when it has none."""
+    pairs = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
+    return pairs.get("ID", "").strip("\"'"), pairs.get("VERSION_CODENAME", "").strip("\"'")
+
+
+def _old_qemu() -> bool:
+    asked = subprocess.run(
+        ["dpkg-query", "-W", "-f", "${Version}", "qemu-system-x86"], capture_output=True, text=True, check=False
+    )
+    major = asked.stdout.partition(":")[2].partition(".")[0]
+    return asked.returncode == 0 and major.isdigit() and int(major) < 8
+
+
+def _have_backports() -> bool:
+    """Make bookworm-backports known to apt; False when its QEMU cannot be had."""
+    releases = output("apt-get", "indextargets", "--format", "$(RELEASE)").split()
+    added = BACKPORTS not in releases
+    if added:
+        say(f"adding {BACKPORTS_FILE}, for QEMU")
+        run("tee", str(BACKPORTS_FILE), root=True, stdin=BACKPORTS_SOURCE)
+    with contextlib.suppress(HostError):
+        _apt("update")
+        if BACKPORTS in output("apt-cache", "madison", "qemu-system-x86"):
+            return True
+    say(
+        f"{BACKPORTS} cannot be had: taking QEMU 7.2 of Debian 12 itself, on which machines without KVM are slower "
+        "and unlock about four times as slowly"
+    )
+    if added:
+        run("rm", str(BACKPORTS_FILE), root=True)
+        _apt("update")
+    return False
+
+
+def _apt(*arguments: str) -> None:
+    run("env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "--quiet", *arguments, root=True)

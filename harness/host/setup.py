@@ -1,0 +1,207 @@
+"""Makes this host ready: ``python3 -m harness.host.setup``, which every target of the Makefile runs first.
+
+Idempotent, and over in an instant when nothing is to be done. It prints what it does and every command that changes
+something. Standard library only, since it runs before there is a venv.
+
+1. Packages that `requirements.toml` names and whose probe fails: by apt on Debian; elsewhere it prints the list and
+   stops.
+2. ``.venv`` with the dependencies that pyproject.toml names, all pinned by constraints.txt.
+3. As root, the user ``unlock-lab``, whom the machines run as.
+4. With ``--start``: a Docker daemon when none runs, and for a user access to it and to KVM until the next reboot.
+"""
+
+import argparse
+import contextlib
+import fcntl
+import grp
+import hashlib
+import os
+import pwd
+import socket
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from harness.errors import HarnessError, HostError
+from harness.host.commands import run, say
+from harness.paths import REPOSITORY
+
+try:
+    from harness.host.needs import needs
+    from harness.host.packages import install_packages, package_list
+except ModuleNotFoundError as error:
+    if error.name != "tomllib":
+        raise
+    raise SystemExit(
+        f"set-up: Python 3.11 or newer is needed, this is {sys.version.split()[0]}: make PYTHON=python3.11"
+    ) from None
+
+LAB_USER = "unlock-lab"
+LAB_HOME = "/var/lib/unlock-lab"
+VENV = REPOSITORY / ".venv"
+STAMP = VENV / ".unlock-lab-set-up"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit status: 0 when the host is ready, 1 when a person must do something."""
+    parser = argparse.ArgumentParser(prog="python3 -m harness.host.setup", description="Makes this host ready.")
+    parser.add_argument("--start", action="store_true", help="also start what must run: Docker")
+    parser.add_argument("--list", action="store_true", help="only print what is needed, for Debian and for Fedora")
+    options = parser.parse_args(argv)
+    if options.list:
+        print(package_list(needs()))
+        return 0
+    try:
+        with _alone():
+            install_packages(needs(), first_time=not STAMP.exists())
+            make_venv()
+            if os.geteuid() == 0:
+                make_user()
+            else:
+                allow_user_namespaces()
+            if options.start:
+                start()
+    except HarnessError as error:
+        print(f"set-up: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+# The venv
+
+
+def make_venv() -> None:
+    """Make or refresh the venv.
+
+    Raises:
+        HostError: pip failed.
+    """
+    state = f"{REPOSITORY}\n{stamp(REPOSITORY)}\n"
+    python = VENV / "bin" / "python"
+    old = STAMP.read_text() if STAMP.exists() else ""
+    if python.exists() and old == state:
+        return
+    moved = bool(old) and old.splitlines()[0] != str(REPOSITORY)
+    renewed = VENV.exists() and (moved or not python.exists() or _version(VENV) != sys.version_info[:2])
+    base = Path(sys.base_prefix, "bin", f"python{sys.version_info.major}.{sys.version_info.minor}")
+    say("making .venv" if renewed or not VENV.exists() else "refreshing .venv")
+    run(str(base if base.exists() else sys.executable), "-m", "venv", *(["--clear"] if renewed else []), str(VENV))
+    STAMP.unlink(missing_ok=True)
+    constraints = str(REPOSITORY / "constraints.txt")
+    # The variables reach the isolated environments that packages are built in: pip before 25.3 reads the first, newer
+    # ones the second.
+    pins = (f"PIP_CONSTRAINT={constraints}", f"PIP_BUILD_CONSTRAINT={constraints}")
+    pip = (str(python), "-m", "pip", "--disable-pip-version-check", "install", "--quiet")
+    run("env", *pins, *pip, "--constraint", constraints, "--editable", f"{REPOSITORY}[dev]")
+    STAMP.write_text(state)
+
+
+def stamp(repository: Path) -> str:
+    """The hash of all that decides what is in the venv."""
+    total = hashlib.sha256()
+    for name in ("pyproject.toml", "constraints.txt"):
+        total.update((repository / name).read_bytes() + b"\0")
+    return total.hexdigest()
+
+
+def _version(venv: Path) -> tuple[int, ...] | None:
+    for line in (venv / "pyvenv.cfg").read_text().splitlines() if (venv / "pyvenv.cfg").exists() else ():
+        key, _, value = line.partition("=")
+        if key.strip() == "version":
+            return tuple(int(part) for part in value.strip().split(".")[:2])
+    return None
+
+
+# Users
+
+
+def make_user() -> None:
+    """Make the user that root's machines run as, in the group that may use KVM when there is one."""
+    try:
+        user = pwd.getpwnam(LAB_USER)
+    except KeyError:
+        say(f"making the user {LAB_USER}, whom the machines run as")
+        home = ("--create-home", "--home-dir", LAB_HOME, "--shell", "/usr/sbin/nologin")
+        run("useradd", "--system", "--user-group", *home, LAB_USER, root=True)
+        user = pwd.getpwnam(LAB_USER)
+    with contextlib.suppress(KeyError):
+        if grp.getgrnam("kvm").gr_gid not in os.getgrouplist(LAB_USER, user.pw_gid):
+            run("usermod", "--append", "--groups", "kvm", LAB_USER, root=True)
+
+
+def allow_user_namespaces() -> None:
+    """Give this user the subordinate ids that mmdebstrap needs to build an image without root, subuid(5)."""
+    user = pwd.getpwuid(os.geteuid())
+    table = Path("/etc/subuid").read_text() if Path("/etc/subuid").exists() else ""
+    rows = [line.split(":") for line in table.splitlines() if line.count(":") == 2]
+    if any(row[0] in (user.pw_name, str(user.pw_uid)) for row in rows):
+        return
+    first = max([100_000, *(int(start) + int(count) for _, start, count in rows)])
+    ids = f"{first}-{first + 65_535}"
+    run("usermod", "--add-subuids", ids, "--add-subgids", ids, user.pw_name, root=True)
+
+
+# What must run
+
+
+def start() -> None:
+    """Start a Docker daemon when none runs and let this user at it and at KVM; what cannot be done is said."""
+    path = docker_socket()
+    if path is not None:
+        if not _answers(path):
+            with _or_say("no Docker daemon: Tang servers cannot be started"):
+                run(str(VENV / "bin" / "python"), "-m", "harness", "start", root=True)
+        _open_to_user(path, "Docker; the group docker would give the same for good")
+    _open_to_user(Path("/dev/kvm"), "KVM")
+
+
+def docker_socket() -> Path | None:
+    """Where Docker's SDK will look for the daemon; None when that is another host, which is not ours to start."""
+    kind, _, path = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock").partition("://")
+    return Path(path) if kind == "unix" else None
+
+
+def _answers(path: Path) -> bool:
+    """Whether somebody listens there, which a user without the right to connect cannot tell from yes."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(2)
+        try:
+            probe.connect(str(path))
+        except PermissionError:
+            return True
+        except OSError:
+            return False
+    return True
+
+
+def _open_to_user(path: Path, what: str) -> None:
+    if os.geteuid() == 0 or not path.exists() or os.access(path, os.R_OK | os.W_OK):
+        return
+    say(f"letting you use {what}, until the next reboot")
+    with _or_say(f"{path} stays closed to you"):
+        run("setfacl", "--modify", f"user:{os.geteuid()}:rw", str(path), root=True)
+
+
+@contextlib.contextmanager
+def _or_say(consequence: str) -> Iterator[None]:
+    try:
+        yield
+    except HostError as error:
+        say(f"{consequence}\n{error}")
+
+
+@contextlib.contextmanager
+def _alone() -> Iterator[None]:
+    """One set-up of this clone at a time."""
+    folder = os.open(REPOSITORY, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
