@@ -32,7 +32,7 @@ from enum import StrEnum
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import jsonschema
 
@@ -41,6 +41,8 @@ from harness.guest.outcome import Outcome
 
 SCHEMA = 1
 OUTCOME = "outcome.json"
+
+_AGAIN = "the run that wrote it was cut off, or another version wrote it; run that scenario again"
 
 Document = Mapping[str, Any]
 """A value that `outcome.schema.json` describes."""
@@ -168,18 +170,25 @@ def parse(text: str, name: str) -> Document:
     Raises:
         UsageError: It is not JSON, or not what the schema says; with the place in it.
     """
-    hint = "the run that wrote it was cut off, or another version wrote it; run that scenario again"
-    try:
-        value = json.loads(text, parse_constant=_no_number)
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f"{name} is not JSON", str(error), hint) from error
+    value = parse_json(text, name)
     problem = jsonschema.exceptions.best_match(_validator().iter_errors(value))
     if problem is not None:
-        raise UsageError(
-            f"{name} does not follow schema {SCHEMA}", f"{problem.json_path}: {problem.message[:400]}", hint
-        )
-    found: Document = value
-    return found
+        where = f"{problem.json_path}: {problem.message[:400]}"
+        raise UsageError(f"{name} does not follow schema {SCHEMA}", where, _AGAIN)
+    return cast(Document, value)
+
+
+def parse_json(text: str, name: str) -> object:
+    """Read JSON strictly (RFC 8259: no NaN).
+
+    Raises:
+        UsageError: It is not JSON.
+    """
+    try:
+        value: object = json.loads(text, parse_constant=_no_number)
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{name} is not JSON", str(error), _AGAIN) from error
+    return value
 
 
 def junit_properties(boots: Sequence[Boot]) -> list[tuple[str, str]]:

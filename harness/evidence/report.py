@@ -1,0 +1,275 @@
+"""One HTML page about all that a run left behind: ``python -m harness report [artifacts] [-o report.html]``.
+
+The page stands by itself: no script, no font, no request; its links are relative to where it is written. What it shows
+was said by a guest that may be under attack, so all of it is text (`artifacts.plain`, and Jinja's escaping), and a
+document that cannot be read is a row that says so.
+"""
+
+import argparse
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from harness.errors import HarnessError, HostError, UsageError
+from harness.evidence import artifacts, record
+from harness.evidence.artifacts import plain
+from harness.evidence.record import Document, Result
+
+UNREADABLE = "unreadable"
+
+_ORDER = (Result.FAILED.value, Result.ERROR.value, UNREADABLE, Result.PASSED.value)
+
+_ABOUT_UNLOCK = re.compile(r"clevis|cryptsetup|tang|tpm|luks|unlock|passphrase", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A stretch of a boot's time line.
+
+    Attributes:
+        moment: What ends it: ``prompt``, ``unlock``, ``end``.
+        start: Seconds from power-on.
+        stop: Seconds from power-on.
+        percent: Of the page's longest boot.
+    """
+
+    moment: str
+    start: float
+    stop: float
+    percent: float
+
+
+@dataclass(frozen=True)
+class Link:
+    """A file of the evidence."""
+
+    name: str
+    href: str
+    size: str
+
+
+@dataclass(frozen=True)
+class BootView:
+    """A boot as the page shows it: its entry in the document, and what lies in its folder."""
+
+    number: int
+    entry: Document
+    segments: tuple[Segment, ...]
+    links: tuple[Link, ...]
+    console: tuple[str, ...]
+    journal: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A test as the page shows it.
+
+    Attributes:
+        name: What the row is called.
+        result: A `Result`, or `UNREADABLE`.
+        document: ``outcome.json``; None when it cannot be read.
+        problem: Why it cannot.
+        boots: One a boot of the document, else one a boot folder.
+        links: Files of the test's folder.
+        versions: What took part.
+    """
+
+    name: str
+    result: str
+    document: Document | None
+    problem: HarnessError | None
+    boots: tuple[BootView, ...]
+    links: tuple[Link, ...]
+    versions: tuple[tuple[str, str], ...]
+
+
+def main(argv: Sequence[str]) -> int:
+    """Write the page; return the exit status: 0, or 2 when it could not be written."""
+    parser = argparse.ArgumentParser(prog="python -m harness report", description="Make one HTML page of the evidence.")
+    parser.add_argument("artifacts", nargs="?", default="artifacts", type=Path, help="folder (default: artifacts)")
+    parser.add_argument("-o", "--output", type=Path, help="page to write (default: report.html in that folder)")
+    options = parser.parse_args(argv)
+    output = options.output or options.artifacts / "report.html"
+    try:
+        write(options.artifacts, output)
+    except HarnessError as error:
+        print(error, file=sys.stderr)
+        return 2
+    print(output)
+    return 0
+
+
+def write(root: Path, output: Path) -> None:
+    """Write the page, atomically.
+
+    Args:
+        root: The folder of all artifacts.
+        output: The page.
+
+    Raises:
+        UsageError: There is no such folder.
+        HostError: The page cannot be written.
+    """
+    if not root.is_dir():
+        raise UsageError(
+            f"there is no folder {root}", "", "run scenarios first, or name the folder: python -m harness report FOLDER"
+        )
+    try:
+        with tempfile.NamedTemporaryFile(dir=output.parent, prefix=".report.", delete=False) as file:
+            part = Path(file.name)
+            try:
+                file.write(render(root, output.parent).encode(errors="replace"))
+                file.flush()
+                part.chmod(0o644)
+                part.replace(output)
+            finally:
+                part.unlink(missing_ok=True)
+    except OSError as error:
+        raise HostError(f"{output} cannot be written", str(error), "name another file with -o") from error
+
+
+def render(root: Path, base: Path) -> str:
+    """The page as text.
+
+    Args:
+        root: The folder of all artifacts.
+        base: The folder that links are relative to.
+    """
+    folders = sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+    loaded = [(folder, _load(folder)) for folder in folders]
+    ends = [at for _, found in loaded if not isinstance(found, HarnessError) for at in _moments(found)]
+    longest = max(ends, default=1.0) or 1.0
+    rows = sorted(
+        (_row(folder, found, base, longest) for folder, found in loaded),
+        key=lambda row: (_ORDER.index(row.result), row.name),
+    )
+    environment = Environment(
+        loader=PackageLoader("harness.evidence"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=lambda value: plain(value) if type(value) is str else value,
+    )
+    return environment.get_template("report.html.j2").render(
+        rows=rows,
+        counts={result: sum(row.result == result for row in rows) for result in _ORDER},
+        boots=sum(len(row.boots) for row in rows),
+        machine_seconds=sum(
+            row.boots[at].segments[-1].stop for row in rows for at in range(len(row.boots)) if row.boots[at].segments
+        ),
+        longest=longest,
+        versions=_versions(rows),
+        runs=_runs(rows),
+    )
+
+
+def _load(folder: Path) -> Document | HarnessError:
+    try:
+        return record.load(folder)
+    except HarnessError as error:
+        return error
+
+
+def _row(folder: Path, found: Document | HarnessError, base: Path, longest: float) -> Row:
+    links, versions = _links(folder, base), _read_versions(folder)
+    if isinstance(found, HarnessError):
+        kept = sorted(path.name for path in folder.glob("boot-*") if path.is_dir())
+        entries: list[Document] = [{"evidence": name} for name in kept]
+        document, problem, name, result = None, found, folder.name, UNREADABLE
+    else:
+        entries = found["boots"]
+        document, problem, name, result = found, None, found["test"], found["result"]
+    boots = tuple(_boot(number, entry, folder, base, longest) for number, entry in enumerate(entries, 1))
+    return Row(name, result, document, problem, boots, links, versions)
+
+
+def _boot(number: int, entry: Document, folder: Path, base: Path, longest: float) -> BootView:
+    name = entry["evidence"]
+    # The name was read from a file: it may only lead to a folder right here.
+    place = folder / name if name and name not in (".", "..") and name == Path(name).name else None
+    return BootView(
+        number,
+        entry,
+        _segments(entry, longest),
+        _links(place, base) if place else (),
+        tuple(artifacts.tail(place / artifacts.CONSOLE, 60)) if place else (),
+        tuple(
+            [
+                line
+                for line in artifacts.tail(place / artifacts.JOURNAL, 100_000, 1 << 22)
+                if _ABOUT_UNLOCK.search(line)
+            ][-60:]
+        )
+        if place
+        else (),
+    )
+
+
+def _segments(entry: Document, longest: float) -> tuple[Segment, ...]:
+    moments = sorted((at, name) for name, at in entry.get("seconds", {}).items() if at is not None)
+    starts = [0.0, *(at for at, _ in moments)]
+    return tuple(
+        Segment(name, start, at, 100 * (at - start) / longest)
+        for start, (at, name) in zip(starts, moments, strict=False)
+    )
+
+
+def _moments(document: Document) -> list[float]:
+    return [at for boot in document["boots"] for at in boot.get("seconds", {}).values() if at is not None]
+
+
+def _links(folder: Path, base: Path) -> tuple[Link, ...]:
+    try:
+        files = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+        return tuple(Link(path.name, _href(path, base), _size(path.stat().st_size)) for path in files)
+    except OSError:
+        return ()
+
+
+def _href(path: Path, base: Path) -> str:
+    # "./" first: a name with a colon would else be read as a scheme (RFC 3986, 4.2).
+    return "./" + quote(os.fsencode(os.path.relpath(path, base)))
+
+
+def _size(size: int) -> str:
+    return f"{size} B" if size < 1000 else f"{size / 1000:.1f} kB" if size < 1_000_000 else f"{size / 1e6:.1f} MB"
+
+
+def _read_versions(folder: Path) -> tuple[tuple[str, str], ...]:
+    try:
+        found: Any = record.parse_json((folder / artifacts.VERSIONS).read_text(), artifacts.VERSIONS)
+    except (OSError, UnicodeDecodeError, UsageError):
+        return ()
+    return tuple((name, str(value)) for name, value in found.items()) if isinstance(found, dict) else ()
+
+
+def _versions(rows: Sequence[Row]) -> dict[str, list[str]]:
+    """Every version that took part; more than one a name when runs are mixed."""
+    found: dict[str, list[str]] = {}
+    for row in rows:
+        for name, value in row.versions:
+            if value not in found.setdefault(name, []):
+                found[name].append(value)
+    return dict(sorted(found.items()))
+
+
+def _runs(rows: Sequence[Row]) -> list[datetime]:
+    """When the first and the last test of the page started."""
+    times = []
+    for row in rows:
+        try:
+            started = datetime.fromisoformat(str((row.document or {}).get("started")))
+        except ValueError:
+            continue
+        times.append(started.astimezone(UTC) if started.tzinfo else started.replace(tzinfo=UTC))
+    return sorted(times)[:: max(1, len(times) - 1)]
