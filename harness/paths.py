@@ -9,6 +9,7 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 IMAGES = REPOSITORY / "images"
+POLICIES = REPOSITORY / "scenarios" / "policies"
 
 
 def cache_dir() -> Path:

@@ -23,7 +23,7 @@ def test_pcr_changed_asks_for_the_passphrase(sealed: Sealed) -> None:
 def test_pcr_changed_is_no_matter_when_it_is_not_bound(sealed: Sealed) -> None:
     """Another build of the firmware changes PCR 0; a seal to PCR 7 does not look there."""
     before = sealed.boot()
-    after = sealed.boot(firmware_swapped("debian-12"))
+    after = sealed.boot(firmware_swapped("bookworm"))
     assert after.unlock is Unlock.AUTO
     assert after.pcrs[0] != before.pcrs[0]
     assert after.pcrs[7] == before.pcrs[7]
@@ -35,7 +35,7 @@ def test_firmware_swap_asks_for_the_passphrase_when_pcr_0_is_bound(sealed: Seale
 
     Source: TCG PC Client Platform Firmware Profile, 3.3.4.1.
     """
-    outcome = sealed.boot(firmware_swapped("debian-12"))
+    outcome = sealed.boot(firmware_swapped("bookworm"))
     assert outcome.unlock is Unlock.PASSPHRASE_FALLBACK
     assert outcome.failed_pins == {"tpm2"}
 
