@@ -60,7 +60,7 @@ def install_packages(wanted: Sequence[Need], *, first_time: bool) -> None:
     elif not newer:
         _apt("update")
     # What is there stays as it is: upgrading it is its owner's business, and might restart a daemon that is in use.
-    _install([package for need in missing for package in need.debian], upgrade=False)
+    _install([package for need in missing if need.missing for package in need.debian], upgrade=False)
     if still := [need for need in missing if need.missing]:
         what = "; ".join(f"{need.name}: {', '.join(need.missing)}" for need in still)
         raise HostError("apt was content, but this is still missing", what, "python3 -m harness.host.setup --list")
