@@ -1,0 +1,98 @@
+"""Whether KVM works here, found out by booting firmware under it.
+
+``/dev/kvm`` proves nothing: in some nested hosts it opens, lists its capabilities, and guests die in their first
+second with ``KVM internal error`` or ``failed to set MSR``. So OVMF is booted until its boot manager speaks on the
+serial port.
+"""
+
+import os
+import platform
+import pwd
+from dataclasses import dataclass
+from pathlib import Path
+
+import pexpect
+
+from harness import cache
+from harness.errors import UsageError
+
+CHOICES = ("auto", "kvm", "tcg")
+_PROBE_SECONDS = 20.0  # OVMF reaches its boot manager in about a second under KVM
+_ALIVE = "BdsDxe|UEFI Interactive Shell|Press any key"
+
+
+@dataclass(frozen=True)
+class Accel:
+    """How guest code runs.
+
+    Attributes:
+        name: ``kvm`` or ``tcg``.
+        reason: Why it is that one, for people.
+    """
+
+    name: str
+    reason: str
+
+
+def choose_accel(wanted: str, emulator: Path, version: str, firmware: Path, user: str | None) -> Accel:
+    """Decide on an accelerator.
+
+    Args:
+        wanted: ``auto`` probes; ``kvm`` and ``tcg`` are taken as they are.
+        emulator: QEMU.
+        version: What QEMU calls itself, so that an upgrade is probed anew.
+        firmware: Read-only flash image of an OVMF build without Secure Boot, which the probe boots.
+        user: Who runs the machines.
+
+    Raises:
+        UsageError: `wanted` is none of `CHOICES`.
+    """
+    if wanted not in CHOICES:
+        raise UsageError(f"there is no accelerator {wanted!r}", hint=f"one of: {', '.join(CHOICES)}")
+    if wanted != "auto":
+        return Accel(wanted, "asked for")
+    if not Path("/dev/kvm").exists():
+        return Accel("tcg", "this host has no /dev/kvm")
+
+    def probe(folder: Path) -> None:
+        (folder / "failure").write_text(probe_kvm(emulator, firmware, user))
+
+    boot_id = Path("/proc/sys/kernel/random/boot_id").read_text()
+    key = cache.digest(boot_id, platform.release(), str(emulator), version, firmware, _groups(user))
+    failure = (cache.build_once("kvm-probe", key, probe) / "failure").read_text()
+    return Accel("tcg", f"KVM does not work here: {failure}") if failure else Accel("kvm", "firmware boots under KVM")
+
+
+def _groups(user: str | None) -> list[int]:
+    """Whether the device node may be opened depends on them."""
+    if user is None:
+        return [os.getuid(), *os.getgroups()]
+    entry = pwd.getpwnam(user)
+    return [entry.pw_uid, *os.getgrouplist(user, entry.pw_gid)]
+
+
+def probe_kvm(emulator: Path, firmware: Path, user: str | None, seconds: float = _PROBE_SECONDS) -> str:
+    """Boot firmware under KVM and return what went wrong, in one line; nothing when it booted."""
+    as_user = ["setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups", "--"] if user else []
+    command = [
+        *as_user,
+        str(emulator),
+        *["-machine", "q35", "-accel", "kvm", "-cpu", "host", "-m", "256", "-nodefaults", "-no-user-config"],
+    ]
+    command += ["-display", "none", "-serial", "stdio"]
+    command += ["-drive", f"if=pflash,format=raw,unit=0,readonly=on,file={firmware}"]
+    # On a pseudo-terminal of its own: should this process die, QEMU gets SIGHUP and goes too.
+    qemu = pexpect.spawn(command[0], command[1:], timeout=seconds, encoding="utf-8", codec_errors="replace")
+    try:
+        match qemu.expect([_ALIVE, "KVM internal error[^\r\n]*", pexpect.EOF, pexpect.TIMEOUT]):
+            case 0:
+                return ""
+            case 1:
+                return str(qemu.after)
+            case 2:
+                said = [line.strip() for line in (qemu.before or "").splitlines() if line.strip()]
+                return said[-1] if said else "QEMU ended without a word"
+            case _:
+                return f"firmware did not reach its boot manager in {seconds:.0f} s"
+    finally:
+        qemu.close(force=True)

@@ -1,0 +1,205 @@
+"""A machine and the facts of one power-on, as libvirt's domain XML (https://libvirt.org/formatdomain.html). Pure."""
+
+import xml.etree.ElementTree as ET
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.machine.spec import Bus, Disk, Machine, TpmVersion
+
+QEMU_NAMESPACE = "http://libvirt.org/schemas/domain/qemu/1.0"
+SSH_CHANNEL = "org.unlock-lab.ssh"
+"""The guest finds it as ``/dev/virtio-ports/org.unlock-lab.ssh``."""
+
+_CX16_IS_BROKEN_BEFORE = (8, 0, 0)  # QEMU 7.2's TCG miscompiles cmpxchg16b: the guest's kernel dies at random
+_FIRST_NVME_SLOT = 0x10  # on pcie.0; libvirt fills it from slot 1 and keeps its own devices below this
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """What is decided at power-on.
+
+    Attributes:
+        name: Of the domain, unique in this libvirt.
+        folder: Where sockets and logs go; its path is short.
+        accel: ``kvm`` or ``tcg``.
+        emulator: QEMU.
+        emulator_version: Of QEMU, as in (10, 0, 2).
+    """
+
+    name: str
+    folder: Path
+    accel: str
+    emulator: Path
+    emulator_version: tuple[int, int, int]
+
+    @property
+    def console_socket(self) -> Path:
+        """The guest's ttyS0."""
+        return self.folder / "console.sock"
+
+    @property
+    def console_log(self) -> Path:
+        """What the guest wrote to ttyS0, kept by QEMU."""
+        return self.folder / "console.log"
+
+    @property
+    def journal_socket(self) -> Path:
+        """The guest's hvc0."""
+        return self.folder / "journal.sock"
+
+    @property
+    def journal_log(self) -> Path:
+        """What the guest wrote to hvc0, kept by QEMU."""
+        return self.folder / "journal.log"
+
+    @property
+    def ssh_socket(self) -> Path:
+        """The channel to the guest's shell."""
+        return self.folder / "ssh.sock"
+
+    @property
+    def tpm_socket(self) -> Path:
+        """Where swtpm takes control commands."""
+        return self.folder / "tpm.sock"
+
+    @property
+    def tpm_log(self) -> Path:
+        """What swtpm read and wrote."""
+        return self.folder / "swtpm.raw"
+
+
+def domain_xml(machine: Machine, runtime: Runtime) -> str:
+    """The domain as text."""
+    ET.register_namespace("qemu", QEMU_NAMESPACE)
+    root = ET.Element("domain", type="kvm" if runtime.accel == "kvm" else "qemu")
+    _text(root, "name", runtime.name)
+    _text(root, "title", machine.name)
+    _text(root, "memory", str(machine.memory_mib), unit="MiB")
+    _text(root, "vcpu", str(machine.vcpus))
+    _firmware(root, machine)
+    _sysinfo(root, machine)
+    features = ET.SubElement(root, "features")
+    ET.SubElement(features, "acpi")
+    ET.SubElement(features, "apic")
+    ET.SubElement(features, "smm", state="on" if machine.firmware.secure_boot else "off")
+    _cpu(root, runtime)
+    ET.SubElement(root, "clock", offset="utc")
+    _text(root, "on_poweroff", "destroy")
+    _text(root, "on_reboot", "restart")
+    _text(root, "on_crash", "destroy")
+    _devices(root, machine, runtime)
+    _nvme(root, machine)
+    ET.indent(root)
+    return ET.tostring(root, encoding="unicode")
+
+
+def interface_xml(link_up: bool) -> str:
+    """The network card alone, for a change of its link state."""
+    return ET.tostring(_interface(link_up), encoding="unicode")
+
+
+def _text(parent: ET.Element, tag: str, text: str, **attributes: str) -> ET.Element:
+    element = ET.SubElement(parent, tag, attributes)
+    element.text = text
+    return element
+
+
+def _firmware(root: ET.Element, machine: Machine) -> None:
+    os_element = ET.SubElement(root, "os")
+    _text(os_element, "type", "hvm", arch="x86_64", machine="q35")
+    secure = {"secure": "yes"} if machine.firmware.secure_boot else {}
+    _text(os_element, "loader", str(machine.firmware.code), readonly="yes", type="pflash", **secure)
+    _text(os_element, "nvram", str(machine.nvram))
+    if machine.smbios_oem_strings:
+        ET.SubElement(os_element, "smbios", mode="sysinfo")
+
+
+def _sysinfo(root: ET.Element, machine: Machine) -> None:
+    if machine.smbios_oem_strings:
+        strings = ET.SubElement(ET.SubElement(root, "sysinfo", type="smbios"), "oemStrings")
+        for string in machine.smbios_oem_strings:
+            _text(strings, "entry", string)
+    if machine.fw_cfg:
+        entries = ET.SubElement(root, "sysinfo", type="fwcfg")
+        for name, path in machine.fw_cfg:
+            ET.SubElement(entries, "entry", name=name, file=str(path))
+
+
+def _cpu(root: ET.Element, runtime: Runtime) -> None:
+    if runtime.accel == "kvm":
+        ET.SubElement(root, "cpu", mode="host-passthrough")
+        return
+    cpu = ET.SubElement(root, "cpu", mode="maximum")
+    if runtime.emulator_version < _CX16_IS_BROKEN_BEFORE:
+        ET.SubElement(cpu, "feature", policy="disable", name="cx16")
+
+
+def _devices(root: ET.Element, machine: Machine, runtime: Runtime) -> None:
+    devices = ET.SubElement(root, "devices")
+    _text(devices, "emulator", str(runtime.emulator))
+    for order, disk in enumerate(machine.disks):
+        if disk.bus is Bus.VIRTIO:
+            devices.append(_virtio_disk(disk, order))
+    ET.SubElement(devices, "controller", type="usb", model="none")
+    devices.append(_interface(machine.link_up))
+    serial = _unix_character_device(devices, "serial", runtime.console_socket, runtime.console_log)
+    ET.SubElement(serial, "target", type="isa-serial", port="0")
+    console = _unix_character_device(devices, "console", runtime.console_socket, runtime.console_log)
+    ET.SubElement(console, "target", type="serial", port="0")
+    journal = _unix_character_device(devices, "console", runtime.journal_socket, runtime.journal_log)
+    ET.SubElement(journal, "target", type="virtio", port="1")
+    channel = _unix_character_device(devices, "channel", runtime.ssh_socket, None)
+    ET.SubElement(channel, "target", type="virtio", name=SSH_CHANNEL)
+    if machine.tpm:
+        model = "tpm-crb" if machine.tpm.version is TpmVersion.TPM_2_0 else "tpm-tis"
+        backend = ET.SubElement(ET.SubElement(devices, "tpm", model=model), "backend", type="external")
+        ET.SubElement(backend, "source", type="unix", mode="connect", path=str(runtime.tpm_socket))
+    rng = ET.SubElement(devices, "rng", model="virtio")
+    _text(rng, "backend", "/dev/urandom", model="random")
+    ET.SubElement(devices, "memballoon", model="none")
+
+
+def _virtio_disk(disk: Disk, order: int) -> ET.Element:
+    element = ET.Element("disk", type="file", device="disk")
+    # Host page cache, no fsync: what a machine's disk holds after the host lost power is nobody's question.
+    ET.SubElement(element, "driver", name="qemu", type="qcow2", cache="unsafe", discard="unmap")
+    ET.SubElement(element, "source", file=str(disk.path))
+    ET.SubElement(element, "target", dev=f"vd{chr(ord('a') + order)}", bus="virtio")
+    _text(element, "serial", disk.serial)
+    ET.SubElement(element, "boot", order=str(order + 1))
+    return element
+
+
+def _interface(link_up: bool) -> ET.Element:
+    element = ET.Element("interface", type="user")
+    ET.SubElement(element, "mac", address="52:54:00:6c:61:62")
+    ET.SubElement(element, "model", type="virtio")
+    ET.SubElement(element, "link", state="up" if link_up else "down")
+    # Without a boot ROM the firmware does not try the network for two minutes when the disk does not boot.
+    ET.SubElement(element, "rom", enabled="no")
+    return element
+
+
+def _unix_character_device(devices: ET.Element, tag: str, path: Path, log: Path | None) -> ET.Element:
+    device = ET.SubElement(devices, tag, type="unix")
+    ET.SubElement(device, "source", mode="bind", path=str(path))
+    if log:
+        ET.SubElement(device, "log", file=str(log), append="off")
+    return device
+
+
+def _nvme(root: ET.Element, machine: Machine) -> None:
+    """NVMe disks, which libvirt knows only from 11.5 on, as arguments for QEMU."""
+    arguments: list[str] = []
+    for order, disk in enumerate(machine.disks):
+        if disk.bus is Bus.NVME:
+            drive = f"lab-disk{order}"
+            path = str(disk.path).replace(",", ",,")
+            arguments += ["-drive", f"if=none,id={drive},format=qcow2,cache=unsafe,discard=unmap,file={path}"]
+            slot = _FIRST_NVME_SLOT + order
+            device = f"nvme,drive={drive},serial={disk.serial},bootindex={order + 1},bus=pcie.0,addr={slot:#x}"
+            arguments += ["-device", device]
+    if arguments:
+        commandline = ET.SubElement(root, f"{{{QEMU_NAMESPACE}}}commandline")
+        for argument in arguments:
+            ET.SubElement(commandline, f"{{{QEMU_NAMESPACE}}}arg", value=argument)

@@ -1,0 +1,237 @@
+"""The emulated hardware around one boot: made at power-on, gone at the end of the block, its traces kept."""
+
+import os
+import shutil
+import socket
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from harness.deadline import Deadline
+from harness.errors import RigError, UsageError
+from harness.host.scratch import KEEP, hand_over, scratch
+from harness.host.session import Host
+from harness.machine.domain_xml import Runtime, domain_xml, interface_xml
+from harness.machine.libvirt import Domain, Power, created_domain
+from harness.machine.spec import Machine
+from harness.machine.tpm import Swtpm, manufacture, powered_tpm
+from harness.machine.tpm_log import TpmExchange
+
+_CONNECT_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Rig:
+    """A machine that is on.
+
+    Somebody must read `console` and `journal`: what the guest writes and nobody takes makes it wait.
+
+    Attributes:
+        machine: As it was powered on.
+        started_at: When its CPUs started, in seconds on `time.monotonic`.
+        console: Connected to the guest's ttyS0, both ways, from before the first byte.
+        journal: Connected to the guest's hvc0, likewise.
+        alarms: File descriptors that poll(2) finds readable when something happened that `trouble` can tell about.
+    """
+
+    machine: Machine
+    started_at: float
+    console: socket.socket
+    journal: socket.socket
+    alarms: tuple[int, ...]
+    _host: Host
+    _runtime: Runtime
+    _domain: Domain
+    _swtpm: Swtpm | None
+
+    def open_ssh_channel(self) -> socket.socket:
+        """A connection to the guest's virtio-serial channel. It takes one at a time, one after the other.
+
+        Raises:
+            RigError: QEMU does not answer.
+        """
+        return _connect(self._runtime.ssh_socket)
+
+    def set_link(self, up: bool) -> None:
+        """Plug the network cable in or pull it."""
+        self._domain.update_device(interface_xml(up))
+
+    def press_power(self) -> None:
+        """Press the power button; see `wait_off`."""
+        self._domain.press_power()
+
+    def wait_off(self, deadline: Deadline) -> bool:
+        """Wait until the machine is off, and say whether it is."""
+        return self._domain.wait_off(deadline)
+
+    def reset(self) -> None:
+        """Press the reset button: the TPM starts anew, memory stays."""
+        self._domain.reset()
+
+    def cut_power(self) -> None:
+        """Pull the plug."""
+        self._domain.destroy()
+
+    def state(self) -> Power:
+        """What the machine is doing."""
+        return self._domain.power()[0]
+
+    def trouble(self) -> str | None:
+        """What is wrong with the rig, or None when nothing is; that the guest turned itself off is no trouble."""
+        if ending := self._domain.ending:
+            return None if ending.orderly else f"QEMU: {ending.reason}\n{_tail(self._qemu_log())}"
+        power, reason = self._domain.power()
+        if power is Power.PAUSED:
+            return f"the machine stopped: {reason}\n{_tail(self._qemu_log())}"
+        if self._swtpm and (status := self._swtpm.exit_status()) is not None and power is Power.RUNNING:
+            return f"swtpm ended with status {status} while the machine was on"
+        return None
+
+    def tpm_exchanges(self) -> tuple[TpmExchange, ...]:
+        """What the TPM was asked and what it answered so far; nothing without a TPM."""
+        return self._swtpm.exchanges() if self._swtpm else ()
+
+    @property
+    def attach_hints(self) -> str:
+        """How a person looks at the machine, and gets rid of one that was kept."""
+        virsh = f"virsh -c '{self._host.libvirt_uri}'"
+        return (
+            f"console:  socat -,raw,echo=0,escape=0x1d UNIX-CONNECT:{self._runtime.console_socket}   (Ctrl-] leaves)\n"
+            f"      or: {virsh} console {self._runtime.name}\n"
+            f"clean up: {virsh} destroy {self._runtime.name}; rm -r {self._runtime.folder}"
+        )
+
+    def _qemu_log(self) -> Path:
+        return self._host.qemu_logs / f"{self._runtime.name}.log"
+
+
+@contextmanager
+def power_on(machine: Machine, host: Host, evidence: Path, *, keep: bool = False) -> Iterator[Rig]:
+    """Turn a machine on, and off at the end of the block.
+
+    What it names and what is not there yet is made: a TPM, an NVRAM file. Files that it writes to are handed over to
+    the user that runs it, who must be able to reach them: keep them in a `scratch` folder or the cache.
+
+    Args:
+        machine: What to turn on.
+        host: Where.
+        evidence: The folder for domain.xml, qemu.log, qemu-command.txt, console.log, journal.log, swtpm.log.
+        keep: Leave the machine on if it still is at the end of the block, and when this process dies;
+            `Rig.attach_hints` says how to get rid of it.
+
+    Raises:
+        UsageError: A file that the machine names is missing.
+        HostError: A tool or libvirt is missing.
+        RigError: It could not be turned on.
+    """
+    _require_files(machine)
+    evidence.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        folder = stack.enter_context(scratch(host.user))
+        runtime = Runtime(
+            name=f"lab-{uuid.uuid4().hex[:12]}",
+            folder=folder,
+            accel=host.accel.name,
+            emulator=host.emulator,
+            emulator_version=host.emulator_version,
+        )
+        placed = _put_in_place(machine, folder, host.user)
+        xml = domain_xml(placed, runtime)
+        (evidence / "domain.xml").write_text(xml)
+        stack.callback(_keep_evidence, evidence, runtime, host)
+        swtpm = None
+        if placed.tpm:
+            swtpm = stack.enter_context(
+                powered_tpm(placed.tpm, runtime.tpm_socket, runtime.tpm_log, user=host.user, outlive=keep)
+            )
+            stack.callback(_write_exchanges, evidence, swtpm)
+        domain = stack.enter_context(created_domain(host, runtime.name, xml, outlive=keep))
+        console = stack.enter_context(_connect(runtime.console_socket))
+        journal = stack.enter_context(_connect(runtime.journal_socket))
+        alarms = (domain.alarm, swtpm.alarm) if swtpm else (domain.alarm,)
+        domain.resume()
+        started_at = time.monotonic()
+        try:
+            yield Rig(placed, started_at, console, journal, alarms, host, runtime, domain, swtpm)
+        finally:
+            if keep and domain.ending is None:
+                domain.released = True
+                (folder / KEEP).touch()
+                if swtpm:
+                    swtpm.released = True
+
+
+def _require_files(machine: Machine) -> None:
+    needed = [machine.firmware.code, *(disk.path for disk in machine.disks), *(path for _, path in machine.fw_cfg)]
+    needed += [] if machine.nvram.exists() else [machine.firmware.nvram_template, machine.nvram.parent]
+    for path in needed:
+        if not path.exists():
+            raise UsageError(f"the machine {machine.name!r} needs {path}, which does not exist")
+
+
+def _put_in_place(machine: Machine, folder: Path, user: str | None) -> Machine:
+    """Make what is missing, and let the user that runs the machine have all that it opens."""
+    if not machine.nvram.exists():
+        shutil.copyfile(machine.firmware.nvram_template, machine.nvram)
+        machine.nvram.chmod(0o600)
+    if machine.tpm:
+        if not machine.tpm.state.exists():
+            manufacture(machine.tpm)
+        hand_over(machine.tpm.state, user)
+    for path in (machine.nvram, *(disk.path for disk in machine.disks)):
+        hand_over(path, user)
+    fw_cfg = []
+    for number, (name, path) in enumerate(machine.fw_cfg):
+        copy = folder / f"fw_cfg{number}"
+        shutil.copyfile(path, copy)
+        hand_over(copy, user)
+        fw_cfg.append((name, copy))
+    return replace(machine, fw_cfg=tuple(fw_cfg))
+
+
+def _connect(path: Path) -> socket.socket:
+    connection = socket.socket(socket.AF_UNIX)
+    connection.settimeout(_CONNECT_SECONDS)
+    try:
+        connection.connect(str(path))
+    except OSError as error:
+        connection.close()
+        raise RigError(f"QEMU did not answer on {path.name} within {_CONNECT_SECONDS:.0f} s", str(error)) from error
+    connection.settimeout(None)
+    return connection
+
+
+def _keep_evidence(evidence: Path, runtime: Runtime, host: Host) -> None:
+    for log in (runtime.console_log, runtime.journal_log):
+        if log.exists():
+            shutil.copyfile(log, evidence / log.name)
+    qemu_log = host.qemu_logs / f"{runtime.name}.log"
+    if qemu_log.exists() and os.access(qemu_log, os.R_OK):
+        text = qemu_log.read_text(errors="replace")
+        (evidence / "qemu.log").write_text(text)
+        (evidence / "qemu-command.txt").write_text(command_line(text))
+
+
+def _write_exchanges(evidence: Path, swtpm: Swtpm) -> None:
+    (evidence / "swtpm.log").write_text("".join(f"{exchange}\n" for exchange in swtpm.exchanges()))
+
+
+def command_line(qemu_log: str) -> str:
+    """QEMU's environment and arguments as libvirt logged them, so that they can be pasted; empty if there are none."""
+    lines: list[str] = []
+    for line in qemu_log.splitlines():
+        if lines or line.startswith("LC_ALL="):
+            lines.append(line)
+            if not line.endswith("\\"):
+                break
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _tail(log: Path, lines: int = 10) -> str:
+    try:
+        return "\n".join(log.read_text(errors="replace").splitlines()[-lines:])
+    except OSError as error:
+        return f"(its log could not be read: {error})"

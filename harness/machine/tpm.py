@@ -1,0 +1,172 @@
+"""TPMs: swtpm processes over folders of state.
+
+`manufacture` makes the state (keys, seeds, endorsement certificates by a certificate authority of the harness's own),
+`clone` copies it, `powered_tpm` runs it for one power cycle. swtpm holds a lock in the folder, so copy it only when the
+machine is off.
+"""
+
+import os
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock
+
+from harness import process
+from harness.errors import HostError, RigError
+from harness.machine.spec import Tpm, TpmVersion
+from harness.machine.tpm_log import TpmExchange, decode_log
+from harness.paths import cache_dir
+
+_MANUFACTURE_SECONDS = 60.0
+_EXIT_SECONDS = 5.0
+_LOG_LEVEL = 2  # the lowest that dumps commands and responses; 1 says nothing
+
+
+def manufacture(tpm: Tpm) -> None:
+    """Make a new TPM in its folder, which must not hold one yet: new seeds, EK with certificate, platform certificate.
+
+    Raises:
+        HostError: swtpm_setup is missing or failed; nothing half-made is left.
+    """
+    tpm.state.parent.mkdir(parents=True, exist_ok=True)
+    part = tpm.state.with_name(f".{tpm.state.name}.part-{os.getpid()}")
+    part.mkdir()
+    try:
+        with FileLock(_authority() / ".lock"):
+            process.run(_setup_command(tpm, part), timeout=_MANUFACTURE_SECONDS)
+        (part / ".lock").unlink(missing_ok=True)
+        part.rename(tpm.state)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def clone(tpm: Tpm, to: Path) -> Tpm:
+    """Copy a TPM that is off, keys and all, into a new folder."""
+    shutil.copytree(tpm.state, to, ignore=shutil.ignore_patterns(".lock"))
+    return Tpm(to, tpm.version, tpm.banks)
+
+
+def _setup_command(tpm: Tpm, folder: Path) -> list[str]:
+    """swtpm_setup(8). As root it would become the user tss, and write to the host's certificate authority."""
+    command = ["swtpm_setup", "--tpmstate", str(folder), "--config", str(_authority() / "setup.conf")]
+    command += ["--create-ek-cert", "--create-platform-cert"]
+    if os.geteuid() == 0:
+        command += ["--runas", "root"]
+    if tpm.version is TpmVersion.TPM_2_0:
+        command += ["--tpm2", "--pcr-banks", ",".join(tpm.banks)]
+    return command
+
+
+def _authority() -> Path:
+    """The folder of the certificate authority, with the configuration that points swtpm_setup at it."""
+    folder = cache_dir() / "tpm-authority"
+    if (folder / "setup.conf").exists():
+        return folder
+    localca = shutil.which("swtpm_localca") or "/usr/share/swtpm/swtpm-localca"
+    if not Path(localca).exists():
+        raise HostError(
+            "swtpm_localca is not installed, which signs the certificates of TPMs",
+            hint="python -m harness doctor says what is missing",
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o700)
+    (folder / "localca.conf").write_text(
+        f"statedir = {folder}\nsigningkey = {folder}/signkey.pem\n"
+        f"issuercert = {folder}/issuercert.pem\ncertserial = {folder}/certserial\n"
+    )
+    (folder / "localca.options").write_text(
+        "--platform-manufacturer unlock-lab\n--platform-version 1\n--platform-model q35\n"
+    )
+    part = folder / f"setup.conf.part-{os.getpid()}"
+    part.write_text(
+        f"create_certs_tool = {localca}\ncreate_certs_tool_config = {folder}/localca.conf\n"
+        f"create_certs_tool_options = {folder}/localca.options\n"
+    )
+    part.rename(folder / "setup.conf")  # last, since its presence says that all is there
+    return folder
+
+
+class Swtpm:
+    """A TPM that is on.
+
+    Attributes:
+        alarm: A file descriptor that poll(2) finds readable once swtpm has ended (pidfd_open(2)).
+        released: Set it to leave swtpm on at the end of its block.
+    """
+
+    def __init__(self, running: "subprocess.Popen[bytes]", log: Path) -> None:
+        self.alarm = os.pidfd_open(running.pid)
+        self.released = False
+        self._process = running
+        self._log = log
+
+    def exchanges(self) -> tuple[TpmExchange, ...]:
+        """What it was asked and what it answered so far."""
+        return decode_log(self._log.read_text(errors="replace"))
+
+    def exit_status(self) -> int | None:
+        """How it ended, or None while it runs."""
+        return self._process.poll()
+
+
+@contextmanager
+def powered_tpm(tpm: Tpm, control: Path, log: Path, *, user: str | None, outlive: bool = False) -> Iterator[Swtpm]:
+    """Run swtpm for one power cycle.
+
+    The control socket is bound here and handed on, so that it can be connected to before swtpm has started. swtpm ends
+    when QEMU closes the connection, at the end of the block, and with the thread that called (prctl(2),
+    PR_SET_PDEATHSIG).
+
+    Args:
+        tpm: Its state must be there, and belong to `user`.
+        control: Where to bind the control socket; at most 107 bytes.
+        log: Where to dump what passes. It holds secrets in clear: keep it in a scratch folder.
+        user: Whom to run as; the caller when None.
+        outlive: Whether it can be `released`, and goes on when the caller dies, until QEMU closes the connection.
+
+    Raises:
+        HostError: setpriv or swtpm is missing.
+    """
+    for tool in ("setpriv", "swtpm"):
+        if shutil.which(tool) is None:
+            raise HostError(f"{tool} is not installed", hint="python -m harness doctor says what is missing")
+    command = ["setpriv"]
+    command += [] if outlive else ["--pdeathsig", "KILL"]
+    command += [f"--reuid={user}", f"--regid={user}", "--clear-groups"] if user else []
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(control))
+        listener.listen(1)
+        if user:
+            shutil.chown(control, user, user)
+        command += ["--", "swtpm", "socket", "--ctrl", f"type=unixio,fd={listener.fileno()}", "--terminate"]
+        command += ["--tpmstate", f"dir={tpm.state}", "--log", f"file={log},level={_LOG_LEVEL}"]
+        command += ["--tpm2"] if tpm.version is TpmVersion.TPM_2_0 else []
+        swtpm = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            pass_fds=[listener.fileno()],
+            start_new_session=True,  # Ctrl-C is for the harness, which then turns the machine off in order
+        )
+    running = Swtpm(swtpm, log)
+    try:
+        yield running
+    finally:
+        os.close(running.alarm)
+        if not running.released:
+            _end(swtpm)
+
+
+def _end(swtpm: "subprocess.Popen[bytes]") -> None:
+    swtpm.terminate()  # it has gone by itself if QEMU was there and is no more
+    try:
+        swtpm.wait(_EXIT_SECONDS)
+    except subprocess.TimeoutExpired as error:
+        swtpm.kill()
+        swtpm.wait(_EXIT_SECONDS)
+        raise RigError(f"swtpm did not end within {_EXIT_SECONDS:.0f} s of being told to, and was killed") from error

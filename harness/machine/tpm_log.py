@@ -1,0 +1,198 @@
+"""What the TPM was asked and what it answered, read from swtpm's log (``--log level=2``). Pure.
+
+swtpm dumps each command (``SWTPM_IO_Read``) and response (``SWTPM_IO_Write``) whole, in hexadecimal. Only the header of
+each, and the digests that PCRs are extended with, leave this module: parameters can hold keys and unsealed secrets.
+"""
+
+import hashlib
+import re
+import struct
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+# TCG TPM 2.0 Library, Part 2: Structures, 6.5.2 TPM_CC
+_COMMANDS = {
+    0x11F: "NV_UndefineSpaceSpecial",
+    0x120: "EvictControl",
+    0x121: "HierarchyControl",
+    0x122: "NV_UndefineSpace",
+    0x126: "Clear",
+    0x127: "ClearControl",
+    0x129: "HierarchyChangeAuth",
+    0x12A: "NV_DefineSpace",
+    0x12B: "PCR_Allocate",
+    0x12E: "SetPrimaryPolicy",
+    0x131: "CreatePrimary",
+    0x134: "NV_Increment",
+    0x135: "NV_SetBits",
+    0x136: "NV_Extend",
+    0x137: "NV_Write",
+    0x138: "NV_WriteLock",
+    0x139: "DictionaryAttackLockReset",
+    0x13A: "DictionaryAttackParameters",
+    0x13C: "PCR_Event",
+    0x13D: "PCR_Reset",
+    0x13E: "SequenceComplete",
+    0x142: "IncrementalSelfTest",
+    0x143: "SelfTest",
+    0x144: "Startup",
+    0x145: "Shutdown",
+    0x146: "StirRandom",
+    0x147: "ActivateCredential",
+    0x148: "Certify",
+    0x149: "PolicyNV",
+    0x14E: "NV_Read",
+    0x14F: "NV_ReadLock",
+    0x150: "ObjectChangeAuth",
+    0x151: "PolicySecret",
+    0x153: "Create",
+    0x154: "ECDH_ZGen",
+    0x155: "HMAC",
+    0x156: "Import",
+    0x157: "Load",
+    0x158: "Quote",
+    0x159: "RSA_Decrypt",
+    0x15B: "HMAC_Start",
+    0x15C: "SequenceUpdate",
+    0x15D: "Sign",
+    0x15E: "Unseal",
+    0x160: "PolicySigned",
+    0x161: "ContextLoad",
+    0x162: "ContextSave",
+    0x163: "ECDH_KeyGen",
+    0x164: "EncryptDecrypt",
+    0x165: "FlushContext",
+    0x167: "LoadExternal",
+    0x168: "MakeCredential",
+    0x169: "NV_ReadPublic",
+    0x16A: "PolicyAuthorize",
+    0x16B: "PolicyAuthValue",
+    0x16C: "PolicyCommandCode",
+    0x16E: "PolicyCpHash",
+    0x171: "PolicyOR",
+    0x173: "ReadPublic",
+    0x174: "RSA_Encrypt",
+    0x176: "StartAuthSession",
+    0x177: "VerifySignature",
+    0x17A: "GetCapability",
+    0x17B: "GetRandom",
+    0x17C: "GetTestResult",
+    0x17D: "Hash",
+    0x17E: "PCR_Read",
+    0x17F: "PolicyPCR",
+    0x180: "PolicyRestart",
+    0x181: "ReadClock",
+    0x182: "PCR_Extend",
+    0x185: "EventSequenceComplete",
+    0x186: "HashSequenceStart",
+    0x189: "PolicyGetDigest",
+    0x18A: "TestParms",
+    0x18C: "PolicyPassword",
+    0x192: "PolicyAuthorizeNV",
+}
+_STARTUP, _PCR_RESET, _PCR_EXTEND = 0x144, 0x13D, 0x182
+_ALGORITHMS = {0x4: "sha1", 0xB: "sha256", 0xC: "sha384", 0xD: "sha512"}  # Part 2, 6.3 TPM_ALG_ID
+_TPM_2_TAGS = (0x8001, 0x8002)  # without and with sessions, Part 2, 6.9 TPM_ST
+_DUMP = re.compile(
+    r"^ *SWTPM_IO_(?P<way>Read|Write): length (?P<length>\d+)\n(?P<bytes>(?:^ *(?:[0-9A-Fa-f]{2} ?)+\n)*)", re.M
+)
+_HEADER = struct.Struct(">HII")
+
+
+@dataclass(frozen=True)
+class TpmExchange:
+    """A command and its response, without what either carried.
+
+    Attributes:
+        command: Its name without ``TPM2_``, or the code in hexadecimal for one that is not known (all of TPM 1.2's).
+        code: Its number.
+        response: 0 for success, else an error (TCG TPM 2.0 Library, Part 2, 6.6 TPM_RC): 0x99d is a policy that
+            does not hold, 0x1df a sealed object of another TPM, 0x921 lockout.
+        pcr: What PCR_Extend extended or PCR_Reset reset.
+        digests: Bank and digest (hex) of each value that PCR_Extend extended it with.
+    """
+
+    command: str
+    code: int
+    response: int
+    pcr: int | None = None
+    digests: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        """Whether the TPM did it."""
+        return self.response == 0
+
+    def __str__(self) -> str:
+        target = "" if self.pcr is None else f" {self.pcr}"
+        digests = "".join(f" {bank}:{digest}" for bank, digest in self.digests)
+        return f"{self.command}{target}{digests} -> {f'{self.response:#x}' if self.response else 'success'}"
+
+
+def decode_log(text: str) -> tuple[TpmExchange, ...]:
+    """The exchanges in a log, in order. A last command that has no answer yet is left out."""
+    return tuple(_exchanges(text))
+
+
+def replay_pcrs(exchanges: Iterable[TpmExchange], bank: str = "sha256") -> dict[int, str]:
+    """The PCRs (hex) that the extends since the last start add up to; those that were never extended are left out."""
+    values: dict[int, str] = {}
+    for exchange in exchanges:
+        if not exchange.ok:
+            continue
+        if exchange.code == _STARTUP:
+            values.clear()
+        elif exchange.code == _PCR_RESET and exchange.pcr is not None:
+            values.pop(exchange.pcr, None)
+        elif exchange.pcr is not None:
+            for name, digest in exchange.digests:
+                if name == bank:
+                    start = ("ff" if 17 <= exchange.pcr <= 22 else "00") * hashlib.new(bank).digest_size
+                    before = bytes.fromhex(values.get(exchange.pcr, start))
+                    values[exchange.pcr] = hashlib.new(bank, before + bytes.fromhex(digest)).hexdigest()
+    return values
+
+
+def _exchanges(text: str) -> Iterator[TpmExchange]:
+    command = b""
+    for dump in _DUMP.finditer(text):
+        data = bytes.fromhex(dump["bytes"])
+        if len(data) != int(dump["length"]) or len(data) < _HEADER.size:
+            continue  # the log ends in the middle of it
+        if dump["way"] == "Read":
+            command = data
+        elif command:
+            yield _exchange(command, _HEADER.unpack_from(data)[2])
+            command = b""
+
+
+def _exchange(command: bytes, response: int) -> TpmExchange:
+    tag, _, code = _HEADER.unpack_from(command)
+    if tag not in _TPM_2_TAGS:
+        return TpmExchange(f"{code:#x}", code, response)
+    name = _COMMANDS.get(code, f"{code:#x}")
+    if code == _PCR_EXTEND:
+        return TpmExchange(name, code, response, _handle(command), tuple(_extended(command)))
+    if code == _PCR_RESET:
+        return TpmExchange(name, code, response, _handle(command))
+    return TpmExchange(name, code, response)
+
+
+def _handle(command: bytes) -> int:
+    return int(struct.unpack_from(">I", command, _HEADER.size)[0])
+
+
+def _extended(command: bytes) -> Iterator[tuple[str, str]]:
+    """The digests of a PCR_Extend: after handle, size of authorization, authorization (Part 3, 22.2)."""
+    (authorization,) = struct.unpack_from(">I", command, _HEADER.size + 4)
+    position = _HEADER.size + 8 + authorization
+    (count,) = struct.unpack_from(">I", command, position)
+    position += 4
+    for _ in range(count):
+        (algorithm,) = struct.unpack_from(">H", command, position)
+        bank = _ALGORITHMS.get(algorithm)
+        if bank is None:
+            return  # its length is not known, so neither is where the next one starts
+        end = position + 2 + hashlib.new(bank).digest_size
+        yield bank, command[position + 2 : end].hex()
+        position = end
