@@ -1,1 +1,10 @@
-"""What the user wrote: pins, thresholds, keyslots. Pure: no process, no machine, no network."""
+"""What the user wrote: pins, thresholds, keyslots, read from Butane and written as Ignition.
+
+Pure: no machine, no network, no I/O beyond the policy file and what it names; the one process is `butane`, on hosts
+that have it.
+
+schema, document   what Butane's keys are; a file as values and lines, each mistake with file, line and key
+checks, clevis     the rules between keys; the tree of pins
+translate          to an Ignition config, as Butane does; `butane_command` is the real one
+butane, ignition   the way in (`read_policy`) and the way out (`render`)
+"""

@@ -2,10 +2,51 @@
 
 The words are clevis's (clevis(1)): a *pin* is one way to get at a share of the key, `sss` is the pin that joins others
 under a *threshold*, a *binding* is a pin that was sealed into a LUKS header.
+
+Placeholders
+============
+The harness makes the Tang servers, so a policy file leaves their addresses open: ``@TANG_URL@`` and
+``@TANG_THUMBPRINT@`` mean the server called ``tang``, ``@TANG_URL:two@`` and ``@TANG_THUMBPRINT:two@`` the one called
+``two``. A thumbprint may be left out beside a placeholder URL. A literal URL of the guest's gateway (`GATEWAY`) with a
+placeholder thumbprint is a server that the harness provides at exactly that port.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+GATEWAY = "10.0.2.2"
+"""The host as a guest on QEMU's user network sees it (qemu(1), -netdev user)."""
+
+DEFAULT_SERVER = "tang"
+"""The server that a placeholder without a name means."""
+
+PLACEHOLDER = re.compile(r"@TANG_(?P<what>URL|THUMBPRINT)(?::(?P<server>[a-z][a-z0-9-]*))?@")
+
+
+def placeholder(what: str, server: str) -> str:
+    """The placeholder of a server's ``URL`` or ``THUMBPRINT``, as a policy file writes it."""
+    return f"@TANG_{what}@" if server == DEFAULT_SERVER else f"@TANG_{what}:{server}@"
+
+
+def placeholder_server(text: str, what: str) -> str | None:
+    """The name of the server whose ``URL`` or ``THUMBPRINT`` `text` stands for, or None when it is literal."""
+    match = PLACEHOLDER.fullmatch(text)
+    return (match["server"] or DEFAULT_SERVER) if match and match["what"] == what else None
+
+
+@dataclass(frozen=True)
+class TangAddress:
+    """Where a Tang server is, and who it is.
+
+    Attributes:
+        url: As the guest reaches it.
+        thumbprint: Of its signing key (RFC 7638), as ``tang-show-keys`` prints it.
+    """
+
+    url: str
+    thumbprint: str
 
 
 @dataclass(frozen=True)
@@ -42,6 +83,18 @@ class TangPin:
     def name(self) -> str:
         """What failed pins are called in an outcome."""
         return self.server
+
+    @property
+    def provided(self) -> bool:
+        """Whether the harness provides this server; a server with literal URL and thumbprint is the user's own."""
+        return self.server != self.url
+
+    @property
+    def port(self) -> int | None:
+        """The port that the policy file fixes for a server of the harness, or None when any will do."""
+        if not self.provided or placeholder_server(self.url, "URL"):
+            return None
+        return urlsplit(self.url).port or 80
 
 
 @dataclass(frozen=True)
@@ -80,7 +133,7 @@ class Volume:
         name: Of the mapping under /dev/mapper.
         device: What it is made on, as the policy names it.
         pins: The tree that unlocks it by itself, or None.
-        passphrase: What opens it by hand, or None when the policy leaves no such keyslot.
+        passphrase: What opens it by hand, or None when the policy leaves no keyslot that can be typed.
         mount_point: Where its file system is mounted, or None.
     """
 
@@ -112,7 +165,16 @@ class Policy:
     source: str
 
     @property
+    def tang_pins(self) -> tuple[TangPin, ...]:
+        """Every Tang pin of every volume, in order."""
+        found = (leaf for volume in self.volumes if volume.pins for leaf in leaves(volume.pins))
+        return tuple(leaf for leaf in found if isinstance(leaf, TangPin))
+
+    @property
     def tang_servers(self) -> tuple[str, ...]:
         """Names of the servers that the harness must provide, in order, each once."""
-        names = (leaf for volume in self.volumes if volume.pins for leaf in leaves(volume.pins))
-        return tuple(dict.fromkeys(leaf.server for leaf in names if isinstance(leaf, TangPin)))
+        return tuple(dict.fromkeys(pin.server for pin in self.tang_pins if pin.provided))
+
+    def tang_port(self, server: str) -> int | None:
+        """The port that the policy file fixes for a server of the harness, or None when any will do."""
+        return next((pin.port for pin in self.tang_pins if pin.server == server and pin.port), None)

@@ -1,0 +1,54 @@
+"""Data URLs as Butane writes them (its base/util/url.go) and Ignition reads them (RFC 2397)."""
+
+import base64
+import gzip
+import zlib
+from urllib.parse import quote, unquote_to_bytes
+
+_UNRESERVED = "-_.!~*'()"
+"""RFC 2396, section 2.3."""
+
+
+def encode(contents: bytes, *, compressed: bool = False) -> tuple[str, str]:
+    """The shortest of escaped, base64, and gzip in base64.
+
+    Args:
+        contents: What the URL shall hold.
+        compressed: The user compressed it already; it is not compressed again.
+
+    Returns:
+        The URL and what `compression` must say: ``gzip`` or nothing.
+    """
+    opaque, compression = "," + quote(contents, safe=_UNRESERVED), ""
+    if len(plain := ";base64," + base64.b64encode(contents).decode()) < len(opaque):
+        opaque = plain
+    if not compressed:
+        packed = ";base64," + base64.b64encode(gzip.compress(contents, compresslevel=9, mtime=0)).decode()
+        if len(packed) + len("gzip") < len(opaque):
+            opaque, compression = packed, "gzip"
+    return f"data:{opaque}", compression
+
+
+def decode(url: str) -> bytes:
+    """What a data URL holds.
+
+    Raises:
+        ValueError: It is not a data URL.
+    """
+    head, comma, body = url.partition(",")
+    if not head.startswith("data:") or not comma:
+        raise ValueError("not a data URL")
+    contents = unquote_to_bytes(body)
+    return base64.b64decode(contents, validate=True) if head.endswith(";base64") else contents
+
+
+def unpack(contents: bytes) -> bytes:
+    """What gzip packed.
+
+    Raises:
+        ValueError: It is not gzip.
+    """
+    try:
+        return gzip.decompress(contents)
+    except (OSError, EOFError, zlib.error) as error:
+        raise ValueError(f"not gzip: {error}") from error
