@@ -1,0 +1,158 @@
+"""The Docker daemon of this host: connect to it, start it, and say what to do when neither works."""
+
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import docker
+import requests
+from docker import DockerClient
+from docker.errors import DockerException
+
+from harness.deadline import Deadline
+from harness.errors import HostError, RigError
+from harness.paths import run_dir
+from harness.process import run
+from harness.progress import Progress
+
+CALL_SECONDS = 60
+"""How long one call may take. The longest one imports an image of 30 MB."""
+
+_DEFAULT_SOCKET = Path("/var/run/docker.sock")
+_LOOPBACK = {None, "", "localhost", "127.0.0.1", "::1"}
+
+
+@contextmanager
+def docker_client(timeout: int = CALL_SECONDS) -> Iterator[DockerClient]:
+    """Connect to the daemon that DOCKER_HOST names, else to the system's, else to the user's own (rootless).
+
+    Args:
+        timeout: Seconds that each call may take.
+
+    Raises:
+        HostError: No daemon of this host answers; with the command that makes one.
+    """
+    address = _address()
+    try:
+        client = DockerClient(base_url=address, timeout=timeout, version="auto")
+    except (DockerException, requests.RequestException) as error:
+        raise HostError(f"no Docker daemon answers at {address}", str(error), _remedy(address)) from error
+    try:
+        yield client
+    finally:
+        client.close()
+
+
+@contextmanager
+def docker_call(what: str) -> Iterator[None]:
+    """Turn what the Docker SDK raises into a `RigError` that says what was being done (`what`: an infinitive)."""
+    try:
+        yield
+    except docker.errors.APIError as error:
+        raise RigError(f"Docker could not {what}", error.explanation or str(error)) from error
+    except (DockerException, requests.RequestException) as error:
+        raise RigError(
+            f"Docker did not answer when asked to {what}", str(error), "python -m harness doctor looks at the daemon"
+        ) from error
+
+
+def start_daemon(progress: Progress, timeout: float = 60.0) -> None:
+    """Make sure that a daemon answers: start one if there is none and we are root.
+
+    Under systemd its unit is started; elsewhere dockerd runs by itself, detached, and stays.
+
+    Args:
+        progress: Says that it is being started.
+        timeout: Seconds until it must answer.
+
+    Raises:
+        HostError: It is not installed, it did not come up (with the end of its log), or we are not root.
+    """
+    address = _address()
+    if _answers():
+        return
+    if os.geteuid() != 0 or not address.startswith("unix://"):
+        raise HostError(f"no Docker daemon answers at {address}", hint=_remedy(address))
+    with progress.step("starting the Docker daemon"):
+        if Path("/run/systemd/system").is_dir():
+            run(["systemctl", "start", "docker"], timeout=timeout)
+            return
+        _start_detached(Deadline.after(timeout))
+
+
+def _start_detached(deadline: Deadline) -> None:
+    program = shutil.which("dockerd")
+    if program is None:
+        raise HostError("dockerd is not installed", hint="apt-get install docker.io, or: dnf install moby-engine")
+    log = run_dir() / "dockerd.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    # Not a Popen: the daemon is meant to outlive us, and a Popen warns about a child that is left running.
+    pid = os.posix_spawn(
+        program,
+        [program],
+        os.environ,
+        setsid=True,
+        file_actions=[
+            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_OPEN, 1, str(log), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644),
+            (os.POSIX_SPAWN_DUP2, 1, 2),
+        ],
+    )
+    while not _answers():
+        ended, status = os.waitpid(pid, os.WNOHANG)
+        if ended:
+            raise HostError(
+                f"dockerd ended with status {os.waitstatus_to_exitcode(status)} instead of answering",
+                _tail(log),
+                f"its whole log is {log}",
+            )
+        if deadline.over:
+            raise HostError(
+                f"dockerd (process {pid}) did not answer within {deadline.seconds:.0f} s",
+                _tail(log),
+                f"its whole log is {log}; it was left running",
+            )
+        time.sleep(0.1)
+
+
+def _answers() -> bool:
+    try:
+        with docker_client(timeout=10):
+            return True
+    except HostError:
+        return False
+
+
+def _address() -> str:
+    """The daemon's address, which must lead to this host: guests reach Tang on the loopback of the host they run on."""
+    if named := os.environ.get("DOCKER_HOST"):
+        parts = urlsplit(named)
+        if parts.scheme != "unix" and parts.hostname not in _LOOPBACK:
+            raise HostError(
+                f"DOCKER_HOST names another host ({named}), but Tang must run on this one",
+                hint="unset DOCKER_HOST to use the daemon of this host",
+            )
+        return named
+    own = Path(os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.geteuid()}") / "docker.sock"
+    socket = own if not _DEFAULT_SOCKET.exists() and own.exists() else _DEFAULT_SOCKET
+    return f"unix://{socket}"
+
+
+def _remedy(address: str) -> str:
+    socket = Path(urlsplit(address).path)
+    if shutil.which("dockerd") is None and not socket.exists():
+        return "sudo apt-get install docker.io, or: sudo dnf install moby-engine"
+    if socket.exists() and not os.access(socket, os.R_OK | os.W_OK):
+        return 'sudo usermod -aG docker "$USER", then log in again'
+    if Path("/run/systemd/system").is_dir():
+        return "systemctl start docker" if os.geteuid() == 0 else "sudo systemctl start docker"
+    command = "dockerd >/var/log/dockerd.log 2>&1 &"
+    return command if os.geteuid() == 0 else f"sudo sh -c '{command}'"
+
+
+def _tail(log: Path, lines: int = 15) -> str:
+    return "\n".join(log.read_text(errors="replace").splitlines()[-lines:]) if log.exists() else ""
