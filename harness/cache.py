@@ -9,33 +9,46 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from harness.errors import HostError
 from harness.paths import cache_dir
 
 
 def digest(*parts: object) -> str:
-    """A hash over JSON-able values and over files and folders (given as `Path`, by content, name and mode)."""
+    """A hash over JSON-able values and over files and folders.
+
+    A `Path` counts by what is there, wherever it lies: a file by its content and whether it is executable; a folder by
+    the names in it and what they stand for, however deep, a symbolic link in it by where it points; ``__pycache__``
+    is left out. A path where nothing is raises FileNotFoundError, lest it hash to the same whatever comes there.
+    """
     total = hashlib.sha256()
     for part in parts:
-        total.update(_tree(part) if isinstance(part, Path) else json.dumps(part, sort_keys=True).encode())
-        total.update(b"\0")
+        # The kind goes in too, so that a value cannot pass for a file.
+        if isinstance(part, Path):
+            total.update(b"path\0" + _tree(part.resolve(strict=True)))
+        else:
+            total.update(b"value\0" + hashlib.sha256(json.dumps(part, sort_keys=True).encode()).digest())
     return total.hexdigest()[:32]
 
 
 def _tree(path: Path) -> bytes:
-    if path.is_file():
-        return hashlib.sha256(path.read_bytes()).digest()
-    total = hashlib.sha256()
-    for entry in sorted(path.rglob("*")):
-        if entry.is_file() and "__pycache__" not in entry.parts:
-            total.update(f"{entry.relative_to(path)} {entry.stat().st_mode & 0o111}\0".encode())
-            total.update(hashlib.sha256(entry.read_bytes()).digest())
+    mode = path.lstat().st_mode
+    if stat.S_ISLNK(mode):
+        return hashlib.sha256(b"link\0" + os.fsencode(path.readlink())).digest()
+    if not stat.S_ISDIR(mode):
+        with path.open("rb") as file:
+            content = hashlib.file_digest(file, "sha256").digest()
+        return hashlib.sha256(b"file\0" + (b"x" if mode & 0o100 else b"-") + content).digest()
+    total = hashlib.sha256(b"folder\0")
+    for child in sorted(path.iterdir(), key=lambda child: os.fsencode(child.name)):
+        if child.name != "__pycache__":
+            total.update(hashlib.sha256(os.fsencode(child.name)).digest() + _tree(child))
     return total.digest()
 
 
@@ -53,16 +66,16 @@ def build_once(kind: str, key: str, build: Callable[[Path], None]) -> Path:
         build: Fills an empty folder. What it raises goes to the caller, and the folder goes away.
 
     Raises:
-        HostError: The disk is full.
+        HostError: The disk is full, or the cache cannot be written to.
     """
     place = entry(kind, key)
     if place.is_dir():
         return place
-    place.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(place.parent / f".{key}.lock"):
+    _make_home(place.parent)
+    with FileLock(_lock(place)):
         if place.is_dir():
             return place
-        for leftover in place.parent.glob(f".{key}.part-*"):
+        for leftover in _parts(place):
             shutil.rmtree(leftover, ignore_errors=True)
         part = Path(tempfile.mkdtemp(prefix=f".{key}.part-", dir=place.parent))
         part.chmod(0o755)
@@ -70,8 +83,9 @@ def build_once(kind: str, key: str, build: Callable[[Path], None]) -> Path:
             build(part)
             _flush(part)
             part.rename(place)
+            _sync(place.parent)
         except OSError as error:
-            if error.errno == errno.ENOSPC:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise HostError(
                     f"no room left on the disk of {place.parent} while making {kind}",
                     str(error),
@@ -83,8 +97,49 @@ def build_once(kind: str, key: str, build: Callable[[Path], None]) -> Path:
     return place
 
 
+def sweep() -> Iterator[Path]:
+    """Remove what interrupted builds left and no build under way uses; yields what went."""
+    for part in sorted(cache_dir().glob("*/.*.part-*")):
+        key = part.name[1:].rpartition(".part-")[0]
+        try:
+            with FileLock(_lock(part.with_name(key)), timeout=0):
+                shutil.rmtree(part, ignore_errors=True)
+                yield part
+        except Timeout:
+            continue
+
+
+def disk_use(folder: Path) -> int:
+    """Bytes that a folder takes on its disk, which for sparse disk images is less than their sizes."""
+    return sum(path.lstat().st_blocks * 512 for path in folder.rglob("*"))
+
+
+def _lock(place: Path) -> Path:
+    return place.with_name(f".{place.name}.lock")
+
+
+def _parts(place: Path) -> Iterator[Path]:
+    return place.parent.glob(f".{place.name}.part-*")
+
+
+def _make_home(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise HostError(
+            f"the cache cannot be written to: {folder}", str(error), "point UNLOCK_LAB_CACHE at a folder that can"
+        ) from error
+
+
 def _flush(folder: Path) -> None:
-    for path in folder.rglob("*"):
-        if path.is_file() and not path.is_symlink():
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
+    for path in [*folder.rglob("*"), folder]:
+        if not path.is_symlink() and (path.is_file() or path.is_dir()):
+            _sync(path)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -48,7 +48,7 @@ def install_packages(wanted: Sequence[Need], *, first_time: bool) -> None:
         )
     newer: list[Need] = []
     if codename == "bookworm":
-        old = first_time and _old_qemu()
+        old = first_time and old_qemu()
         newer = [need for need in wanted if need.backports and (need.missing or old)]
     todo = [*newer, *(need for need in missing if need not in newer)]
     if not todo:
@@ -78,7 +78,8 @@ def os_release(text: str) -> tuple[str, str]:
     return pairs.get("ID", "").strip("\"'"), pairs.get("VERSION_CODENAME", "").strip("\"'")
 
 
-def _old_qemu() -> bool:
+def old_qemu() -> bool:
+    """Whether dpkg knows a QEMU older than 8."""
     asked = subprocess.run(
         ["dpkg-query", "-W", "-f", "${Version}", "qemu-system-x86"], capture_output=True, text=True, check=False
     )

@@ -158,9 +158,13 @@ def start() -> None:
 
 
 def docker_socket() -> Path | None:
-    """Where Docker's SDK will look for the daemon; None when that is another host, which is not ours to start."""
-    kind, _, path = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock").partition("://")
-    return Path(path) if kind == "unix" else None
+    """Where a daemon that we may start listens; None when the user has one elsewhere (DOCKER_HOST, rootless)."""
+    kind, _, path = os.environ.get("DOCKER_HOST", "").partition("://")
+    if kind:
+        return Path(path) if kind == "unix" else None
+    system = Path("/var/run/docker.sock")
+    rootless = Path(os.environ.get("XDG_RUNTIME_DIR", "/nowhere"), "docker.sock")
+    return None if rootless.exists() and not system.exists() else system
 
 
 def _answers(path: Path) -> bool:

@@ -1,0 +1,54 @@
+"""The commands around the tests: ``python -m harness doctor``, ``images``, ``report``, ``bench``, ``clean``, ``start``.
+
+Each is imported when it is called, so that the doctor works where half of what the others need is missing.
+"""
+
+import argparse
+import importlib
+import sys
+from collections.abc import Callable, Sequence
+
+from harness.errors import HarnessError
+
+COMMANDS = {
+    "doctor": ("harness.doctor:main", "what this host has, lacks, and how to get it; status 0 when scenarios can run"),
+    "images": ("harness.housekeeping:images", "list guest images, firmware and cache; `images build` makes them all"),
+    "report": ("harness.evidence.report:main", "one HTML page of what the last run left in artifacts/"),
+    "bench": ("harness.bench:main", "where the time of a boot goes, and what the harness adds to it"),
+    "clean": ("harness.housekeeping:clean", "remove what dead runs left; --cache: also what is slow to make"),
+    "start": ("harness.housekeeping:start", "start what must run and does not: the Docker daemon (as root)"),
+}
+"""Where each command is: a function that takes the rest of the command line and returns the exit status."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command and return the exit status: its own, 2 for an error that explains itself, 130 for Ctrl-C."""
+    parser = argparse.ArgumentParser(prog="python -m harness", description="A laboratory for automatic disk unlock.")
+    commands = parser.add_subparsers(dest="command", metavar="command", required=True)
+    for name, (_, help_text) in COMMANDS.items():
+        commands.add_parser(name, help=help_text, add_help=False)
+    chosen, rest = parser.parse_known_args(argv)
+    module, _, function = COMMANDS[chosen.command][0].partition(":")
+    try:
+        run: Callable[[Sequence[str]], int] = getattr(importlib.import_module(module), function)
+        return run(rest)
+    except HarnessError as error:
+        complain(error)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+
+
+def complain(error: HarnessError) -> None:
+    """Print an error on standard error: what happened, the evidence, what to do."""
+    red, cyan, plain = ("\033[1;31m", "\033[36m", "\033[0m") if sys.stderr.isatty() else ("", "", "")
+    print(f"{red}{error.what}{plain}", file=sys.stderr)
+    if error.detail:
+        print(error.detail.rstrip(), file=sys.stderr)
+    if error.hint:
+        print(f"{cyan}hint: {error.hint}{plain}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

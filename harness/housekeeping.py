@@ -1,0 +1,138 @@
+"""What stays on this host between runs: ``python -m harness images`` shows and makes it, ``clean`` removes it."""
+
+import argparse
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import yaml
+
+from harness import cache
+from harness.errors import HarnessError, UsageError
+from harness.host.docker import docker_client, start_daemon
+from harness.host.scratch import KEEP, sweep
+from harness.host.session import private_session
+from harness.images import firmware, guest_image
+from harness.network.container import OWNER_LABEL
+from harness.network.image import REPOSITORY, tang_image
+from harness.paths import IMAGES, cache_dir, run_dir
+from harness.process import run
+from harness.progress import Progress
+
+_VIRSH_SECONDS = 60.0
+
+
+def images(argv: Sequence[str]) -> int:
+    """List the images that images/ describes and what the cache holds, or build those that it does not."""
+    parser = argparse.ArgumentParser(prog="python -m harness images", description=images.__doc__)
+    parser.add_argument("action", nargs="?", choices=("list", "build"), default="list")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="guest images to build (default: all)")
+    options = parser.parse_args(argv)
+    if options.action == "build":
+        build(options.names or guest_names())
+        return 0
+    print(f"guests    {' '.join(guest_names())}\nfirmware  {' '.join(firmware_names())}\ncache     {cache_dir()}")
+    for kind in sorted(path for path in cache_dir().glob("*") if path.is_dir()):
+        entries = [path for path in kind.iterdir() if path.is_dir() and not path.name.startswith(".")]
+        print(f"  {kind.name:<14}{len(entries):>4}{cache.disk_use(kind) / 1e6:>9.0f} MB")
+    return 0
+
+
+def build(guests: Sequence[str]) -> None:
+    """Make all that scenarios start from and the cache does not have, the small things first.
+
+    Raises:
+        HarnessError: A recipe is wrong, a tool is missing, or the mirror is not reachable.
+    """
+    progress = Progress()
+    for name in firmware_names():
+        firmware(name, progress)
+    with docker_client() as client:
+        tang_image(client, progress)
+    for name in guests:
+        progress.say(f"{name}: {guest_image(name, progress).folder}")
+
+
+def guest_names() -> list[str]:
+    """Folders of images/ that describe a guest: those whose recipe has a kernel command line."""
+    recipes = {path.parent.name: yaml.safe_load(path.read_text()) for path in IMAGES.glob("*/recipe.yaml")}
+    return sorted(name for name, recipe in recipes.items() if "cmdline" in recipe)
+
+
+def firmware_names() -> list[str]:
+    """The builds that images/ovmf pins."""
+    return list(yaml.safe_load((IMAGES / "ovmf" / "recipe.yaml").read_text()))
+
+
+def clean(argv: Sequence[str]) -> int:
+    """Remove what dead runs left behind and machines that --keep left on; never what a live run uses."""
+    parser = argparse.ArgumentParser(prog="python -m harness clean", description=clean.__doc__)
+    parser.add_argument("--cache", action="store_true", help="also the cache: images and installed machines")
+    options = parser.parse_args(argv)
+    progress = Progress()
+    for folder in list(kept_folders()):
+        progress.say(f"turning off a machine that was kept: {folder}")
+        turn_off(folder)
+        shutil.rmtree(folder)
+    sweep()
+    remove_containers(progress)
+    for part in cache.sweep():
+        progress.say(f"removed {part}")
+    if options.cache:
+        remove_cache(progress)
+    return 0
+
+
+def kept_folders() -> Iterator[Path]:
+    """Folders of machines that ``--keep`` left on."""
+    yield from (path.parent for path in (run_dir() / "m").glob(f"*/{KEEP}"))
+
+
+def turn_off(folder: Path) -> None:
+    """Destroy the domain whose sockets are in a folder; its swtpm ends with it.
+
+    Raises:
+        HostError: libvirt does not answer.
+    """
+    uri = private_session().uri if os.geteuid() == 0 else "qemu:///session"
+    virsh = ["virsh", "-q", "-c", uri]
+    for name in run([*virsh, "list", "--name"], timeout=_VIRSH_SECONDS).split():
+        if f"{folder}/" in run([*virsh, "dumpxml", name], timeout=_VIRSH_SECONDS):
+            run([*virsh, "destroy", name], timeout=_VIRSH_SECONDS)
+
+
+def remove_containers(progress: Progress) -> None:
+    """Remove containers whose owner is dead. They end by themselves, unless the owner died while it made them."""
+    # Without a daemon there are no containers.
+    with suppress(HarnessError), docker_client() as client:
+        for container in client.containers.list(all=True, filters={"label": OWNER_LABEL}, ignore_removed=True):
+            if not Path("/proc", container.labels[OWNER_LABEL]).exists():
+                progress.say(f"removing the container {container.name}")
+                container.remove(force=True, v=True)
+
+
+def remove_cache(progress: Progress) -> None:
+    """Remove the cache, and Tang's images from Docker.
+
+    Raises:
+        UsageError: A run is using it.
+    """
+    live = [path.name for path in (run_dir() / "m").glob("*/")]
+    if live:
+        raise UsageError(
+            "machines are running, and the cache is theirs", ", ".join(live), "wait for the end of the run"
+        )
+    progress.say(f"removing {cache_dir()}")
+    shutil.rmtree(cache_dir(), ignore_errors=True)
+    with suppress(HarnessError), docker_client() as client:
+        for image in client.images.list(REPOSITORY):
+            image.remove(force=True)
+
+
+def start(argv: Sequence[str]) -> int:
+    """Start what must run and does not: the Docker daemon. Only root can."""
+    argparse.ArgumentParser(prog="python -m harness start", description=start.__doc__).parse_args(argv)
+    start_daemon(Progress())
+    return 0
