@@ -1,0 +1,139 @@
+"""Builds what the folders of images/ describe: guest images and firmware, each once.
+
+A guest image is kept under a hash of its recipe's folder, the shared build, the code here, and the state of Debian's
+archive, so that a changed input is never served stale. ``images/README.md`` says how to write a recipe.
+"""
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness import process
+from harness.cache import build_once, digest
+from harness.images import archive, build
+from harness.images.keys import key_pair
+from harness.images.recipe import FirmwareRecipe, Recipe, firmware_recipe, guest_recipe
+from harness.paths import IMAGES
+from harness.progress import Progress
+
+__all__ = ["FirmwareImage", "GuestImage", "firmware", "guest_image", "key_pair"]
+
+_CODE = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class GuestImage:
+    """A guest image, ready to be copied.
+
+    Attributes:
+        name: Of its recipe.
+        key: Hash of all that went in.
+        folder: The cache entry that holds it.
+        disk: qcow2, laid out as Fedora CoreOS (BIOS-BOOT, EFI-SYSTEM, boot, root). Never write to it: make an overlay.
+        uki: The kernel, initrd and command line that the firmware starts; also on the disk, as EFI/BOOT/BOOTX64.EFI.
+        ssh_key: Private key for root on the virtio-serial port `SHELL_PORT`.
+        manifest: JSON: the version of every package that went in, sizes, the command line.
+        cmdline: The kernel command line in the UKI.
+    """
+
+    name: str
+    key: str
+    folder: Path
+    disk: Path
+    uki: Path
+    ssh_key: Path
+    manifest: Path
+    cmdline: str
+
+
+SHELL_PORT = "org.unlock-lab.ssh"
+"""The virtio-serial port that a guest answers with SSH (root, `GuestImage.ssh_key`)."""
+
+
+@dataclass(frozen=True)
+class FirmwareImage:
+    """A firmware build.
+
+    Attributes:
+        name: Of its recipe.
+        key: Hash of all that went in.
+        code: The code volume (pflash 0), read-only.
+        nvram_template: An empty variable store (pflash 1): copy it for each machine.
+        secure_boot: Whether it can enforce Secure Boot; it then needs q35 with SMM and a secure pflash.
+        version: Of Debian's package.
+    """
+
+    name: str
+    key: str
+    code: Path
+    nvram_template: Path
+    secure_boot: bool
+    version: str
+
+
+def guest_image(name: str, progress: Progress) -> GuestImage:
+    """Return a guest image, built now if it was not.
+
+    Raises:
+        UsageError: There is no such recipe, or it is wrong.
+        HostError: A tool is missing, the mirror is not reachable, the build failed, or the disk is full.
+    """
+    recipe = guest_recipe(name)
+    key = guest_key(recipe)
+
+    def make(folder: Path) -> None:
+        with progress.step(f"building the guest image {name} from {archive.mirror()} (some minutes)"):
+            build.build(recipe, folder)
+
+    folder = build_once("images", key, make)
+    return GuestImage(
+        name=name,
+        key=key,
+        folder=folder,
+        disk=folder / "disk.qcow2",
+        uki=folder / "uki.efi",
+        ssh_key=folder / "ssh_key",
+        manifest=folder / "manifest.json",
+        cmdline=" ".join(recipe.cmdline),
+    )
+
+
+def guest_key(recipe: Recipe) -> str:
+    """The hash of all that decides an image's content."""
+    return digest(recipe.folder, build.BUILDER, _CODE, archive.archive_state(recipe.suite))
+
+
+def firmware(name: str, progress: Progress) -> FirmwareImage:
+    """Return a firmware build, fetched now if it was not.
+
+    Raises:
+        UsageError: There is no such recipe, or it is wrong.
+        HostError: The mirror is not reachable, or no longer has the pinned version.
+    """
+    recipe = firmware_recipe(name)
+    key = digest(recipe.pool, recipe.sha256, recipe.code, recipe.variables)
+
+    def make(folder: Path) -> None:
+        with progress.step(f"fetching the firmware {name} ({recipe.version})"):
+            _unpack_firmware(recipe, folder)
+
+    folder = build_once("firmware", key, make)
+    return FirmwareImage(
+        name=name,
+        key=key,
+        code=folder / "code.fd",
+        nvram_template=folder / "vars.fd",
+        secure_boot=recipe.secure_boot,
+        version=recipe.version,
+    )
+
+
+def _unpack_firmware(recipe: FirmwareRecipe, folder: Path) -> None:
+    data = archive.fetch_package(recipe.pool, recipe.sha256, f"{IMAGES / 'ovmf' / 'recipe.yaml'}: {recipe.name}")
+    with tempfile.TemporaryDirectory(prefix="unlock-lab-firmware-") as scratch:
+        deb = Path(scratch) / "ovmf.deb"
+        deb.write_bytes(data)
+        process.run(["dpkg-deb", "--extract", deb, scratch], timeout=60)
+        for source, target in ((recipe.code, "code.fd"), (recipe.variables, "vars.fd")):
+            (folder / target).write_bytes((Path(scratch) / source.lstrip("/")).read_bytes())
+            (folder / target).chmod(0o644)

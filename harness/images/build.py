@@ -1,0 +1,138 @@
+"""Builds a guest image from its recipe with mmdebstrap, without loop devices and without root where Debian allows it."""
+
+import io
+import json
+import os
+import shlex
+import tarfile
+import tempfile
+import uuid
+from pathlib import Path
+
+from harness import process
+from harness.errors import HostError
+from harness.images.archive import mirror
+from harness.images.keys import key_pair
+from harness.images.recipe import Recipe
+from harness.paths import IMAGES
+
+BUILDER = IMAGES / "guest"
+_STAGE = "unlock-lab-build"
+_PARTITIONS = ("DISK", "ESP", "BOOT", "ROOT")
+_TIMEOUT = 1800.0
+
+
+def stage(recipe: Recipe) -> bytes:
+    """Everything that the build inside the guest reads, as a tar archive: the same recipe gives the same bytes."""
+    names = {f"{part}_UUID": part for part in _PARTITIONS} | {
+        f"{part}_PARTUUID": f"{part} partition" for part in ("BIOS", "ESP", "BOOT", "ROOT")
+    }
+    # Named UUIDs (RFC 9562, version 5): the same on every host, different for every image.
+    ids = {key: str(uuid.uuid5(uuid.NAMESPACE_DNS, f"{recipe.name} {text}.unlock-lab")) for key, text in names.items()}
+    settings = {
+        "NAME": recipe.name,
+        "SOURCE_DATE_EPOCH": str(recipe.source_date_epoch),
+        "ROOT_MIB": str(recipe.root_mib),
+        "ESP_SERIAL": ids["ESP_UUID"][:8],
+        **ids,
+    }
+    host_key, _ = key_pair(f"{recipe.name} host")
+    _, user_line = key_pair(f"{recipe.name} harness")
+    texts = {
+        "recipe.env": "".join(f"{key}={shlex.quote(value)}\n" for key, value in settings.items()),
+        "cmdline": "".join(f"{word}\n" for word in recipe.cmdline),
+        "modules": "".join(f"{module}\n" for module in recipe.modules),
+        "initrd_modules": "".join(f"{module}\n" for module in recipe.initrd_modules),
+        "root/etc/unlock-lab/host_key": host_key,
+        "root/etc/unlock-lab/authorized_keys": user_line,
+    }
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.GNU_FORMAT) as tar:
+
+        def keep(info: tarfile.TarInfo) -> tarfile.TarInfo:
+            info.uid = info.gid = 0
+            info.uname = info.gname = "root"
+            info.mtime = recipe.source_date_epoch
+            info.mode = 0o755 if info.isdir() or info.mode & 0o100 else 0o644
+            return info
+
+        for source in (BUILDER, recipe.folder):
+            for path in sorted(source.rglob("*")):
+                if path.name != "recipe.yaml":
+                    tar.add(path, f"{_STAGE}/{path.relative_to(source)}", recursive=False, filter=keep)
+        for name, text in sorted(texts.items()):
+            info = keep(tarfile.TarInfo(f"{_STAGE}/{name}"))
+            info.size = len(text.encode())
+            tar.addfile(info, io.BytesIO(text.encode()))
+    return buffer.getvalue()
+
+
+def build(recipe: Recipe, folder: Path) -> None:
+    """Build an image into an empty folder.
+
+    Raises:
+        HostError: A tool is missing, the mirror is not reachable, or the build failed; with the end of what it said.
+    """
+    with tempfile.TemporaryDirectory(prefix="unlock-lab-image-") as scratch:
+        # mmdebstrap without root works as another user of a namespace, which must be able to look in here.
+        Path(scratch).chmod(0o755)
+        staged = Path(scratch) / "stage.tar"
+        staged.write_bytes(stage(recipe))
+        raw = Path(scratch) / "disk.raw"
+        wanted = {"disk.raw": raw, **{name: folder / name for name in ("uki.efi", "packages", "dracut.log")}}
+        hooks = [f"tar-in {shlex.quote(str(staged))} /", f'chroot "$1" /{_STAGE}/build']
+        hooks += [f"download /{_STAGE}/out/{name} {shlex.quote(str(path))}" for name, path in wanted.items()]
+        try:
+            process.run(
+                [
+                    "mmdebstrap",
+                    "--mode=auto",
+                    "--variant=minbase",
+                    "--format=null",
+                    f"--components={','.join(recipe.components)}",
+                    f"--include={','.join(recipe.packages)}",
+                    '--aptopt=Acquire::Languages "none"',
+                    '--aptopt=APT::Install-Recommends "false"',
+                    "--dpkgopt=force-unsafe-io",
+                    *(f"--dpkgopt=path-exclude=/usr/share/{what}/*" for what in ("doc", "man", "locale", "info")),
+                    *(f"--customize-hook={hook}" for hook in hooks),
+                    recipe.suite,
+                    "/dev/null",
+                    mirror(),
+                ],
+                timeout=_TIMEOUT,
+                # The kernel's and dracut's own hooks would make an initrd that is thrown away.
+                env={**os.environ, "INITRD": "No", "TMPDIR": scratch, "LC_ALL": "C"},
+            )
+        except HostError as error:
+            raise HostError(
+                f"building the image {recipe.name} failed",
+                str(error),
+                "is the mirror reachable (UNLOCK_LAB_DEBIAN_MIRROR)? without root, mmdebstrap needs the package uidmap"
+                " and a line for this user in /etc/subuid and /etc/subgid",
+            ) from error
+        disk = folder / "disk.qcow2"
+        # One coroutine, so that clusters are laid down in the same order each time.
+        process.run(["qemu-img", "convert", "-m", "1", "-O", "qcow2", raw, disk], timeout=300)
+    private, _ = key_pair(f"{recipe.name} harness")
+    key = folder / "ssh_key"
+    key.touch(mode=0o600)
+    key.write_text(private)
+    packages = dict(line.split()[:2] for line in (folder / "packages").read_text().splitlines())
+    (folder / "manifest.json").write_text(
+        json.dumps(
+            {
+                "name": recipe.name,
+                "suite": recipe.suite,
+                "source_date_epoch": recipe.source_date_epoch,
+                "cmdline": " ".join(recipe.cmdline),
+                "bytes": {name: (folder / name).stat().st_size for name in ("disk.qcow2", "uki.efi")},
+                "packages": packages,
+            },
+            indent=1,
+        )
+        + "\n"
+    )
+    for path in folder.iterdir():
+        if path != key:
+            path.chmod(0o644)
