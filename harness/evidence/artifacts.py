@@ -178,7 +178,7 @@ def _json(value: object) -> str:
 
 
 def _write(folder: Path, name: str, source: Source) -> None:
-    if name != Path(name).name or name.startswith("."):
+    if not name or name != Path(name).name or name.startswith("."):
         raise ValueError(f"not a plain file name: {name!r}")
     if source is None:
         return

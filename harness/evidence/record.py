@@ -16,7 +16,8 @@ The document (schema 1; `outcome.schema.json` beside this file is the contract, 
         "failed_pins": ["tang"], "failures": [{"pin", "reason", "source"}],
         "proofs": [text], "prompts": 1, "typed_bytes": 12,
         "seconds": {"prompt": 26.2 | null, "unlock": …, "end": …},       from power-on
-        "pcrs": {"7": hex}, "canary": whether this boot read the canary},
+        "pcrs": {"7": hex}, "canary": whether this boot read the canary,
+        "volumes": {"var": the same from "unlock" on, …}},                of a policy with several; else empty
        {"label": "boot", "machine": "lab", "evidence": "boot-2", "canary": null,
         "error": {"kind": "RigError", "what", "detail", "hint"}}         a boot that was not judged
      ]}
@@ -247,8 +248,11 @@ def _boot(boot: Boot) -> dict[str, Any]:
     common = {"label": boot.label, "machine": boot.machine, "evidence": boot.evidence}
     if isinstance(boot.observed, Problem):
         return common | {"canary": None, "error": vars(boot.observed)}
-    outcome = boot.observed
-    return common | {
+    return common | _verdict(boot.observed)
+
+
+def _verdict(outcome: Outcome) -> dict[str, Any]:
+    return {
         "unlock": outcome.unlock.value,
         "reason": outcome.reason,
         "unlocked_by": sorted(outcome.unlocked_by),
@@ -262,6 +266,7 @@ def _boot(boot: Boot) -> dict[str, Any]:
         "seconds": {name: _rounded(at) for name, at in vars(outcome.seconds).items()},
         "pcrs": {str(index): value for index, value in sorted(outcome.pcrs.items())},
         "canary": outcome.canary is not None,
+        "volumes": {name: _verdict(volume) for name, volume in outcome.volumes.items()},
     }
 
 

@@ -13,11 +13,12 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from harness.errors import HarnessError, HostError, UsageError
 from harness.evidence import artifacts, record
@@ -27,6 +28,13 @@ from harness.evidence.record import Document, Result
 UNREADABLE = "unreadable"
 
 _ORDER = (Result.FAILED.value, Result.ERROR.value, UNREADABLE, Result.PASSED.value)
+
+_EXCERPT = 60
+"""Lines of a log that the page quotes; the whole log is one click away."""
+
+_MOMENTS = ("prompt", "unlock", "end")
+
+_FOLDER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 _ABOUT_UNLOCK = re.compile(r"clevis|cryptsetup|tang|tpm|luks|unlock|passphrase", re.IGNORECASE)
 
@@ -152,25 +160,29 @@ def render(root: Path, base: Path) -> str:
         (_row(folder, found, base, longest) for folder, found in loaded),
         key=lambda row: (_ORDER.index(row.result), row.name),
     )
+    return _template().render(
+        rows=rows,
+        counts={result: sum(row.result == result for row in rows) for result in _ORDER},
+        boots=sum(len(row.boots) for row in rows),
+        machine_seconds=sum(boot.segments[-1].stop for row in rows for boot in row.boots if boot.segments),
+        longest=longest,
+        versions=_versions(rows),
+        runs=_runs(rows),
+    )
+
+
+@cache
+def _template() -> Template:
     environment = Environment(
         loader=PackageLoader("harness.evidence"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        # What is already markup was made from values that came through here.
         finalize=lambda value: plain(value) if type(value) is str else value,
     )
-    return environment.get_template("report.html.j2").render(
-        rows=rows,
-        counts={result: sum(row.result == result for row in rows) for result in _ORDER},
-        boots=sum(len(row.boots) for row in rows),
-        machine_seconds=sum(
-            row.boots[at].segments[-1].stop for row in rows for at in range(len(row.boots)) if row.boots[at].segments
-        ),
-        longest=longest,
-        versions=_versions(rows),
-        runs=_runs(rows),
-    )
+    return environment.get_template("report.html.j2")
 
 
 def _load(folder: Path) -> Document | HarnessError:
@@ -183,7 +195,9 @@ def _load(folder: Path) -> Document | HarnessError:
 def _row(folder: Path, found: Document | HarnessError, base: Path, longest: float) -> Row:
     links, versions = _links(folder, base), _read_versions(folder)
     if isinstance(found, HarnessError):
-        kept = sorted(path.name for path in folder.glob("boot-*") if path.is_dir())
+        kept = sorted(
+            (path.name for path in folder.glob("boot-*") if path.is_dir()), key=lambda name: (len(name), name)
+        )
         entries: list[Document] = [{"evidence": name} for name in kept]
         document, problem, name, result = None, found, folder.name, UNREADABLE
     else:
@@ -196,27 +210,24 @@ def _row(folder: Path, found: Document | HarnessError, base: Path, longest: floa
 def _boot(number: int, entry: Document, folder: Path, base: Path, longest: float) -> BootView:
     name = entry["evidence"]
     # The name was read from a file: it may only lead to a folder right here.
-    place = folder / name if name and name not in (".", "..") and name == Path(name).name else None
+    if not _FOLDER.fullmatch(name):
+        return BootView(number, entry, _segments(entry, longest), (), (), ())
+    place = folder / name
+    journal = [
+        line for line in artifacts.tail(place / artifacts.JOURNAL, 100_000, 1 << 22) if _ABOUT_UNLOCK.search(line)
+    ]
     return BootView(
         number,
         entry,
         _segments(entry, longest),
-        _links(place, base) if place else (),
-        tuple(artifacts.tail(place / artifacts.CONSOLE, 60)) if place else (),
-        tuple(
-            [
-                line
-                for line in artifacts.tail(place / artifacts.JOURNAL, 100_000, 1 << 22)
-                if _ABOUT_UNLOCK.search(line)
-            ][-60:]
-        )
-        if place
-        else (),
+        _links(place, base),
+        tuple(artifacts.tail(place / artifacts.CONSOLE, _EXCERPT)),
+        tuple(journal[-_EXCERPT:]),
     )
 
 
 def _segments(entry: Document, longest: float) -> tuple[Segment, ...]:
-    moments = sorted((at, name) for name, at in entry.get("seconds", {}).items() if at is not None)
+    moments = sorted(_times(entry))
     starts = [0.0, *(at for at, _ in moments)]
     return tuple(
         Segment(name, start, at, 100 * (at - start) / longest)
@@ -224,8 +235,13 @@ def _segments(entry: Document, longest: float) -> tuple[Segment, ...]:
     )
 
 
+def _times(entry: Document) -> list[tuple[float, str]]:
+    """What happened when. An entry without a verdict has no times that the schema vouches for."""
+    return [(at, name) for name in _MOMENTS if "unlock" in entry and (at := entry["seconds"][name]) is not None]
+
+
 def _moments(document: Document) -> list[float]:
-    return [at for boot in document["boots"] for at in boot.get("seconds", {}).values() if at is not None]
+    return [at for boot in document["boots"] for at, _ in _times(boot)]
 
 
 def _links(folder: Path, base: Path) -> tuple[Link, ...]:

@@ -146,12 +146,19 @@ def _fact_table(outcome: Outcome) -> Iterator[tuple[str, list[str]]]:
     if outcome.failures:
         yield "failed pins", [f"{pin.pin}: {pin.reason} ({pin.source})" for pin in outcome.failures]
     yield "typed", [f"{_count(outcome.typed_bytes, 'byte')}, {_count(outcome.prompts, 'prompt')}"]
+    if outcome.volumes:
+        yield "volumes", [f"{name}: {_opened(volume)}" for name, volume in outcome.volumes.items()]
     if when := seconds_text(outcome.seconds):
         yield "seconds", [when]
     if outcome.canary is not None:
         yield "canary", ["read"]
     if outcome.proofs:
         yield "proof", list(outcome.proofs)
+
+
+def _opened(outcome: Outcome) -> str:
+    by = " + ".join(sorted(outcome.unlocked_by))
+    return f"{outcome.unlock.value} by {by}" if by else outcome.unlock.value
 
 
 def seconds_text(seconds: Seconds) -> str:

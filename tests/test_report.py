@@ -1,0 +1,242 @@
+"""The HTML page: everything escaped, nothing fetched, and no artefact that can break it."""
+
+import json
+import re
+from dataclasses import dataclass, field
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from harness.evidence import artifacts, report
+from harness.evidence.record import Boot, Failure, Problem, Result, Scenario, document
+from harness.guest.outcome import Outcome, PinFailure, Seconds, Unlock
+
+EVIL = "</pre></details><script>alert(1)</script><img src=x onerror=alert(1)>\"'&\x1b[31m{{ 7*7 }}"
+VOID = {"meta", "input"}
+OUTCOME = Outcome(
+    Unlock.PASSPHRASE_FALLBACK,
+    EVIL,
+    unlocked_by=frozenset({EVIL}),
+    failures=(PinFailure(EVIL, EVIL, EVIL),),
+    proofs=(EVIL,),
+    prompts=1,
+    typed_bytes=13,
+    seconds=Seconds(20.0, 30.0, 50.0),
+    pcrs={7: "65ca"},
+    canary=EVIL,
+    volumes={EVIL: Outcome(Unlock.AUTO, EVIL, unlocked_by=frozenset({EVIL}))},
+)
+BROKEN = Problem("RigError", EVIL, EVIL, EVIL)
+
+
+@dataclass
+class Page(HTMLParser):
+    """The elements of a page, and whether they nest."""
+
+    source: str
+    tags: list[str] = field(default_factory=list)
+    attributes: list[tuple[str, str]] = field(default_factory=list)
+    text: str = ""
+    stack: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self.feed(self.source)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += [(name, value or "") for name, value in attrs]
+        if tag not in VOID:
+            self.stack.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.stack.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if not self.stack or self.stack[-1] != "style":
+            self.text += data
+
+    def links(self) -> list[str]:
+        return [value for name, value in self.attributes if name == "href"]
+
+
+def save(root: Path, scenario: Scenario) -> Path:
+    folder = artifacts.open_folder(root, scenario.test)
+    artifacts.save(folder, {artifacts.CONFIG_BU: "variant: fcos", "odd name?#%: x.log": "x"})
+    artifacts.save_versions(folder, {"qemu": EVIL})
+    console = f"start\r\n{EVIL}\r\nlab login:"
+    for number, _ in enumerate(scenario.boots, 1):
+        artifacts.save_boot(
+            folder,
+            number,
+            {artifacts.CONSOLE: console, artifacts.JOURNAL: f"clevis: {EVIL}\nnoise"},
+        )
+    artifacts.save_outcome(folder, scenario)
+    return folder
+
+
+def evil(result: Result = Result.FAILED, test: str = f"scenarios/test_x.py::test_x[{EVIL}]") -> Scenario:
+    return Scenario(
+        test,
+        result,
+        (Boot(OUTCOME, EVIL, EVIL, "boot-1"), Boot(BROKEN, EVIL, EVIL, "boot-2")),
+        title=EVIL,
+        policy=EVIL,
+        image=EVIL,
+        seconds=50.0,
+        failure=Failure(EVIL, EVIL, EVIL) if result is Result.FAILED else None,
+        error=Problem("HostError", EVIL, EVIL, EVIL) if result is Result.ERROR else None,
+    )
+
+
+def page(root: Path) -> Page:
+    output = root / "report.html"
+    assert report.main([str(root), "-o", str(output)]) == 0
+    found = Page(output.read_text())
+    assert found.stack == []
+    return found
+
+
+@pytest.mark.parametrize("result", list(Result))
+def test_everything_a_guest_can_say_is_escaped(tmp_path: Path, result: Result) -> None:
+    save(tmp_path, evil(result))
+    found = page(tmp_path)
+    assert not {"script", "img", "link", "iframe"} & set(found.tags)
+    assert not [name for name, _ in found.attributes if name.startswith("on") or name == "src"]
+    assert "49" not in re.findall(r"\b49\b", found.text)
+    assert "\x1b" not in found.source
+    assert found.text.count("<script>alert(1)</script>") > 15
+
+
+def test_nothing_is_fetched(tmp_path: Path) -> None:
+    save(tmp_path, evil())
+    found = page(tmp_path)
+    assert not re.search(r"url\(|@import|https?://", found.source)
+    assert ("content", "default-src 'none'; style-src 'unsafe-inline'") in found.attributes
+
+
+def test_links_lead_to_the_evidence_from_wherever_the_page_is(tmp_path: Path) -> None:
+    root, elsewhere = tmp_path / "artifacts", tmp_path / "pages"
+    elsewhere.mkdir()
+    save(root, evil())
+    assert report.main([str(root), "--output", str(elsewhere / "x.html")]) == 0
+    links = Page((elsewhere / "x.html").read_text()).links()
+    assert all(link.startswith("./../artifacts/") for link in links)
+    files = {(elsewhere / unquote(link)).resolve() for link in links}
+    assert all(path.is_file() for path in files)
+    names = {path.name for path in files}
+    assert names == {"console.log", "journal.log", "config.bu", "odd name?#%: x.log", "versions.json", "outcome.json"}
+
+
+def test_a_boots_time_line_is_to_scale(tmp_path: Path) -> None:
+    quick = Boot(Outcome(Unlock.AUTO, "", seconds=Seconds(10.0, None, 25.0)))
+    save(tmp_path, Scenario("t.py::slow", Result.PASSED, (Boot(OUTCOME),)))
+    save(tmp_path, Scenario("t.py::quick", Result.PASSED, (quick,)))
+    found = page(tmp_path)
+    widths = [value for name, value in found.attributes if name == "style" and value.startswith("width")]
+    assert widths[:4] == ["width:20.000%", "width:30.000%"] * 2
+    assert widths[4:7] == ["width:40.000%", "width:20.000%", "width:40.000%"]
+    assert "2 scenarios, all as the policy promises" in found.text
+    assert "75 seconds of machine time" in found.text
+
+
+def test_totals_and_order(tmp_path: Path) -> None:
+    save(tmp_path, Scenario("t.py::test_good", Result.PASSED, (Boot(OUTCOME),)))
+    save(tmp_path, Scenario("t.py::test_bad", Result.FAILED, (Boot(OUTCOME),), failure=Failure("was open")))
+    save(tmp_path, Scenario("t.py::test_ill", Result.ERROR, (Boot(BROKEN),)))
+    text = page(tmp_path).text
+    assert "1 of 3 scenarios passed" in text
+    assert text.index("test_bad") < text.index("was open") < text.index("test_ill") < text.index("test_good")
+    assert re.search(r"no verdict\s+1", text)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b'{"schema": 1, "te', b"\xff\xfe", b"[]", b'{"schema": 99}', b"[" * 100_000, b'{"schema": NaN}', None],
+)
+def test_a_corrupt_document_is_a_row_that_says_so(tmp_path: Path, content: bytes | None) -> None:
+    folder = save(tmp_path, evil())
+    save(tmp_path, Scenario("t.py::test_good", Result.PASSED, (Boot(OUTCOME),)))
+    (folder / "outcome.json").unlink()
+    if content is not None:
+        (folder / "outcome.json").write_bytes(content)
+    (folder / "versions.json").write_bytes(b"{")
+    found = page(tmp_path)
+    assert "1 of 2 scenarios passed" in found.text
+    assert re.search(r"unreadable\s+1", found.text)
+    assert folder.name in found.text
+    assert any("/boot-1/console.log" in link for link in found.links())
+    assert "Traceback" not in found.text
+
+
+@pytest.mark.parametrize("name", ["../.other", "..", ".", "/etc", "boot-1/../..", "a\0b", "\ud800", "n" * 5000, ""])
+def test_a_document_cannot_show_another_folder(tmp_path: Path, name: str) -> None:
+    (tmp_path / ".other").mkdir()
+    (tmp_path / ".other" / "console.log").write_text("not yours")
+    save(tmp_path, Scenario("t.py::test_x", Result.PASSED, (Boot(OUTCOME, evidence=name),)))
+    found = page(tmp_path)
+    assert "not yours" not in found.text
+    assert not [link for link in found.links() if link.endswith("console.log")]
+
+
+def test_other_things_in_the_folder_do_no_harm(tmp_path: Path) -> None:
+    (tmp_path / "bench.json").write_text("{}")
+    (tmp_path / ".test_x.part").mkdir()
+    assert "Nothing has run yet" in page(tmp_path).text
+
+
+def test_an_odd_time_is_left_out(tmp_path: Path) -> None:
+    folder = save(tmp_path, Scenario("t.py::test_x", Result.PASSED))
+    for started in ("yesterday", "2025-03-01T12:00:00", "2025-03-01T13:00:00+01:00"):
+        value = document(Scenario("t.py::test_x", Result.PASSED)) | {"started": started}
+        (folder / "outcome.json").write_text(json.dumps(value))
+        assert ("2025-03-01 12:00 UTC" in page(tmp_path).text) == (started != "yesterday")
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.floats(allow_nan=False) | st.integers() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
+@given(st.data())
+def test_no_document_can_break_the_page(tmp_path: Path, data: st.DataObject) -> None:
+    """Any value at any place of the document: a row, whether or not the schema lets it through."""
+    folder = tmp_path / "t"
+    (folder / "boot-1").mkdir(parents=True, exist_ok=True)
+    value = json.loads(json.dumps(document(evil())))
+    place = value
+    while True:
+        key = data.draw(st.sampled_from(sorted(place) if isinstance(place, dict) else range(len(place))))
+        if not isinstance(place[key], dict | list) or not place[key] or data.draw(st.booleans()):
+            place[key] = data.draw(json_values)
+            break
+        place = place[key]
+    (folder / "outcome.json").write_text(json.dumps(value))
+    assert page(tmp_path).text
+
+
+def test_a_missing_folder_is_an_error_and_not_a_traceback(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert report.main([str(tmp_path / "none")]) == 2
+    said = capsys.readouterr().err
+    assert "there is no folder" in said
+    assert "hint: run scenarios first" in said
+
+
+def test_a_page_that_cannot_be_written_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert report.main([str(tmp_path), "-o", str(tmp_path / "no" / "x.html")]) == 2
+    assert "cannot be written" in capsys.readouterr().err
+
+
+def test_the_page_goes_beside_the_evidence_unless_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert report.main([str(tmp_path)]) == 0
+    assert capsys.readouterr().out.strip() == str(tmp_path / "report.html")
+    assert (tmp_path / "report.html").stat().st_mode & 0o777 == 0o644
+    assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
