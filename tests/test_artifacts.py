@@ -164,6 +164,15 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path, monkeypatch: pyt
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == {"outcome.json": before}
 
 
+def test_who_reads_while_it_is_rewritten_sees_the_old_file_whole(tmp_path: Path) -> None:
+    folder = artifacts.open_folder(tmp_path, "t.py::a")
+    artifacts.save_outcome(folder, SCENARIO)
+    with (folder / "outcome.json").open() as reader:
+        artifacts.save_outcome(folder, replace(SCENARIO, boots=()))
+        assert len(json.load(reader)["boots"]) == 2
+    assert record.load(folder)["boots"] == []
+
+
 @pytest.mark.parametrize("name", ["../escape", "a/b", ".hidden", "", ".."])
 def test_a_file_stays_in_its_folder(tmp_path: Path, name: str) -> None:
     with pytest.raises(ValueError, match="plain file name"):

@@ -5,7 +5,7 @@ import re
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from pathlib import Path
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -127,7 +127,7 @@ def test_links_lead_to_the_evidence_from_wherever_the_page_is(tmp_path: Path) ->
     assert report.main([str(root), "--output", str(elsewhere / "x.html")]) == 0
     links = Page((elsewhere / "x.html").read_text()).links()
     assert all(link.startswith("./../artifacts/") for link in links)
-    files = {(elsewhere / unquote(link)).resolve() for link in links}
+    files = {(elsewhere / unquote(urlsplit(link).path)).resolve() for link in links}
     assert all(path.is_file() for path in files)
     names = {path.name for path in files}
     assert names == {"console.log", "journal.log", "config.bu", "odd name?#%: x.log", "versions.json", "outcome.json"}
