@@ -60,6 +60,7 @@ class Outcome:
         seconds: When things happened.
         pcrs: PCR values (sha256, hex) by index, when they could be read.
         canary: The secret on the encrypted volume, when this boot could read it.
+        volumes: Each volume's own outcome, by name, when the policy has several; this one is then the worst of them.
     """
 
     unlock: Unlock
@@ -74,6 +75,7 @@ class Outcome:
     seconds: Seconds = field(default_factory=Seconds)
     pcrs: Mapping[int, str] = field(default_factory=dict)
     canary: str | None = None
+    volumes: Mapping[str, "Outcome"] = field(default_factory=dict)
 
     @property
     def failed_pins(self) -> frozenset[str]:

@@ -1,0 +1,117 @@
+"""Console bytes become events. No I/O, no clock: the same bytes give the same events, whole or one at a time.
+
+What words mean is said by `harness.guest.table`; here is only what needs memory: which process works on which volume,
+what the TPM's tools said before a pin gave up, how often a volume was asked for.
+"""
+
+from collections.abc import Iterator
+from dataclasses import fields, replace
+
+from harness.guest.events import (
+    Event,
+    KeyslotUsed,
+    NoPromptPossible,
+    PassphraseWrong,
+    PinFailed,
+    PromptShown,
+    Rebooting,
+    Stream,
+    TooManyAttempts,
+    TpmSaid,
+    VolumeAttaching,
+)
+from harness.guest.table import (
+    FINAL_TPM_CODES,
+    KEYSLOT_DENIED,
+    KEYSLOT_TRIED,
+    MAPPING_MADE,
+    SPEAKER,
+    TABLE,
+    Row,
+)
+from harness.guest.text import LineReader, Text
+
+
+class BootReader:
+    """Reads one boot."""
+
+    def __init__(self) -> None:
+        self._readers = {stream: LineReader(interleaved=stream is Stream.CONSOLE) for stream in Stream}
+        self._once: set[type[Event]] = set()
+        self._prompts: dict[str, int] = {}
+        self._working_on: dict[str, str] = {}
+        self._keyslots: dict[str, int] = {}
+        self._tpm_said: TpmSaid | None = None
+
+    def feed(self, stream: Stream, data: bytes, at: float) -> list[Event]:
+        """Take what a stream brought.
+
+        Args:
+            stream: Where it came from.
+            data: Any number of bytes.
+            at: Seconds from power-on.
+
+        Returns:
+            What these bytes show, in the order in which it was said.
+        """
+        return [event for text in self._readers[stream].feed(data) for event in self._read(stream, text, at)]
+
+    def _read(self, stream: Stream, text: Text, at: float) -> Iterator[Event]:
+        found: set[type[Event]] = set()
+        for row in TABLE:
+            if row.unfinished is text.whole or row.stream not in (None, stream) or row.shows in found:
+                continue
+            if row.once and row.shows in self._once:
+                continue
+            if match := row.words.search(text.text):
+                found.add(row.shows)
+                if row.once:
+                    self._once.add(row.shows)
+                event = _event(
+                    row, {**row.constants, **match.groupdict()}, at=at, stream=stream, line=text.text.strip()
+                )
+                yield self._with_memory(event)
+        if text.whole:
+            yield from self._keyslot(stream, text.text, at)
+
+    def _with_memory(self, event: Event) -> Event:
+        speaker = SPEAKER.search(event.line)
+        pid = speaker["pid"] if speaker else ""
+        match event:
+            case VolumeAttaching():
+                self._working_on[pid] = event.volume
+            case PassphraseWrong(volume="") | TooManyAttempts(volume="") | NoPromptPossible(volume=""):
+                return replace(event, volume=self._working_on.get(pid, ""))
+            case PromptShown():
+                number = self._prompts[event.volume] = self._prompts.get(event.volume, 0) + 1
+                return replace(event, number=number)
+            case TpmSaid():
+                self._tpm_said = event
+            case PinFailed(pin="tpm2") if said := self._tpm_said:
+                self._tpm_said = None
+                final = event.final or int(said.code, 16) in FINAL_TPM_CODES
+                return replace(event, reason=f"{event.reason} ({said.text})", final=final)
+            case Rebooting():
+                self._once.clear()
+        return event
+
+    def _keyslot(self, stream: Stream, line: str, at: float) -> Iterator[Event]:
+        speaker = SPEAKER.search(line)
+        if not speaker or speaker["name"] != "systemd-cryptsetup":
+            return
+        pid = speaker["pid"]
+        if tried := KEYSLOT_TRIED.search(line):
+            self._keyslots[pid] = int(tried["keyslot"])
+        elif KEYSLOT_DENIED.search(line):
+            self._keyslots.pop(pid, None)
+        elif (made := MAPPING_MADE.search(line)) and pid in self._keyslots:
+            yield KeyslotUsed(at, stream, line.strip(), self._keyslots.pop(pid), made["volume"])
+
+
+def _event(row: Row, found: dict[str, object], **common: object) -> Event:
+    """The event that a row's match shows; a group that is a number in the event becomes one."""
+    kinds = {field.name: field.type for field in fields(row.shows)}
+    given = {
+        name: int(str(value)) if kinds[name] is int else value for name, value in found.items() if value is not None
+    }
+    return row.shows(**common, **given)  # type: ignore[arg-type]

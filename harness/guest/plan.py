@@ -1,0 +1,309 @@
+"""What to do at a boot's prompts, and when (pure).
+
+`decide` looks at all that was seen and says what comes next. It never types before the prompt is there, nor while a pin
+may still answer: only when the tree can no longer hold, or when a stated time after the prompt is over.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from harness.guest.events import (
+    BootEntryFailed,
+    BootEntryStarted,
+    BootRefused,
+    ClevisAnswered,
+    EmergencyShell,
+    Event,
+    FirmwareStarted,
+    IgnitionFailed,
+    KernelBug,
+    LoginReached,
+    NoBootOption,
+    NoPromptPossible,
+    Panic,
+    PassphraseWrong,
+    PoweredOff,
+    PromptShown,
+    Rebooting,
+    SystemUp,
+    TooManyAttempts,
+    TpmTimeout,
+    VolumeAttaching,
+    VolumeFailed,
+    VolumeUnlocked,
+)
+from harness.guest.failures import can_hold, failed_for_good
+from harness.guest.witness import End, TypedPassphrase
+from harness.policy.pins import Pin, Volume
+
+
+@dataclass(frozen=True)
+class Patience:
+    """Seconds that each stage may take before the rig counts as broken: generous, since they only end what hangs.
+
+    Attributes:
+        firmware: From power-on to the firmware's first words.
+        kernel: From there to the first words of the kernel or its init.
+        prompt: From there to a prompt or an open volume.
+        opening: From an answer to the open volume; Argon2id takes long in emulation.
+        finish: From the open volume to the end of the boot.
+    """
+
+    firmware: float = 60.0
+    kernel: float = 120.0
+    prompt: float = 240.0
+    opening: float = 240.0
+    finish: float = 240.0
+
+
+@dataclass(frozen=True)
+class VolumePlan:
+    """What to do about one volume.
+
+    Attributes:
+        name: Of the mapping, as the prompt says it.
+        device: What it lies on, or "".
+        pins: The tree that may open it.
+        typing: What to type, one at each prompt; empty to type nothing.
+    """
+
+    name: str
+    device: str = ""
+    pins: Pin | None = None
+    typing: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class BootPlan:
+    """What to do in one boot.
+
+    Attributes:
+        volumes: Those that the policy has. A prompt for another one is never answered.
+        urls: Where the guest finds each Tang server, by the server's name.
+        hold: Seconds after a prompt after which pins that neither answered nor failed are given up. A TPM and a Tang
+            need four to eight seconds in emulation.
+        hold_out: Whether to wait that time even when the pins are known to have failed (a server that returns).
+        settle: Seconds that the guest is watched on after it gave up, for its last words.
+        patience: Deadlines.
+    """
+
+    volumes: tuple[VolumePlan, ...]
+    urls: Mapping[str, str] = field(default_factory=dict)
+    hold: float = 25.0
+    hold_out: bool = False
+    settle: float = 3.0
+    patience: Patience = Patience()
+
+    @classmethod
+    def for_volumes(
+        cls, volumes: Sequence[Volume], urls: Mapping[str, str], typing: tuple[str, ...] | None = None
+    ) -> "BootPlan":
+        """The usual plan for a policy's volumes.
+
+        Args:
+            volumes: Of the policy.
+            urls: Where the guest finds each Tang server.
+            typing: What to type at the prompts of each volume; by default its own passphrase.
+        """
+        return cls(
+            tuple(
+                VolumePlan(
+                    volume.name,
+                    volume.device,
+                    volume.pins,
+                    typing if typing is not None else (volume.passphrase,) if volume.passphrase else (),
+                )
+                for volume in volumes
+            ),
+            urls,
+        )
+
+
+@dataclass(frozen=True)
+class Wait:
+    """Nothing to do before `until` unless something new is seen.
+
+    Attributes:
+        until: Seconds from power-on.
+        awaited: What should come.
+        since: From when it is awaited; at `until` the stage is over.
+        fatal: Whether the rig is broken when `until` is reached, or whether to decide again.
+    """
+
+    until: float
+    awaited: str
+    since: float
+    fatal: bool
+
+
+@dataclass(frozen=True)
+class Type:
+    """Answer a prompt."""
+
+    volume: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Finish:
+    """Watch no longer."""
+
+    end: End
+    why: str
+
+
+@dataclass(frozen=True)
+class Broken:
+    """The rig is at fault, not the guest's disk."""
+
+    what: str
+
+
+Step = Wait | Type | Finish | Broken
+
+_FATAL: Mapping[type[Event], str] = {
+    Panic: "the guest's kernel panicked",
+    KernelBug: "the guest's kernel has a bug, or the emulation has",
+    TpmTimeout: "the guest's TPM driver timed out: the host was too busy",
+    IgnitionFailed: "Ignition failed",
+}
+_OF_FIRMWARE = (FirmwareStarted, BootEntryStarted, BootEntryFailed, BootRefused, NoBootOption)
+_LOCKED = (TooManyAttempts, NoPromptPossible, VolumeFailed)
+
+
+def decide(plan: BootPlan, events: Sequence[Event], typed: Sequence[TypedPassphrase], now: float) -> Step:
+    """Say what to do next.
+
+    Args:
+        plan: What to do at all.
+        events: All that was seen, in order.
+        typed: All that was typed.
+        now: Seconds from power-on.
+    """
+    scene = _Scene(plan, tuple(events), tuple(typed), now)
+    return _broken(scene) or _ended(scene) or _firmware(scene) or _volumes(scene)
+
+
+def volume_of(name: str, volumes: Sequence[VolumePlan]) -> VolumePlan | None:
+    """The volume that a prompt or a message means: by name, by device, or because there is only one."""
+    for volume in volumes:
+        if name in (volume.name, volume.device):
+            return volume
+    return volumes[0] if len(volumes) == 1 and name.startswith("/dev/") else None
+
+
+def answers_for(volume: VolumePlan, events: Sequence[Event], alone: bool) -> tuple[ClevisAnswered, ...]:
+    """Clevis's answers that were meant for a volume.
+
+    Args:
+        volume: The volume.
+        events: All that was seen.
+        alone: Whether it is the only volume, so that there is no doubt.
+    """
+    devices = {volume.device} | {
+        event.device for event in events if isinstance(event, VolumeAttaching) and event.volume == volume.name
+    }
+    return tuple(event for event in events if isinstance(event, ClevisAnswered) and (alone or event.device in devices))
+
+
+@dataclass(frozen=True)
+class _Scene:
+    plan: BootPlan
+    events: tuple[Event, ...]
+    typed: tuple[TypedPassphrase, ...]
+    now: float
+
+    def later(self, since: float, then: Step) -> Step:
+        """`then`, once the guest had the time for its last words."""
+        until = since + self.plan.settle
+        return then if self.now >= until else Wait(until, "the guest's last words", since, fatal=False)
+
+
+def _broken(scene: _Scene) -> Step | None:
+    for event in scene.events:
+        if what := _FATAL.get(type(event)):
+            return Broken(f"{what}: {event.line}")
+    return None
+
+
+def _ended(scene: _Scene) -> Step | None:
+    gave_up = next((event for event in scene.events if isinstance(event, _LOCKED)), None)
+    shut = Finish(End.SHUT, f"the guest gave up: {gave_up.line}") if gave_up else None
+    for event in scene.events:
+        match event:
+            case SystemUp() | LoginReached():
+                return Finish(End.UP, f"the boot went through: {event.line}")
+            case EmergencyShell():
+                return shut or Broken(f"the guest is in an emergency shell, and no volume failed: {event.line}")
+            case PoweredOff() | Rebooting():
+                return shut or Broken(f"the guest stopped in mid-boot: {event.line}")
+    return scene.later(gave_up.at, shut) if gave_up and shut else None
+
+
+def _firmware(scene: _Scene) -> Step | None:
+    """What to do while the firmware rules, or None when something else has spoken."""
+    events, patience = scene.events, scene.plan.patience
+    if not events:
+        return Wait(patience.firmware, "the firmware to start", 0.0, fatal=True)
+    if not all(isinstance(event, _OF_FIRMWARE) for event in events):
+        return None
+    refused = next((event for event in events if isinstance(event, BootRefused)), None)
+    last = events[-1]
+    if any(isinstance(event, NoBootOption) for event in events):
+        said = "; ".join(event.line for event in events if not isinstance(event, FirmwareStarted))
+        return _refused(refused) if refused else Broken(f"the firmware found nothing to boot: {said}")
+    if refused and not isinstance(last, BootEntryStarted):
+        return scene.later(last.at, _refused(refused))
+    return Wait(last.at + patience.kernel, "the kernel to start", last.at, fatal=True)
+
+
+def _refused(event: BootRefused) -> Finish:
+    return Finish(End.REFUSED, f"the boot image was refused: {event.line}")
+
+
+def _volumes(scene: _Scene) -> Step:
+    plan, events = scene.plan, scene.events
+    opened = {event.volume: event.at for event in events if isinstance(event, VolumeUnlocked)}
+    shut = [volume for volume in plan.volumes if volume.name not in opened]
+    since = max(next(event.at for event in events if not isinstance(event, _OF_FIRMWARE)), *opened.values(), 0.0)
+    if not shut:
+        return Wait(since + plan.patience.finish, "the boot to finish", since, fatal=True)
+    prompt = next((event for event in reversed(events) if isinstance(event, PromptShown)), None)
+    asked = volume_of(prompt.volume, shut) if prompt else None
+    if prompt is None or asked is None:
+        names = " and ".join(volume.name for volume in shut)
+        asks = f" (it asks for {prompt.volume or prompt.asks})" if prompt and prompt.volume not in opened else ""
+        return Wait(since + plan.patience.prompt, f"{names} to be asked for or to open{asks}", since, fatal=True)
+    answered = _pending(scene, asked, prompt)
+    if answered is not None:
+        return Wait(answered + plan.patience.opening, f"{asked.name} to open", answered, fatal=True)
+    return _at_prompt(scene, asked, prompt)
+
+
+def _pending(scene: _Scene, volume: VolumePlan, prompt: PromptShown) -> float | None:
+    """When the prompt was answered, by us or by clevis, if that answer has not been refused yet."""
+    by_us = [entry.at for entry in scene.typed if entry.volume == volume.name and entry.at >= prompt.at]
+    wrong = max((event.at for event in scene.events if isinstance(event, PassphraseWrong)), default=-1.0)
+    alone = len(scene.plan.volumes) == 1
+    by_clevis = [event.at for event in answers_for(volume, scene.events, alone) if event.at >= max(prompt.at, wrong)]
+    return max(by_us + by_clevis, default=None)
+
+
+def _at_prompt(scene: _Scene, volume: VolumePlan, prompt: PromptShown) -> Step:
+    plan = scene.plan
+    said = [entry for entry in scene.typed if entry.volume == volume.name]
+    first = next(event.at for event in scene.events if isinstance(event, PromptShown) and event.volume == prompt.volume)
+    until = first + plan.hold
+    hopeless = volume.pins is None or not can_hold(volume.pins, failed_for_good(volume.pins, scene.events, plan.urls))
+    if not said and scene.now < until and (plan.hold_out or not hopeless):
+        return Wait(until, f"the pins of {volume.name} to answer or to fail", first, fatal=False)
+    if len(said) < len(volume.typing):
+        return Type(volume.name, volume.typing[len(said)])
+    why = f"it asks for the passphrase of {volume.name}, and "
+    if said:
+        why += f"{len(said)} typed did not open it"
+    elif hopeless:
+        why += "its pins cannot open it"
+    else:
+        why += f"no pin opened it within {plan.hold:.0f} s of the prompt"
+    return Finish(End.WAITING, why)

@@ -1,0 +1,140 @@
+"""A shell in the guest over its virtio-serial channel: SSH, with no network of the guest in between.
+
+The guest runs ``sshd -i`` on the port; paramiko takes the UNIX socket that QEMU listens on for a connection like any
+other. The host key is not checked: nobody but the hypervisor reaches that port.
+"""
+
+import logging
+import shlex
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import paramiko
+
+from harness.deadline import Deadline
+from harness.errors import HostError, RigError
+
+_CHUNK = 65536
+
+# paramiko reports on its own thread what is raised to the caller as well.
+logging.getLogger("paramiko").addHandler(logging.NullHandler())
+logging.getLogger("paramiko").propagate = False
+
+
+class Shell:
+    """Runs commands in the guest as root. Made by `connect`."""
+
+    def __init__(self, transport: paramiko.Transport) -> None:
+        self._transport = transport
+
+    def run(self, command: str, timeout: float = 60.0, *, check: bool = True, stdin: bytes = b"") -> str:
+        """Run a command.
+
+        Args:
+            command: For root's login shell.
+            timeout: Seconds that it may take.
+            check: Whether a status other than 0 is an error.
+            stdin: What it reads.
+
+        Returns:
+            What it printed on standard output.
+
+        Raises:
+            RigError: It failed or took too long, or the connection broke; with the end of what it said.
+        """
+        output, errors, status = self._run(command, Deadline.after(timeout), stdin)
+        if check and status:
+            said = (errors or output).decode(errors="replace")
+            raise RigError(f"a command in the guest ended with status {status}: {command}", said[-2000:])
+        return output.decode(errors="replace")
+
+    def read_file(self, path: str, timeout: float = 60.0) -> bytes:
+        """The content of a file of the guest.
+
+        Raises:
+            RigError: It cannot be read.
+        """
+        output, errors, status = self._run(f"cat -- {shlex.quote(path)}", Deadline.after(timeout), b"")
+        if status:
+            raise RigError(f"{path} of the guest cannot be read", errors.decode(errors="replace"))
+        return output
+
+    def write_file(self, path: str, data: bytes, timeout: float = 60.0) -> None:
+        """Write a file of the guest and flush it to its disk.
+
+        Raises:
+            RigError: It cannot be written.
+        """
+        quoted = shlex.quote(path)
+        _, errors, status = self._run(f"cat > {quoted} && sync -- {quoted}", Deadline.after(timeout), data)
+        if status:
+            raise RigError(f"{path} of the guest cannot be written", errors.decode(errors="replace"))
+
+    def _run(self, command: str, deadline: Deadline, stdin: bytes) -> tuple[bytes, bytes, int]:
+        output, errors = bytearray(), bytearray()
+        try:
+            with self._transport.open_session(timeout=deadline.remaining) as channel:
+                channel.settimeout(deadline.remaining)
+                channel.exec_command(command)
+                channel.sendall(stdin)
+                channel.shutdown_write()
+                while data := _receive(channel, deadline):
+                    output += data
+                while data := channel.recv_stderr(_CHUNK):
+                    errors += data
+                if not channel.status_event.wait(deadline.remaining):
+                    raise TimeoutError
+                return bytes(output), bytes(errors), channel.exit_status
+        except TimeoutError as error:
+            raise RigError(
+                f"a command in the guest did not end within {deadline.seconds:.0f} s: {command}",
+                bytes(output + errors).decode(errors="replace")[-2000:],
+            ) from error
+        except (paramiko.SSHException, OSError, EOFError) as error:
+            raise RigError(f"the shell in the guest broke off during: {command}", repr(error)) from error
+
+
+@contextmanager
+def connect(channel: socket.socket, key_file: Path, deadline: Deadline) -> Iterator[Shell]:
+    """Log in as root.
+
+    Args:
+        channel: Connected to the port; closed at the end of the block.
+        key_file: Our private key (ed25519).
+        deadline: When to give up: the guest may not have opened the port yet.
+
+    Raises:
+        HostError: The key cannot be read.
+        RigError: Nobody answered in time, or the key was refused.
+    """
+    try:
+        key = paramiko.Ed25519Key.from_private_key_file(str(key_file))
+    except (OSError, paramiko.SSHException) as error:
+        channel.close()
+        raise HostError(f"the key {key_file} cannot be used", str(error)) from error
+    transport = paramiko.Transport(channel)
+    try:
+        transport.banner_timeout = deadline.remaining
+        transport.auth_timeout = deadline.remaining
+        try:
+            transport.start_client(timeout=deadline.remaining)
+            transport.auth_publickey("root", key)
+        except (paramiko.SSHException, OSError, EOFError) as error:
+            raise RigError(
+                f"waited {deadline.seconds:.0f} s for a shell in the guest, and got none",
+                repr(error),
+                "is the guest's unlock-lab-shell.service up? Its journal is in the evidence",
+            ) from error
+        yield Shell(transport)
+    finally:
+        transport.close()
+        transport.join(5.0)
+        channel.close()
+
+
+def _receive(channel: paramiko.Channel, deadline: Deadline) -> bytes:
+    """Standard output as it comes; standard error waits, within paramiko's window of 2 MiB."""
+    channel.settimeout(max(deadline.remaining, 0.001))
+    return channel.recv(_CHUNK)

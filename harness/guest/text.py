@@ -1,0 +1,126 @@
+"""Bytes of a console become lines, for any chunking.
+
+Three things stand between the bytes and the words: terminal control sequences, carriage returns, and kernel messages.
+The kernel writes its lines whole, but at any moment, so one may land in the middle of what a program is printing::
+
+    Please enter pas[    2.948528] scsi 1:0:0:0: CD-ROM QEMU<newline>
+    sphrase for disk var: (press TAB for no echo)
+
+Such a line is taken out, given out by itself, and what it cut in two is joined again.
+"""
+
+import codecs
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum, auto
+
+_STAMP = re.compile(r"\[ *\d+\.\d{6}\](\[ *[TC]\d+\])? ")
+"""How printk and journald begin a line; the second part is there with CONFIG_PRINTK_CALLER."""
+
+_LONGEST = 8192
+_PROMPT_ENDS = ": "
+
+
+@dataclass(frozen=True)
+class Text:
+    """A piece of text that may be a message.
+
+    Attributes:
+        text: Without control sequences and line ends.
+        whole: Whether the line has ended. A prompt has no line end: unfinished lines are given out too, at each colon
+            or space that could end a prompt.
+    """
+
+    text: str
+    whole: bool
+
+
+class _Escape(Enum):
+    NONE = auto()
+    STARTED = auto()
+    CHARSET = auto()
+    CSI = auto()
+    STRING = auto()
+    STRING_ESCAPE = auto()
+
+
+class LineReader:
+    """Splits one stream into lines.
+
+    Args:
+        interleaved: Whether kernel lines may cut into others (a serial console) or not (journald writes each message
+            at once).
+    """
+
+    def __init__(self, *, interleaved: bool) -> None:
+        self._interleaved = interleaved
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._escape = _Escape.NONE
+        self._returned = False
+        self._line = ""
+
+    def feed(self, data: bytes) -> Iterator[Text]:
+        """Give out what these bytes complete. The same bytes in other chunks give the same texts."""
+        for char in self._decoder.decode(data):
+            plain = self._strip(char)
+            if plain:
+                yield from self._put(plain)
+
+    def _strip(self, char: str) -> str:
+        """What is left of a character when control sequences (ECMA-48, section 5) are taken out."""
+        state = self._escape
+        if char == "\x1b":
+            self._escape = _Escape.STRING_ESCAPE if state is _Escape.STRING else _Escape.STARTED
+            return ""
+        match state:
+            case _Escape.NONE:
+                return char if char >= " " or char in "\r\n\t" else ""
+            case _Escape.STARTED:
+                if char == "[":
+                    self._escape = _Escape.CSI
+                elif char in "]PX^_":
+                    self._escape = _Escape.STRING
+                else:
+                    self._escape = _Escape.CHARSET if char in "()*+#%" else _Escape.NONE
+            case _Escape.CSI:
+                if "\x40" <= char <= "\x7e":
+                    self._escape = _Escape.NONE
+                    # The cursor is put elsewhere (CUP, HVP): what follows is another line. OVMF does that.
+                    return "\n" if char in "Hf" else ""
+            case _Escape.STRING:
+                if char == "\a":
+                    self._escape = _Escape.NONE
+            case _Escape.CHARSET | _Escape.STRING_ESCAPE:
+                self._escape = _Escape.NONE
+        if char == "\n":
+            # No sequence spans lines: this one was torn by something else.
+            self._escape = _Escape.NONE
+            return char
+        return ""
+
+    def _put(self, char: str) -> Iterator[Text]:
+        if char == "\n" or len(self._line) >= _LONGEST:
+            yield from self._end_line()
+            self._returned = False
+            if char == "\n":
+                return
+        if char == "\r":
+            self._returned = True
+            return
+        if self._returned:
+            # A carriage return by itself: a status line is drawn anew over the old one.
+            self._returned = False
+            yield from self._end_line()
+        self._line += char
+        if self._interleaved and char in _PROMPT_ENDS and not _STAMP.search(self._line):
+            yield Text(self._line, whole=False)
+
+    def _end_line(self) -> Iterator[Text]:
+        cut = _STAMP.search(self._line) if self._interleaved else None
+        if cut and cut.start() > 0:
+            self._line, line = self._line[: cut.start()], self._line[cut.start() :]
+        else:
+            self._line, line = "", self._line
+        if line:
+            yield Text(line, whole=True)
