@@ -200,6 +200,8 @@ def _nodes(document: Document, storage: dict[str, Any]) -> None:
         for link_path, link in links:
             if node["path"].startswith(link["path"] + "/"):
                 document.mistake((*path, "path"), f"passes through the link on line {document.line(link_path)}")
+    for index, tree in enumerate(storage.get("trees", [])):
+        _path(document, ("storage", "trees", index, "path"), tree.get("path", "/"))
     for path, link in links:
         if link.get("hard") and posixpath.normpath(posixpath.join(link["path"], link["target"])) in directories:
             document.mistake((*path, "target"), "a hard link cannot lead to a directory")

@@ -158,6 +158,9 @@ class _CustomReader:
         self.document.mistake(self.path, f"{where or 'the JSON'}: {message}")
 
     def pin(self, name: str, config: Any, where: str) -> Pin | None:
+        if name not in _PIN_KEYS:
+            self.wrong(where, _unknown_pin(name))
+            return None
         if not isinstance(config, dict):
             self.wrong(where, f"the config of a {name} pin is an object")
             return None
@@ -175,31 +178,29 @@ class _CustomReader:
         return readers[name](config, where)
 
     def sss(self, config: dict[str, Any], where: str) -> Pin | None:
-        children: list[Pin | None] = []
         pins, threshold = config.get("pins"), config.get("t", 1)
-        if not isinstance(pins, dict) or not pins:
-            self.wrong(where, "an sss pin needs pins: an object with at least one pin")
-            return None
         if not isinstance(threshold, int) or isinstance(threshold, bool):
             self.wrong(f"{where}.t".lstrip("."), f"expected a whole number, found {json.dumps(threshold)}")
             return None
-        for name, configs in pins.items():
-            inside = f"{where}.pins.{name}".lstrip(".")
-            if name not in _PIN_KEYS:
-                self.wrong(inside, _unknown_pin(name))
-            elif isinstance(configs, list):
-                children.extend(self.pin(name, child, f"{inside}[{index}]") for index, child in enumerate(configs))
-            else:
-                children.append(self.pin(name, configs, inside))
+        listed = [
+            (name, child, f"{where}.pins.{name}".lstrip(".") + (f"[{index}]" if isinstance(configs, list) else ""))
+            for name, configs in (pins.items() if isinstance(pins, dict) else ())
+            for index, child in enumerate(configs if isinstance(configs, list) else [configs])
+        ]
+        if not listed:
+            self.wrong(where, "an sss pin needs pins: an object with at least one pin")
+            return None
+        children = [self.pin(name, child, inside) for name, child, inside in listed]
         known = tuple(child for child in children if child)
-        if len(known) < len(children) or len(children) == 0:
-            if not children:
-                self.wrong(where, "an sss pin needs pins: an object with at least one pin")
+        if len(known) < len(children):
             return None
         _check_threshold(self.document, self.path, threshold, len(known), f"{where}.t: ".lstrip("."))
         return Sss(threshold, known)
 
     def tang(self, config: dict[str, Any], where: str) -> Pin | None:
+        if "url" not in config:
+            self.wrong(where, "url is missing")
+            return None
         for key in ("url", "thp"):
             if not isinstance(config.get(key, ""), str):
                 self.wrong(f"{where}.{key}".lstrip("."), "expected a string")

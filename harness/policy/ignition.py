@@ -6,10 +6,11 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 from harness.errors import UsageError
 from harness.policy import data_url
-from harness.policy.pins import DEFAULT_SERVER, PLACEHOLDER, Policy, TangAddress, placeholder_server
+from harness.policy.pins import DEFAULT_SERVER, PLACEHOLDER, Policy, TangAddress
 
 _URL = re.compile(r"https?://[A-Za-z0-9.:\[\]_-]+(/[A-Za-z0-9._~/-]*)?")
 _THUMBPRINT = re.compile(r"[A-Za-z0-9_-]{27,}")
@@ -62,9 +63,16 @@ def _check_address(policy: Policy, name: str, servers: Mapping[str, TangAddress]
     if not _URL.fullmatch(address.url) or not _THUMBPRINT.fullmatch(address.thumbprint):
         raise UsageError(f"the address of the Tang server {name} is malformed", repr(address))
     for pin in policy.tang_pins:
-        wanted = pin.url.rstrip("/")
-        if pin.server == name and not placeholder_server(wanted, "URL") and wanted != address.url.rstrip("/"):
-            raise UsageError(f"the policy {policy.name} wants the Tang server {name} at {wanted}, not at {address.url}")
+        fixed = pin.server == name and pin.port is not None
+        if fixed and _place(pin.url) != _place(address.url):
+            raise UsageError(
+                f"the policy {policy.name} wants the Tang server {name} at {pin.url}, not at {address.url}"
+            )
+
+
+def _place(url: str) -> tuple[str | None, int, str]:
+    parts = urlsplit(url)
+    return parts.hostname, parts.port or 80, parts.path.rstrip("/")
 
 
 def _fill(value: Any, servers: Mapping[str, TangAddress]) -> Any:

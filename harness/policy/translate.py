@@ -6,6 +6,7 @@ Butane's own additions are taken out (`inline`, `local`, `contents_local`, `ssh_
 
 import copy
 import os
+import posixpath
 import re
 import stat
 from pathlib import Path
@@ -135,7 +136,7 @@ def _add_trees(document: Document, storage: dict[str, Any]) -> None:
             document.mistake((*here, "local"), f"{top} is not a folder")
         else:
             for found in sorted(top.rglob("*")):
-                target = os.path.normpath(f"{tree.get('path', '/')}/{found.relative_to(top).as_posix()}")
+                target = posixpath.normpath(posixpath.join(tree.get("path", "/"), found.relative_to(top).as_posix()))
                 _add_node(document, here, storage, found, target)
 
 

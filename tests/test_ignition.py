@@ -1,0 +1,162 @@
+"""The config that a guest gets."""
+
+import copy
+import gzip
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.errors import UsageError
+from harness.policy import data_url
+from harness.policy.ignition import GuestFile, render
+from harness.policy.pins import Policy, Sss, TangAddress, TangPin, Volume
+
+THUMBPRINT = "dx9dNzgs-DeXg0SCBQW5rb7WQkSIN1B8MIgcO6WxJfI"
+TANG = TangAddress("http://10.0.2.2:1234", THUMBPRINT)
+TWO = TangAddress("http://10.0.2.2:5678/", "x" * 43)
+
+CONFIG: dict[str, Any] = {
+    "ignition": {"version": "3.3.0"},
+    "storage": {
+        "directories": [{"path": "/etc/lab"}],
+        "files": [{"path": "/etc/file"}],
+        "links": [{"path": "/etc/link", "target": "/srv"}],
+        "luks": [
+            {"clevis": {"tang": [{"url": "@TANG_URL@", "thumbprint": "@TANG_THUMBPRINT@"}], "threshold": 1}},
+            {"clevis": {"custom": {"config": '{"url": "@TANG_URL:two@", "thp": "@TANG_THUMBPRINT:two@"}'}}},
+        ],
+    },
+}
+
+
+def policy(*pins: TangPin) -> Policy:
+    tree = Sss(1, pins or (TangPin("tang", "@TANG_URL@"), TangPin("two", "@TANG_URL:two@")))
+    return Policy("name", copy.deepcopy(CONFIG), (Volume("a", "/dev/a", tree, None, None),), "/dev/vda", (), "")
+
+
+def test_placeholders_are_filled_also_in_the_json_of_a_custom_pin() -> None:
+    first, second = json.loads(render(policy(), {"tang": TANG, "two": TWO}))["storage"]["luks"]
+    assert first["clevis"]["tang"] == [{"url": TANG.url, "thumbprint": THUMBPRINT}]
+    assert json.loads(second["clevis"]["custom"]["config"]) == {"url": TWO.url, "thp": TWO.thumbprint}
+
+
+def test_the_same_arguments_give_the_same_bytes_and_the_policy_stays_as_it_was() -> None:
+    servers = {"tang": TANG, "two": TWO}
+    subject = policy()
+    first = render(subject, servers, [GuestFile("/a", "text " * 100)])
+    again = render(subject, dict(reversed(servers.items())), [GuestFile("/a", "text " * 100)])
+    assert first == again
+    assert subject.config == CONFIG
+
+
+def test_extra_files_are_added() -> None:
+    (*_, file) = json.loads(
+        render(policy(), {"tang": TANG, "two": TWO}, [GuestFile("/etc/lab/canary", "s e c r e t", 0o600)])
+    )["storage"]["files"]
+    assert file == {
+        "path": "/etc/lab/canary",
+        "mode": 0o600,
+        "overwrite": True,
+        "contents": {"source": "data:,s%20e%20c%20r%20e%20t", "compression": ""},
+    }
+
+
+def test_extra_files_of_a_policy_without_storage() -> None:
+    bare = replace(policy(), config={"ignition": {"version": "3.3.0"}}, volumes=())
+    assert len(json.loads(render(bare, {}, [GuestFile("/a", "")]))["storage"]["files"]) == 1
+
+
+@pytest.mark.parametrize("path", ["/etc/file", "/etc/lab", "/etc/link", "/etc/link/a", "/etc/file/a", "/etc"])
+def test_a_path_that_is_taken(path: str) -> None:
+    with pytest.raises(UsageError, match=f"the harness's own file {path} collides with /etc/"):
+        render(policy(), {"tang": TANG, "two": TWO}, [GuestFile(path, "")])
+
+
+def test_two_extra_files_collide() -> None:
+    with pytest.raises(UsageError, match=r"/a collides with /a in storage\.files of the policy name"):
+        render(policy(), {"tang": TANG, "two": TWO}, [GuestFile("/a", ""), GuestFile("/a", "")])
+
+
+def test_a_server_that_was_not_given() -> None:
+    with pytest.raises(UsageError, match="needs a Tang server called two, and none was given") as caught:
+        render(policy(), {"tang": TANG})
+    assert caught.value.detail == "given: tang"
+
+
+def test_a_placeholder_that_no_pin_knows() -> None:
+    with pytest.raises(UsageError, match=r"the placeholder @TANG_URL:two@ names no Tang server"):
+        render(policy(TangPin("tang", "@TANG_URL@")), {"tang": TANG})
+
+
+@pytest.mark.parametrize(
+    "address",
+    [TangAddress('http://a"', THUMBPRINT), TangAddress("ftp://a", THUMBPRINT), TangAddress("http://a", 'x"y')],
+)
+def test_an_address_that_would_break_the_json(address: TangAddress) -> None:
+    with pytest.raises(UsageError, match="the address of the Tang server tang is malformed"):
+        render(policy(), {"tang": address, "two": TWO})
+
+
+@pytest.mark.parametrize(
+    ("wanted", "given", "fits"),
+    [
+        ("http://10.0.2.2:1234", "http://10.0.2.2:1234", True),
+        ("http://10.0.2.2:1234/", "http://10.0.2.2:1234", True),
+        ("http://10.0.2.2", "http://10.0.2.2:80", True),
+        ("http://10.0.2.2:1234", "http://10.0.2.2:1235", False),
+    ],
+)
+def test_a_server_at_a_fixed_port(wanted: str, given: str, fits: bool) -> None:
+    subject = policy(TangPin("tang", wanted, "@TANG_THUMBPRINT@"), TangPin("two", "@TANG_URL:two@"))
+    servers = {"tang": TangAddress(given, THUMBPRINT), "two": TWO}
+    if fits:
+        assert render(subject, servers)
+    else:
+        with pytest.raises(UsageError, match=f"wants the Tang server tang at {wanted}, not at {given}"):
+            render(subject, servers)
+
+
+# --- data URLs
+
+
+@given(st.binary(max_size=300), st.booleans())
+def test_data_urls_hold_what_they_were_given(contents: bytes, compressed: bool) -> None:
+    url, compression = data_url.encode(contents, compressed=compressed)
+    data = data_url.decode(url)
+    assert (data_url.unpack(data) if compression else data) == contents
+    assert url.isascii()
+    assert not (compressed and compression)
+
+
+@pytest.mark.parametrize(
+    ("contents", "head", "compression"),
+    [
+        (b"password", "data:,password", ""),
+        (b"a b\n#%", "data:,a%20b%0A%23%25", ""),
+        (b"-_.!~*'()", "data:,-_.!~*'()", ""),
+        (bytes(range(200, 240)), "data:;base64,", ""),
+        (b"again " * 50, "data:;base64,H4sI", "gzip"),
+    ],
+)
+def test_the_shortest_encoding_is_taken(contents: bytes, head: str, compression: str) -> None:
+    url, said = data_url.encode(contents)
+    assert url.startswith(head)
+    assert said == compression
+
+
+@pytest.mark.parametrize("url", ["http://a", "data:a", "data:;base64,@", "data:;base64,a"])
+def test_what_is_no_data_url(url: str) -> None:
+    with pytest.raises(ValueError, match=r".+"):
+        data_url.decode(url)
+
+
+@pytest.mark.parametrize(
+    "packed", [b"x", gzip.compress(b"text")[:-5], b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff\xff\xff"]
+)
+def test_what_is_not_gzip(packed: bytes) -> None:
+    with pytest.raises(ValueError, match="not gzip"):
+        data_url.unpack(packed)
