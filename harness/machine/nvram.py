@@ -1,16 +1,17 @@
-"""UEFI variables in a file of NVRAM, changed while the machine is off. Pure, but for `edited`: bytes in, bytes out.
+"""UEFI variables in the NVRAM of a machine that is off. Pure: the bytes of a file in, those of a changed one out.
 
 What each change does to the next boot of a guest that is bound to PCRs (TCG PC Client Platform Firmware Profile,
 3.3.4): Secure Boot's keys and databases are measured into PCR 7, boot entries and their order into PCR 1.
 
-The variable store is edk2's; virt-firmware reads and writes it.
+The variable store is edk2's; virt-firmware reads and writes it. Each function raises `UsageError` when the bytes hold
+no variable store, or when what is added does not fit.
 """
 
 import datetime
+import os
 import struct
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from types import MappingProxyType
 
 from cryptography import x509
@@ -22,8 +23,6 @@ from virt.firmware.efi.efivar import EfiVarList
 from virt.firmware.varstore.edk2 import Edk2VarStore
 
 from harness.errors import UsageError
-
-Change = Callable[[bytes], bytes]
 
 _OWNER = guids.OvmfEnrollDefaultKeys  # "SignatureOwner" of what is enrolled; nothing checks it
 _NOT_BEFORE = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)
@@ -58,19 +57,6 @@ def new_key(common_name: str) -> SigningKey:
     return SigningKey(certificate.public_bytes(pem), plain)
 
 
-def edited(nvram: Path, to: Path, *changes: Change) -> Path:
-    """Write a changed copy of an NVRAM file, leaving the file as it is; returns `to`.
-
-    Raises:
-        UsageError: It is no NVRAM file, or what is added does not fit.
-    """
-    data = nvram.read_bytes()
-    for change in changes:
-        data = change(data)
-    to.write_bytes(data)
-    return to
-
-
 def variables(nvram: bytes) -> Mapping[str, bytes]:
     """All variables, by name."""
     return MappingProxyType({name: bytes(variable.data) for name, variable in _Store(nvram).get_varlist().items()})
@@ -82,45 +68,56 @@ def secure_boot_is_on(nvram: bytes) -> bool:
     return bool(found.get("PK")) and found.get("SecureBootEnable", b"\1") == b"\1"
 
 
-def with_secure_boot(owner: SigningKey, *trusted: bytes) -> Change:
-    """Turn Secure Boot on: `owner` becomes PK and KEK, and images must be signed by `trusted` (PEM)."""
+def enable_secure_boot(nvram: bytes, owner: SigningKey | None = None, trusted: Sequence[bytes] = ()) -> bytes:
+    """Turn Secure Boot on: images must be signed by `trusted` (PEM certificates).
+
+    Args:
+        nvram: All of the file.
+        owner: Becomes platform key and key exchange key; a stranger by default, who also signs what is trusted.
+        trusted: The whole of db; by default the owner's certificate.
+    """
+    owner = owner or new_key("unlock-lab owner")
+    keys = {"PK": [owner.certificate], "KEK": [owner.certificate], "db": trusted or [owner.certificate]}
 
     def change(found: EfiVarList) -> None:
-        for name, certificates in (("PK", [owner.certificate]), ("KEK", [owner.certificate]), ("db", trusted)):
+        for name, certificates in keys.items():
             variable = found.add_cert_prepare(name, replace=True)
             for certificate in certificates:
                 variable.sigdb_add_cert_data(guids.parse_str(_OWNER), certificate)
         found.enable_secureboot()
 
-    return _changed(change)
+    return _changed(nvram, change)
 
 
-def with_secure_boot_off() -> Change:
-    """Turn Secure Boot off as a person does in the firmware's menu, keys left in place."""
-    return _changed(lambda found: found.set_bool("SecureBootEnable", False))
+def disable_secure_boot(nvram: bytes) -> bytes:
+    """Turn Secure Boot off as a person does in the firmware's menu, with the keys left in place."""
+    return _changed(nvram, lambda found: found.set_bool("SecureBootEnable", False))
 
 
-def with_db_certificate(certificate: bytes) -> Change:
-    """Enroll one more certificate (PEM) into db. Without a platform key this enforces nothing, but is measured."""
+def enroll_db(nvram: bytes, certificate: bytes | None = None) -> bytes:
+    """Enroll one more certificate (PEM; a new one by default) into db.
 
-    def change(found: EfiVarList) -> None:
-        found.add_cert_prepare("db").sigdb_add_cert_data(guids.parse_str(_OWNER), certificate)
-
-    return _changed(change)
-
-
-def with_dbx_hash(digest: bytes) -> Change:
-    """Revoke an image by the SHA-256 of its Authenticode content (32 bytes), as an update of dbx does."""
-    return _changed(lambda found: found.add_hash("dbx", _OWNER, digest.hex()))
+    Without a platform key this enforces nothing, but is measured all the same.
+    """
+    added = certificate or new_key("unlock-lab db").certificate
+    return _changed(
+        nvram, lambda found: found.add_cert_prepare("db").sigdb_add_cert_data(guids.parse_str(_OWNER), added)
+    )
 
 
-def with_boot_entry(title: str, path: str) -> Change:
-    r"""Add a boot entry for a file on any disk (as in ``\EFI\other\boot.efi``), last in the order."""
+def update_dbx(nvram: bytes, digest: bytes | None = None) -> bytes:
+    """Revoke an image, as an update of dbx does, by the SHA-256 of its Authenticode content (random by default)."""
+    added = digest or os.urandom(32)
+    return _changed(nvram, lambda found: found.add_hash("dbx", _OWNER, added.hex()))
+
+
+def add_boot_entry(nvram: bytes, title: str = "unlock-lab", path: str = r"\EFI\unlock-lab\absent.efi") -> bytes:
+    """Add a boot entry for a file on any disk, last in the order."""
 
     def change(found: EfiVarList) -> None:
         found.append_boot_order(found.add_boot_entry(title, devpath.DevicePath.filepath(path)))
 
-    return _changed(change)
+    return _changed(nvram, change)
 
 
 def boot_order(nvram: bytes) -> tuple[int, ...]:
@@ -129,13 +126,13 @@ def boot_order(nvram: bytes) -> tuple[int, ...]:
     return struct.unpack(f"<{len(data) // 2}H", data)
 
 
-def with_boot_order(order: Sequence[int]) -> Change:
+def set_boot_order(nvram: bytes, order: Sequence[int]) -> bytes:
     """Try boot entries in another order."""
 
     def change(found: EfiVarList) -> None:
         (found.get("BootOrder") or found.create("BootOrder")).set_boot_order(order)
 
-    return _changed(change)
+    return _changed(nvram, change)
 
 
 class _Store(Edk2VarStore):  # type: ignore[misc]
@@ -158,11 +155,8 @@ class _Store(Edk2VarStore):  # type: ignore[misc]
             raise UsageError("the variables do not fit into the NVRAM any more") from error
 
 
-def _changed(change: Callable[[EfiVarList], object]) -> Change:
-    def apply(nvram: bytes) -> bytes:
-        store = _Store(nvram)
-        found = store.get_varlist()
-        change(found)
-        return store.packed(found)
-
-    return apply
+def _changed(nvram: bytes, change: Callable[[EfiVarList], object]) -> bytes:
+    store = _Store(nvram)
+    found = store.get_varlist()
+    change(found)
+    return store.packed(found)
