@@ -137,7 +137,7 @@ LINES: list[tuple[str, type[Event], dict[str, object]]] = [
     (">>Start PXE over IPv4.", NoBootOption, {}),
     ("[    0.000000] Linux version 6.12.38+deb13-cloud-amd64 (debian-kernel@…)", KernelStarted, {}),
     ("EFI stub: Loaded initrd from LINUX_EFI_INITRD_MEDIA_GUID device path", KernelStarted, {}),
-    ("[    9.1] [    9.100000] Kernel panic - not syncing: VFS: Unable to mount root fs", Panic, {}),
+    ("[    9.100000] Kernel panic - not syncing: VFS: Unable to mount root fs", Panic, {}),
     ("[    9.100000] BUG: unable to handle page fault for address: ffff", KernelBug, {}),
     ("[    9.100000] Oops: double fault: 0000 [#1] PREEMPT SMP", KernelBug, {}),
     ("[    9.100000] traps: PANIC: double fault: 0000 [#1]", KernelBug, {}),

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import fields, replace
 
 from harness.guest.events import (
+    Asks,
     Event,
     KeyslotUsed,
     NoPromptPossible,
@@ -30,6 +31,9 @@ from harness.guest.table import (
     Row,
 )
 from harness.guest.text import LineReader, Text
+
+_WHOLE = tuple(row for row in TABLE if not row.unfinished)
+_UNFINISHED = tuple(row for row in TABLE if row.unfinished)
 
 
 class BootReader:
@@ -58,10 +62,8 @@ class BootReader:
 
     def _read(self, stream: Stream, text: Text, at: float) -> Iterator[Event]:
         found: set[type[Event]] = set()
-        for row in TABLE:
-            if row.unfinished is text.whole or row.stream not in (None, stream) or row.shows in found:
-                continue
-            if row.once and row.shows in self._once:
+        for row in _WHOLE if text.whole else _UNFINISHED:
+            if row.stream not in (None, stream) or row.shows in found or (row.once and row.shows in self._once):
                 continue
             if match := row.words.search(text.text):
                 found.add(row.shows)
@@ -109,9 +111,11 @@ class BootReader:
 
 
 def _event(row: Row, found: dict[str, object], **common: object) -> Event:
-    """The event that a row's match shows; a group that is a number in the event becomes one."""
+    """The event that a row's match shows; words become what the event's fields are."""
     kinds = {field.name: field.type for field in fields(row.shows)}
-    given = {
-        name: int(str(value)) if kinds[name] is int else value for name, value in found.items() if value is not None
-    }
+    given = {name: _convert(value, kinds[name]) for name, value in found.items() if value is not None}
     return row.shows(**common, **given)  # type: ignore[arg-type]
+
+
+def _convert(value: object, kind: object) -> object:
+    return kind(value) if isinstance(value, str) and kind in (int, Asks) and callable(kind) else value

@@ -76,6 +76,7 @@ def _prompt(shows: type[Event], words: str, **fields: object) -> Row:
 _REFUSAL = r"Access [Dd]enied|Security [Vv]iolation"
 _DISK = r"(?:.* \()?(?P<volume>[^()]+?)\)?(?: on /\S*)?"
 """A disk as systemd's friendly_disk_name() puts it: ``NAME``, ``DESCRIPTION (NAME)``, either with `` on /MOUNT``."""
+_KINDS = rf"(?P<asks>{Asks.EITHER}|{Asks.PASSPHRASE}|{Asks.RECOVERY_KEY})"
 _LUKS = r"(?P<device>/\S+) \(UUID=(?P<uuid>[0-9a-fA-F-]*)\)"
 
 FIRMWARE = (  # edk2: MdeModulePkg BdsDxe, UefiBootManagerLib; shim.c; systemd-boot boot.c
@@ -120,7 +121,7 @@ STAGES = (  # systemd: core/main.c, core/job.c; dracut-emergency.sh; sulogin.c; 
         once=True,
     ),
     _row(SystemUp, r"systemd\[1\]: Startup finished in |Reached target (?:multi-user|graphical)\.target", once=True),
-    _prompt(LoginReached, r"(?:^|[\s)])[\w.-]+ login: "),
+    _prompt(LoginReached, r"(?:^|[\s)])(?!Last )[\w.-]+ login: "),
     _row(
         EmergencyShell,
         r"Entering emergency mode|You are in (?:emergency|rescue) mode|Dropping to a shell|Could not boot\.",
@@ -133,14 +134,8 @@ STAGES = (  # systemd: core/main.c, core/job.c; dracut-emergency.sh; sulogin.c; 
 )
 
 PROMPTS = (  # systemd: cryptsetup.c, ask-password-api.c; cryptsetup-initramfs functions; dracut crypt-lib.sh
-    *(
-        row
-        for asks in (Asks.EITHER, Asks.PASSPHRASE, Asks.RECOVERY_KEY)
-        for row in (
-            _prompt(PromptShown, rf"Please enter {asks} for disk {_DISK}: ", asks=asks),
-            _row(PromptShown, rf"(?<!')Please enter {asks} for disk {_DISK}:$", stream=Stream.CONSOLE, asks=asks),
-        )
-    ),
+    _prompt(PromptShown, rf"Please enter {_KINDS} for disk {_DISK}: "),
+    _row(PromptShown, rf"(?<!')Please enter {_KINDS} for disk {_DISK}:$", stream=Stream.CONSOLE),
     _prompt(PromptShown, r"Please enter (?:TPM2|LUKS2 token|security token) PIN: ", volume="", asks=Asks.PIN),
     _prompt(PromptShown, r"Please unlock disk (?P<volume>\S+): ", asks=Asks.PASSPHRASE),
     _prompt(PromptShown, r"Password \((?P<volume>[^)]+)\) \[\d+/\d+\]:", asks=Asks.PASSPHRASE),
