@@ -2,15 +2,14 @@
 
 It is registered as an entry point, so that a scenario file in any folder can use it. The fixtures are `sealed`, `tang`,
 `tangs` and `attacker`; a test names its policy with ``@pytest.mark.policy("name")`` (a Butane file ``name.bu`` beside
-the test, in a folder ``policies`` beside it, or in scenarios/policies) and, if it is not the default one, its image with
-``@pytest.mark.image("debian-13")``.
+the test, in a folder ``policies`` beside it, or in scenarios/policies) and, where it is not the default one, its image
+with ``@pytest.mark.image("debian-13")``.
 """
 
 import os
 import sys
 import uuid
 from collections.abc import Generator, Iterator, Mapping
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TextIO, cast
 
@@ -29,12 +28,11 @@ from harness.lab.sealed import Sealed
 from harness.network.tang import Tang
 from harness.paths import POLICIES
 from harness.policy.butane import read_policy
-from harness.progress import Progress
 
 _TERMINAL = pytest.StashKey[TextIO]()
 _LOGBOOK = pytest.StashKey[Logbook]()
-_SUMMARY = "unlock-lab"
-"""The user property that carries a test's document from an xdist worker to the terminal."""
+_DOCUMENT = "unlock_lab"
+"""The attribute of a report that carries a test's document, also from an xdist worker to the terminal."""
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -53,7 +51,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--image", default="debian-13", help="guest image: a folder of images/ (default: %(default)s)")
     group.addoption("--artifacts", default="artifacts", help="where the evidence goes (default: %(default)s)")
     group.addoption("--console", action="store_true", help="show the consoles of the machines live")
-    group.addoption("--keep", action="store_true", help="leave the last machine of each test running; says how to attach")
+    group.addoption(
+        "--keep", action="store_true", help="leave the last machine of each test running; says how to attach"
+    )
     group.addoption("--accel", default="auto", choices=CHOICES, help="KVM or emulation (default: KVM where it works)")
     group.addoption("--libvirt-uri", help="another libvirt than the harness picks")
 
@@ -71,9 +71,9 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Group the scenarios by the machine that they start from, so that it is installed once."""
     for item in items:
-        if mark := item.get_closest_marker("policy"):
-            item.add_marker(pytest.mark.xdist_group(str(mark.args[0])))
-    items.sort(key=lambda item: _machine_name(item))
+        if name := _machine_name(item):
+            item.add_marker(pytest.mark.xdist_group(name))
+    items.sort(key=_machine_name)
 
 
 def _machine_name(item: pytest.Item) -> str:
@@ -131,9 +131,8 @@ def sealed(request: pytest.FixtureRequest, lab: Laboratory, logbook: Logbook) ->
     image = image_mark.args[0] if image_mark else request.config.getoption("--image")
     policy = read_policy(find_policy(mark.args[0], request.path.parent))
     logbook.installs(policy, image)
-    entry = sealed_machine(lab, image, policy)
-    with ExitStack() as stack:
-        yield stack.enter_context(Sealed.copy_of(entry, lab, logbook))
+    with Sealed.copy_of(sealed_machine(lab, image, policy, logbook.folder.parent), lab, logbook) as machine:
+        yield machine
 
 
 def find_policy(name: str, beside: Path) -> Path:
@@ -150,7 +149,8 @@ def find_policy(name: str, beside: Path) -> Path:
     raise UsageError(
         f"there is no policy {name!r}",
         "\n".join(f"looked for {place}" for place in places),
-        "write that Butane file beside the scenario, or name one of " + ", ".join(sorted(p.stem for p in POLICIES.glob("*.bu"))),
+        "write that Butane file beside the scenario, or name one of "
+        + ", ".join(sorted(p.stem for p in POLICIES.glob("*.bu"))),
     )
 
 
@@ -194,16 +194,15 @@ def pytest_runtest_makereport(
             report.when = "setup"
     elif book and isinstance(error, AssertionError) and call.excinfo and report.when == "call":
         failure = _failure(call.excinfo, item)
-        report.longrepr = terminal.failure_text(
-            failure, book.boots, console=book.console_tail(), evidence=book.folder
-        )
+        report.longrepr = terminal.failure_text(failure, book.boots, console=book.console_tail(), evidence=book.folder)
         book.failure = failure
     if book and error is not None:
         book.result = Result.FAILED if book.failure else Result.ERROR
         book.error = book.error or (None if book.failure else Problem.of(error))
     if book and call.when == "teardown":
         document = book.close()
-        report.user_properties += [*junit_properties(book.boots), (_SUMMARY, document)]
+        report.user_properties += junit_properties(book.boots)
+        setattr(report, _DOCUMENT, document)
     return report
 
 
@@ -224,12 +223,10 @@ def _failure(excinfo: pytest.ExceptionInfo[BaseException], item: pytest.Item) ->
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """The table of scenarios with what was seen."""
     documents = [
-        value
+        document
         for reports in terminalreporter.stats.values()
         for report in reports
-        if isinstance(report, pytest.TestReport) and report.when == "teardown"
-        for name, value in report.user_properties
-        if name == _SUMMARY
+        if (document := getattr(report, _DOCUMENT, None))
     ]
     if documents:
         terminalreporter.section("what the disks did")

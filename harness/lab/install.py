@@ -1,0 +1,273 @@
+"""Sealed machines: a policy is installed once, proved by a control boot, and kept by the hash of all that went in.
+
+::
+
+    base image + policy + new TPM + new NVRAM
+      → first boot: Ignition partitions, encrypts, binds and puts the canary on the encrypted volumes → power-off
+      → control boot: must open by itself, nothing typed → power-off
+      → cache: sealed/<hash>/ with disk.qcow2, nvram.fd, tpm/, tang/<server>/*.jwk, sealed.json
+
+An installation that fails keeps its evidence, and every test of the same run that needs it fails with the first cause.
+"""
+
+import json
+import secrets
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from harness.cache import build_once, digest, entry
+from harness.errors import HarnessError, RigError, UsageError
+from harness.evidence import artifacts
+from harness.evidence.record import Problem, Result
+from harness.guest import facts
+from harness.guest.driver import watch
+from harness.guest.outcome import Outcome, Unlock
+from harness.guest.plan import BootPlan
+from harness.images import GuestImage, guest_image
+from harness.lab.laboratory import Laboratory
+from harness.lab.logbook import Logbook
+from harness.lab.powered import Scene, boot, canary_path, power_off, recorded, shell
+from harness.machine.disk import overlay
+from harness.machine.rig import power_on
+from harness.machine.spec import Bus, Disk, Machine, Tpm
+from harness.network.keys import TangKeys
+from harness.network.lease import PORTS
+from harness.network.tang import Tang, make_keys, serve_tang
+from harness.paths import IMAGES, REPOSITORY
+from harness.policy.ignition import GuestFile, render
+from harness.policy.pins import Policy, TangAddress
+
+DISK_BYTES = 24 * 2**30
+"""Room for a root of 15,000 MiB, as the seed has it, and something to encrypt; the file on this host is sparse."""
+
+FIRST_BOOT = ("ignition.firstboot", "ignition.platform.id=qemu", "ip=dhcp", "rd.neednet=1")
+"""What Fedora CoreOS's GRUB adds to the command line of the first boot; here systemd-stub(7) reads it from SMBIOS."""
+
+CONFIG = "opt/com.coreos/config"
+"""Where Ignition looks for its config under QEMU: ignition's docs, supported platforms."""
+
+_BUSES = {"/dev/nvme0n1": Bus.NVME, "/dev/vda": Bus.VIRTIO}
+
+
+@dataclass(frozen=True)
+class SealedEntry:
+    """A sealed machine in the cache. Its files are never written to again.
+
+    Attributes:
+        folder: The cache entry.
+        policy: What was installed.
+        image: What it was installed on.
+        machine: The hardware, with the entry's own files.
+        ports: Where each Tang server must listen.
+        canary: The secret on the encrypted volumes.
+        install_seconds: How long the first boot and the control boot took.
+    """
+
+    folder: Path
+    policy: Policy
+    image: GuestImage
+    machine: Machine
+    ports: Mapping[str, int]
+    canary: str
+    install_seconds: float
+
+    def keys(self, server: str) -> TangKeys:
+        """The keys that a server had when the machine was sealed."""
+        return TangKeys.load(self.folder / "tang" / server)
+
+
+def sealed_machine(lab: Laboratory, image_name: str, policy: Policy, artifacts_root: Path) -> SealedEntry:
+    """The sealed machine of a policy on an image, installed now if it was not.
+
+    Args:
+        lab: Where.
+        image_name: A folder of images/.
+        policy: What to install.
+        artifacts_root: Where the evidence of the installation goes.
+
+    Raises:
+        HarnessError: It could not be installed; in one run always with the first cause.
+    """
+    image = guest_image(image_name, lab.progress)
+    keys = {server: _server_keys(lab, policy, server) for server in policy.tang_servers}
+    order = _Order(lab, image, policy, keys)
+    failure = entry("sealed-failures", f"{lab.options.run_id}-{order.key}")
+    _raise_again(failure)
+
+    def build(folder: Path) -> None:
+        _raise_again(failure)
+        logbook = Logbook.open(artifacts_root, f"install::{policy.name}-{image.name}", f"Installation of {policy.name}")
+        logbook.installs(policy, image.name)
+        try:
+            with lab.progress.step(f"install {policy.name} on {image.name}, and prove that it opens by itself"):
+                _install(order, folder, logbook)
+        except HarnessError as error:
+            logbook.result, logbook.error = Result.ERROR, Problem.of(error)
+            failure.parent.mkdir(parents=True, exist_ok=True)
+            failure.write_text(json.dumps([type(error).__name__, error.what, error.detail, error.hint]))
+            raise
+        finally:
+            logbook.close()
+
+    return _load(order, build_once("sealed", order.key, build))
+
+
+@dataclass(frozen=True)
+class _Order:
+    """What is to be installed."""
+
+    lab: Laboratory
+    image: GuestImage
+    policy: Policy
+    keys: Mapping[str, TangKeys]
+
+    @property
+    def key(self) -> str:
+        """Hash of all that decides what the sealed machine holds."""
+        harness = REPOSITORY / "harness"
+        firmware = self.lab.firmware
+        return digest(
+            self.image.key,
+            self.policy.config,
+            [firmware.name, firmware.secure_boot],
+            firmware.code,
+            firmware.nvram_template,
+            {server: [[name, data.decode()] for name, data in held.files] for server, held in self.keys.items()},
+            Path(__file__),
+            harness / "policy" / "ignition.py",
+            harness / "machine" / "domain_xml.py",
+        )
+
+    @property
+    def ports(self) -> dict[str, int]:
+        """Where each server listens: what the policy says, else what follows from the machine's key."""
+        return {
+            server: self.policy.tang_port(server) or PORTS[int(digest(self.key, server), 16) % len(PORTS)]
+            for server in self.keys
+        }
+
+
+def _raise_again(failure: Path) -> None:
+    if failure.exists():
+        name, what, detail, hint = json.loads(failure.read_text())
+        kinds = {kind.__name__: kind for kind in (UsageError, RigError)}
+        raise kinds.get(name, HarnessError)(f"the installation failed before in this run: {what}", detail, hint)
+
+
+def _server_keys(lab: Laboratory, policy: Policy, server: str) -> TangKeys:
+    """A server's keys, made once for each policy and server, so that they are an input like any other."""
+    key = digest(policy.name, server, IMAGES / "tang")
+    return TangKeys.load(build_once("tang-keys", key, lambda folder: make_keys(lab.progress).save(folder)))
+
+
+@contextmanager
+def served(lab: Laboratory, ports: Mapping[str, int], keys: Mapping[str, TangKeys]) -> Iterator[dict[str, Tang]]:
+    """The Tang servers of a machine, running."""
+    with ExitStack() as stack:
+        yield {
+            server: stack.enter_context(serve_tang(server, held, ports[server], lab.progress))
+            for server, held in keys.items()
+        }
+
+
+def _install(order: _Order, folder: Path, logbook: Logbook) -> None:
+    lab, image, policy = order.lab, order.image, order.policy
+    start = time.monotonic()
+    canary = secrets.token_hex(16)
+    machine = _machine(lab, policy, folder)
+    overlay(image.disk, machine.disks[0].path, size=DISK_BYTES)
+    with served(lab, order.ports, order.keys) as tangs:
+        addresses = {server: TangAddress(tang.url, tang.thumbprint) for server, tang in tangs.items()}
+        config = folder / "config.ign"
+        config.write_bytes(render(policy, addresses, _canaries(policy, canary)))
+        logbook.keep({artifacts.CONFIG_IGN: config, artifacts.VERSIONS: image.manifest})
+        scene = Scene(lab, image, policy, tangs, logbook)
+        versions = _first_boot(scene, machine, config)
+        outcome = boot(scene, machine, "control", orderly=True)
+        for server, tang in tangs.items():
+            tang.keys.save(folder / "tang" / server)
+            logbook.keep({f"{server}.log" if server != "tang" else artifacts.TANG_LOG: tang.raw_log})
+    _require_control(policy, outcome, canary)
+    about = {
+        "canary": canary,
+        "ports": order.ports,
+        "install_seconds": round(time.monotonic() - start, 1),
+        "versions": asdict(versions),
+    }
+    (folder / "sealed.json").write_text(json.dumps(about, indent=2) + "\n")
+
+
+def _machine(lab: Laboratory, policy: Policy, folder: Path) -> Machine:
+    if policy.disk not in _BUSES:
+        raise UsageError(
+            f"policy {policy.name} wants the disk {policy.disk}, which these machines cannot have",
+            hint=f"use one of {', '.join(_BUSES)}",
+        )
+    return Machine(
+        name=policy.name,
+        firmware=lab.firmware,
+        nvram=folder / "nvram.fd",
+        disks=(Disk(folder / "disk.qcow2", _BUSES[policy.disk]),),
+        tpm=Tpm(folder / "tpm"),
+    )
+
+
+def _canaries(policy: Policy, canary: str) -> list[GuestFile]:
+    mounts = [volume.mount_point for volume in policy.volumes if volume.mount_point]
+    return [GuestFile(canary_path(mount), canary + "\n", 0o600) for mount in mounts]
+
+
+def _first_boot(scene: Scene, machine: Machine, config: Path) -> facts.Versions:
+    """Let Ignition do what the config says."""
+    wanted = [argument for argument in scene.policy.kernel_arguments if argument not in FIRST_BOOT]
+    stub = "io.systemd.stub.kernel-cmdline-extra=" + " ".join([*FIRST_BOOT, *wanted])
+    first = replace(machine, smbios_oem_strings=(stub,), fw_cfg=((CONFIG, config),))
+    with (
+        recorded(scene.logbook, "install", machine) as record,
+        power_on(first, scene.lab.host, record.folder) as rig,
+    ):
+        watch(rig, BootPlan(()), live=scene.lab.live)
+        with shell(rig, scene.image, scene.lab.live) as opened:
+            versions = facts.read_versions(opened)
+            power_off(rig, opened)
+    return versions
+
+
+def _require_control(policy: Policy, outcome: Outcome, canary: str) -> None:
+    """Without a control boot that opens by itself, a machine that stays shut later would prove nothing."""
+    guarded = [volume for volume in policy.volumes if volume.pins]
+    if guarded and outcome.unlock is not Unlock.AUTO:
+        raise RigError(
+            f"policy {policy.name} was installed, and its control boot did not open by itself: {outcome.reason}",
+            "\n".join(f"{failure.pin}: {failure.reason} ({failure.source})" for failure in outcome.failures),
+            "nothing can be concluded from this machine; the evidence of the installation says more",
+        )
+    if outcome.canary not in (canary, None) or (outcome.canary is None and any(v.mount_point for v in policy.volumes)):
+        raise RigError(f"the canary on the encrypted volume of {policy.name} is {outcome.canary!r}, not the one we put")
+
+
+def _load(order: _Order, folder: Path) -> SealedEntry:
+    about = json.loads((folder / "sealed.json").read_text())
+    machine = _machine(order.lab, order.policy, folder)
+    return SealedEntry(
+        folder, order.policy, order.image, machine, about["ports"], about["canary"], about["install_seconds"]
+    )
+
+
+def copied(sealed: SealedEntry, to: Path) -> Machine:
+    """A copy-on-write copy of the disk, and copies of the NVRAM and the TPM's state, in a folder of their own."""
+    original = sealed.machine
+    disk, tpm = original.disks[0], original.tpm
+    assert tpm is not None
+    shutil.copyfile(original.nvram, to / "nvram.fd")
+    shutil.copytree(tpm.state, to / "tpm")
+    return replace(
+        original,
+        nvram=to / "nvram.fd",
+        disks=(replace(disk, path=overlay(disk.path, to / "disk.qcow2")),),
+        tpm=replace(tpm, state=to / "tpm"),
+    )

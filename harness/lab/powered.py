@@ -1,0 +1,189 @@
+"""One power-on: watched, asked about by every witness, judged, and kept as evidence."""
+
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from harness.deadline import Deadline
+from harness.errors import RigError
+from harness.evidence.record import Boot, Problem
+from harness.guest import facts
+from harness.guest.driver import Live, drained, watch
+from harness.guest.judge import judge
+from harness.guest.luks import LuksHeader
+from harness.guest.outcome import Outcome
+from harness.guest.plan import BootPlan
+from harness.guest.ssh import Shell, connect
+from harness.guest.witness import End, TangSeen, Witnesses
+from harness.images import GuestImage
+from harness.lab.laboratory import Laboratory
+from harness.lab.logbook import Logbook
+from harness.machine.rig import Rig, power_on
+from harness.machine.spec import Machine
+from harness.network.tang import Tang
+from harness.policy.pins import Policy, Volume
+
+SHELL_SECONDS = 120.0
+POWER_OFF_SECONDS = 120.0
+
+
+def canary_path(mount_point: str) -> str:
+    """Where the canary of a volume lies in the guest."""
+    return f"{mount_point.rstrip('/')}/unlock-lab-canary"
+
+
+@dataclass
+class Record:
+    """What becomes of one power-on.
+
+    Attributes:
+        folder: Where the rig writes its logs.
+        outcome: The verdict, once there is one.
+    """
+
+    folder: Path
+    outcome: Outcome | None = None
+
+
+@contextmanager
+def recorded(logbook: Logbook, label: str, machine: Machine) -> Iterator[Record]:
+    """Keep what one power-on leaves behind, judged or not.
+
+    What is raised inside is written down as this boot's problem, and goes on.
+    """
+    with tempfile.TemporaryDirectory(prefix="unlock-lab-") as name:
+        record = Record(Path(name))
+        problem: Problem | None = None
+        try:
+            yield record
+        except BaseException as error:
+            problem = Problem.of(error)
+            raise
+        finally:
+            observed = problem or record.outcome
+            if observed is not None:
+                logbook.record(
+                    Boot(observed, label, machine.name), {path.name: path for path in record.folder.iterdir()}
+                )
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What a boot takes place in, beside the machine.
+
+    Attributes:
+        lab: The laboratory.
+        image: Whose shell the guest has.
+        policy: Whose volumes are watched.
+        tangs: The servers in reach, by name.
+        logbook: Where the evidence goes.
+    """
+
+    lab: Laboratory
+    image: GuestImage
+    policy: Policy
+    tangs: Mapping[str, Tang]
+    logbook: Logbook
+
+    @property
+    def urls(self) -> dict[str, str]:
+        """Where the guest finds each server."""
+        return {name: tang.url for name, tang in self.tangs.items()}
+
+
+def boot(
+    scene: Scene, machine: Machine, label: str, typing: Sequence[str] | None = None, *, orderly: bool = False
+) -> Outcome:
+    """Power a machine on, watch what its disk does, and cut the power.
+
+    Args:
+        scene: Where.
+        machine: What.
+        label: What this boot is for, in the evidence.
+        typing: What to type at the prompts of each volume; by default its own passphrase, once.
+        orderly: Whether a guest that is up is shut down instead.
+
+    Raises:
+        RigError: The rig failed, or the evidence does not agree: there is no verdict.
+    """
+    plan = BootPlan.for_volumes(scene.policy.volumes, scene.urls, None if typing is None else tuple(typing))
+    for tang in scene.tangs.values():
+        tang.stand_at(machine.site)
+    with recorded(scene.logbook, label, machine) as record, ExitStack() as stack:
+        before = {name: _Mark.of(tang) for name, tang in scene.tangs.items()}
+        keep = scene.lab.options.keep
+        rig = stack.enter_context(power_on(machine, scene.lab.host, record.folder, keep=keep))
+        seen = watch(rig, plan, live=scene.lab.live)
+        witnesses = Witnesses(
+            tang=tuple(mark.since(name, scene.tangs[name]) for name, mark in before.items()),
+            tpm=rig.tpm_exchanges(),
+            urls=scene.urls,
+        )
+        if seen.end is End.UP:
+            with shell(rig, scene.image, scene.lab.live) as opened:
+                witnesses = ask_guest(opened, scene.policy.volumes, witnesses)
+                if orderly:
+                    power_off(rig, opened)
+        record.outcome = judge(plan.volumes, seen, witnesses)
+        if keep:
+            scene.lab.progress.say(f"{machine.name} was left running ({label}):\n{rig.attach_hints}")
+    return record.outcome
+
+
+@contextmanager
+def shell(rig: Rig, image: GuestImage, live: Live | None = None) -> Iterator[Shell]:
+    """A root shell in a guest that is up, with its consoles read meanwhile."""
+    deadline = Deadline.after(SHELL_SECONDS)
+    with drained(rig, live), connect(rig.open_ssh_channel(), image.ssh_key, deadline) as opened:
+        yield opened
+
+
+def power_off(rig: Rig, opened: Shell) -> None:
+    """Shut the guest down in order, and wait until the machine is off.
+
+    Raises:
+        RigError: It is still on after `POWER_OFF_SECONDS`.
+    """
+    opened.run("sync; systemctl poweroff --no-block")
+    if not rig.wait_off(Deadline.after(POWER_OFF_SECONDS)):
+        raise RigError(f"the guest did not power off within {POWER_OFF_SECONDS:.0f} s")
+
+
+def read_headers(opened: Shell, volumes: Sequence[Volume]) -> dict[str, LuksHeader]:
+    """The LUKS headers of the volumes that are open."""
+    return {
+        volume.name: facts.read_luks_header(opened, facts.backing_device(opened, volume.name)) for volume in volumes
+    }
+
+
+def read_canary(opened: Shell, volumes: Sequence[Volume]) -> str | None:
+    """The canaries of the volumes that are mounted, joined by commas; None when there are none to be read."""
+    found = (facts.read_canary(opened, canary_path(volume.mount_point)) for volume in volumes if volume.mount_point)
+    return ",".join(text for text in found if text) or None
+
+
+def ask_guest(opened: Shell, volumes: Sequence[Volume], witnesses: Witnesses) -> Witnesses:
+    """The same witnesses, and what the guest's own shell says."""
+    return replace(
+        witnesses,
+        pcrs=facts.read_pcrs(opened),
+        canary=read_canary(opened, volumes),
+        headers=read_headers(opened, volumes),
+    )
+
+
+@dataclass(frozen=True)
+class _Mark:
+    """How much a server had seen when a boot began."""
+
+    requests: int
+    unanswered: int
+
+    @classmethod
+    def of(cls, tang: Tang) -> "_Mark":
+        return cls(len(tang.requests), tang.unanswered)
+
+    def since(self, name: str, tang: Tang) -> TangSeen:
+        return TangSeen(name, tang.requests[self.requests :], tang.unanswered - self.unanswered)

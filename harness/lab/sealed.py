@@ -1,0 +1,126 @@
+"""A test's own copy of a sealed machine."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from harness.errors import UsageError
+from harness.evidence import artifacts
+from harness.guest.outcome import Outcome
+from harness.host.scratch import scratch
+from harness.lab.faults import Fault, Workshop
+from harness.lab.install import SealedEntry, copied, served
+from harness.lab.laboratory import Laboratory
+from harness.lab.logbook import Logbook
+from harness.lab.powered import Scene, boot
+from harness.machine.disk import overlay
+from harness.machine.spec import Disk, Machine
+from harness.network.tang import Tang
+from harness.policy.pins import Policy
+
+
+@dataclass(frozen=True)
+class Loot:
+    """A disk that can be copied.
+
+    Attributes:
+        disk: The victim's.
+        folder: Where copies go; they live as long as the test.
+    """
+
+    disk: Disk
+    folder: Path
+
+    def clone(self) -> Disk:
+        """A copy-on-write copy of the disk as it is now; the machine that it comes from must be off."""
+        number = len(list(self.folder.glob("clone-*")))
+        return replace(self.disk, path=overlay(self.disk.path, self.folder / f"clone-{number}.qcow2"))
+
+
+@dataclass(frozen=True)
+class Sealed:
+    """A machine with a policy installed that has opened by itself once, for one test to do with as it likes.
+
+    Attributes:
+        entry: What it is a copy of.
+        machine: Its hardware. What a boot writes stays for the next one.
+        folder: Belongs to this test.
+        scene: The laboratory, the servers in reach, and the test's evidence.
+    """
+
+    entry: SealedEntry
+    machine: Machine
+    folder: Path
+    scene: Scene
+
+    @classmethod
+    @contextmanager
+    def copy_of(cls, entry: SealedEntry, lab: Laboratory, logbook: Logbook) -> Iterator["Sealed"]:
+        """Copy a sealed machine and start its Tang servers, for the length of the block."""
+        keys = {server: entry.keys(server) for server in entry.ports}
+        with scratch(lab.host.user) as folder, served(lab, entry.ports, keys) as tangs:
+            logbook.keep({artifacts.CONFIG_IGN: entry.folder / "config.ign", artifacts.VERSIONS: entry.image.manifest})
+            try:
+                yield cls(entry, copied(entry, folder), folder, Scene(lab, entry.image, entry.policy, tangs, logbook))
+            finally:
+                logbook.keep(
+                    {
+                        artifacts.TANG_LOG if name == "tang" else f"{name}.log": tang.raw_log
+                        for name, tang in tangs.items()
+                    }
+                )
+
+    @property
+    def policy(self) -> Policy:
+        """What was installed."""
+        return self.entry.policy
+
+    @property
+    def canary(self) -> str:
+        """The secret that only the encrypted volume holds."""
+        return self.entry.canary
+
+    @property
+    def passphrase(self) -> str:
+        """The passphrase of the first volume.
+
+        Raises:
+            UsageError: The policy leaves no keyslot that can be typed.
+        """
+        passphrase = self.policy.volumes[0].passphrase
+        if passphrase is None:
+            raise UsageError(f"policy {self.policy.name} has no passphrase that could be typed")
+        return passphrase
+
+    @property
+    def tangs(self) -> Mapping[str, Tang]:
+        """The Tang servers that the policy needs, by name."""
+        return self.scene.tangs
+
+    @property
+    def disk(self) -> Loot:
+        """The disk, to be cloned."""
+        return Loot(self.machine.disks[0], self.folder)
+
+    def boot(self, *faults: Fault, typing: Sequence[str] | None = None, label: str = "boot") -> Outcome:
+        """Power it on, judge what its disk does, cut the power.
+
+        Args:
+            *faults: Changes of the hardware, for this boot only, applied in order.
+            typing: What to type at the prompts; by default the right passphrase, once the pins have failed.
+            label: What this boot is for, in the evidence.
+
+        Raises:
+            RigError: There is no verdict: the rig failed, or the evidence does not agree.
+        """
+        workshop = Workshop(self._boot_folder(), self.scene.lab.progress)
+        machine = self.machine
+        for fault in faults:
+            machine = fault(machine, workshop)
+        return boot(self.scene, machine, label, typing)
+
+    def _boot_folder(self) -> Path:
+        folder = self.folder / f"boot-{self.scene.logbook.next_boot}"
+        folder.mkdir()
+        return folder
