@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from harness.guest.events import Event, NetworkUp, PinFailed
-from harness.policy.pins import Pin, TangPin, Tpm2Pin, holds, leaves
+from harness.policy.pins import Pin, TangPin, Tpm2Pin, holds, leaves, placeholder_server
 
 ATTEMPTS = 2
 """How often a pin must fail before it counts as failed for good."""
@@ -26,12 +26,11 @@ def leaf_of(event: PinFailed, pins: Pin, urls: Mapping[str, str]) -> str | None:
     if event.pin != "tang":
         return None
     servers = {leaf.name: urls.get(leaf.server, leaf.url) for leaf in leaves(pins) if isinstance(leaf, TangPin)}
+    meant = list(servers)
     if event.url:
         named = [name for name, url in servers.items() if url.rstrip("/") == event.url.rstrip("/")]
-        if named:
-            return named[0]
-        # A placeholder that was not resolved for us: with one server there is no doubt.
-    return next(iter(servers)) if len(servers) == 1 else None
+        meant = named or [name for name, url in servers.items() if placeholder_server(url, "URL")]
+    return meant[0] if len(meant) == 1 else None
 
 
 def failures(pins: Pin, events: Iterable[Event], urls: Mapping[str, str]) -> dict[str, list[PinFailed]]:
