@@ -23,6 +23,7 @@ The rooms
 Imports go one way, from the top of this list to the bottom; `tests/test_architecture.py` holds that::
 
     plugin, __main__   options, fixtures and commands, no logic
+    api                what scenario files import
     doctor, housekeeping   what this host has and lacks; what stays on it between runs
     bench              where the time of a boot goes
     lab/               install, control boot, copy, fault, boot; the attacker

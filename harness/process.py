@@ -1,5 +1,6 @@
 """The one function that runs a command to its end."""
 
+import pwd
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,12 +25,14 @@ def run(
         cwd: Working directory.
         env: The whole environment; the caller's by default.
         stdin: What it reads; nothing by default.
-        user: The user to run as (root only); its groups become that user's alone.
+        user: The user to run as (root only); its groups become that user's main one alone.
 
     Raises:
-        HostError: It is not installed, it failed, or it took too long; with the end of what it said.
+        HostError: It is not installed or not allowed, it failed, or it took too long; with the end of
+            what it said.
     """
     words = [str(word) for word in argv]
+    group = _group_of(user) if user else None
     data = stdin.encode() if isinstance(stdin, str) else stdin
     try:
         done = subprocess.run(
@@ -40,13 +43,16 @@ def run(
             cwd=cwd,
             env=dict(env) if env is not None else None,
             user=user,
-            group=user,
+            group=group,
             extra_groups=[] if user else None,
             check=False,
         )
-    except FileNotFoundError as error:
+    except OSError as error:
+        missing = isinstance(error, FileNotFoundError) and error.filename == words[0]
         raise HostError(
-            f"{words[0]} is not installed", str(error), "python -m harness doctor says what is missing"
+            f"{words[0]} is not installed" if missing else f"{words[0]} cannot be run",
+            str(error),
+            "python -m harness doctor says what is missing",
         ) from error
     except subprocess.TimeoutExpired as error:
         raise HostError(f"{words[0]} did not finish within {timeout:.0f} s", _tail(error.stderr)) from error
@@ -55,6 +61,13 @@ def run(
             f"{words[0]} failed with status {done.returncode}: {' '.join(words)}", _tail(done.stderr or done.stdout)
         )
     return done.stdout.decode(errors="replace")
+
+
+def _group_of(user: str) -> int:
+    try:
+        return pwd.getpwnam(user).pw_gid
+    except KeyError as error:
+        raise HostError(f"there is no user {user}", hint="make setup") from error
 
 
 def _tail(output: bytes | None, lines: int = 20) -> str:

@@ -27,6 +27,7 @@ class Progress:
         done = threading.Event()
 
         def tick() -> None:
+            self._write(f"· {what} …")
             while not done.wait(1.0):
                 self._write(f"\r\033[2K· {what} … {time.monotonic() - start:.0f} s")
 

@@ -1,11 +1,12 @@
 """The Docker daemon of this host: connect to it, start it, and say what to do when neither works."""
 
 import os
+import select
 import shutil
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 from urllib.parse import urlsplit
 
 import docker
@@ -102,6 +103,12 @@ def _start_detached(deadline: Deadline) -> None:
             (os.POSIX_SPAWN_DUP2, 1, 2),
         ],
     )
+    with os.fdopen(os.pidfd_open(pid), "rb") as end:
+        _await_answer(pid, end, log, deadline)
+
+
+def _await_answer(pid: int, end: BinaryIO, log: Path, deadline: Deadline) -> None:
+    """Ask again and again, until it answers, ends (`end` becomes readable, pidfd_open(2)), or is late."""
     while not _answers():
         ended, status = os.waitpid(pid, os.WNOHANG)
         if ended:
@@ -116,7 +123,7 @@ def _start_detached(deadline: Deadline) -> None:
                 _tail(log),
                 f"its whole log is {log}; it was left running",
             )
-        time.sleep(0.1)
+        select.select([end], [], [], min(0.1, deadline.remaining))
 
 
 def _answers() -> bool:

@@ -1,0 +1,186 @@
+"""The rules that keep the code in shape, read from the code."""
+
+import ast
+import re
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+
+import pytest
+
+import harness
+
+ROOT = Path(harness.__file__).parent
+MODULES = sorted(ROOT.rglob("*.py"))
+LONGEST = 350
+
+PURE = {"policy": None, "guest": {"boot", "events", "judge", "outcome", "table", "text"}}
+"""Rooms that decide without touching the world; of guest/ these modules."""
+
+WORLD = {"subprocess", "socket", "os", "threading", "libvirt", "docker", "paramiko", "pexpect", "requests"}
+
+
+def name_of(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(part for part in ("harness", *parts) if part != "__init__")
+
+
+def room_of(module: str) -> str:
+    """``harness.guest.boot`` is in ``guest``, ``harness.cache`` in ``cache``."""
+    return module.split(".")[1] if "." in module else ""
+
+
+def rooms() -> dict[str, int]:
+    """Each room's floor, counted from the top of the map in the docstring of the package."""
+    assert harness.__doc__
+    lines = harness.__doc__.split("::\n")[1].strip("\n").splitlines()
+    floors = [re.split(r"\s{2,}", line.strip())[0] for line in lines]
+    return {room.strip().rstrip("/"): floor for floor, names in enumerate(floors) for room in names.split(",")}
+
+
+def imported(tree: ast.Module) -> Iterator[tuple[str, int]]:
+    """Everything that a module imports, wherever in it, with the line."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, node.lineno) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"relative import in line {node.lineno}"
+            assert node.module
+            # ``from harness import cache`` names modules, ``from harness.cache import digest`` what is in one.
+            whole = node.module == "harness"
+            yield from ((f"harness.{alias.name}" if whole else node.module, node.lineno) for alias in node.names)
+
+
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(), path)
+
+
+def misplaced(module: str, tree: ast.Module, floors: dict[str, int]) -> list[str]:
+    """Imports that go up, or to a room on the same floor other than the shared ones at top and bottom."""
+    here = room_of(module)
+    found = []
+    for target, line in imported(tree):
+        there = room_of(target)
+        if not target.startswith("harness.") or there == here:
+            continue
+        if floors[there] < floors[here]:
+            found.append(f"line {line}: {module} imports {target}, which is above it")
+    return found
+
+
+def calls(tree: ast.Module, owner: str, name: str) -> list[int]:
+    """Lines that call ``owner.name``, or that import the name."""
+    by_attribute = (
+        node.lineno
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute)
+        and node.attr == name
+        and isinstance(node.value, ast.Name)
+        and node.value.id == owner
+    )
+    by_import = (
+        node.lineno
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.module == owner and any(a.name == name for a in node.names)
+    )
+    return sorted(chain(by_attribute, by_import))
+
+
+def users_of(library: str) -> set[str]:
+    return {
+        name_of(path)
+        for path in MODULES
+        if any(target.split(".")[0] == library for target, _ in imported(parsed(path)))
+    }
+
+
+def worldly(path: Path) -> list[str]:
+    """Imports that reach out of the process; of ``os`` just ``os.path`` is plain reckoning with names."""
+    tree = parsed(path)
+    used = {
+        node.attr
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "os"
+    }
+    return [
+        f"line {line}: {target}"
+        for target, line in imported(tree)
+        if target.split(".")[0] in WORLD and not (target == "os" and used <= {"path"})
+    ]
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_imports_go_down(path: Path) -> None:
+    module = name_of(path)
+    if module != "harness":
+        assert room_of(module) in rooms(), f"the map in harness/__init__.py does not have {room_of(module)}"
+        assert misplaced(module, parsed(path), rooms()) == []
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_a_module_is_short_and_says_what_it_is(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= LONGEST
+    assert ast.get_docstring(parsed(path)), "no docstring"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_nothing_sleeps(path: Path) -> None:
+    """A sleep hides what is waited for, and for how long at most."""
+    assert calls(parsed(path), "time", "sleep") == []
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_nothing_relies_on_the_interpreter_to_clean_up(path: Path) -> None:
+    """A kill -9 runs neither."""
+    tree = parsed(path)
+    assert not any(target == "atexit" for target, _ in imported(tree))
+    assert not any(isinstance(node, ast.FunctionDef) and node.name == "__del__" for node in ast.walk(tree))
+
+
+def test_one_module_talks_to_libvirt() -> None:
+    assert users_of("libvirt") <= {"harness.machine.libvirt"}
+
+
+def test_the_network_room_talks_to_docker() -> None:
+    assert {name for name in users_of("docker") if not name.startswith("harness.network.")} <= {"harness.host.docker"}
+
+
+@pytest.mark.parametrize(
+    "path",
+    [p for p in MODULES for room, names in PURE.items() if p.parent == ROOT / room and (not names or p.stem in names)],
+    ids=name_of,
+)
+def test_pure_modules_do_not_touch_the_world(path: Path) -> None:
+    assert worldly(path) == []
+
+
+def test_the_map_has_no_room_that_is_not_there() -> None:
+    there = {room_of(name_of(path)) for path in MODULES}
+    assert set(rooms()) - there == set()
+
+
+# The checks themselves, made to go red.
+
+
+def test_an_import_that_goes_up_is_seen() -> None:
+    floors = {"lab": 0, "machine": 1, "errors": 2}
+    for text in (
+        "import harness.lab.sealed",
+        "from harness.lab import sealed",
+        "from harness import lab",
+        "def f():\n    from harness.lab.sealed import Sealed",
+    ):
+        assert misplaced("harness.machine.rig", ast.parse(text), floors), text
+    for text in ("from harness.errors import RigError", "from harness.machine.spec import Disk", "import os"):
+        assert not misplaced("harness.machine.rig", ast.parse(text), floors), text
+
+
+def test_a_sleep_is_seen() -> None:
+    assert calls(ast.parse("import time\ntime.sleep(1)"), "time", "sleep") == [2]
+    assert calls(ast.parse("from time import sleep"), "time", "sleep") == [1]
+    assert calls(ast.parse("import time\ntime.monotonic()"), "time", "sleep") == []
+
+
+def test_a_pure_module_that_opens_a_socket_is_seen(tmp_path: Path) -> None:
+    (tmp_path / "boot.py").write_text("import os\nfrom socket import socket\nimport re\nos.path.join()\nos.kill()\n")
+    assert worldly(tmp_path / "boot.py") == ["line 1: os", "line 2: socket"]

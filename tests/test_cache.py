@@ -1,0 +1,267 @@
+"""The cache: whole or not at all, once, and never stale."""
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness import cache
+from harness.errors import HostError
+
+
+@pytest.fixture(autouse=True)
+def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("UNLOCK_LAB_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def write(text: str) -> Callable[[Path], None]:
+    def build(folder: Path) -> None:
+        (folder / "content").write_text(text)
+
+    return build
+
+
+def test_builds_once() -> None:
+    built: list[Path] = []
+    for _ in range(2):
+        place = cache.build_once("thing", "key", built.append)
+    assert len(built) == 1
+    assert place == cache.entry("thing", "key")
+    assert place.is_dir()
+
+
+def test_what_build_raises_comes_through_and_nothing_is_kept(shelf: Path) -> None:
+    def fail(folder: Path) -> None:
+        (folder / "half").touch()
+        raise RuntimeError("broken")
+
+    with pytest.raises(RuntimeError, match="broken"):
+        cache.build_once("thing", "key", fail)
+    assert [path.name for path in (shelf / "thing").iterdir() if not path.name.endswith(".lock")] == []
+    assert (cache.build_once("thing", "key", write("whole")) / "content").read_text() == "whole"
+
+
+BUILDER = """
+import sys
+from pathlib import Path
+from harness import cache
+
+def build(folder):
+    (folder / "content").write_text("from the child")
+    print("building", flush=True)
+    sys.stdin.readline()
+
+print(cache.build_once("thing", "key", build), flush=True)
+"""
+
+
+def child() -> subprocess.Popen[str]:
+    """A process that is in the middle of a build, until it reads a line or is killed."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", BUILDER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout
+    assert process.stdout.readline() == "building\n"
+    return process
+
+
+def test_a_build_that_was_killed_is_not_served(shelf: Path) -> None:
+    with child() as process:
+        process.send_signal(signal.SIGKILL)
+    assert not cache.entry("thing", "key").exists()
+    assert len(list((shelf / "thing").glob(".key.part-*"))) == 1
+    place = cache.build_once("thing", "key", write("mine"))
+    assert (place / "content").read_text() == "mine"
+    assert list((shelf / "thing").glob(".key.part-*")) == [], "the leftover stayed"
+
+
+def test_who_comes_second_waits_for_the_build_under_way() -> None:
+    served = []
+
+    def second() -> None:
+        served.append(cache.build_once("thing", "key", write("a second build")))
+
+    with child() as process:
+        waiter = threading.Thread(target=second)
+        waiter.start()
+        waiter.join(0.3)
+        assert waiter.is_alive(), "it did not wait"
+        assert process.stdin
+        process.stdin.write("\n")
+        process.stdin.close()
+        waiter.join(10)
+    assert (served[0] / "content").read_text() == "from the child"
+
+
+def test_sweep_removes_leftovers_but_no_build_under_way(shelf: Path) -> None:
+    with child() as process:
+        assert list(cache.sweep()) == []
+        process.send_signal(signal.SIGKILL)
+    swept = list(cache.sweep())
+    assert len(swept) == 1
+    assert not swept[0].exists()
+    assert swept[0].parent == shelf / "thing"
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_is_the_hosts_error(number: int, shelf: Path) -> None:
+    def fill(folder: Path) -> None:
+        (folder / "half").touch()
+        raise OSError(number, os.strerror(number))
+
+    with pytest.raises(HostError) as caught:
+        cache.build_once("thing", "key", fill)
+    assert "no room left" in caught.value.what
+    assert "UNLOCK_LAB_CACHE" in caught.value.hint
+    assert list((shelf / "thing").glob(".key.part-*")) == []
+
+
+def test_a_disk_that_is_full_only_when_flushed_keeps_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_handle: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(HostError):
+        cache.build_once("thing", "key", write("large"))
+    assert not cache.entry("thing", "key").exists()
+
+
+def test_another_error_of_the_system_stays_itself() -> None:
+    def refuse(_folder: Path) -> None:
+        raise PermissionError(errno.EACCES, "no")
+
+    with pytest.raises(PermissionError):
+        cache.build_once("thing", "key", refuse)
+
+
+def test_a_cache_that_cannot_be_made_says_where(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UNLOCK_LAB_CACHE", "/proc/nowhere")
+    with pytest.raises(HostError, match="/proc/nowhere"):
+        cache.build_once("thing", "key", write("x"))
+
+
+def test_the_users_of_machines_may_look_in() -> None:
+    assert cache.build_once("thing", "key", write("x")).stat().st_mode & 0o777 == 0o755
+
+
+def tree(at: Path, content: bytes = b"one") -> Path:
+    (at / "folder").mkdir(parents=True)
+    (at / "folder" / "file").write_bytes(content)
+    (at / "link").symlink_to("folder/file")
+    return at
+
+
+def test_a_digest_does_not_depend_on_place_or_dates(tmp_path: Path) -> None:
+    first, second = tree(tmp_path / "a"), tree(tmp_path / "b")
+    os.utime(second / "folder" / "file", (0, 0))
+    assert cache.digest(first) == cache.digest(second)
+
+
+def grow(folder: Path) -> None:
+    (folder / "folder" / "new").touch()
+
+
+def grow_empty(folder: Path) -> None:
+    (folder / "empty").mkdir()
+
+
+def rename(folder: Path) -> None:
+    (folder / "folder" / "file").rename(folder / "folder" / "other")
+
+
+def move_up(folder: Path) -> None:
+    (folder / "folder" / "file").rename(folder / "file")
+
+
+def rewrite(folder: Path) -> None:
+    (folder / "folder" / "file").write_bytes(b"two")
+
+
+def make_executable(folder: Path) -> None:
+    (folder / "folder" / "file").chmod(0o755)
+
+
+def relink(folder: Path) -> None:
+    (folder / "link").unlink()
+    (folder / "link").symlink_to("folder")
+
+
+def unlink(folder: Path) -> None:
+    (folder / "link").unlink()
+
+
+def harden(folder: Path) -> None:
+    (folder / "link").unlink()
+    (folder / "link").write_bytes(b"one")
+
+
+@pytest.mark.parametrize(
+    "change", [grow, grow_empty, rename, move_up, rewrite, make_executable, relink, unlink, harden]
+)
+def test_a_digest_sees_every_change(change: Callable[[Path], None], tmp_path: Path) -> None:
+    folder = tree(tmp_path / "tree")
+    before = cache.digest(folder)
+    change(folder)
+    assert cache.digest(folder) != before
+
+
+def test_a_digest_leaves_bytecode_out(tmp_path: Path) -> None:
+    folder = tree(tmp_path / "tree")
+    before = cache.digest(folder)
+    (folder / "__pycache__").mkdir()
+    (folder / "__pycache__" / "x.pyc").touch()
+    assert cache.digest(folder) == before
+
+
+def test_a_digest_follows_the_path_that_it_is_given(tmp_path: Path) -> None:
+    """A firmware image is often a symbolic link: what counts is the firmware."""
+    target, link = tmp_path / "target", tmp_path / "link"
+    target.write_text("one")
+    link.symlink_to(target)
+    before = cache.digest(link)
+    assert before == cache.digest(target)
+    target.write_text("two")
+    assert cache.digest(link) != before
+
+
+def test_a_digest_of_nothing_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        cache.digest(tmp_path / "missing")
+
+
+def test_file_content_cannot_pass_for_a_name(tmp_path: Path) -> None:
+    """Two trees whose names and contents, strung together, are the same bytes."""
+    for name, files in {"a": {"x": b"", "xy": b""}, "b": {"x": b"xy"}}.items():
+        (tmp_path / name).mkdir()
+        for file, content in files.items():
+            (tmp_path / name / file).write_bytes(content)
+    assert cache.digest(tmp_path / "a") != cache.digest(tmp_path / "b")
+
+
+JSON = st.recursive(
+    st.none() | st.integers() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)
+)
+
+
+@given(st.lists(JSON), st.lists(JSON))
+def test_other_values_have_another_digest(first: list[object], second: list[object]) -> None:
+    assert (cache.digest(*first) == cache.digest(*second)) == (first == second)
+
+
+def test_the_order_of_keys_does_not_count() -> None:
+    assert cache.digest({"a": 1, "b": 2}) == cache.digest({"b": 2, "a": 1})
+
+
+def test_disk_use_counts_blocks(tmp_path: Path) -> None:
+    with (tmp_path / "sparse").open("wb") as file:
+        file.truncate(10_000_000)
+    assert cache.disk_use(tmp_path) < 100_000
