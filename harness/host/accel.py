@@ -5,9 +5,7 @@ second with ``KVM internal error`` or ``failed to set MSR``. So OVMF is booted u
 serial port.
 """
 
-import os
 import platform
-import pwd
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +13,7 @@ import pexpect
 
 from harness import cache
 from harness.errors import UsageError
+from harness.host.user import as_user, groups
 
 CHOICES = ("auto", "kvm", "tcg")
 _PROBE_SECONDS = 20.0  # OVMF reaches its boot manager in about a second under KVM
@@ -58,24 +57,15 @@ def choose_accel(wanted: str, emulator: Path, version: str, firmware: Path, user
         (folder / "failure").write_text(probe_kvm(emulator, firmware, user))
 
     boot_id = Path("/proc/sys/kernel/random/boot_id").read_text()
-    key = cache.digest(boot_id, platform.release(), str(emulator), version, firmware, _groups(user))
+    key = cache.digest(boot_id, platform.release(), str(emulator), version, firmware, groups(user))
     failure = (cache.build_once("kvm-probe", key, probe) / "failure").read_text()
     return Accel("tcg", f"KVM does not work here: {failure}") if failure else Accel("kvm", "firmware boots under KVM")
 
 
-def _groups(user: str | None) -> list[int]:
-    """Whether the device node may be opened depends on them."""
-    if user is None:
-        return [os.getuid(), *os.getgroups()]
-    entry = pwd.getpwnam(user)
-    return [entry.pw_uid, *os.getgrouplist(user, entry.pw_gid)]
-
-
 def probe_kvm(emulator: Path, firmware: Path, user: str | None, seconds: float = _PROBE_SECONDS) -> str:
     """Boot firmware under KVM and return what went wrong, in one line; nothing when it booted."""
-    as_user = ["setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups", "--"] if user else []
     command = [
-        *as_user,
+        *as_user(user),
         str(emulator),
         *["-machine", "q35", "-accel", "kvm", "-cpu", "host", "-m", "256", "-nodefaults", "-no-user-config"],
     ]

@@ -17,6 +17,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from harness.errors import HostError
+from harness.host.user import hand_over
 from harness.paths import run_dir
 
 KEEP = "keep"
@@ -25,15 +26,6 @@ KEEP = "keep"
 _LONGEST_RUN_DIR = 50  # of the 107 bytes of a UNIX socket's path (unix(7)), what libvirt's own sockets leave
 _REMOVE_SECONDS = 60.0
 _GUARDIAN = f'cat >/dev/null; test -e "$1/{KEEP}" || rm -rf -- "$1"'
-
-
-def hand_over(path: Path, user: str | None) -> None:
-    """Give a file, or a folder and all in it, to the user that runs the machines; nothing to do for None."""
-    if user is None:
-        return
-    shutil.chown(path, user, user)
-    for entry in path.rglob("*") if path.is_dir() else ():
-        shutil.chown(entry, user, user)
 
 
 @contextmanager
@@ -98,6 +90,8 @@ def _root() -> Path:
         )
     try:
         root.mkdir(parents=True, exist_ok=True)
+        for folder in (run_dir(), root):
+            folder.chmod(0o755)  # whatever the umask: the user that runs the machines must get through
     except OSError as error:
         raise HostError(
             f"cannot make the folder for running machines: {root}",

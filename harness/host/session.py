@@ -20,6 +20,7 @@ from harness import process
 from harness.errors import HostError
 from harness.host.accel import Accel, choose_accel
 from harness.host.scratch import sweep
+from harness.host.user import as_user, hand_over, home
 from harness.paths import run_dir
 from harness.progress import Progress
 
@@ -62,23 +63,21 @@ class PrivateSession:
         with FileLock(self.folder.with_suffix(".lock")):
             if self._answers():
                 return
-            home = pwd.getpwnam(self.user).pw_dir
             config = self.folder / "config" / "libvirt"
             for path in (self.folder, self.folder / "run", config.parent, config):
                 path.mkdir(exist_ok=True)
-                shutil.chown(path, self.user, self.user)
+                hand_over(path, self.user)
             # Without this QEMU's output would go through virtlogd, one more daemon to look after.
             (config / "qemu.conf").write_text('stdio_handler = "file"\n')
             env = {
                 "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-                "HOME": home,
+                "HOME": str(home(self.user)),
                 "XDG_RUNTIME_DIR": str(self.folder / "run"),
                 "XDG_CONFIG_HOME": str(self.folder / "config"),
             }
-            as_user = ["setpriv", f"--reuid={self.user}", f"--regid={self.user}", "--init-groups", "--"]
             # libvirtd -d returns when it listens, so there is nothing to wait for.
             process.run(
-                [*as_user, "libvirtd", "-d", "--timeout", str(_IDLE_SECONDS)],
+                [*as_user(self.user), "libvirtd", "-d", "--timeout", str(_IDLE_SECONDS)],
                 timeout=_DAEMON_SECONDS,
                 cwd=Path("/"),
                 env=env,
@@ -175,14 +174,7 @@ def private_session() -> PrivateSession:
     Raises:
         HostError: The user that it runs as does not exist.
     """
-    try:
-        pwd.getpwnam(SYSTEM_USER)
-    except KeyError as error:
-        raise HostError(
-            f"there is no user {SYSTEM_USER}, as which root's machines run",
-            hint=f"useradd --system --groups kvm --create-home --home-dir /var/lib/{SYSTEM_USER} "
-            f"--shell /usr/sbin/nologin {SYSTEM_USER}",
-        ) from error
+    home(SYSTEM_USER)
     return PrivateSession(SYSTEM_USER, run_dir() / "session")
 
 
@@ -201,7 +193,7 @@ def _runs_qemu(uri: str) -> str | None:
 def _qemu_logs(uri: str, session: PrivateSession | None) -> Path:
     """Where libvirt writes domain logs: libvirtd(8), FILES."""
     if session:
-        return Path(pwd.getpwnam(session.user).pw_dir) / ".cache/libvirt/qemu/log"
+        return home(session.user) / ".cache/libvirt/qemu/log"
     if uri.partition("?")[0].endswith("/system"):
         return Path("/var/log/libvirt/qemu")
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "libvirt/qemu/log"

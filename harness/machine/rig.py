@@ -1,19 +1,19 @@
 """The emulated hardware around one boot: made at power-on, gone at the end of the block, its traces kept."""
 
-import os
 import shutil
 import socket
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.deadline import Deadline
 from harness.errors import RigError, UsageError
-from harness.host.scratch import KEEP, hand_over, scratch
+from harness.host.scratch import KEEP, scratch
 from harness.host.session import Host
+from harness.host.user import hand_over
 from harness.machine.domain_xml import Runtime, domain_xml, interface_xml
 from harness.machine.libvirt import Domain, Power, created_domain
 from harness.machine.spec import Machine
@@ -209,10 +209,12 @@ def _keep_evidence(evidence: Path, runtime: Runtime, host: Host) -> None:
         if log.exists():
             shutil.copyfile(log, evidence / log.name)
     qemu_log = host.qemu_logs / f"{runtime.name}.log"
-    if qemu_log.exists() and os.access(qemu_log, os.R_OK):
+    with suppress(OSError):  # a system libvirt's are for root alone, and QEMU may not have got that far
         text = qemu_log.read_text(errors="replace")
         (evidence / "qemu.log").write_text(text)
         (evidence / "qemu-command.txt").write_text(command_line(text))
+        if not (runtime.folder / KEEP).exists():
+            qemu_log.unlink()
 
 
 def _write_exchanges(evidence: Path, swtpm: Swtpm) -> None:

@@ -17,6 +17,7 @@ from filelock import FileLock
 
 from harness import process
 from harness.errors import HostError, RigError
+from harness.host.user import as_user, hand_over
 from harness.machine.spec import Tpm, TpmVersion
 from harness.machine.tpm_log import TpmExchange, decode_log
 from harness.paths import cache_dir
@@ -134,15 +135,12 @@ def powered_tpm(tpm: Tpm, control: Path, log: Path, *, user: str | None, outlive
     for tool in ("setpriv", "swtpm"):
         if shutil.which(tool) is None:
             raise HostError(f"{tool} is not installed", hint="python -m harness doctor says what is missing")
-    command = ["setpriv"]
-    command += [] if outlive else ["--pdeathsig", "KILL"]
-    command += [f"--reuid={user}", f"--regid={user}", "--clear-groups"] if user else []
+    command = as_user(user) if outlive else as_user(user, "--pdeathsig=KILL")
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(control))
         listener.listen(1)
-        if user:
-            shutil.chown(control, user, user)
-        command += ["--", "swtpm", "socket", "--ctrl", f"type=unixio,fd={listener.fileno()}", "--terminate"]
+        hand_over(control, user)
+        command += ["swtpm", "socket", "--ctrl", f"type=unixio,fd={listener.fileno()}", "--terminate"]
         command += ["--tpmstate", f"dir={tpm.state}", "--log", f"file={log},level={_LOG_LEVEL}"]
         command += ["--tpm2"] if tpm.version is TpmVersion.TPM_2_0 else []
         swtpm = subprocess.Popen(

@@ -1,0 +1,48 @@
+"""Running things as, and handing files to, the user that the machines run as. None stands for the caller."""
+
+import os
+import pwd
+from pathlib import Path
+
+from harness.errors import HostError
+
+
+def as_user(user: str | None, *options: str) -> list[str]:
+    """The head of a command that runs as `user`, with all of that user's groups (setpriv(1)); `options` are added."""
+    if user is None:
+        return ["setpriv", *options, "--"]
+    entry = _entry(user)
+    return ["setpriv", f"--reuid={entry.pw_uid}", f"--regid={entry.pw_gid}", "--init-groups", *options, "--"]
+
+
+def hand_over(path: Path, user: str | None) -> None:
+    """Give a file, or a folder and all in it, to `user`; the caller's own need not be given."""
+    if user is None:
+        return
+    entry = _entry(user)
+    for each in (path, *(path.rglob("*") if path.is_dir() else ())):
+        os.chown(each, entry.pw_uid, entry.pw_gid, follow_symlinks=False)
+
+
+def groups(user: str | None) -> list[int]:
+    """The ids that decide what `user` may open: its own, then those of its groups."""
+    if user is None:
+        return [os.getuid(), *os.getgroups()]
+    entry = _entry(user)
+    return [entry.pw_uid, *os.getgrouplist(user, entry.pw_gid)]
+
+
+def home(user: str) -> Path:
+    """The home folder of `user`."""
+    return Path(_entry(user).pw_dir)
+
+
+def _entry(user: str) -> pwd.struct_passwd:
+    try:
+        return pwd.getpwnam(user)
+    except KeyError as error:
+        raise HostError(
+            f"there is no user {user}, as which machines would run",
+            hint=f"useradd --system --user-group --groups kvm --create-home --home-dir /var/lib/{user} "
+            f"--shell /usr/sbin/nologin {user}",
+        ) from error
