@@ -18,7 +18,7 @@ from pathlib import Path
 
 from harness.errors import HarnessError
 from harness.host.needs import Need, command, needs
-from harness.host.packages import old_qemu, os_release
+from harness.host.packages import old_qemu, read_os_release
 from harness.paths import cache_dir, run_dir
 from harness.process import run
 from harness.progress import Progress
@@ -103,7 +103,7 @@ def checks(progress: Progress) -> Iterable[tuple[str, Check]]:
 
 def installed(need: Need) -> Row:
     """Whether the programs and files are there, and which version."""
-    distribution, codename = os_release(Path("/etc/os-release").read_text())
+    distribution, codename = read_os_release()
     if missing := need.missing:
         names = need.debian if distribution == "debian" else need.fedora
         other = f"sudo {'apt-get' if command('apt-get') else 'dnf'} install {' '.join(names)}"

@@ -39,8 +39,11 @@ def run(*argv: str, root: bool = False, stdin: str = "") -> None:
 
 
 def output(*argv: str) -> str:
-    """What a command that changes nothing prints; nothing when it fails."""
-    done = subprocess.run(argv, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
+    """What a command that changes nothing prints; nothing when it fails or is not there."""
+    try:
+        done = subprocess.run(argv, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
+    except FileNotFoundError:
+        return ""
     return done.stdout if done.returncode == 0 else ""
 
 

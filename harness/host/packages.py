@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -40,7 +39,7 @@ def install_packages(wanted: Sequence[Need], *, first_time: bool) -> None:
     missing = [need for need in wanted if need.missing]
     if not missing and not first_time:
         return
-    distribution, codename = os_release(Path("/etc/os-release").read_text())
+    distribution, codename = read_os_release()
     if missing and (distribution != "debian" or os.uname().machine != "x86_64"):
         raise HostError(
             "this set-up installs on Debian 12 and 13, amd64, only; please install these and run it again",
@@ -72,6 +71,12 @@ def _install(packages: Sequence[str], *, upgrade: bool = True) -> None:
         _apt("install", "--yes", "--no-install-recommends", *keep, *packages)
 
 
+def read_os_release() -> tuple[str, str]:
+    """ID and VERSION_CODENAME of this host."""
+    path = Path("/etc/os-release")
+    return os_release(path.read_text() if path.exists() else "")
+
+
 def os_release(text: str) -> tuple[str, str]:
     """ID and VERSION_CODENAME of an os-release(5) file; empty when it has none."""
     pairs = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
@@ -80,11 +85,8 @@ def os_release(text: str) -> tuple[str, str]:
 
 def old_qemu() -> bool:
     """Whether dpkg knows a QEMU older than 8."""
-    asked = subprocess.run(
-        ["dpkg-query", "-W", "-f", "${Version}", "qemu-system-x86"], capture_output=True, text=True, check=False
-    )
-    major = asked.stdout.partition(":")[2].partition(".")[0]
-    return asked.returncode == 0 and major.isdigit() and int(major) < 8
+    major = output("dpkg-query", "-W", "-f", "${Version}", "qemu-system-x86").partition(":")[2].partition(".")[0]
+    return major.isdigit() and int(major) < 8
 
 
 def _have_backports() -> bool:

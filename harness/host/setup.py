@@ -150,7 +150,7 @@ def start() -> None:
     """Start a Docker daemon when none runs and let this user at it and at KVM; what cannot be done is said."""
     path = docker_socket()
     if path is not None:
-        if not _answers(path):
+        if not answers(path):
             with _or_say("no Docker daemon: Tang servers cannot be started"):
                 run(str(VENV / "bin" / "python"), "-m", "harness", "start", root=True)
         _open_to_user(path, "Docker; the group docker would give the same for good")
@@ -167,7 +167,7 @@ def docker_socket() -> Path | None:
     return None if rootless.exists() and not system.exists() else system
 
 
-def _answers(path: Path) -> bool:
+def answers(path: Path) -> bool:
     """Whether somebody listens there, which a user without the right to connect cannot tell from yes."""
     with socket.socket(socket.AF_UNIX) as probe:
         probe.settimeout(2)
