@@ -1,0 +1,62 @@
+"""An asyncio event loop in a thread of its own, for servers that run beside a test."""
+
+import asyncio
+import threading
+from collections.abc import Coroutine
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from harness.errors import RigError
+
+T = TypeVar("T")
+
+_SECONDS = 10.0
+
+
+class LoopThread:
+    """Runs a loop from `__enter__` to `__exit__`, which cancels what still runs on it and waits for that."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        try:
+            self.call(_cancel_others())
+        finally:
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join(_SECONDS)
+            if not self._thread.is_alive():
+                self._loop.close()
+
+    def call(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine on the loop and return what it returns.
+
+        Raises:
+            RigError: It took longer than 10 s; nothing here should.
+        """
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return future.result(_SECONDS)
+        except FutureTimeoutError as error:
+            future.cancel()
+            raise RigError(f"{self._name} did not do within {_SECONDS:.0f} s what it was told") from error
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        self._loop.run_forever()
+
+
+async def _cancel_others() -> None:
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)

@@ -1,0 +1,168 @@
+"""One connection through the gate: bytes passed on in both directions, recorded, and replies perhaps changed."""
+
+import asyncio
+import socket
+import struct
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from harness.errors import RigError
+
+Address = tuple[str, int]
+
+Tamper = Callable[[bytes], bytes]
+"""Given a whole HTTP reply, head and body, returns what the guest gets instead."""
+
+CONNECT_SECONDS = 10.0
+_CHUNK = 65536
+_NO_LINGER = struct.pack("ii", 1, 0)
+
+
+class Mode(StrEnum):
+    """What the gate does with a connection."""
+
+    OPEN = "open"
+    REFUSE = "refuse"
+    DROP = "drop"
+    STALL = "stall"
+
+
+@dataclass(frozen=True)
+class Connection:
+    """One connection that the gate accepted. Those that it refused or dropped never came to be.
+
+    Attributes:
+        opened: Seconds since the epoch, by the clock of this host.
+        closed: The same; None while it lasts.
+        site: Where the machine was.
+        mode: What the gate did with it: `Mode.OPEN` or `Mode.STALL`.
+        sent: All that the guest sent.
+        received: All that the guest was sent, after tampering.
+    """
+
+    opened: float
+    closed: float | None
+    site: str
+    mode: Mode
+    sent: bytes
+    received: bytes
+
+
+@dataclass
+class Record:
+    """A connection while it lasts, filled by the gate's thread."""
+
+    site: str
+    mode: Mode
+    opened: float = field(default_factory=time.time)
+    closed: float | None = None
+    sent: bytearray = field(default_factory=bytearray)
+    received: bytearray = field(default_factory=bytearray)
+
+    def frozen(self) -> Connection:
+        """What is known of it now."""
+        return Connection(self.opened, self.closed, self.site, self.mode, bytes(self.sent), bytes(self.received))
+
+
+def message_end(data: bytes) -> int | None:
+    """Where the first HTTP message of `data` ends; None if there is more to come.
+
+    Tang states the length of every body (tang, src/http.c), so that is all that is understood here (RFC 9112, 6.2).
+    """
+    head, blank, _ = data.partition(b"\r\n\r\n")
+    if not blank:
+        return None
+    lengths = [line.partition(b":")[2] for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:")]
+    end = len(head) + len(blank) + (int(lengths[0]) if lengths else 0)
+    return end if end <= len(data) else None
+
+
+def reset(connection: socket.socket) -> None:
+    """Close it with RST, as a server that dies would (SO_LINGER of zero seconds, socket(7)), unless it is closed."""
+    if connection.fileno() == -1:
+        return
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+    connection.close()
+
+
+async def stall(guest: socket.socket, record: Record) -> None:
+    """Read what the guest says, and never answer."""
+    loop = asyncio.get_running_loop()
+    while data := await loop.sock_recv(guest, _CHUNK):
+        record.sent += data
+
+
+async def forward(
+    guest: socket.socket, upstream: Address | None, record: Record, tamper: Callable[[], Tamper | None]
+) -> None:
+    """Pass bytes on until both sides have closed.
+
+    Args:
+        guest: The accepted connection.
+        upstream: Where to connect it to.
+        record: Filled.
+        tamper: Asked at each reply for the function that changes it, if any.
+
+    Raises:
+        RigError: Nothing answers upstream, or the tampering function failed.
+        OSError: Either side broke the connection.
+    """
+    loop = asyncio.get_running_loop()
+    if upstream is None:
+        raise RigError("the gate is open, but leads nowhere")
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as server:
+        server.setblocking(False)
+        try:
+            await asyncio.wait_for(loop.sock_connect(server, upstream), CONNECT_SECONDS)
+        except (OSError, TimeoutError) as error:
+            raise RigError(f"the gate is open, but nothing answers behind it at {upstream[0]}:{upstream[1]}") from error
+        requests = asyncio.create_task(_requests(guest, server, record))
+        replies = asyncio.create_task(_replies(server, guest, record, tamper))
+        try:
+            await asyncio.gather(requests, replies)
+        finally:
+            requests.cancel()
+            replies.cancel()
+            await asyncio.gather(requests, replies, return_exceptions=True)
+
+
+async def _requests(guest: socket.socket, server: socket.socket, record: Record) -> None:
+    loop = asyncio.get_running_loop()
+    while data := await loop.sock_recv(guest, _CHUNK):
+        record.sent += data
+        await loop.sock_sendall(server, data)
+    server.shutdown(socket.SHUT_WR)
+
+
+async def _replies(
+    server: socket.socket, guest: socket.socket, record: Record, tamper: Callable[[], Tamper | None]
+) -> None:
+    loop = asyncio.get_running_loop()
+
+    async def send(data: bytes) -> None:
+        record.received += data
+        await loop.sock_sendall(guest, data)
+
+    held = b""
+    while data := await loop.sock_recv(server, _CHUNK):
+        held += data
+        change = tamper()
+        if change is None:
+            await send(held)
+            held = b""
+            continue
+        while (end := message_end(held)) is not None:
+            reply, held = held[:end], held[end:]
+            await send(_changed(reply, change))
+    if held:
+        await send(held)
+    guest.shutdown(socket.SHUT_WR)
+
+
+def _changed(reply: bytes, change: Tamper) -> bytes:
+    try:
+        return change(reply)
+    except Exception as error:
+        raise RigError(f"the function that tampers with Tang's replies failed: {error!r}") from error

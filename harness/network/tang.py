@@ -1,0 +1,162 @@
+"""Tang as a scenario sees it: a server that can be stopped, silenced, restricted, and asked what it saw."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+from harness.errors import UsageError
+from harness.host.docker import docker_client
+from harness.network.gate import Gate
+from harness.network.image import tang_image
+from harness.network.keys import TangKeys
+from harness.network.lease import LEASE_SECONDS
+from harness.network.log import TangRequest
+from harness.network.relay import Connection, Mode, Tamper
+from harness.network.server import TangServer
+from harness.progress import Progress
+
+GUEST_VIEW = "10.0.2.2"
+"""The host's loopback as a guest on QEMU's user network sees it (qemu(1), -netdev user)."""
+
+
+class Tang:
+    """A Tang server and the gate before it. `serve_tang` makes one.
+
+    Attributes:
+        name: What the policy calls it.
+        gate: For what the verbs below do not say.
+        server: The same.
+    """
+
+    def __init__(self, name: str, server: TangServer, gate: Gate) -> None:
+        self.name = name
+        self.server = server
+        self.gate = gate
+
+    @property
+    def port(self) -> int:
+        """The port that is sealed into the guest's binding."""
+        return self.gate.port
+
+    @property
+    def url(self) -> str:
+        """What a guest calls it."""
+        return f"http://{GUEST_VIEW}:{self.port}"
+
+    @property
+    def keys(self) -> TangKeys:
+        """Its keys now, hidden ones included."""
+        return self.server.keys
+
+    @property
+    def thumbprint(self) -> str:
+        """The thumbprint of its advertised signing key."""
+        return self.server.thumbprint
+
+    def stop(self) -> None:
+        """Stop the server: connections are refused at once."""
+        self.gate.mode = Mode.REFUSE
+        self.server.stop()
+
+    def start(self) -> None:
+        """Start it again after `stop`, with the same keys, answering."""
+        self.server.start()
+        self.gate.upstream = self.server.address
+        self.gate.mode = Mode.OPEN
+
+    def go_silent(self) -> None:
+        """Let packets to it vanish: connections are neither made nor refused.
+
+        QEMU's user network gives up on such a connection after 75 s and then resets it towards the guest.
+        """
+        self.gate.mode = Mode.DROP
+
+    def stall(self) -> None:
+        """Accept connections and never answer them."""
+        self.gate.mode = Mode.STALL
+
+    def answer(self) -> None:
+        """End `go_silent` or `stall`.
+
+        Raises:
+            UsageError: It was stopped; `start` is the way back from that.
+        """
+        if not self.server.running:
+            raise UsageError(f"{self.name} was stopped, so it cannot answer", hint="call start()")
+        self.gate.mode = Mode.OPEN
+
+    def answers_only(self, *sites: str, refusing: bool = False) -> None:
+        """Answer machines at these places alone; those elsewhere get no answer, or are refused. No names: any place."""
+        self.gate.restrict(sites or None, Mode.REFUSE if refusing else Mode.DROP)
+
+    def rotate_keys(self) -> None:
+        """Make new keys and hide the present ones, as tangd-rotate-keys(1) does; old bindings still work."""
+        self.server.rotate()
+
+    def delete_old_keys(self) -> None:
+        """Delete the keys that were rotated out."""
+        self.server.delete_rotated()
+
+    def replace_keys(self, keys: TangKeys | None = None) -> None:
+        """Put an imposter in its place: other keys (new ones by default) at the same address."""
+        mode = self.gate.mode
+        self.gate.mode = Mode.REFUSE
+        self.server.replace_keys(keys)
+        self.gate.upstream = self.server.address
+        self.gate.mode = mode if mode is not Mode.REFUSE else Mode.OPEN
+
+    def tamper(self, change: Tamper | None) -> None:
+        """Have each whole HTTP reply (head and body) go through a function on its way to the guest; None ends it."""
+        self.gate.tamper = change
+
+    @property
+    def requests(self) -> tuple[TangRequest, ...]:
+        """All that Tang logged since it was first started, without the harness's own probes."""
+        return self.server.requests
+
+    @property
+    def recoveries(self) -> tuple[TangRequest, ...]:
+        """Those requests that recovered a key: ``POST /rec/…`` answered with 200."""
+        return tuple(request for request in self.requests if request.is_recovery)
+
+    @property
+    def connections(self) -> tuple[Connection, ...]:
+        """The connections that came through the gate, with their bytes."""
+        return self.gate.connections
+
+    @property
+    def raw_log(self) -> str:
+        """Tang's log as it stands."""
+        return self.server.raw_log
+
+
+@contextmanager
+def serve_tang(
+    name: str,
+    keys: TangKeys | None,
+    port: int | None,
+    progress: Progress,
+    *,
+    image: str | None = None,
+    wait: float = LEASE_SECONDS,
+) -> Iterator[Tang]:
+    """Run a Tang server behind a gate, answering.
+
+    Args:
+        name: What the policy calls it.
+        keys: Those it has; None makes new ones.
+        port: Where a guest reaches it; None takes a free one. Only one process at a time can have a port.
+        progress: Says what takes long.
+        image: A published container image to use instead of the one built from images/tang.
+        wait: Seconds to wait for another process that has the port.
+
+    Raises:
+        HostError: No Docker, no image, or a foreign program on the port.
+        RigError: The server did not come up, or on leaving: the gate broke meanwhile.
+    """
+    with ExitStack() as stack:
+        gate = stack.enter_context(Gate(port, name, progress, wait))
+        client = stack.enter_context(docker_client())
+        server = stack.enter_context(TangServer(client, tang_image(client, progress, image), name, keys))
+        tang = Tang(name, server, gate)
+        tang.start()
+        yield tang
