@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from harness.errors import HostError
-from harness.policy import butane_command, data_url
+from harness.policy import butane_command, urls
 from harness.policy.butane import read_policy, understand
 from harness.policy.ignition import render
 from harness.policy.pins import Sss, TangAddress, TangPin, Tpm2Pin
@@ -245,17 +245,17 @@ def node(config: dict[str, Any], kind: str, path: str) -> dict[str, Any]:
 
 def contents(config: dict[str, Any], path: str) -> bytes:
     said = node(config, "files", path)["contents"]
-    data = data_url.decode(said["source"])
-    return data_url.unpack(data) if said["compression"] == "gzip" else data
+    data = urls.decode(said["source"])
+    return urls.unpack(data) if said["compression"] == "gzip" else data
 
 
 def plain(value: Any) -> Any:
     """A config with its data URLs unpacked: two packers give different bytes for the same contents."""
     if isinstance(value, dict):
         if str(value.get("source", "")).startswith("data:"):
-            data = data_url.decode(value["source"])
+            data = urls.decode(value["source"])
             packed = value.get("compression") == "gzip"
-            value = {**value, "source": data_url.unpack(data) if packed else data, "compression": None}
+            value = {**value, "source": urls.unpack(data) if packed else data, "compression": None}
         return {key: plain(item) for key, item in value.items()}
     return [plain(item) for item in value] if isinstance(value, list) else value
 
@@ -447,7 +447,7 @@ def test_a_file_without_disks_or_volumes(tmp_path: Path) -> None:
 )
 def test_the_passphrase_is_what_can_be_typed(tmp_path: Path, key_file: str, passphrase: str | None) -> None:
     if "gzip" in key_file:
-        packed = data_url.encode(gzip.compress(b"x" * 40, mtime=0), compressed=True)[0]
+        packed = urls.encode(gzip.compress(b"x" * 40, mtime=0), compressed=True)[0]
         key_file, passphrase = f"{{source: '{packed}', compression: gzip}}", "x" * 40
     text = SMALL.format(version="1.4.0").replace("{inline: secret}", key_file)
     assert read_policy(write(tmp_path, text)).volumes[0].passphrase == passphrase

@@ -327,6 +327,14 @@ def test_partitions_that_touch_do_not_overlap(tmp_path: Path) -> None:
             "storage.luks[0].clevis.tang[0].url: expected an http or https url or a placeholder, found 'tang.example'",
         ),
         (
+            luks("clevis: {tang: [{url: 'http://[', thumbprint: a}]} # <--"),
+            "storage.luks[0].clevis.tang[0].url: expected an http or https url or a placeholder, found 'http://['",
+        ),
+        (
+            luks("clevis: {tang: [{url: 'http://10.0.2.2:99999', thumbprint: '@TANG_THUMBPRINT@'}]} # <--"),
+            "storage.luks[0].clevis.tang[0].url: expected an http or https url or a placeholder, found 'http://10.",
+        ),
+        (
             luks("clevis: {tang: [{url: 'http://tang.example'}]} # <--"),
             "storage.luks[0].clevis.tang[0].thumbprint: thumbprint is missing: clevis would ask whom to trust",
         ),
@@ -348,6 +356,10 @@ def test_partitions_that_touch_do_not_overlap(tmp_path: Path) -> None:
         ),
         (
             luks("clevis: {tang: [{url: 'http://10.0.2.3', thumbprint: '@TANG_THUMBPRINT@'}]} # <--"),
+            "storage.luks[0].clevis.tang[0].url: a server of the harness is at the guest's gateway, http://10.0.2.2:PORT",
+        ),
+        (
+            luks("clevis: {tang: [{url: 'https://10.0.2.2', thumbprint: '@TANG_THUMBPRINT@'}]} # <--"),
             "storage.luks[0].clevis.tang[0].url: a server of the harness is at the guest's gateway, http://10.0.2.2:PORT",
         ),
         (
@@ -480,6 +492,7 @@ def test_a_device_with_two_file_systems(tmp_path: Path) -> None:
             "{path: /a, contents: {source: 'http://a', http_headers: [{name: b}, {name: b}]}}",
             ".contents.http_headers[1]: the header 'b' is there twice, first on line 5",
         ),
+        ("{path: /a, contents: {inline: a, compression: gzip}}", ".contents.compression: not gzip"),
         ("{path: /a, contents: {local: missing}}", ".contents.local: cannot read "),
         ("{path: /a, contents: {local: ../a}}", ".contents.local: '../a' lies outside the folder of the policy file"),
         ("{path: /a, contents: {inline: see @TANG_URL@}}", ".contents.inline: @TANG_URL@ is filled only in a clevis"),
@@ -560,6 +573,14 @@ def test_nodes_that_collide(tmp_path: Path, body: str, message: str) -> None:
         (
             fcos("kernel_arguments:\n  should_exist: [a]\n  should_not_exist: [a] # <--"),
             "kernel_arguments.should_not_exist[0]: the argument 'a' is there twice, first on line 4",
+        ),
+        (
+            fcos("ignition: {proxy: {http_proxy: p}} # <--"),
+            "ignition.proxy.http_proxy: expected an http or https url, ",
+        ),
+        (
+            section("passwd.users", "&a {name: a}", "{<<: {? [b] : c}, name: d} # <--"),
+            "passwd.users[1].a list: unknown key",
         ),
         (
             section("systemd.units", "{name: a.timer, contents_local: binary} # <--"),

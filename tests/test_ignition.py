@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.errors import UsageError
-from harness.policy import data_url
+from harness.policy import urls
 from harness.policy.ignition import GuestFile, render
 from harness.policy.pins import Policy, Sss, TangAddress, TangPin, Volume
 
@@ -125,9 +125,9 @@ def test_a_server_at_a_fixed_port(wanted: str, given: str, fits: bool) -> None:
 
 @given(st.binary(max_size=300), st.booleans())
 def test_data_urls_hold_what_they_were_given(contents: bytes, compressed: bool) -> None:
-    url, compression = data_url.encode(contents, compressed=compressed)
-    data = data_url.decode(url)
-    assert (data_url.unpack(data) if compression else data) == contents
+    url, compression = urls.encode(contents, compressed=compressed)
+    data = urls.decode(url)
+    assert (urls.unpack(data) if compression else data) == contents
     assert url.isascii()
     assert not (compressed and compression)
 
@@ -143,7 +143,7 @@ def test_data_urls_hold_what_they_were_given(contents: bytes, compressed: bool) 
     ],
 )
 def test_the_shortest_encoding_is_taken(contents: bytes, head: str, compression: str) -> None:
-    url, said = data_url.encode(contents)
+    url, said = urls.encode(contents)
     assert url.startswith(head)
     assert said == compression
 
@@ -151,7 +151,7 @@ def test_the_shortest_encoding_is_taken(contents: bytes, head: str, compression:
 @pytest.mark.parametrize("url", ["http://a", "data:a", "data:;base64,@", "data:;base64,a"])
 def test_what_is_no_data_url(url: str) -> None:
     with pytest.raises(ValueError, match=r".+"):
-        data_url.decode(url)
+        urls.decode(url)
 
 
 @pytest.mark.parametrize(
@@ -159,4 +159,4 @@ def test_what_is_no_data_url(url: str) -> None:
 )
 def test_what_is_not_gzip(packed: bytes) -> None:
     with pytest.raises(ValueError, match="not gzip"):
-        data_url.unpack(packed)
+        urls.unpack(packed)

@@ -4,7 +4,7 @@ Pure: no machine, no network, no I/O beyond the policy file and what it names; t
 that have it.
 
 schema, document   what Butane's keys are; a file as values and lines, each mistake with file, line and key
-checks, clevis     the rules between keys; the tree of pins
-translate          to an Ignition config, as Butane does; `butane_command` is the real one
+checks, clevis     the rules between keys (of files: `check_files`); the tree of pins
+translate          to an Ignition config, as Butane does; `butane_command` is the real one; `urls` hold contents
 butane, ignition   the way in (`read_policy`) and the way out (`render`)
 """

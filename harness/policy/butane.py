@@ -14,7 +14,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from harness.policy import butane_command, checks, data_url
+from harness.policy import butane_command, checks, urls
 from harness.policy.clevis import read_pins
 from harness.policy.document import Document, KeyPath, read_document
 from harness.policy.pins import Pin, Policy, TangPin, Volume, leaves, placeholder_server
@@ -104,9 +104,9 @@ def _passphrase(document: Document, luks: dict[str, Any]) -> str | None:
         elif "local" in key_file:
             key = (document.path.parent / key_file["local"].lstrip("/")).read_bytes()
         else:
-            key = data_url.decode(key_file.get("source", ""))
+            key = urls.decode(key_file.get("source", ""))
         if key_file.get("compression") == "gzip":
-            key = data_url.unpack(key)
+            key = urls.unpack(key)
         text = key.decode()
     except ValueError:
         return None

@@ -4,14 +4,12 @@ Source: the Validate functions of Butane (base/v0_6/validate.go, config/fcos/v1_
 config/v3_3/types), whose warnings about what it would drop or misread are mistakes here.
 """
 
-import posixpath
 import re
-from collections.abc import Hashable, Iterable, Iterator
 from itertools import combinations
 from typing import Any
-from urllib.parse import urlsplit
 
-from harness.policy import data_url
+from harness.policy import urls
+from harness.policy.check_files import check_nodes, check_once, check_path, check_resource, resources
 from harness.policy.document import Document, KeyPath, dotted
 from harness.policy.pins import PLACEHOLDER
 
@@ -22,7 +20,6 @@ _GUID = re.compile(r"|[0-9a-fA-F]{8}-([0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}")
 _LABEL_LIMITS = {"ext4": 16, "btrfs": 256, "xfs": 12, "swap": 15, "vfat": 11}
 _FORMATS = ("ext4", "btrfs", "xfs", "swap", "vfat", "none")
 _UNIT_NAME = re.compile(r".+\.(service|socket|device|mount|automount|swap|target|path|timer|snapshot|slice|scope)")
-_SCHEMES = ("http", "https", "tftp", "gs", "s3", "data")
 
 
 def check(document: Document) -> None:
@@ -31,46 +28,14 @@ def check(document: Document) -> None:
     _disks(document, storage.get("disks", []))
     _luks(document, storage.get("luks", []))
     _filesystems(document, storage)
-    _nodes(document, storage)
+    check_nodes(document, storage)
     _units(document, document.data.get("systemd", {}).get("units", []))
     _users(document, document.data.get("passwd", {}))
     _kernel_arguments(document)
+    _proxies(document)
     for path, resource in resources(document.data):
-        _resource(document, path, resource)
+        check_resource(document, path, resource)
     _placeholders(document, document.data, ())
-
-
-def resources(data: dict[str, Any]) -> Iterator[tuple[KeyPath, dict[str, Any]]]:
-    """Every section that names contents: where it stands and what it says."""
-    storage = data.get("storage", {})
-    for index, file in enumerate(storage.get("files", [])):
-        here: KeyPath = ("storage", "files", index)
-        if "contents" in file:
-            yield (*here, "contents"), file["contents"]
-        for number, part in enumerate(file.get("append", [])):
-            yield (*here, "append", number), part
-    for index, luks in enumerate(storage.get("luks", [])):
-        if "key_file" in luks:
-            yield ("storage", "luks", index, "key_file"), luks["key_file"]
-    tls = data.get("ignition", {}).get("security", {}).get("tls", {})
-    for index, certificate in enumerate(tls.get("certificate_authorities", [])):
-        yield ("ignition", "security", "tls", "certificate_authorities", index), certificate
-
-
-def _once(document: Document, items: Iterable[tuple[KeyPath, Hashable]], what: str) -> None:
-    first: dict[Hashable, KeyPath] = {}
-    for path, value in items:
-        if value in first:
-            document.mistake(path, f"{what} {value!r} is there twice, first on line {document.line(first[value])}")
-        else:
-            first[value] = path
-
-
-def _path(document: Document, path: KeyPath, value: str) -> None:
-    if not value.startswith("/"):
-        document.mistake(path, f"expected an absolute path, found {value!r}")
-    elif (clean := posixpath.normpath(value).replace("//", "/")) != value:
-        document.mistake(path, f"write the path as {clean}")
 
 
 def _guid(document: Document, path: KeyPath, item: dict[str, Any], *keys: str) -> None:
@@ -91,8 +56,8 @@ def _disks(document: Document, disks: list[dict[str, Any]]) -> None:
         for path, partition in zip(paths, partitions, strict=True):
             _partition(document, path, partition)
         both = list(zip(paths, partitions, strict=True))
-        _once(document, (((*p, "number"), part["number"]) for p, part in both if part.get("number")), "the number")
-        _once(document, (((*p, "label"), part["label"]) for p, part in both if "label" in part), "the label")
+        check_once(document, (((*p, "number"), part["number"]) for p, part in both if part.get("number")), "the number")
+        check_once(document, (((*p, "label"), part["label"]) for p, part in both if "label" in part), "the label")
         for (_, one), (path, other) in combinations(both, 2):
             if _overlap(one, other):
                 document.mistake(path, "overlaps an earlier partition")
@@ -130,14 +95,14 @@ def _overlap(one: dict[str, Any], other: dict[str, Any]) -> bool:
 def _luks(document: Document, volumes: list[dict[str, Any]]) -> None:
     paths: list[KeyPath] = [("storage", "luks", index) for index in range(len(volumes))]
     both = list(zip(paths, volumes, strict=True))
-    _once(document, (((*path, "name"), luks["name"]) for path, luks in both), "the name")
-    _once(document, (((*path, "device"), luks["device"]) for path, luks in both), "the device")
+    check_once(document, (((*path, "name"), luks["name"]) for path, luks in both), "the name")
+    check_once(document, (((*path, "device"), luks["device"]) for path, luks in both), "the device")
     for path, luks in both:
         if "/" in luks["name"]:
             document.mistake((*path, "name"), "a name under /dev/mapper has no slash")
         if len(luks.get("label", "")) > 47:
             document.mistake((*path, "label"), "a LUKS label has at most 47 characters")
-        _path(document, (*path, "device"), luks["device"])
+        check_path(document, (*path, "device"), luks["device"])
         _guid(document, path, luks, "uuid")
 
 
@@ -145,12 +110,14 @@ def _filesystems(document: Document, storage: dict[str, Any]) -> None:
     filesystems = storage.get("filesystems", [])
     mappings = {f"/dev/mapper/{luks['name']}" for luks in storage.get("luks", [])}
     paths: list[KeyPath] = [("storage", "filesystems", index) for index in range(len(filesystems))]
-    _once(document, (((*p, "device"), fs["device"]) for p, fs in zip(paths, filesystems, strict=True)), "the device")
+    check_once(
+        document, (((*p, "device"), fs["device"]) for p, fs in zip(paths, filesystems, strict=True)), "the device"
+    )
     for path, fs in zip(paths, filesystems, strict=True):
         device, mount_point, form = fs["device"], fs.get("path", ""), fs.get("format", "")
-        _path(document, (*path, "device"), device)
+        check_path(document, (*path, "device"), device)
         if mount_point:
-            _path(document, (*path, "path"), mount_point)
+            check_path(document, (*path, "path"), mount_point)
         if device.startswith("/dev/mapper/") and device not in mappings:
             document.mistake((*path, "device"), "storage.luks has no volume of this name")
         if form and form not in _FORMATS:
@@ -179,65 +146,8 @@ def _mount_unit(document: Document, path: KeyPath, mount_point: str, form: str) 
         document.mistake((*path, "path"), "must be under /etc or /var beside with_mount_unit, since Butane fcos 1.6.0")
 
 
-def _nodes(document: Document, storage: dict[str, Any]) -> None:
-    kinds = ("directories", "files", "links")
-    nodes: list[tuple[KeyPath, dict[str, Any]]] = [
-        (("storage", kind, index), node) for kind in kinds for index, node in enumerate(storage.get(kind, []))
-    ]
-    _once(document, (((*path, "path"), node["path"]) for path, node in nodes), "the path")
-    links = [(path, node) for path, node in nodes if path[1] == "links"]
-    directories = {node["path"] for path, node in nodes if path[1] == "directories"}
-    for path, node in nodes:
-        _path(document, (*path, "path"), node["path"])
-        for owner in ("user", "group"):
-            if {"id", "name"} <= node.get(owner, {}).keys():
-                document.mistake((*path, owner), "either id or name, not both")
-        if "mode" in node:
-            _mode(document, (*path, "mode"), node["mode"], directory=path[1] == "directories")
-        contents = node.get("contents", {})
-        if path[1] == "files" and node.get("overwrite") and not contents.keys() & {"inline", "local", "source"}:
-            document.mistake((*path, "overwrite"), "needs contents with inline, local or source")
-        for link_path, link in links:
-            if node["path"].startswith(link["path"] + "/"):
-                document.mistake((*path, "path"), f"passes through the link on line {document.line(link_path)}")
-    for index, tree in enumerate(storage.get("trees", [])):
-        _path(document, ("storage", "trees", index, "path"), tree.get("path", "/"))
-    for path, link in links:
-        if link.get("hard") and posixpath.normpath(posixpath.join(link["path"], link["target"])) in directories:
-            document.mistake((*path, "target"), "a hard link cannot lead to a directory")
-
-
-def _mode(document: Document, path: KeyPath, mode: int, *, directory: bool) -> None:
-    if not 0 <= mode <= 0o7777:
-        document.mistake(path, f"{mode} is not a mode: write it in octal, from 0 to 0777")
-    elif _decimal_slip(mode, directory=directory):
-        document.mistake(path, f"{mode} is decimal, so 0{mode:o}; write 0{mode} for octal")
-    elif mode > 0o777:
-        document.mistake(
-            path,
-            f"the special bits of 0{mode:o} need Ignition spec 3.4.0; the guest's Ignition takes 3.3 and drops them",
-        )
-
-
-def _decimal_slip(mode: int, *, directory: bool) -> bool:
-    """Whether a mode looks as if its leading zero was forgotten, as in ``mode: 644``."""
-    digits = str(mode)
-    if mode == 0 or not re.fullmatch(r"[0-7]{3,4}", digits):
-        return False
-    return not _typical(mode, directory=directory) and _typical(int(digits, 8), directory=directory)
-
-
-def _typical(mode: int, *, directory: bool) -> bool:
-    """Whether nobody would wonder at a mode: whoever is closer to the owner may do at least as much."""
-    other, group, owner = mode & 7, mode >> 3 & 7, mode >> 6 & 7
-    nested = other & ~group == 0 and group & ~owner == 0
-    readable = all(bits == 0 or bits & 4 for bits in (other, group, owner)) and owner & 4
-    usable = not directory or owner & 1
-    return bool(nested and readable and usable)
-
-
 def _units(document: Document, units: list[dict[str, Any]]) -> None:
-    _once(document, ((("systemd", "units", i, "name"), unit["name"]) for i, unit in enumerate(units)), "the unit")
+    check_once(document, ((("systemd", "units", i, "name"), unit["name"]) for i, unit in enumerate(units)), "the unit")
     for index, unit in enumerate(units):
         here: KeyPath = ("systemd", "units", index)
         if not _UNIT_NAME.fullmatch(unit["name"]):
@@ -245,7 +155,7 @@ def _units(document: Document, units: list[dict[str, Any]]) -> None:
                 (*here, "name"), "a unit name ends in its type: .service, .mount, .timer, … (systemd.unit(5))"
             )
         dropins = unit.get("dropins", [])
-        _once(document, (((*here, "dropins", i, "name"), d["name"]) for i, d in enumerate(dropins)), "the drop-in")
+        check_once(document, (((*here, "dropins", i, "name"), d["name"]) for i, d in enumerate(dropins)), "the drop-in")
         for number, dropin in enumerate(dropins):
             if not dropin["name"].endswith(".conf"):
                 document.mistake((*here, "dropins", number, "name"), "a drop-in's name ends in .conf")
@@ -258,11 +168,11 @@ def _units(document: Document, units: list[dict[str, Any]]) -> None:
 def _users(document: Document, passwd: dict[str, Any]) -> None:
     for kind in ("users", "groups"):
         items = passwd.get(kind, [])
-        _once(document, ((("passwd", kind, i, "name"), item["name"]) for i, item in enumerate(items)), "the name")
+        check_once(document, ((("passwd", kind, i, "name"), item["name"]) for i, item in enumerate(items)), "the name")
         for index, item in enumerate(items):
             for key in ("ssh_authorized_keys", "groups"):
                 here = ("passwd", kind, index, key)
-                _once(document, (((*here, i), value) for i, value in enumerate(item.get(key, []))), "the entry")
+                check_once(document, (((*here, i), value) for i, value in enumerate(item.get(key, []))), "the entry")
 
 
 def _kernel_arguments(document: Document) -> None:
@@ -272,38 +182,14 @@ def _kernel_arguments(document: Document) -> None:
         for key in ("should_exist", "should_not_exist")
         for index, argument in enumerate(said.get(key, []))
     ]
-    _once(document, arguments, "the argument")
+    check_once(document, arguments, "the argument")
 
 
-def _resource(document: Document, path: KeyPath, resource: dict[str, Any]) -> None:
-    sources = [key for key in ("inline", "local", "source") if key in resource]
-    if len(sources) > 1:
-        document.mistake((*path, sources[-1]), f"only one of inline, local and source, not {' and '.join(sources)}")
-    if resource.get("compression", "") not in ("", "gzip"):
-        document.mistake((*path, "compression"), f"{resource['compression']!r} is not gzip")
-    digest = resource.get("verification", {}).get("hash")
-    if digest is not None and not re.fullmatch(r"sha512-[0-9a-fA-F]{128}|sha256-[0-9a-fA-F]{64}", digest):
-        document.mistake(
-            (*path, "verification", "hash"), "expected sha512- or sha256- and as many hex digits as it has"
-        )
-    if digest is not None and not sources:
-        document.mistake(path, "a hash needs inline, local or source")
-    source = resource.get("source", "")
-    scheme = urlsplit(source).scheme
-    if source and scheme not in _SCHEMES:
-        newer = "; arn needs Ignition spec 3.4.0, the guest's Ignition takes 3.3" if scheme == "arn" else ""
-        document.mistake((*path, "source"), f"expected a url of {', '.join(_SCHEMES)}, found {source!r}{newer}")
-    elif scheme == "data":
-        try:
-            contents = data_url.decode(source)
-            if resource.get("compression"):
-                data_url.unpack(contents)
-        except ValueError as error:
-            document.mistake((*path, "source"), str(error))
-    headers = resource.get("http_headers", [])
-    if headers and scheme not in ("http", "https"):
-        document.mistake((*path, "http_headers"), "need a source of http or https")
-    _once(document, (((*path, "http_headers", i), h["name"]) for i, h in enumerate(headers)), "the header")
+def _proxies(document: Document) -> None:
+    proxies = document.data.get("ignition", {}).get("proxy", {})
+    for key in proxies.keys() & {"http_proxy", "https_proxy"}:
+        if urls.parse(proxies[key]).scheme not in ("http", "https"):
+            document.mistake(("ignition", "proxy", key), f"expected an http or https url, found {proxies[key]!r}")
 
 
 def _placeholders(document: Document, value: Any, path: KeyPath) -> None:

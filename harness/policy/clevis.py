@@ -13,8 +13,8 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
-from urllib.parse import urlsplit
 
+from harness.policy import urls
 from harness.policy.document import Document, KeyPath
 from harness.policy.pins import (
     GATEWAY,
@@ -87,6 +87,7 @@ def _tang(document: Document, path: KeyPath, tang: dict[str, Any], thumbprint_ke
     url, thumbprint = str(tang.get("url", "")), tang.get(thumbprint_key)
     url_server = placeholder_server(url, "URL")
     key_server = placeholder_server(thumbprint or "", "THUMBPRINT")
+    parts = urls.parse(url)
 
     def wrong(key: str, message: str) -> None:
         document.mistake((*path, key) if not prefix else path, f"{prefix}{message}")
@@ -94,7 +95,7 @@ def _tang(document: Document, path: KeyPath, tang: dict[str, Any], thumbprint_ke
     if url_server is None:
         if PLACEHOLDER.search(url):
             wrong("url", "a placeholder is the whole url: @TANG_URL@ or @TANG_URL:name@")
-        elif urlsplit(url).scheme not in ("http", "https"):
+        elif parts.scheme not in ("http", "https"):
             wrong("url", f"expected an http or https url or a placeholder, found {url!r}")
     if thumbprint and PLACEHOLDER.search(thumbprint) and key_server is None:
         wrong(thumbprint_key, "a placeholder is the whole thumbprint: @TANG_THUMBPRINT@ or @TANG_THUMBPRINT:name@")
@@ -107,7 +108,7 @@ def _tang(document: Document, path: KeyPath, tang: dict[str, Any], thumbprint_ke
         )
     elif not thumbprint and "adv" not in tang:
         wrong(thumbprint_key, f"{thumbprint_key} is missing: clevis would ask whom to trust, and nobody is there")
-    elif key_server is not None and url_server is None and urlsplit(url).hostname != GATEWAY:
+    elif key_server and not url_server and parts.scheme and (parts.scheme, parts.hostname) != ("http", GATEWAY):
         wrong("url", f"a server of the harness is at the guest's gateway, http://{GATEWAY}:PORT, or @TANG_URL@")
     server = url_server or key_server or url
     if server.startswith("tpm2"):

@@ -244,7 +244,7 @@ def _pairs(node: yaml.MappingNode, around: tuple[yaml.Node, ...] = ()) -> Iterat
     """Keys and values, with merge keys (``<<: *name``) resolved: what the mapping itself says goes first."""
     own = [(key, value) for key, value in node.value if key.tag != _MERGE]
     yield from own
-    seen = {key.value for key, _ in own if isinstance(key, yaml.ScalarNode)}
+    seen: set[object] = {key.value for key, _ in own if isinstance(key, yaml.ScalarNode)}
     for key, value in node.value:
         if key.tag != _MERGE:
             continue
@@ -253,8 +253,9 @@ def _pairs(node: yaml.MappingNode, around: tuple[yaml.Node, ...] = ()) -> Iterat
                 yield key, value  # told as an unknown key
                 return
             for inner_key, inner_value in _pairs(merged, (*around, node)):
-                if inner_key.value not in seen:
-                    seen.add(inner_key.value)
+                name = inner_key.value if isinstance(inner_key, yaml.ScalarNode) else id(inner_key)
+                if name not in seen:
+                    seen.add(name)
                     yield inner_key, inner_value
 
 

@@ -6,10 +6,9 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
 from harness.errors import UsageError
-from harness.policy import data_url
+from harness.policy import urls
 from harness.policy.pins import DEFAULT_SERVER, PLACEHOLDER, Policy, TangAddress
 
 _URL = re.compile(r"https?://[A-Za-z0-9.:\[\]_-]+(/[A-Za-z0-9._~/-]*)?")
@@ -71,7 +70,7 @@ def _check_address(policy: Policy, name: str, servers: Mapping[str, TangAddress]
 
 
 def _place(url: str) -> tuple[str | None, int, str]:
-    parts = urlsplit(url)
+    parts = urls.parse(url)
     return parts.hostname, parts.port or 80, parts.path.rstrip("/")
 
 
@@ -108,7 +107,7 @@ def _add(policy: Policy, config: dict[str, Any], file: GuestFile) -> None:
             raise UsageError(
                 f"the harness's own file {file.path} collides with {path} in storage.{kind} of the policy {policy.name}"
             )
-    source, compression = data_url.encode(file.text.encode())
+    source, compression = urls.encode(file.text.encode())
     config.setdefault("storage", {}).setdefault("files", []).append(
         {
             "path": file.path,

@@ -12,8 +12,8 @@ import stat
 from pathlib import Path
 from typing import Any
 
-from harness.policy import data_url
-from harness.policy.checks import resources
+from harness.policy import urls
+from harness.policy.check_files import resources
 from harness.policy.document import Document, KeyPath
 from harness.policy.schema import GUEST_IGNITION
 
@@ -104,12 +104,17 @@ def _take_in(document: Document, path: KeyPath, resource: dict[str, Any]) -> Non
         contents = resource.pop("inline").encode()
     else:
         return
+    if resource.get("compression"):
+        try:
+            urls.unpack(contents)
+        except ValueError as error:
+            document.mistake((*path, "compression"), str(error))
     _fill(resource, contents)
 
 
 def _fill(resource: dict[str, Any], contents: bytes) -> None:
     compressed = bool(resource.get("compression"))
-    resource["source"], compression = data_url.encode(contents, compressed=compressed)
+    resource["source"], compression = urls.encode(contents, compressed=compressed)
     if not compressed:
         resource["compression"] = compression
 

@@ -1,9 +1,9 @@
-"""Data URLs as Butane writes them (its base/util/url.go) and Ignition reads them (RFC 2397)."""
+"""Data URLs as Butane writes them (its base/util/url.go) and Ignition reads them (RFC 2397); the parts of others."""
 
 import base64
 import gzip
 import zlib
-from urllib.parse import quote, unquote_to_bytes
+from urllib.parse import SplitResult, quote, unquote_to_bytes, urlsplit
 
 _UNRESERVED = "-_.!~*'()"
 """RFC 2396, section 2.3."""
@@ -52,3 +52,13 @@ def unpack(contents: bytes) -> bytes:
         return gzip.decompress(contents)
     except (OSError, EOFError, zlib.error) as error:
         raise ValueError(f"not gzip: {error}") from error
+
+
+def parse(url: str) -> SplitResult:
+    """The parts of a URL; of one that is malformed, no parts."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # looked at only when asked for
+    except ValueError:
+        return SplitResult("", "", "", "", "")
+    return parts
