@@ -88,6 +88,10 @@ class Tang:
         """Answer machines at these places alone; those elsewhere get no answer, or are refused. No names: any place."""
         self.gate.restrict(sites or None, Mode.REFUSE if refusing else Mode.DROP)
 
+    def stand_at(self, site: str) -> None:
+        """Say where the machine stands that is about to call; see `answers_only`."""
+        self.gate.site = site
+
     def rotate_keys(self) -> None:
         """Make new keys and hide the present ones, as tangd-rotate-keys(1) does; old bindings still work."""
         self.server.rotate()
@@ -124,9 +128,29 @@ class Tang:
         return self.gate.connections
 
     @property
+    def unanswered(self) -> int:
+        """How many packets vanished and how many connections were stalled at the gate: someone called in vain."""
+        return self.gate.dropped + sum(connection.mode is Mode.STALL for connection in self.connections)
+
+    @property
     def raw_log(self) -> str:
         """Tang's log as it stands."""
         return self.server.raw_log
+
+
+def make_keys(progress: Progress, *, image: str | None = None) -> TangKeys:
+    """Have a Tang server make a set of keys.
+
+    Args:
+        progress: Says what takes long.
+        image: As for `serve_tang`.
+
+    Raises:
+        HostError: No Docker, or no image.
+        RigError: The server did not come up.
+    """
+    with docker_client() as client, TangServer(client, tang_image(client, progress, image), "new keys") as server:
+        return server.keys
 
 
 @contextmanager
