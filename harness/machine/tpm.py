@@ -141,7 +141,7 @@ def powered_tpm(tpm: Tpm, control: Path, log: Path, *, user: str | None, outlive
         listener.listen(1)
         hand_over(control, user)
         command += ["swtpm", "socket", "--ctrl", f"type=unixio,fd={listener.fileno()}", "--terminate"]
-        command += ["--tpmstate", f"dir={tpm.state}", "--log", f"file={log},level={_LOG_LEVEL}"]
+        command += ["--tpmstate", f"dir={tpm.state}", "--log", f"file={log},level={_LOG_LEVEL},truncate"]
         command += ["--tpm2"] if tpm.version is TpmVersion.TPM_2_0 else []
         swtpm = subprocess.Popen(
             command,
