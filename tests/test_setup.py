@@ -2,12 +2,13 @@
 
 import importlib.metadata
 import os
+import pwd
 import re
 import socket
 import subprocess
 import sys
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -322,3 +323,59 @@ def test_ctrl_c_ends_it_quietly(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(setup, "install_packages", interrupt)
     assert setup.main([]) == 130
+
+
+class Obeyed:
+    """What the set-up ran to start things; a daemon that is started listens from then on."""
+
+    def __init__(self, daemon: socket.socket, path: Path) -> None:
+        self.ran: list[str] = []
+        self._daemon = daemon
+        self._path = path
+
+    def run(self, *argv: str, root: bool = False) -> None:
+        assert root
+        self.ran.append(" ".join(argv[-3:]))
+        if argv[-1] == "start":
+            self._daemon.bind(str(self._path))
+            self._daemon.listen()
+
+
+@pytest.fixture
+def obeyed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Obeyed]:
+    path = tmp_path / "docker.sock"
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{path}")
+    monkeypatch.setattr(setup, "LAB_USER", pwd.getpwuid(os.geteuid()).pw_name)
+    with socket.socket(socket.AF_UNIX) as daemon:
+        host = Obeyed(daemon, path)
+        monkeypatch.setattr(setup, "run", host.run)
+        monkeypatch.setattr(setup, "_may_write", lambda _user, _path: True)
+        yield host
+
+
+def test_a_daemon_is_started_where_none_runs_and_only_then(obeyed: Obeyed) -> None:
+    setup.start()
+    assert obeyed.ran == ["-m harness start"]
+    setup.start()
+    assert obeyed.ran == ["-m harness start"]
+
+
+def test_who_may_not_use_the_daemon_is_let_in(obeyed: Obeyed, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(setup, "_may_write", lambda _user, path: path == Path("/dev/kvm"))
+    setup.start()
+    me = pwd.getpwuid(os.geteuid()).pw_name
+    assert obeyed.ran == ["-m harness start", f"--modify user:{me}:rw {tmp_path}/docker.sock"]
+
+
+def test_a_daemon_that_does_not_start_is_said_and_is_no_reason_to_stop(
+    obeyed: Obeyed, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*_argv: str, root: bool = False) -> None:
+        raise HostError("no kernel for that", hint="another kernel")
+
+    monkeypatch.setattr(setup, "run", refuse)
+    setup.start()
+    said = capsys.readouterr().out
+    assert "no Docker daemon: Tang servers cannot be started" in said
+    assert "hint: another kernel" in said
+    assert obeyed.ran == []

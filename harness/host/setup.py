@@ -7,7 +7,7 @@ something. Standard library only, since it runs before there is a venv.
    stops.
 2. ``.venv`` with the dependencies that pyproject.toml names, all pinned by constraints.txt.
 3. As root, the user ``unlock-lab``, whom the machines run as.
-4. With ``--start``: a Docker daemon when none runs, and for a user access to it and to KVM until the next reboot.
+4. With ``--start``: a Docker daemon when none runs; access to it and to KVM for the user that needs it.
 """
 
 import argparse
@@ -18,6 +18,7 @@ import hashlib
 import os
 import pwd
 import socket
+import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -118,16 +119,15 @@ def _version(venv: Path) -> tuple[int, ...] | None:
 
 
 def make_user() -> None:
-    """Make the user that root's machines run as, in the group that may use KVM when there is one."""
+    """Make the user that root's machines run as, in the group that may use KVM where there is one."""
     try:
-        user = pwd.getpwnam(LAB_USER)
+        pwd.getpwnam(LAB_USER)
     except KeyError:
         say(f"making the user {LAB_USER}, whom the machines run as")
         home = ("--create-home", "--home-dir", LAB_HOME, "--shell", "/usr/sbin/nologin")
         run("useradd", "--system", "--user-group", *home, LAB_USER, root=True)
-        user = pwd.getpwnam(LAB_USER)
-    with contextlib.suppress(KeyError):
-        if grp.getgrnam("kvm").gr_gid not in os.getgrouplist(LAB_USER, user.pw_gid):
+    with contextlib.suppress(KeyError):  # no such group
+        if grp.getgrnam("kvm").gr_gid not in os.getgrouplist(LAB_USER, pwd.getpwnam(LAB_USER).pw_gid):
             run("usermod", "--append", "--groups", "kvm", LAB_USER, root=True)
 
 
@@ -147,14 +147,15 @@ def allow_user_namespaces() -> None:
 
 
 def start() -> None:
-    """Start a Docker daemon when none runs and let this user at it and at KVM; what cannot be done is said."""
-    path = docker_socket()
-    if path is not None:
+    """Start a Docker daemon when none runs; let whoever needs them at it and at KVM; say what cannot be done."""
+    me = pwd.getpwuid(os.geteuid()).pw_name
+    if (path := docker_socket()) is not None:
+        _let_in(me, path, "use Docker")
         if not answers(path):
             with _or_say("no Docker daemon: Tang servers cannot be started"):
                 run(str(VENV / "bin" / "python"), "-m", "harness", "start", root=True)
-        _open_to_user(path, "Docker; the group docker would give the same for good")
-    _open_to_user(Path("/dev/kvm"), "KVM")
+            _let_in(me, path, "use Docker")
+    _let_in(LAB_USER if os.geteuid() == 0 else me, Path("/dev/kvm"), "use KVM")
 
 
 def docker_socket() -> Path | None:
@@ -168,24 +169,26 @@ def docker_socket() -> Path | None:
 
 
 def answers(path: Path) -> bool:
-    """Whether somebody listens there, which a user without the right to connect cannot tell from yes."""
+    """Whether somebody listens there."""
     with socket.socket(socket.AF_UNIX) as probe:
         probe.settimeout(2)
-        try:
-            probe.connect(str(path))
-        except PermissionError:
-            return True
-        except OSError:
-            return False
-    return True
+        return probe.connect_ex(str(path)) == 0
 
 
-def _open_to_user(path: Path, what: str) -> None:
-    if os.geteuid() == 0 or not path.exists() or os.access(path, os.R_OK | os.W_OK):
+def _let_in(user: str, path: Path, purpose: str) -> None:
+    """Give a user access until the next boot, by an access list: a group would hold only after a new login."""
+    if not path.exists() or _may_write(user, path):
         return
-    say(f"letting you use {what}, until the next reboot")
-    with _or_say(f"{path} stays closed to you"):
-        run("setfacl", "--modify", f"user:{os.geteuid()}:rw", str(path), root=True)
+    say(f"letting {user} {purpose}, until the next boot of this host")
+    with _or_say(f"{path} stays closed to {user}"):
+        run("setfacl", "--modify", f"user:{user}:rw", str(path), root=True)
+
+
+def _may_write(user: str, path: Path) -> bool:
+    if pwd.getpwnam(user).pw_uid == os.geteuid():
+        return os.access(path, os.R_OK | os.W_OK)
+    as_user = ("setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups", "--")
+    return subprocess.run([*as_user, "test", "-w", str(path)], check=False).returncode == 0
 
 
 @contextlib.contextmanager
