@@ -1,0 +1,134 @@
+"""Commands at a console's shell: a real one on a pseudo terminal, with kernel lines thrown in."""
+
+import os
+import pty
+import socket
+import subprocess
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from harness.deadline import Deadline
+from harness.errors import RigError
+from harness.guest.console import ConsoleShell
+
+
+def pump(source: int, sink: socket.socket) -> None:
+    while True:
+        try:
+            data = os.read(source, 1)
+        except OSError:  # the terminal's other end is closed
+            data = b""
+        if not data:
+            sink.close()
+            return
+        sink.sendall(data)
+
+
+def feed(source: socket.socket, sink: int) -> None:
+    while data := source.recv(1):
+        os.write(sink, data)
+
+
+@pytest.fixture
+def console() -> Iterator[socket.socket]:
+    """A shell on a terminal that echoes, behind a socket that carries one byte at a time."""
+    master, slave = pty.openpty()
+    shell = subprocess.Popen(
+        ["/bin/sh", "-i"],
+        stdin=slave,
+        stdout=slave,
+        stderr=slave,
+        env={"PS1": "(initramfs) ", "PATH": os.environ["PATH"]},
+    )
+    os.close(slave)
+    ours, theirs = socket.socketpair()
+    threads = [
+        threading.Thread(target=pump, args=(master, theirs.dup())),
+        threading.Thread(target=feed, args=(theirs, master)),
+    ]
+    for thread in threads:
+        thread.start()
+    with ours, theirs:
+        yield ours
+        ours.shutdown(socket.SHUT_RDWR)
+        theirs.shutdown(socket.SHUT_RDWR)
+        shell.kill()
+        shell.wait()
+        for thread in threads:
+            thread.join(5)
+    os.close(master)
+
+
+def soon() -> Deadline:
+    return Deadline.after(5)
+
+
+def test_a_command_s_output(console: socket.socket) -> None:
+    shell = ConsoleShell(console)
+    assert shell.run("echo one; echo two", soon()) == "one\ntwo"
+    assert shell.run("true", soon()) == ""
+
+
+def test_a_command_that_fails(console: socket.socket) -> None:
+    shell = ConsoleShell(console)
+    with pytest.raises(RigError, match="ended with status 3") as caught:
+        shell.run("echo because; (exit 3)", soon())
+    assert caught.value.detail == "because"
+    assert shell.run("echo x; false", soon(), check=False) == "x"
+
+
+def test_kernel_lines_are_no_output(console: socket.socket) -> None:
+    command = "printf 'on'; printf '[    1.000000] a: b\\n'; echo e"
+    assert ConsoleShell(console).run(command, soon()) == "one"
+
+
+def test_a_command_that_does_not_end(console: socket.socket) -> None:
+    with pytest.raises(RigError, match=r"waited 1 s for .*end-"):
+        ConsoleShell(console).run("cat", Deadline.after(1))
+
+
+def test_words_and_live_view(console: socket.socket) -> None:
+    shown = bytearray()
+    shell = ConsoleShell(console, shown.extend)
+    assert shell.wait_for(r"\(initramfs\) ", soon()) == "(initramfs) "
+    assert b"(initramfs) " in shown
+
+
+def test_a_console_that_closes() -> None:
+    ours, theirs = socket.socketpair()
+    with ours:
+        theirs.close()
+        shell = ConsoleShell(ours)
+        with pytest.raises(RigError, match="the console closed while waiting for 'x'"):
+            shell.wait_for("x", soon())
+        with pytest.raises(RigError, match="the console closed"):
+            shell.run("true", soon())
+
+
+@pytest.mark.parametrize("password", [None, "pass"])
+def test_login(password: str | None) -> None:
+    ours, theirs = socket.socketpair()
+
+    def getty() -> None:
+        with theirs, theirs.makefile("rw", newline="\n") as file:
+
+            def say(text: str) -> None:
+                file.write(text)
+                file.flush()
+
+            assert file.readline() == "\n"
+            say("\r\nlab login: ")
+            assert file.readline() == "root\n"
+            if password:
+                say("Password: ")
+                assert file.readline() == f"{password}\n"
+            mark = file.readline().split("gin-")[1].split("'")[0]
+            say(f"Linux lab\r\n# begin-{mark}\r\nend-{mark}-0-\r\n# ")
+
+    thread = threading.Thread(target=getty)
+    thread.start()
+    with ours:
+        ConsoleShell(ours).login(soon(), password=password)
+    thread.join(5)

@@ -1,0 +1,232 @@
+"""The shell and what is asked through it, against a real SSH server in this process over a socket pair."""
+
+import logging
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import paramiko
+import pytest
+
+from harness.deadline import Deadline
+from harness.errors import HostError, RigError
+from harness.guest import facts
+from harness.guest.luks import Token
+from harness.guest.ssh import Shell, connect
+
+HOST_KEY = paramiko.ECDSAKey.generate()
+
+
+@dataclass
+class Server(paramiko.ServerInterface):
+    """Runs commands on this host, with a PATH of doubles before it."""
+
+    key: paramiko.PKey
+    path: Path
+    threads: list[threading.Thread] = field(default_factory=list)
+
+    def check_auth_publickey(self, username: str, key: paramiko.PKey) -> int:
+        good = username == "root" and key == self.key
+        return paramiko.common.AUTH_SUCCESSFUL if good else paramiko.common.AUTH_FAILED
+
+    def get_allowed_auths(self, username: str) -> str:
+        return "publickey"
+
+    def check_channel_request(self, kind: str, chanid: int) -> int:
+        return paramiko.common.OPEN_SUCCEEDED
+
+    def check_channel_exec_request(self, channel: paramiko.Channel, command: bytes) -> bool:
+        thread = threading.Thread(target=self._run, args=(channel, command.decode()))
+        self.threads.append(thread)
+        thread.start()
+        return True
+
+    def _run(self, channel: paramiko.Channel, command: str) -> None:
+        if command == "hang":
+            return
+        if command == "break":
+            channel.get_transport().close()
+            return
+        with channel.makefile("rb") as file:
+            stdin = file.read()
+        done = subprocess.run(
+            ["sh", "-c", command],
+            input=stdin,
+            capture_output=True,
+            check=False,
+            env={"PATH": f"{self.path}:/usr/bin:/bin:/usr/sbin:/sbin"},
+        )
+        channel.sendall(done.stdout)
+        channel.sendall_stderr(done.stderr)
+        channel.send_exit_status(done.returncode)
+        channel.close()
+
+
+@pytest.fixture(scope="module")
+def key_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("key") / "id"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", path], check=True)
+    return path
+
+
+@contextmanager
+def served(key: paramiko.PKey, path: Path) -> Iterator[socket.socket]:
+    ours, theirs = socket.socketpair()
+    transport = paramiko.Transport(theirs)
+    transport.add_server_key(HOST_KEY)
+    server = Server(key, path)
+    transport.start_server(event=threading.Event(), server=server)
+    with ours, theirs:
+        yield ours
+        transport.close()
+        for thread in (transport, *server.threads):
+            thread.join(5)
+
+
+@pytest.fixture
+def shell(key_file: Path, tmp_path: Path) -> Iterator[Shell]:
+    key = paramiko.Ed25519Key.from_private_key_file(str(key_file))
+    with served(key, tmp_path) as channel, connect(channel, key_file, Deadline.after(10)) as opened:
+        yield opened
+
+
+def double(folder: Path, name: str, output: str, status: int = 0) -> None:
+    """A command of the guest that says what it is told."""
+    script = folder / name
+    script.write_text(f"#!/bin/sh\ncat <<'END'\n{output}\nEND\nexit {status}\n")
+    script.chmod(0o755)
+
+
+def test_run(shell: Shell) -> None:
+    assert shell.run("echo hello; echo world >&2") == "hello\nworld\n".replace("world\n", "")
+    assert shell.run("cat", stdin=b"input") == "input"
+    assert len(shell.run("head -c 3000000 /dev/zero | tr '\\0' x")) == 3000000
+
+
+def test_run_that_fails(shell: Shell) -> None:
+    with pytest.raises(RigError, match="ended with status 3: echo because >&2; exit 3") as caught:
+        shell.run("echo because >&2; exit 3")
+    assert caught.value.detail == "because\n"
+    assert shell.run("echo x; exit 3", check=False) == "x\n"
+
+
+def test_run_that_does_not_end(shell: Shell) -> None:
+    start = time.monotonic()
+    with pytest.raises(RigError, match="did not end within 1 s: hang"):
+        shell.run("hang", timeout=1)
+    assert time.monotonic() - start < 5
+
+
+def test_a_connection_that_breaks(shell: Shell) -> None:
+    with pytest.raises(RigError, match="broke off during: break"):
+        shell.run("break", timeout=5)
+    with pytest.raises(RigError, match="broke off during: true"):
+        shell.run("true", timeout=5)
+
+
+def test_files(shell: Shell, tmp_path: Path) -> None:
+    path = tmp_path / "it's a file"
+    shell.write_file(str(path), b"\0\xff" * 100000)
+    assert path.read_bytes() == b"\0\xff" * 100000
+    assert shell.read_file(str(path)) == b"\0\xff" * 100000
+    with pytest.raises(RigError, match="cannot be read") as caught:
+        shell.read_file(str(tmp_path / "none"))
+    assert "No such file" in caught.value.detail
+    with pytest.raises(RigError, match="cannot be written"):
+        shell.write_file(str(tmp_path / "none" / "x"), b"")
+
+
+def test_nobody_answers(key_file: Path) -> None:
+    ours, theirs = socket.socketpair()
+    with (
+        theirs,
+        pytest.raises(RigError, match="waited 1 s for a shell in the guest"),
+        connect(ours, key_file, Deadline.after(1)),
+    ):
+        pass
+    assert ours.fileno() == -1
+
+
+def test_a_closed_channel(key_file: Path) -> None:
+    ours, theirs = socket.socketpair()
+    theirs.close()
+    with pytest.raises(RigError, match="a shell in the guest"), connect(ours, key_file, Deadline.after(5)):
+        pass
+
+
+def test_a_key_that_is_refused(key_file: Path, tmp_path: Path) -> None:
+    other = paramiko.ECDSAKey.generate()
+    with (
+        served(other, tmp_path) as channel,
+        pytest.raises(RigError, match="a shell in the guest") as caught,
+        connect(channel, key_file, Deadline.after(10)),
+    ):
+        pass
+    assert "Authentication" in caught.value.detail
+
+
+@pytest.mark.parametrize("content", [None, "no key"])
+def test_a_key_that_cannot_be_read(tmp_path: Path, content: str | None) -> None:
+    path = tmp_path / "key"
+    if content:
+        path.write_text(content)
+    ours, theirs = socket.socketpair()
+    with theirs, pytest.raises(HostError, match="cannot be used"), connect(ours, path, Deadline.after(1)):
+        pass
+    assert ours.fileno() == -1
+
+
+def test_no_threads_are_left_and_nothing_is_logged(key_file: Path, tmp_path: Path) -> None:
+    key = paramiko.Ed25519Key.from_private_key_file(str(key_file))
+    with served(key, tmp_path) as channel, connect(channel, key_file, Deadline.after(10)) as opened:
+        opened.run("true")
+    assert not [thread for thread in threading.enumerate() if isinstance(thread, paramiko.Transport)]
+    assert not logging.getLogger("paramiko").propagate
+
+
+def test_pcrs() -> None:
+    assert facts.parse_pcrs("10:AB\n7:00ff\nnoise\nx:y\n8:\n") == {7: "00ff", 10: "ab"}
+    assert facts.parse_pcrs("") == {}
+
+
+def test_pcrs_of_a_guest_without_a_tpm(shell: Shell) -> None:
+    if not Path("/sys/class/tpm/tpm0").exists():
+        assert facts.read_pcrs(shell) == {}
+
+
+def test_the_canary(shell: Shell, tmp_path: Path) -> None:
+    path = tmp_path / "canary"
+    assert facts.read_canary(shell, str(path)) is None
+    path.write_text("tweet\n")
+    assert facts.read_canary(shell, str(path)) == "tweet"
+
+
+def test_the_journal(shell: Shell, tmp_path: Path) -> None:
+    double(tmp_path, "journalctl", "[    1.000000] lab systemd[1]: hello")
+    assert "hello" in facts.read_journal(shell)
+
+
+def test_luks(shell: Shell, tmp_path: Path) -> None:
+    double(tmp_path, "cryptsetup", "/dev/mapper/var is active and is in use.\n  type:    LUKS2\n  device:  /dev/vda5")
+    assert facts.backing_device(shell, "var") == "/dev/vda5"
+    double(tmp_path, "cryptsetup", "/dev/mapper/var is inactive.", 4)
+    with pytest.raises(RigError, match="is not an open LUKS volume"):
+        facts.backing_device(shell, "var")
+    metadata = (
+        '{"keyslots": {"1": {"kdf": {"type": "pbkdf2"}}}, "tokens": {"0": {"type": "clevis", "keyslots": ["1"]}}}'
+    )
+    double(tmp_path, "cryptsetup", metadata)
+    assert facts.read_luks_header(shell, "/dev/vda5").token_of(1) == Token(0, "clevis", (1,))
+    double(tmp_path, "clevis", "1: tpm2 '{}'")
+    assert facts.read_clevis_bindings(shell, "/dev/vda5") == "1: tpm2 '{}'"
+
+
+def test_versions(shell: Shell, tmp_path: Path) -> None:
+    double(tmp_path, "uname", "6.12.38")
+    double(tmp_path, "dpkg-query", "systemd 257.7-1\nclevis 20-1+b1\nignition ", 1)
+    assert facts.read_versions(shell) == facts.Versions("6.12.38", (("systemd", "257.7-1"), ("clevis", "20-1+b1")))
