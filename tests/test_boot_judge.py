@@ -205,15 +205,15 @@ def test_other_failures_of_the_tpm_prove_nothing() -> None:
         judged(TPM, seen(PROMPT, OPEN, typed=(TYPED,)), Witnesses(tpm=(nv,)))
 
 
-HELD = TypedPassphrase(55.5, "var", 7)
-LATE = made(VolumeUnlocked, 57.0, volume="var")
+HELD = TypedPassphrase(60.5, "var", 7)
+LATE = made(VolumeUnlocked, 62.0, volume="var")
 
 
 def test_fallback_by_the_hold_time() -> None:
     outcome = judged(BOTH, seen(PROMPT, LATE, typed=(HELD,)), Witnesses((tang(),), (UNSEALED,), URLS))
     assert outcome.unlock is Unlock.PASSPHRASE_FALLBACK
     assert outcome.failed_pins == frozenset()
-    assert "within the hold time of 25 s" in outcome.reason
+    assert "within the hold time of 30 s" in outcome.reason
 
 
 def test_fallback_by_the_hold_time_names_what_failed() -> None:

@@ -27,6 +27,7 @@ from harness.guest.events import (
     PromptShown,
     Rebooting,
     Stream,
+    SystemStarted,
     SystemUp,
     TooManyAttempts,
     TpmTimeout,
@@ -79,11 +80,18 @@ def test_the_kernel_then_a_prompt() -> None:
 
 
 def test_a_prompt_is_no_reason_to_type() -> None:
-    assert decide(PLAN, AT_PROMPT, (), 30.0) == Wait(55.0, "the pins of var to answer or to fail", 30.0, fatal=False)
+    assert decide(PLAN, AT_PROMPT, (), 30.0) == Wait(60.0, "the pins of var to answer or to fail", 30.0, fatal=False)
 
 
 def test_after_the_hold_time_it_types() -> None:
-    assert decide(PLAN, AT_PROMPT, (), 55.0) == Type("var", "secret")
+    assert isinstance(decide(PLAN, AT_PROMPT, (), 59.0), Wait)
+    assert decide(PLAN, AT_PROMPT, (), 60.0) == Type("var", "secret")
+
+
+def test_a_fast_guest_is_given_the_least_hold_time() -> None:
+    assert decide(PLAN, (*STARTED, prompt(9.0)), (), 33.0) == Wait(
+        34.0, "the pins of var to answer or to fail", 9.0, fatal=False
+    )
 
 
 def test_one_failure_is_no_reason_to_type() -> None:
@@ -112,6 +120,13 @@ def test_tang_is_not_given_up_before_the_network_is_up() -> None:
     assert isinstance(decide(PLAN, (*early, ONLINE, tang_failed(21.0), tang_failed(22.0)), (), 22.0), Type)
 
 
+def test_the_network_of_the_initrd_counts_for_nothing_in_the_system() -> None:
+    switched = (*STARTED, ONLINE, made(SystemStarted, 25.0), prompt(30.0), tang_failed(31.0), tang_failed(32.0))
+    assert isinstance(decide(PLAN, switched, (), 32.0), Wait)
+    events = (*switched, made(NetworkUp, 33.0), tang_failed(34.0), tang_failed(35.0))
+    assert isinstance(decide(PLAN, events, (), 35.0), Type)
+
+
 def test_failures_are_never_typed_at_before_there_is_a_prompt() -> None:
     events = (*STARTED, ONLINE, tang_failed(21.0), tang_failed(22.0))
     assert isinstance(decide(PLAN, events, (), 200.0), Wait)
@@ -120,7 +135,7 @@ def test_failures_are_never_typed_at_before_there_is_a_prompt() -> None:
 def test_holding_out_waits_although_the_pins_failed() -> None:
     events = (*AT_PROMPT, tang_failed(31.0), tang_failed(32.0))
     assert isinstance(decide(replace(PLAN, hold_out=True), events, (), 32.0), Wait)
-    assert decide(replace(PLAN, hold_out=True), events, (), 55.0) == Type("var", "secret")
+    assert decide(replace(PLAN, hold_out=True), events, (), 60.0) == Type("var", "secret")
 
 
 def test_clevis_s_answer_is_given_the_time_to_open() -> None:
@@ -165,8 +180,8 @@ def test_nothing_to_type_ends_when_the_pins_cannot_open_it() -> None:
     assert decide(plan, events, (), 32.0) == Finish(
         End.WAITING, "it asks for the passphrase of var, and its pins cannot open it"
     )
-    assert decide(plan, AT_PROMPT, (), 55.0) == Finish(
-        End.WAITING, "it asks for the passphrase of var, and no pin opened it within 25 s of the prompt"
+    assert decide(plan, AT_PROMPT, (), 60.0) == Finish(
+        End.WAITING, "it asks for the passphrase of var, and no pin opened it within 30 s of the prompt"
     )
 
 
@@ -218,7 +233,7 @@ def test_several_volumes_each_get_their_own() -> None:
     events = (*events, prompt(36.0, "var"))
     assert isinstance(decide(plan, events, typed, 37.0), Wait)
     other = made(ClevisAnswered, 38.0, device="/dev/disk/by-uuid/other")
-    assert decide(plan, (*events, other), typed, 61.0) == Type("var", "v")
+    assert decide(plan, (*events, other), typed, 72.0) == Type("var", "v")
     own = made(ClevisAnswered, 38.0, device="/dev/disk/by-uuid/v")
     assert isinstance(decide(plan, (*events, own), typed, 61.0), Wait)
 

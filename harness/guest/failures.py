@@ -5,8 +5,9 @@ Clevis tries for ever, every half second on DR, and the network may come late: o
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from math import inf
 
-from harness.guest.events import Event, NetworkUp, PinFailed
+from harness.guest.events import Event, NetworkUp, PinFailed, SystemStarted
 from harness.policy.pins import Pin, TangPin, Tpm2Pin, holds, leaves, placeholder_server
 
 ATTEMPTS = 2
@@ -49,7 +50,9 @@ def failed_for_good(pins: Pin, events: Iterable[Event], urls: Mapping[str, str])
     count once the guest has an address.
     """
     seen = tuple(events)
-    network = min((event.at for event in seen if isinstance(event, NetworkUp)), default=float("inf"))
+    # The network of the initrd is taken down before the system brings up its own.
+    system = max((event.at for event in seen if isinstance(event, SystemStarted)), default=0.0)
+    network = min((event.at for event in seen if isinstance(event, NetworkUp) and event.at >= system), default=inf)
     return frozenset(
         name
         for name, said in failures(pins, seen, urls).items()

@@ -21,7 +21,7 @@ from harness.guest.events import (
 from harness.guest.failures import can_hold, failures
 from harness.guest.outcome import Outcome, PinFailure, Seconds, Unlock
 from harness.guest.plan import VolumePlan, answers_for, volume_of
-from harness.guest.witness import End, Observation, TypedPassphrase, Witnesses
+from harness.guest.witness import End, Observation, TypedPassphrase, Witnesses, hold_time
 from harness.machine.tpm_log import TpmExchange
 from harness.policy.pins import Pin, TangPin, Tpm2Pin, holds, leaves
 
@@ -261,11 +261,12 @@ def _by_passphrase(case: _Case, opened: VolumeUnlocked) -> Outcome:
         raise case.contradiction(f"{name} opened when both clevis and we had answered: {raced[0].line}")
     failed = frozenset(failure.pin for failure in case.failed)
     held = first.at - case.prompts[0].at
+    hold = hold_time(case.seen.hold, case.prompts[0].at)
     if pins is None:
         why = "no pin guards it"
     elif not can_hold(pins, failed):
         why = f"{' and '.join(sorted(failed))} failed, so its pins could not open it"
-    elif held < case.seen.hold:
+    elif held < hold:
         raise case.contradiction(f"the passphrase of {name} was typed {held:.1f} s after the prompt, and no pin failed")
     elif holds(pins, frozenset(case.answered)):
         raise case.contradiction(
@@ -273,7 +274,7 @@ def _by_passphrase(case: _Case, opened: VolumeUnlocked) -> Outcome:
         )
     else:
         also = f"; {' and '.join(sorted(failed))} failed" if failed else ""
-        why = f"its pins did not open it within the hold time of {case.seen.hold:.0f} s after the prompt{also}"
+        why = f"its pins did not open it within the hold time of {hold:.0f} s after the prompt{also}"
     reason = f"{why}; the passphrase typed at {last.at:.1f} s opened {name}"
     size = sum(entry.size for entry in case.typed)
     proofs = [_said(case.prompts[0]), f"{size} bytes typed, the last at {last.at:.1f} s", _said(opened)]

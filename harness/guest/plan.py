@@ -33,7 +33,7 @@ from harness.guest.events import (
     VolumeUnlocked,
 )
 from harness.guest.failures import can_hold, failed_for_good
-from harness.guest.witness import End, TypedPassphrase
+from harness.guest.witness import End, TypedPassphrase, hold_time
 from harness.policy.pins import Pin, Volume
 
 
@@ -80,8 +80,8 @@ class BootPlan:
     Attributes:
         volumes: Those that the policy has. A prompt for another one is never answered.
         urls: Where the guest finds each Tang server, by the server's name.
-        hold: Seconds after a prompt after which pins that neither answered nor failed are given up. A TPM and a Tang
-            need four to eight seconds in emulation.
+        hold: Seconds after a prompt after which pins that neither answered nor failed are given up, at the least
+            (`hold_time`). A TPM and a Tang need four to eight seconds in emulation on an idle host.
         hold_out: Whether to wait that time even when the pins are known to have failed (a server that returns).
         settle: Seconds that the guest is watched on after it gave up, for its last words.
         patience: Deadlines.
@@ -293,7 +293,8 @@ def _at_prompt(scene: _Scene, volume: VolumePlan, prompt: PromptShown) -> Step:
     plan = scene.plan
     said = [entry for entry in scene.typed if entry.volume == volume.name]
     first = next(event.at for event in scene.events if isinstance(event, PromptShown) and event.volume == prompt.volume)
-    until = first + plan.hold
+    hold = hold_time(plan.hold, first)
+    until = first + hold
     hopeless = volume.pins is None or not can_hold(volume.pins, failed_for_good(volume.pins, scene.events, plan.urls))
     if not said and scene.now < until and (plan.hold_out or not hopeless):
         return Wait(until, f"the pins of {volume.name} to answer or to fail", first, fatal=False)
@@ -305,5 +306,5 @@ def _at_prompt(scene: _Scene, volume: VolumePlan, prompt: PromptShown) -> Step:
     elif hopeless:
         why += "its pins cannot open it"
     else:
-        why += f"no pin opened it within {plan.hold:.0f} s of the prompt"
+        why += f"no pin opened it within {hold:.0f} s of the prompt"
     return Finish(End.WAITING, why)

@@ -108,19 +108,15 @@ KERNEL = (  # Linux: init/version.c, kernel/panic.c, kernel/reboot.c, drivers/ch
 )
 
 STAGES = (  # systemd: core/main.c, core/job.c; dracut-emergency.sh; sulogin.c; initramfs-tools scripts
-    _row(InitrdStarted, r"Welcome to .*[Ii]nitramfs|Running in initrd|Begin: Loading essential drivers", once=True),
+    _row(InitrdStarted, r"Welcome to .*[Ii]nitramfs|Booting initrd of |Begin: Loading essential drivers", once=True),
     _row(
         SystemStarted,
         r"Welcome to (?!.*[Ii]nitramfs)|systemd\[1\]: Switching root|Begin: Running /scripts/init-bottom",
         once=True,
     ),
-    _row(
-        NetworkUp,
-        r"DHCPv4 address \S+ |Reached target network-online\.target|dhclient\S*: bound to|IP-Config: Complete"
-        r"|NetworkManager state is now CONNECTED",
-        once=True,
-    ),
-    _row(SystemUp, r"systemd\[1\]: Startup finished in |Reached target (?:multi-user|graphical)\.target", once=True),
+    _row(NetworkUp, r"DHCPv4 address \S+ |Reached target network-online\.target|IP-Config: Complete"),
+    _row(NetworkUp, r"dhclient\S*: bound to|NetworkManager state is now CONNECTED"),
+    _row(SystemUp, r"Reached target (?:multi-user|graphical)\.target", once=True),
     _prompt(LoginReached, r"(?:^|[\s)])(?!Last )[\w.-]+ login: "),
     _row(
         EmergencyShell,

@@ -51,7 +51,7 @@ class Observation:
         end: Why watching stopped.
         why: The same in a sentence.
         at: When, in seconds from power-on.
-        hold: Seconds after a prompt for which pins were given the chance to answer.
+        hold: Seconds after a prompt for which pins were given the chance to answer, at the least; see `hold_time`.
     """
 
     events: tuple[Event, ...]
@@ -60,6 +60,18 @@ class Observation:
     why: str
     at: float
     hold: float
+
+
+def hold_time(least: float, prompt: float) -> float:
+    """How many seconds after a prompt pins that neither answered nor failed are given up.
+
+    A guest that took a minute to ask is given a minute to answer: a busy host slows both.
+
+    Args:
+        least: What it is at the least.
+        prompt: When the prompt came, in seconds from power-on.
+    """
+    return max(least, prompt)
 
 
 @dataclass(frozen=True)
