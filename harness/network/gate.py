@@ -22,6 +22,7 @@ import sys
 import time
 from collections.abc import Iterable
 from contextlib import ExitStack, suppress
+from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -66,7 +67,6 @@ class Gate:
         self._elsewhere = Mode.DROP
         self._upstream: Address | None = None
         self._tamper: Tamper | None = None
-        self._acceptor: asyncio.Task[None] | None = None
         self._serving: set[asyncio.Task[None]] = set()
         self._records: list[Record] = []
         self._errors: list[BaseException] = []
@@ -77,6 +77,7 @@ class Gate:
             self._listener = bind(self._port)
             stack.callback(self._close)
             stack.enter_context(self._loop)
+            stack.callback(lambda: self._loop.call(self._apply({"mode": Mode.REFUSE})))
             self._stack = stack.pop_all()
         return self
 
@@ -168,37 +169,40 @@ class Gate:
         now = self._treatment()
         if now is before:
             return
-        if self._acceptor is not None:
-            self._acceptor.cancel()
-            await asyncio.wait([self._acceptor])
-            self._acceptor = None
-        listener = self._prepare(now)
+        loop = asyncio.get_running_loop()
+        assert self._listener is not None
+        loop.remove_reader(self._listener)
+        self._prepare(now)
         for task in self._serving:
             task.cancel()
         if self._serving:
             await asyncio.wait(self._serving)
         if now in (Mode.OPEN, Mode.STALL):
-            self._acceptor = asyncio.create_task(self._accept(listener, now))
-            self._acceptor.add_done_callback(self._ended)
+            loop.add_reader(self._listener, self._accept, self._listener, now)
 
-    def _prepare(self, now: Mode) -> socket.socket:
+    def _prepare(self, now: Mode) -> None:
         assert self._listener is not None
         if now is Mode.REFUSE:
             # A socket that has listened cannot reliably be made to listen again, so it gives way to a new one.
             self._close()
             self._listener = bind(self._port)
-            return self._listener
-        _filter(self._listener, discard=now is Mode.DROP)
-        self._listener.listen(_BACKLOG)
-        return self._listener
+        else:
+            _filter(self._listener, discard=now is Mode.DROP)
+            self._listener.listen(_BACKLOG)
 
-    async def _accept(self, listener: socket.socket, mode: Mode) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            guest, _ = await loop.sock_accept(listener)
-            task = asyncio.create_task(self._serve(guest, mode))
-            self._serving.add(task)
-            task.add_done_callback(self._ended)
+    def _accept(self, listener: socket.socket, mode: Mode) -> None:
+        try:
+            guest, _ = listener.accept()
+        except (BlockingIOError, ConnectionAbortedError):
+            return  # it has gone again
+        except OSError as error:
+            asyncio.get_running_loop().remove_reader(listener)
+            self._errors.append(error)
+            return
+        guest.setblocking(False)
+        task = asyncio.create_task(self._serve(guest, mode))
+        self._serving.add(task)
+        task.add_done_callback(partial(self._served, guest))
 
     async def _serve(self, guest: socket.socket, mode: Mode) -> None:
         record = Record(self._site, mode)
@@ -211,14 +215,15 @@ class Gate:
             guest.close()
         except OSError:
             pass  # a side broke the connection, as machines do that are switched off: it is in the record
+        except Exception as error:
+            self._errors.append(error)  # before the guest can notice, so that whoever saw that finds this
         finally:
             record.closed = time.time()
-            reset(guest)
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
+    def _served(self, guest: socket.socket, task: asyncio.Task[None]) -> None:
+        """Not part of the task, which may be cancelled before it begins."""
         self._serving.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            self._errors.append(error)
+        reset(guest)
 
     def _close(self) -> None:
         if self._listener is not None:
