@@ -245,6 +245,11 @@ def test_the_guest_is_broken(kind: type[Event]) -> None:
     assert f"{kind.__name__} said" in step.what
 
 
+def test_the_journal_says_best_what_broke() -> None:
+    console, journal = made(IgnitionFailed, 31.0), IgnitionFailed(31.5, Stream.JOURNAL, "sgdisk said no")
+    assert decide(PLAN, (*AT_PROMPT, console, journal), (), 33.0) == Broken("Ignition failed: sgdisk said no")
+
+
 @pytest.mark.parametrize("kind", [EmergencyShell, PoweredOff, Rebooting])
 def test_an_end_without_a_locked_volume_is_the_rig_s_fault(kind: type[Event]) -> None:
     assert isinstance(decide(PLAN, (*AT_PROMPT, made(kind, 31.0)), (), 33.0), Broken)

@@ -82,7 +82,8 @@ def watch(
                     )
                 case Broken():
                     watch.drain()
-                    raise watch.error(step.what)
+                    last = decide(plan, watch.events, watch.typed, watch.now)
+                    raise watch.error(last.what if isinstance(last, Broken) else step.what)
                 case Wait() if step.until > watch.now:
                     watch.read(step.until - watch.now)
                 case Wait() if step.fatal:

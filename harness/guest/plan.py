@@ -25,6 +25,7 @@ from harness.guest.events import (
     PoweredOff,
     PromptShown,
     Rebooting,
+    Stream,
     SystemUp,
     TooManyAttempts,
     TpmTimeout,
@@ -220,10 +221,12 @@ class _Scene:
 
 
 def _broken(scene: _Scene) -> Step | None:
-    for event in scene.events:
-        if what := _FATAL.get(type(event)):
-            return Broken(f"{what}: {event.line}")
-    return None
+    fatal = [event for event in scene.events if type(event) in _FATAL]
+    if not fatal:
+        return None
+    # The journal says why where the console only says that.
+    event = next((event for event in fatal if event.stream is Stream.JOURNAL), fatal[0])
+    return Broken(f"{_FATAL[type(event)]}: {event.line}")
 
 
 def _ended(scene: _Scene) -> Step | None:
