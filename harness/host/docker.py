@@ -2,7 +2,6 @@
 
 import os
 import select
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +15,7 @@ from docker.errors import DockerException
 
 from harness.deadline import Deadline
 from harness.errors import HostError, RigError
+from harness.host.needs import command
 from harness.paths import run_dir
 from harness.process import run
 from harness.progress import Progress
@@ -86,7 +86,7 @@ def start_daemon(progress: Progress, timeout: float = 60.0) -> None:
 
 
 def _start_detached(deadline: Deadline) -> None:
-    program = shutil.which("dockerd")
+    program = command("dockerd")
     if program is None:
         raise HostError("dockerd is not installed", hint="apt-get install docker.io, or: dnf install moby-engine")
     log = run_dir() / "dockerd.log"
@@ -151,14 +151,14 @@ def _address() -> str:
 
 def _remedy(address: str) -> str:
     socket = Path(urlsplit(address).path)
-    if shutil.which("dockerd") is None and not socket.exists():
+    if command("dockerd") is None and not socket.exists():
         return "sudo apt-get install docker.io, or: sudo dnf install moby-engine"
     if socket.exists() and not os.access(socket, os.R_OK | os.W_OK):
         return 'sudo usermod -aG docker "$USER", then log in again'
     if Path("/run/systemd/system").is_dir():
         return "systemctl start docker" if os.geteuid() == 0 else "sudo systemctl start docker"
-    command = "dockerd >/var/log/dockerd.log 2>&1 &"
-    return command if os.geteuid() == 0 else f"sudo sh -c '{command}'"
+    by_hand = "dockerd >/var/log/dockerd.log 2>&1 &"
+    return by_hand if os.geteuid() == 0 else f"sudo sh -c '{by_hand}'"
 
 
 def _tail(log: Path, lines: int = 15) -> str:
