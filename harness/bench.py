@@ -1,0 +1,250 @@
+"""Where the time of a boot goes, and what the harness adds to it: ``python -m harness bench``.
+
+In one run, on the same image, sealed machine and host, a machine is booted twice over and over: by bare QEMU with the
+command line that libvirt would give it (``virsh domxml-to-native``), read until it has logged in; and by the harness,
+from the call of `Sealed.boot` to its verdict. The medians and their ratio are printed and go to
+``artifacts/bench.json``.
+"""
+
+import argparse
+import json
+import selectors
+import shlex
+import socket
+import statistics
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
+
+from harness import process
+from harness.deadline import Deadline
+from harness.errors import RigError
+from harness.guest.boot import BootReader
+from harness.guest.events import (
+    Event,
+    FirmwareStarted,
+    InitrdStarted,
+    KernelStarted,
+    LoginReached,
+    PromptShown,
+    Stream,
+    SystemStarted,
+    SystemUp,
+    VolumeUnlocked,
+)
+from harness.host.scratch import scratch
+from harness.host.user import as_user, hand_over
+from harness.lab import laboratory
+from harness.lab.install import SealedEntry, copied, sealed_machine, served
+from harness.lab.laboratory import Laboratory
+from harness.lab.logbook import Logbook
+from harness.lab.sealed import Sealed
+from harness.machine.domain_xml import Runtime, domain_xml
+from harness.machine.spec import Machine
+from harness.machine.tpm import powered_tpm
+from harness.paths import POLICIES
+from harness.policy.butane import read_policy
+
+_BOOT_SECONDS = 600.0
+_STAGES = (
+    ("firmware", (FirmwareStarted,)),
+    ("kernel", (KernelStarted,)),
+    ("initrd", (InitrdStarted,)),
+    ("system", (SystemStarted,)),
+    ("prompt", (PromptShown,)),
+    ("unlock", (VolumeUnlocked,)),
+    ("end", (SystemUp, LoginReached)),
+)
+"""What ends each stage of a boot, in order."""
+
+_HARNESS_ONLY = {"-S"}
+_HARNESS_ONLY_WITH_VALUE = {"-mon"}
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the bench; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m harness bench", description=__doc__)
+    parser.add_argument("--policy", default="tpm2-and-tang", help="a policy of scenarios/policies (%(default)s)")
+    parser.add_argument("--image", default="debian-13", help="a folder of images/ (%(default)s)")
+    parser.add_argument("--runs", type=int, default=3, help="boots of each kind (%(default)s)")
+    parser.add_argument("--artifacts", type=Path, default=Path("artifacts"), help="where bench.json goes (%(default)s)")
+    arguments = parser.parse_args(argv)
+    options = laboratory.Options("auto", None, console=False, keep=False, run_id=uuid.uuid4().hex, terminal=sys.stderr)
+    lab = laboratory.prepare(options)
+    policy = read_policy(POLICIES / f"{arguments.policy}.bu")
+    entry = sealed_machine(lab, arguments.image, policy, arguments.artifacts)
+    result = measure(lab, entry, arguments.runs, arguments.artifacts)
+    show(result)
+    (arguments.artifacts / "bench.json").write_text(json.dumps(result, indent=2) + "\n")
+    return 0
+
+
+def measure(lab: Laboratory, entry: SealedEntry, runs: int, artifacts: Path) -> dict[str, object]:
+    """Boot `runs` times in each way, in turns, and return medians in seconds."""
+    bare, harness, copies, fallbacks = [], [], [], []
+    for number in range(1, runs + 1):
+        with lab.progress.step(f"bare QEMU, boot {number} of {runs}"):
+            bare.append(bare_boot(lab, entry))
+        with lab.progress.step(f"harness, boot {number} of {runs}"):
+            logbook = Logbook.open(artifacts, f"bench::boot-{number}", "A boot of the bench")
+            with Sealed.copy_of(entry, lab, logbook) as sealed:
+                started = time.monotonic()
+                outcome = sealed.boot()
+                harness.append({"prompt": outcome.seconds.prompt, "end": outcome.seconds.end})
+                harness[-1]["verdict"] = time.monotonic() - started
+        with scratch(lab.host.user) as folder:
+            started = time.monotonic()
+            copied(entry, folder)
+            copies.append(time.monotonic() - started)
+    with lab.progress.step("harness, a boot that falls back to the passphrase"):
+        logbook = Logbook.open(artifacts, "bench::fallback", "A fallback of the bench")
+        with Sealed.copy_of(entry, lab, logbook) as sealed:
+            for tang in sealed.tangs.values():
+                tang.stop()
+            started = time.monotonic()
+            sealed.boot()
+            fallbacks.append(time.monotonic() - started)
+    bare_medians = {name: _median([boot.get(name) for boot in bare]) for name, _ in _STAGES}
+    harness_medians = {name: _median([boot.get(name) for boot in harness]) for name in ("prompt", "end", "verdict")}
+    return {
+        "policy": entry.policy.name,
+        "image": entry.image.name,
+        "accel": lab.host.accel.name,
+        "qemu": ".".join(map(str, lab.host.emulator_version)),
+        "uki_mib": round(entry.image.uki.stat().st_size / 2**20, 1),
+        "runs": runs,
+        "bare": bare_medians,
+        "harness": harness_medians,
+        "ratio": _ratio(harness_medians["verdict"], bare_medians["end"]),
+        "fallback_verdict": _median(fallbacks),
+        "install": entry.install_seconds,
+        "copy": _median(copies),
+    }
+
+
+def bare_boot(lab: Laboratory, entry: SealedEntry) -> dict[str, float]:
+    """Boot a copy under QEMU alone and return when each stage ended, in seconds from QEMU's start."""
+    keys = {server: entry.keys(server) for server in entry.ports}
+    with ExitStack() as stack:
+        folder = stack.enter_context(scratch(lab.host.user))
+        stack.enter_context(served(lab, entry.ports, keys))
+        machine = copied(entry, folder)
+        hand_over(folder, lab.host.user)
+        runtime = Runtime("bare", folder, lab.host.accel.name, lab.host.emulator, lab.host.emulator_version)
+        assert machine.tpm is not None
+        stack.enter_context(powered_tpm(machine.tpm, runtime.tpm_socket, runtime.tpm_log, user=lab.host.user))
+        command = bare_command(lab, machine, runtime)
+        started = time.monotonic()
+        qemu = stack.enter_context(
+            subprocess.Popen(
+                [*as_user(lab.host.user, "--pdeathsig=KILL"), *command],
+                stdin=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+            )
+        )
+        stack.callback(qemu.kill)
+        return _read_stages(qemu, runtime, started)
+
+
+def bare_command(lab: Laboratory, machine: Machine, runtime: Runtime) -> list[str]:
+    """The arguments that libvirt would give QEMU, less what only libvirt needs.
+
+    Raises:
+        HostError: virsh cannot say.
+    """
+    file = runtime.folder / "bare.xml"
+    file.write_text(domain_xml(machine, runtime))
+    if lab.host.session:
+        lab.host.session.wake()
+    native = process.run(
+        ["virsh", "-q", "-c", lab.host.libvirt_uri, "domxml-to-native", "qemu-argv", "--xml", file], timeout=60
+    )
+    words = iter(shlex.split(native.replace("\\\n", " ")))
+    command: list[str] = []
+    for word in words:
+        if word in _HARNESS_ONLY_WITH_VALUE:
+            next(words)
+        elif word not in _HARNESS_ONLY and ("=" not in word.split(",")[0] or command):
+            command.append(word)
+    return command
+
+
+def _read_stages(qemu: subprocess.Popen[bytes], runtime: Runtime, started: float) -> dict[str, float]:
+    deadline = Deadline.after(_BOOT_SECONDS)
+    reader, found = BootReader(), dict[str, float]()
+    with ExitStack() as stack:
+        selector = stack.enter_context(selectors.DefaultSelector())
+        for path, stream in ((runtime.console_socket, Stream.CONSOLE), (runtime.journal_socket, Stream.JOURNAL)):
+            selector.register(stack.enter_context(_connected(path)), selectors.EVENT_READ, stream)
+        while "end" not in found:
+            ready = selector.select(deadline.remaining)
+            if not ready:
+                raise RigError(f"bare QEMU did not finish its boot within {deadline.seconds:.0f} s", str(found))
+            for key, _ in ready:
+                assert isinstance(key.fileobj, socket.socket)
+                data = key.fileobj.recv(65536)
+                if not data:
+                    said = qemu.communicate()[1].decode(errors="replace")
+                    raise RigError("bare QEMU ended in mid-boot", said[-2000:])
+                _note(reader.feed(key.data, data, time.monotonic() - started), found)
+    return found
+
+
+def _note(events: Sequence[Event], found: dict[str, float]) -> None:
+    for event in events:
+        for name, kinds in _STAGES:
+            if isinstance(event, kinds):
+                found.setdefault(name, event.at)
+
+
+def _connected(path: Path) -> socket.socket:
+    for attempt in Retrying(
+        retry=retry_if_exception_type(OSError), stop=stop_after_delay(10), wait=wait_fixed(0.02), reraise=True
+    ):
+        with attempt:
+            connection = socket.socket(socket.AF_UNIX)
+            try:
+                connection.connect(str(path))
+            except OSError:
+                connection.close()
+                raise
+    return connection
+
+
+def _median(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return round(statistics.median(known), 2) if known else None
+
+
+def _ratio(above: float | None, below: float | None) -> float | None:
+    return round(above / below, 3) if above and below else None
+
+
+def show(result: dict[str, object]) -> None:
+    """Print a result as tables."""
+    bare, harness = result["bare"], result["harness"]
+    assert isinstance(bare, dict)
+    assert isinstance(harness, dict)
+    title = "{policy} on {image}, {accel}, QEMU {qemu}, UKI of {uki_mib} MiB, median of {runs}".format(**result)
+    table = Table("stage", "ends at", "took", title=title)
+    before = 0.0
+    for name, _ in _STAGES:
+        at = bare[name]
+        if at is not None:
+            table.add_row(name, f"{at:.1f} s", f"{at - before:.1f} s")
+            before = at
+    console = Console()
+    console.print(table)
+    console.print(f"to the prompt: bare {bare['prompt']} s, harness {harness['prompt']} s")
+    console.print(f"to the end: bare {bare['end']} s; harness to the verdict {harness['verdict']} s")
+    console.print(f"[bold]ratio {result['ratio']}[/bold] (harness from boot() to the verdict ÷ bare QEMU to the end)")
+    console.print(f"fallback to the verdict {result['fallback_verdict']} s")
+    console.print(f"installation {result['install']} s, copy of a sealed machine {result['copy']} s")
