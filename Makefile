@@ -59,6 +59,8 @@ constraints: ## choose the pinned versions of all dependencies anew, from what p
 	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && set -e -o pipefail && \
 	$(PYTHON) -m venv $$folder && \
 	$$folder/bin/pip install --quiet --upgrade setuptools --editable '.[dev]' && \
-	{ echo "# Every dependency and what it depends on, pinned. Made by: make constraints"; \
-	  $$folder/bin/pip freeze --all --exclude-editable --exclude pip | LC_ALL=C sort -f; } > constraints.txt.new && \
-	mv constraints.txt.new constraints.txt
+	$$folder/bin/pip freeze --all --exclude-editable --exclude pip > $$folder/new && \
+	{ grep '^#' constraints.txt; \
+	  LC_ALL=C sort --ignore-case --unique --field-separator== --key=1,1 --stable \
+	    $$folder/new <(grep -v '^#' constraints.txt); } > $$folder/all && \
+	cp $$folder/all constraints.txt

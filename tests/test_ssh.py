@@ -18,6 +18,7 @@ from harness.errors import HostError, RigError
 from harness.guest import facts
 from harness.guest.luks import Token
 from harness.guest.ssh import Shell, connect
+from harness.images.keys import key_pair
 
 HOST_KEY = paramiko.ECDSAKey.generate()
 
@@ -70,7 +71,8 @@ class Server(paramiko.ServerInterface):
 @pytest.fixture(scope="module")
 def key_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("key") / "id"
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", path], check=True)
+    path.write_text(key_pair("test")[0])
+    path.chmod(0o600)
     return path
 
 
