@@ -478,8 +478,14 @@ def test_a_device_with_two_file_systems(tmp_path: Path) -> None:
         ("{path: /a, overwrite: true}", ".overwrite: needs contents with inline, local or source"),
         ("{path: /a, contents: {inline: a, local: b}}", ".contents.local: only one of inline, local and source"),
         ("{path: /a, contents: {inline: a, compression: xz}}", ".contents.compression: 'xz' is not gzip"),
-        ("{path: /a, contents: {source: 'file:///a'}}", ".contents.source: expected a url of http, https, tftp"),
-        ("{path: /a, contents: {source: 'arn:aws:s3:::a/b'}}", ".contents.source: expected a url of http, https"),
+        (
+            "{path: /a, contents: {source: 'file:///a'}}",
+            ".contents.source: expected a url of http, https, tftp, gs, s3, data, found 'file:///a'\n",
+        ),
+        (
+            "{path: /a, contents: {source: 'arn:aws:s3:::a/b'}}",
+            ".contents.source: expected a url of http, https, tftp, gs, s3, data, found 'arn:aws:s3:::a/b'; arn needs",
+        ),
         ("{path: /a, contents: {source: 'data:x'}}", ".contents.source: not a data URL"),
         ("{path: /a, contents: {source: 'data:;base64,!'}}", ".contents.source: "),
         ("{path: /a, contents: {source: 'data:,a', compression: gzip}}", ".contents.source: not gzip"),
@@ -508,7 +514,7 @@ def test_a_hash_without_contents(tmp_path: Path) -> None:
     fails(tmp_path, section("storage.files", item), message)
 
 
-@pytest.mark.parametrize("mode", ["0", "0o644", "0600", "0444", "420", "0755", "0700"])
+@pytest.mark.parametrize("mode", ["0", "0o644", "0600", "420", "0777", "500", "111", "404"])
 def test_modes_that_are_meant(tmp_path: Path, mode: str) -> None:
     path = tmp_path / "good.bu"
     path.write_text(section("storage.files", f"{{path: /a, mode: {mode}}}"))
@@ -519,6 +525,12 @@ def test_modes_that_are_meant(tmp_path: Path, mode: str) -> None:
 def test_modes_whose_zero_was_forgotten(tmp_path: Path, kind: str, mode: str) -> None:
     text = section(f"storage.{kind}", f"{{path: /a, mode: {mode}}} # <--")
     fails(tmp_path, text, f"storage.{kind}[0].mode: {mode} is decimal, so 0{int(mode):o}; write 0{mode} for octal")
+
+
+@pytest.mark.parametrize(("kind", "mode"), [("files", "604"), ("files", "710"), ("directories", "600")])
+def test_modes_that_make_no_sense_in_octal_either(tmp_path: Path, kind: str, mode: str) -> None:
+    text = section(f"storage.{kind}", f"{{path: /a, mode: {mode}}} # <--")
+    fails(tmp_path, text, f"storage.{kind}[0].mode: the special bits of 0{int(mode):o} need Ignition spec 3.4.0")
 
 
 @pytest.mark.parametrize(

@@ -90,7 +90,7 @@ def _mode(document: Document, path: KeyPath, mode: int, *, directory: bool) -> N
 def _decimal_slip(mode: int, *, directory: bool) -> bool:
     """Whether a mode looks as if its leading zero was forgotten, as in ``mode: 644``."""
     digits = str(mode)
-    if mode == 0 or not re.fullmatch(r"[0-7]{3,4}", digits):
+    if not re.fullmatch(r"[0-7]{3,4}", digits):
         return False
     return not _typical(mode, directory=directory) and _typical(int(digits, 8), directory=directory)
 
