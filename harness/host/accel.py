@@ -16,6 +16,7 @@ from harness.errors import UsageError
 from harness.host.user import as_user, groups
 
 CHOICES = ("auto", "kvm", "tcg")
+_DEVICE = Path("/dev/kvm")
 _PROBE_SECONDS = 20.0  # OVMF reaches its boot manager in about a second under KVM
 _ALIVE = "BdsDxe|UEFI Interactive Shell|Press any key"
 
@@ -50,7 +51,7 @@ def choose_accel(wanted: str, emulator: Path, version: str, firmware: Path, user
         raise UsageError(f"there is no accelerator {wanted!r}", hint=f"one of: {', '.join(CHOICES)}")
     if wanted != "auto":
         return Accel(wanted, "asked for")
-    if not Path("/dev/kvm").exists():
+    if not _DEVICE.exists():
         return Accel("tcg", "this host has no /dev/kvm")
 
     def probe(folder: Path) -> None:

@@ -144,15 +144,19 @@ class _Store(Edk2VarStore):  # type: ignore[misc]
             super().__init__("(bytes)")
         except (SystemExit, struct.error) as error:
             raise UsageError("this is no NVRAM file of edk2's: it holds no variable store") from error
+        if self.end > len(nvram):
+            raise UsageError("this is no NVRAM file of edk2's: its variable store is cut short")
 
     def readfile(self) -> None:
         self.filedata = self._nvram
 
     def packed(self, found: EfiVarList) -> bytes:
         try:
-            return bytes(self.bytes_varstore(found))
+            written = self.bytes_varlist(found)
         except SystemExit as error:
             raise UsageError("the variables do not fit into the NVRAM any more") from error
+        # The library's bytes_varstore fills up byte by byte, which takes seconds.
+        return bytes((self.filedata[: self.start] + written).ljust(self.end, b"\xff") + self.filedata[self.end :])
 
 
 def _changed(nvram: bytes, change: Callable[[EfiVarList], object]) -> bytes:
