@@ -2,15 +2,17 @@
 
 import os
 import select
+import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import urlsplit
 
 import docker
 import requests
-from docker import DockerClient
+from docker import APIClient, DockerClient
+from docker.constants import DEFAULT_DOCKER_API_VERSION
 from docker.errors import DockerException
 
 from harness.deadline import Deadline
@@ -39,13 +41,23 @@ def docker_client(timeout: int = CALL_SECONDS) -> Iterator[DockerClient]:
     """
     address = _address()
     try:
-        client = DockerClient(base_url=address, timeout=timeout, version="auto")
-    except (DockerException, requests.RequestException) as error:
+        version = _version(address, timeout)
+    except (OSError, DockerException, requests.RequestException) as error:
         raise HostError(f"no Docker daemon answers at {address}", str(error), _remedy(address)) from error
-    try:
+    with closing(DockerClient(base_url=address, timeout=timeout, version=version)) as client:
         yield client
-    finally:
-        client.close()
+
+
+def _version(address: str, timeout: int) -> str:
+    """The version of its API that the daemon speaks. A client that asks by itself leaks sockets when that fails."""
+    parts = urlsplit(address)
+    if parts.scheme == "unix":
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.settimeout(timeout)
+            probe.connect(parts.path)
+    with closing(APIClient(base_url=address, timeout=timeout, version=DEFAULT_DOCKER_API_VERSION)) as client:
+        version: str = client.version(api_version=False)["ApiVersion"]
+    return version
 
 
 @contextmanager
@@ -79,7 +91,7 @@ def start_daemon(progress: Progress, timeout: float = 60.0) -> None:
     if os.geteuid() != 0 or not address.startswith("unix://"):
         raise HostError(f"no Docker daemon answers at {address}", hint=_remedy(address))
     with progress.step("starting the Docker daemon"):
-        if Path("/run/systemd/system").is_dir():
+        if _under_systemd():
             run(["systemctl", "start", "docker"], timeout=timeout)
             return
         _start_detached(Deadline.after(timeout))
@@ -126,6 +138,11 @@ def _await_answer(pid: int, end: BinaryIO, log: Path, deadline: Deadline) -> Non
         select.select([end], [], [], min(0.1, deadline.remaining))
 
 
+def _under_systemd() -> bool:
+    """sd_booted(3)."""
+    return Path("/run/systemd/system").is_dir()
+
+
 def _answers() -> bool:
     try:
         with docker_client(timeout=10):
@@ -145,17 +162,16 @@ def _address() -> str:
             )
         return named
     own = Path(os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.geteuid()}") / "docker.sock"
-    socket = own if not _DEFAULT_SOCKET.exists() and own.exists() else _DEFAULT_SOCKET
-    return f"unix://{socket}"
+    return f"unix://{own if not _DEFAULT_SOCKET.exists() and own.exists() else _DEFAULT_SOCKET}"
 
 
 def _remedy(address: str) -> str:
-    socket = Path(urlsplit(address).path)
-    if command("dockerd") is None and not socket.exists():
+    path = Path(urlsplit(address).path)
+    if command("dockerd") is None and not path.exists():
         return "sudo apt-get install docker.io, or: sudo dnf install moby-engine"
-    if socket.exists() and not os.access(socket, os.R_OK | os.W_OK):
+    if path.exists() and not os.access(path, os.R_OK | os.W_OK):
         return 'sudo usermod -aG docker "$USER", then log in again'
-    if Path("/run/systemd/system").is_dir():
+    if _under_systemd():
         return "systemctl start docker" if os.geteuid() == 0 else "sudo systemctl start docker"
     by_hand = "dockerd >/var/log/dockerd.log 2>&1 &"
     return by_hand if os.geteuid() == 0 else f"sudo sh -c '{by_hand}'"
