@@ -119,7 +119,7 @@ def logbook(request: pytest.FixtureRequest) -> Logbook:
 
 
 @pytest.fixture
-def sealed(request: pytest.FixtureRequest, lab: Laboratory, logbook: Logbook) -> Iterator[Sealed]:
+def sealed(request: pytest.FixtureRequest, logbook: Logbook) -> Iterator[Sealed]:
     """A machine with the test's policy installed, which has opened by itself once; this test's own copy of it."""
     mark = request.node.get_closest_marker("policy")
     if mark is None or len(mark.args) != 1:
@@ -131,6 +131,8 @@ def sealed(request: pytest.FixtureRequest, lab: Laboratory, logbook: Logbook) ->
     image = image_mark.args[0] if image_mark else request.config.getoption("--image")
     policy = read_policy(find_policy(mark.args[0], request.path.parent))
     logbook.installs(policy, image)
+    # Only now: a mistake in the policy is told before the host is made ready.
+    lab: Laboratory = request.getfixturevalue("lab")
     with Sealed.copy_of(sealed_machine(lab, image, policy, logbook.folder.parent), lab, logbook) as machine:
         yield machine
 

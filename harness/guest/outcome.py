@@ -42,7 +42,7 @@ class Seconds:
     end: float | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Outcome:
     """The verdict on one boot.
 
@@ -76,6 +76,10 @@ class Outcome:
     pcrs: Mapping[int, str] = field(default_factory=dict)
     canary: str | None = None
     volumes: Mapping[str, "Outcome"] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        # A failed assertion shows it in its first lines; the whole outcome follows there in words.
+        return f"<outcome {self.unlock.value}>"
 
     @property
     def failed_pins(self) -> frozenset[str]:

@@ -1,0 +1,139 @@
+"""The plugin in a pytest of its own: what is shown, counted and left behind, with no machine."""
+
+import json
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import pytest
+
+from harness.paths import POLICIES
+from harness.plugin import find_policy
+
+pytest_plugins = ["pytester"]
+
+CONFTEST = """
+import pytest
+from harness.api import Outcome, Unlock
+from harness.errors import RigError
+from harness.evidence.record import Boot, Problem
+from harness.lab.powered import recorded
+
+class Stub:
+    def __init__(self, logbook):
+        self.logbook = logbook
+        self.name = "stub"
+
+    def boot(self, outcome):
+        with recorded(self.logbook, "boot", self) as record:
+            (record.folder / "console.log").write_text("the last words of the console\\n")
+            if isinstance(outcome, Exception):
+                raise outcome
+            record.outcome = outcome
+        return outcome
+
+@pytest.fixture
+def sealed(logbook):
+    return Stub(logbook)
+"""
+
+
+@pytest.fixture
+def run(pytester: pytest.Pytester) -> pytest.Pytester:
+    pytester.makeconftest(CONFTEST)
+    return pytester
+
+
+def scenario(body: str) -> str:
+    lines = "\n".join(f"    {line}" for line in body.splitlines())
+    return (
+        "from harness.api import *\nfrom harness.errors import RigError, UsageError\n\n"
+        f'def test_it(sealed):\n    """A sentence."""\n{lines}\n'
+    )
+
+
+def document(pytester: pytest.Pytester) -> dict[str, object]:
+    (path,) = pytester.path.glob("artifacts/*/outcome.json")
+    found: dict[str, object] = json.loads(path.read_text())
+    return found
+
+
+def test_a_passed_scenario_leaves_its_outcome_and_a_row(run: pytest.Pytester) -> None:
+    run.makepyfile(scenario('sealed.boot(Outcome(Unlock.AUTO, "the pins answered", unlocked_by=frozenset({"tang"})))'))
+    result = run.runpytest_inprocess()
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["*what the disks did*", "*test_it*", "*auto-unlock*by tang*"])
+    assert document(run)["result"] == "passed"
+
+
+def test_a_failed_assertion_shows_the_reason_first_and_no_traceback(run: pytest.Pytester) -> None:
+    run.makepyfile(
+        scenario(
+            'outcome = sealed.boot(Outcome(Unlock.LOCKED, "it stayed shut"))\nassert outcome.unlock is Unlock.AUTO'
+        )
+    )
+    result = run.runpytest_inprocess()
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        ["*_ test_it _*", "assert*", "*outcome.unlock is Unlock.AUTO", "boot 1*it stayed shut*", "*the last words*"]
+    )
+    result.stdout.no_fnmatch_line("*harness/lab*")
+    failure = document(run)["failure"]
+    assert isinstance(failure, dict)
+    assert failure["text"] == "assert outcome.unlock is Unlock.AUTO"
+    assert failure["source"].endswith(".py:7")
+
+
+def test_a_broken_rig_is_an_error_and_not_a_failure(run: pytest.Pytester) -> None:
+    run.makepyfile(scenario('sealed.boot(RigError("QEMU died", "its last line", "look at qemu.log"))'))
+    result = run.runpytest_inprocess("--junitxml=junit.xml")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["RigError: QEMU died", "*its last line*", "*look at qemu.log*"])
+    assert document(run)["result"] == "error"
+    (suite,) = ET.parse(run.path / "junit.xml").getroot()
+    assert (suite.get("errors"), suite.get("failures")) == ("1", "0")
+
+
+def test_two_workers_bring_their_outcomes_to_one_table(run: pytest.Pytester) -> None:
+    run.makepyfile(
+        test_one=scenario('sealed.boot(Outcome(Unlock.AUTO, "yes"))'),
+        test_two=scenario('sealed.boot(Outcome(Unlock.REFUSED, "no"))'),
+    )
+    result = run.runpytest_subprocess("-n", "2")
+    result.assert_outcomes(passed=2)
+    result.stdout.fnmatch_lines(["*auto-unlock*", "*refused*", "2 scenarios, 2 boots: 2 passed"])
+
+
+def test_junit_has_the_outcome_as_properties(run: pytest.Pytester) -> None:
+    run.makepyfile(scenario('sealed.boot(Outcome(Unlock.AUTO, "yes", typed_bytes=0))'))
+    run.runpytest_inprocess("--junitxml=junit.xml")
+    properties = {node.get("name"): node.get("value") for node in ET.parse(run.path / "junit.xml").iter("property")}
+    assert properties["boot-1.unlock"] == "auto-unlock"
+    assert not any("{" in (value or "") for value in properties.values())
+
+
+def test_an_unknown_policy_says_where_it_was_looked_for(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        'import pytest\n@pytest.mark.policy("no-such")\ndef test_it(sealed):\n    raise AssertionError("it ran")\n'
+    )
+    result = pytester.runpytest_inprocess()
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(
+        ["UsageError: there is no policy 'no-such'", "*looked for*", "hint: write that Butane file*"]
+    )
+    result.stdout.no_fnmatch_line("*Traceback*")
+
+
+def test_a_scenario_without_a_policy_is_told_how_to_name_one(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile("def test_it(sealed):\n    pass\n")
+    result = pytester.runpytest_inprocess()
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["UsageError: *", "*names no policy", "hint: mark it*"])
+
+
+def test_a_policy_beside_the_scenario_wins(tmp_path: Path) -> None:
+    assert find_policy("tang", tmp_path) == POLICIES / "tang.bu"
+    (tmp_path / "policies").mkdir()
+    (tmp_path / "policies" / "tang.bu").touch()
+    assert find_policy("tang", tmp_path) == tmp_path / "policies" / "tang.bu"
+    (tmp_path / "tang.bu").touch()
+    assert find_policy("tang.bu", tmp_path) == tmp_path / "tang.bu"
