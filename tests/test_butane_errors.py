@@ -244,6 +244,10 @@ def test_what_the_version_or_the_guest_does_not_have(tmp_path: Path, text: str, 
             "storage.disks[0].partitions[1]: overlaps an earlier partition",
         ),
         (
+            partitions("{number: 1, start_mib: 9, size_mib: 1}", "{number: 2, start_mib: 1, size_mib: 9} # <--"),
+            "storage.disks[0].partitions[1]: overlaps an earlier partition",
+        ),
+        (
             partitions("{number: 1, should_exist: false} # <--", "label: a"),
             "storage.disks[0].partitions[0]: should_exist: false needs a number on every partition",
         ),
@@ -267,6 +271,23 @@ def test_partitions_that_touch_do_not_overlap(tmp_path: Path) -> None:
     path = tmp_path / "good.bu"
     path.write_text(partitions("{number: 1, start_mib: 1, size_mib: 8}", "{number: 2, start_mib: 9, size_mib: 1}"))
     assert read_policy(path).disk == "/dev/vda"
+
+
+def test_what_is_just_within_the_limits(tmp_path: Path) -> None:
+    text = f"""
+variant: fcos
+version: 1.4.0
+storage:
+  disks: [{{device: /dev/vda, partitions: [{{number: 128, label: {"p" * 36}}}]}}]
+  luks: [{{name: a, device: /dev/vda1, label: {"l" * 47}}}]
+  filesystems:
+    - {{device: /dev/mapper/a, format: xfs, label: {"x" * 12}, path: /srv, with_mount_unit: true}}
+    - {{device: /dev/vda2, format: none}}
+    - {{device: /dev/vda3, format: swap, with_mount_unit: true}}
+"""
+    path = tmp_path / "good.bu"
+    path.write_text(text)
+    assert read_policy(path).volumes[0].mount_point == "/srv"
 
 
 # --- LUKS and clevis
