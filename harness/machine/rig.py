@@ -21,6 +21,7 @@ from harness.machine.tpm import Swtpm, manufacture, powered_tpm
 from harness.machine.tpm_log import TpmExchange
 
 _CONNECT_SECONDS = 5.0
+_NOTICE_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -81,12 +82,16 @@ class Rig:
 
     def trouble(self) -> str | None:
         """What is wrong with the rig, or None when nothing is; that the guest turned itself off is no trouble."""
+        status = self._swtpm.exit_status() if self._swtpm else None
+        if status == 0:
+            # It goes when QEMU goes, and libvirt takes a moment longer to notice that.
+            self._domain.wait_off(Deadline.after(_NOTICE_SECONDS))
         if ending := self._domain.ending:
             return None if ending.orderly else f"QEMU: {ending.reason}\n{_tail(self._qemu_log())}"
         power, reason = self._domain.power()
         if power is Power.PAUSED:
             return f"the machine stopped: {reason}\n{_tail(self._qemu_log())}"
-        if self._swtpm and (status := self._swtpm.exit_status()) is not None and power is Power.RUNNING:
+        if status is not None and power is Power.RUNNING:
             return f"swtpm ended with status {status} while the machine was on"
         return None
 

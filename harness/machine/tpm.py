@@ -156,7 +156,9 @@ def powered_tpm(tpm: Tpm, control: Path, log: Path, *, user: str | None, outlive
         yield running
     finally:
         os.close(running.alarm)
-        if not running.released:
+        if running.released:
+            swtpm.returncode = 0  # disowned: subprocess warns about a child that goes on
+        else:
             _end(swtpm)
 
 
