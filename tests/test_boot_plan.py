@@ -68,15 +68,15 @@ AT_PROMPT = (*STARTED, ONLINE, prompt(30.0))
 
 
 def test_nothing_seen_waits_for_the_firmware() -> None:
-    assert decide(PLAN, (), (), 1.0) == Wait(60.0, "the firmware to start", 0.0, fatal=True)
+    assert decide(PLAN, (), (), 1.0) == Wait(120.0, "the firmware to start", 0.0, fatal=True)
 
 
 def test_the_firmware_then_the_kernel() -> None:
-    assert decide(PLAN, STARTED[:2], (), 3.0) == Wait(123.0, "the kernel to start", 3.0, fatal=True)
+    assert decide(PLAN, STARTED[:2], (), 3.0) == Wait(183.0, "the kernel to start", 3.0, fatal=True)
 
 
 def test_the_kernel_then_a_prompt() -> None:
-    assert decide(PLAN, STARTED, (), 9.0) == Wait(248.0, "var to be asked for or to open", 8.0, fatal=True)
+    assert decide(PLAN, STARTED, (), 9.0) == Wait(308.0, "var to be asked for or to open", 8.0, fatal=True)
 
 
 def test_a_prompt_is_no_reason_to_type() -> None:
@@ -140,7 +140,7 @@ def test_holding_out_waits_although_the_pins_failed() -> None:
 
 def test_clevis_s_answer_is_given_the_time_to_open() -> None:
     answered = (*AT_PROMPT, made(ClevisAnswered, 50.0, device="/dev/disk/by-uuid/x", uuid="x"))
-    assert decide(PLAN, answered, (), 100.0) == Wait(290.0, "var to open", 50.0, fatal=True)
+    assert decide(PLAN, answered, (), 100.0) == Wait(350.0, "var to open", 50.0, fatal=True)
 
 
 def test_clevis_s_answer_that_was_wrong_is_none() -> None:
@@ -155,7 +155,7 @@ def test_clevis_s_answer_that_was_wrong_is_none() -> None:
 
 def test_what_was_typed_is_given_the_time_to_open() -> None:
     typed = (TypedPassphrase(55.0, "var", 7),)
-    assert decide(PLAN, AT_PROMPT, typed, 56.0) == Wait(295.0, "var to open", 55.0, fatal=True)
+    assert decide(PLAN, AT_PROMPT, typed, 56.0) == Wait(355.0, "var to open", 55.0, fatal=True)
 
 
 def test_wrong_passphrases_go_one_to_a_prompt() -> None:
@@ -187,7 +187,7 @@ def test_nothing_to_type_ends_when_the_pins_cannot_open_it() -> None:
 
 def test_an_open_volume_then_the_end() -> None:
     events = (*AT_PROMPT, made(VolumeUnlocked, 40.0, volume="var"))
-    assert decide(PLAN, events, (), 41.0) == Wait(280.0, "the boot to finish", 40.0, fatal=True)
+    assert decide(PLAN, events, (), 41.0) == Wait(340.0, "the boot to finish", 40.0, fatal=True)
     for end in (SystemUp, LoginReached):
         assert decide(PLAN, (*events, made(end, 50.0)), (), 50.0) == Finish(
             End.UP, f"the boot went through: {end.__name__} said"
@@ -195,13 +195,22 @@ def test_an_open_volume_then_the_end() -> None:
 
 
 def test_a_plan_without_volumes_waits_for_the_end() -> None:
-    assert decide(BootPlan(()), AT_PROMPT, (), 41.0) == Wait(248.0, "the boot to finish", 8.0, fatal=True)
+    installing = Wait(920.0, "Ignition to finish, and the system to start", 20.0, fatal=True)
+    assert decide(BootPlan(()), AT_PROMPT, (), 41.0) == installing
+    events = (*AT_PROMPT, made(SystemStarted, 40.0))
+    assert decide(BootPlan(()), events, (), 41.0) == Wait(340.0, "the boot to finish", 40.0, fatal=True)
+
+
+def test_failures_that_repeat_are_no_milestone() -> None:
+    step = decide(PLAN, (*STARTED, tang_failed(100.0)), (), 100.0)
+    assert step == Wait(308.0, "var to be asked for or to open", 8.0, fatal=True)
+    assert decide(PLAN, (tang_failed(100.0),), (), 100.0) == replace(step, until=300.0, since=0.0)
 
 
 def test_a_prompt_for_a_volume_that_the_policy_has_not_is_never_answered() -> None:
     events = (*STARTED, prompt(30.0, "swap"))
     assert decide(PLAN, events, (), 100.0) == Wait(
-        248.0, "var to be asked for or to open (it asks for swap)", 8.0, fatal=True
+        308.0, "var to be asked for or to open (it asks for swap)", 8.0, fatal=True
     )
 
 
@@ -291,7 +300,7 @@ def test_a_refused_image_with_nothing_else_to_boot() -> None:
 
 def test_a_refused_image_and_then_another_one() -> None:
     events = (STARTED[0], REFUSED, made(BootEntryStarted, 4.0, entry="Boot0002"))
-    assert decide(PLAN, events, (), 50.0) == Wait(124.0, "the kernel to start", 4.0, fatal=True)
+    assert decide(PLAN, events, (), 50.0) == Wait(184.0, "the kernel to start", 4.0, fatal=True)
     assert isinstance(decide(PLAN, (*events, made(KernelStarted, 60.0)), (), 60.0), Wait)
 
 

@@ -12,22 +12,27 @@ from harness.guest.events import (
     BootEntryStarted,
     BootRefused,
     ClevisAnswered,
+    ClevisUnheard,
     EmergencyShell,
     Event,
     FirmwareStarted,
     IgnitionFailed,
     KernelBug,
+    KernelStalled,
     LoginReached,
     NoBootOption,
     NoPromptPossible,
     Panic,
     PassphraseWrong,
+    PinFailed,
     PoweredOff,
     PromptShown,
     Rebooting,
     Stream,
+    SystemStarted,
     SystemUp,
     TooManyAttempts,
+    TpmSaid,
     TpmTimeout,
     VolumeAttaching,
     VolumeFailed,
@@ -45,16 +50,18 @@ class Patience:
     Attributes:
         firmware: From power-on to the firmware's first words.
         kernel: From there to the first words of the kernel or its init.
-        prompt: From there to a prompt or an open volume.
+        prompt: From the last milestone to a prompt or an open volume.
         opening: From an answer to the open volume; Argon2id takes long in emulation.
-        finish: From the open volume to the end of the boot.
+        finish: From the last milestone to the end of the boot.
+        install: From the start of the initrd to Ignition's end: it makes file systems and binds pins.
     """
 
-    firmware: float = 60.0
-    kernel: float = 120.0
-    prompt: float = 240.0
-    opening: float = 240.0
-    finish: float = 240.0
+    firmware: float = 120.0
+    kernel: float = 180.0
+    prompt: float = 300.0
+    opening: float = 300.0
+    finish: float = 300.0
+    install: float = 900.0
 
 
 @dataclass(frozen=True)
@@ -169,6 +176,8 @@ _FATAL: Mapping[type[Event], str] = {
     IgnitionFailed: "Ignition failed",
 }
 _OF_FIRMWARE = (FirmwareStarted, BootEntryStarted, BootEntryFailed, BootRefused, NoBootOption)
+_NO_MILESTONE = (PromptShown, PinFailed, TpmSaid, PassphraseWrong, KernelStalled, ClevisUnheard)
+"""What a guest can say again and again without getting anywhere."""
 _LOCKED = (TooManyAttempts, NoPromptPossible, VolumeFailed)
 
 
@@ -268,7 +277,9 @@ def _volumes(scene: _Scene) -> Step:
     plan, events = scene.plan, scene.events
     opened = {event.volume: event.at for event in events if isinstance(event, VolumeUnlocked)}
     shut = [volume for volume in plan.volumes if volume.name not in opened]
-    since = max(next(event.at for event in events if not isinstance(event, _OF_FIRMWARE)), *opened.values(), 0.0)
+    since = max((event.at for event in events if not isinstance(event, _NO_MILESTONE)), default=0.0)
+    if not plan.volumes and not any(isinstance(event, SystemStarted) for event in events):
+        return Wait(since + plan.patience.install, "Ignition to finish, and the system to start", since, fatal=True)
     if not shut:
         return Wait(since + plan.patience.finish, "the boot to finish", since, fatal=True)
     prompt = next((event for event in reversed(events) if isinstance(event, PromptShown)), None)
