@@ -119,10 +119,17 @@ class LeashedContainer:
         """The port on 127.0.0.1 that leads to the server."""
         container = self._alive()
         with docker_call(f"say on which port {self._name} is"):
-            container.reload()
+            try:
+                container.reload()
+            except NotFound as error:
+                self._follower.join(_STOP_SECONDS)
+                raise self._ended() from error
             bindings = container.ports.get(f"{self._image.port}/tcp") or ()
         for binding in bindings:
             return int(binding["HostPort"])
+        if container.status != "running":
+            self._follower.join(_STOP_SECONDS)
+            raise self._ended()
         raise RigError(f"Docker published no port for {self._name}", self.tail())
 
     def execute(self, argv: Sequence[str]) -> str:
@@ -153,8 +160,11 @@ class LeashedContainer:
 
     def _alive(self) -> Container:
         if self._container is None or not self.running:
-            raise RigError(f"the container of {self._name} has ended by itself", self.tail())
+            raise self._ended()
         return self._container
+
+    def _ended(self) -> RigError:
+        return RigError(f"the container of {self._name} has ended by itself", self.tail())
 
     def _attach(self, container: Container, streams: ExitStack) -> socket.socket:
         """The raw connection to the container's standard streams, so that one direction of it can be closed."""
