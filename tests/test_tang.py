@@ -249,7 +249,7 @@ def test_a_container_that_dies_by_itself_is_an_error_of_the_rig(tang: Tang, dock
 
 def test_a_server_that_ends_at_once_is_an_error_with_its_words(docker: DockerClient, image: TangImage) -> None:
     broken = TangImage(image.reference, image.id, ("/bin/sh", "-c", "echo I cannot; exit 3"), 8080, image.key_folder)
-    with pytest.raises(RigError, match="tang (has ended by itself|ended instead of answering)") as caught:
+    with pytest.raises(RigError, match=r"tang (has ended by itself|ended instead of answering)") as caught:
         TangServer(docker, broken, "tang").__enter__()
     assert "I cannot" in caught.value.detail
     assert not containers_of(os.getpid())
