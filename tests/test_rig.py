@@ -113,7 +113,9 @@ with scratch(None) as folder:
         assert child.stdout
         folder = Path(child.stdout.readline().strip())
         assert folder.is_dir()
-        guardian = processes_naming(str(folder))
+        patience = Deadline.after(10)
+        while not (guardian := processes_naming(str(folder))):
+            assert not patience.over, "no guardian"  # it has no command line until exec(2) is through
         assert len(guardian) == 1
         child.kill()
     assert wait_gone(lambda: processes_naming(str(folder)), 10.0) == {}
