@@ -424,6 +424,13 @@ def test_older_versions_give_the_guests_spec(tmp_path: Path, minor: int) -> None
     assert json.loads(custom["config"]) == {"url": SERVERS["tang"].url, "thp": SERVERS["tang"].thumbprint}
 
 
+def test_two_tpm_pins_are_told_apart_by_their_pcrs(tmp_path: Path) -> None:
+    config = '{"pins": {"tpm2": [{"pcr_ids": "0"}, {"pcr_ids": [23]}]}}'
+    text = SMALL.format(version="1.4.0").replace("pin: tang", "pin: sss").replace('{"url": "@TANG_URL@"}', config)
+    tree = Sss(1, (Tpm2Pin((0,), name="tpm2-pcr0"), Tpm2Pin((23,), name="tpm2-pcr23")))
+    assert read_policy(write(tmp_path, text)).volumes[0].pins == tree
+
+
 def test_a_file_without_disks_or_volumes(tmp_path: Path) -> None:
     policy = read_policy(write(tmp_path, "variant: fcos\nversion: 1.6.0\nstorage: {files: []}\n"))
     assert policy.config == {"ignition": {"version": "3.3.0"}}
