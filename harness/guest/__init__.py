@@ -1,1 +1,19 @@
-"""The guest's side of a boot: bytes become events, events an outcome (pure); a driver types, a shell looks around."""
+"""The guest's side of a boot. Bytes in, an outcome out; all of it pure but for the last three modules.
+
+::
+
+    text       bytes of a console → lines, without control sequences and without kernel lines that cut in
+    events     what can be seen in a boot
+    table      the words that show it: every string of a guest that the project knows
+    boot       lines → events
+    failures   which pins failed, and whether for good
+    plan       what to type, and when; what counts as an end, and what as a broken rig
+    witness    what others say about a boot: what was typed, Tang, the TPM
+    luks       a LUKS2 header's keyslots and tokens
+    judge      events and witnesses → an outcome, or a `RigError` when they do not agree
+    outcome    the verdict
+
+    driver     watches a boot and types what the plan says
+    console    commands at a shell on the serial console
+    ssh, facts commands in a guest that is up, and what to ask it
+"""
