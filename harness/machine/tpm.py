@@ -24,6 +24,8 @@ from harness.paths import cache_dir
 
 _MANUFACTURE_SECONDS = 60.0
 _EXIT_SECONDS = 5.0
+# A caller that dies before the signal is set up is not noticed by the kernel: so look who the parent is afterwards.
+_UNLESS_ORPHANED = ("sh", "-c", 'test "$PPID" = "$0" && exec "$@"')
 _LOG_LEVEL = 2  # the lowest that dumps commands and responses; 1 says nothing
 
 
@@ -135,7 +137,7 @@ def powered_tpm(tpm: Tpm, control: Path, log: Path, *, user: str | None, outlive
     for tool in ("setpriv", "swtpm"):
         if shutil.which(tool) is None:
             raise HostError(f"{tool} is not installed", hint="python -m harness doctor says what is missing")
-    command = as_user(user) if outlive else as_user(user, "--pdeathsig=KILL")
+    command = as_user(user) if outlive else [*as_user(user, "--pdeathsig=KILL"), *_UNLESS_ORPHANED, str(os.getpid())]
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(control))
         listener.listen(1)
