@@ -25,7 +25,7 @@ KEEP = "keep"
 
 _LONGEST_RUN_DIR = 50  # of the 107 bytes of a UNIX socket's path (unix(7)), what libvirt's own sockets leave
 _REMOVE_SECONDS = 60.0
-_GUARDIAN = f'cat >/dev/null; test -e "$1/{KEEP}" || rm -rf -- "$1"'
+_GUARDIAN = f'read -r _; test -e "$1/{KEEP}" || rm -rf -- "$1"'
 
 
 @contextmanager
@@ -49,15 +49,22 @@ def scratch(user: str | None) -> Iterator[Path]:
             pass_fds=[lock],
             start_new_session=True,
         )
+        try:
+            hand_over(folder, user)
+            yield folder
+        finally:
+            _dismiss(guardian, folder)
     finally:
         os.close(lock)
+
+
+def _dismiss(guardian: "subprocess.Popen[bytes]", folder: Path) -> None:
+    assert guardian.stdin is not None
+    guardian.stdin.close()
     try:
-        hand_over(folder, user)
-        yield folder
-    finally:
-        assert guardian.stdin is not None
-        guardian.stdin.close()
         guardian.wait(_REMOVE_SECONDS)
+    except subprocess.TimeoutExpired as error:
+        raise HostError(f"{folder} was not removed within {_REMOVE_SECONDS:.0f} s; that goes on") from error
 
 
 def sweep() -> None:
