@@ -1,9 +1,11 @@
 """Builds what the folders of images/ describe: guest images and firmware, each once.
 
-A guest image is kept under a hash of its recipe's folder, the shared build, the code here, and the state of Debian's
-archive, so that a changed input is never served stale. ``images/README.md`` says how to write a recipe.
+A guest image is kept under a hash of all that its build reads (the recipe's folder, the shared build, the command line,
+the state of Debian's archive), so that a changed input is never served stale. ``images/README.md`` says how to write a
+recipe.
 """
 
+import hashlib
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +20,8 @@ from harness.progress import Progress
 
 __all__ = ["FirmwareImage", "GuestImage", "firmware", "guest_image", "key_pair"]
 
-_CODE = Path(__file__).parent
+_FORMAT = 1
+"""Counted up when the entries of the cache change in a way that no input of a build shows."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +103,8 @@ def guest_image(name: str, progress: Progress) -> GuestImage:
 
 def guest_key(recipe: Recipe) -> str:
     """The hash of all that decides an image's content."""
-    return digest(recipe.folder, build.BUILDER, _CODE, archive.archive_state(recipe.suite))
+    staged = hashlib.sha256(build.stage(recipe)).hexdigest()
+    return digest(_FORMAT, staged, build.arguments(recipe), recipe.suite, archive.archive_state(recipe.suite))
 
 
 def firmware(name: str, progress: Progress) -> FirmwareImage:

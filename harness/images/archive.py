@@ -1,7 +1,7 @@
 """Debian's archive: where it is, which state it is in, and single pinned files out of it.
 
-``UNLOCK_LAB_DEBIAN_MIRROR`` names another mirror than http://deb.debian.org/debian. What a mirror serves is checked: the
-package lists by their signature (mmdebstrap, apt), single packages by the hash in their recipe.
+``UNLOCK_LAB_DEBIAN_MIRROR`` names another mirror than http://deb.debian.org/debian. What a mirror serves is checked:
+the package lists by their signature (mmdebstrap, apt), single packages by the hash in their recipe.
 """
 
 import hashlib
@@ -74,8 +74,8 @@ def fetch_package(pool: str, sha256: str, where: str, *, timeout: float = 60.0) 
 def archive_state(suite: str) -> str:
     """A hash that changes whenever any package version of a suite may have.
 
-    Of a stable release the suite changes at point releases, every two months or so. Without a mirror the state seen last
-    counts, so that what was built stays usable offline.
+    Of a stable release the suite changes at point releases, every two months or so. Without a mirror the state seen
+    last counts, so that what was built stays usable offline.
 
     Raises:
         HostError: The mirror is not reachable, and never was.

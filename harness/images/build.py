@@ -1,8 +1,12 @@
-"""Builds a guest image from its recipe with mmdebstrap, without loop devices and without root where Debian allows it."""
+"""Builds a guest image from its recipe with mmdebstrap: without loop devices, and without root where Debian allows it.
+
+The tools that make file systems, the initrd and the UKI are the guest's own, so the host's versions do not matter.
+"""
 
 import io
 import json
 import os
+import re
 import shlex
 import tarfile
 import tempfile
@@ -19,6 +23,7 @@ from harness.paths import IMAGES
 BUILDER = IMAGES / "guest"
 _STAGE = "unlock-lab-build"
 _PARTITIONS = ("DISK", "ESP", "BOOT", "ROOT")
+_KEPT = ("uki.efi", "packages", "dracut.log")
 _TIMEOUT = 1800.0
 
 
@@ -67,6 +72,23 @@ def stage(recipe: Recipe) -> bytes:
     return buffer.getvalue()
 
 
+def arguments(recipe: Recipe) -> list[str]:
+    """The command line of mmdebstrap, as far as it decides what is in the image."""
+    return [
+        "mmdebstrap",
+        "--mode=auto",
+        "--variant=minbase",
+        "--format=null",
+        f"--components={','.join(recipe.components)}",
+        f"--include={','.join(recipe.packages)}",
+        '--aptopt=Acquire::Languages "none"',
+        '--aptopt=Acquire::Retries "3"',
+        '--aptopt=APT::Install-Recommends "false"',
+        "--dpkgopt=force-unsafe-io",
+        *(f"--dpkgopt=path-exclude=/usr/share/{what}/*" for what in ("doc", "man", "locale", "info")),
+    ]
+
+
 def build(recipe: Recipe, folder: Path) -> None:
     """Build an image into an empty folder.
 
@@ -79,22 +101,13 @@ def build(recipe: Recipe, folder: Path) -> None:
         staged = Path(scratch) / "stage.tar"
         staged.write_bytes(stage(recipe))
         raw = Path(scratch) / "disk.raw"
-        wanted = {"disk.raw": raw, **{name: folder / name for name in ("uki.efi", "packages", "dracut.log")}}
+        wanted = {"disk.raw": raw, **{name: folder / name for name in _KEPT}}
         hooks = [f"tar-in {shlex.quote(str(staged))} /", f'chroot "$1" /{_STAGE}/build']
         hooks += [f"download /{_STAGE}/out/{name} {shlex.quote(str(path))}" for name, path in wanted.items()]
         try:
             process.run(
                 [
-                    "mmdebstrap",
-                    "--mode=auto",
-                    "--variant=minbase",
-                    "--format=null",
-                    f"--components={','.join(recipe.components)}",
-                    f"--include={','.join(recipe.packages)}",
-                    '--aptopt=Acquire::Languages "none"',
-                    '--aptopt=APT::Install-Recommends "false"',
-                    "--dpkgopt=force-unsafe-io",
-                    *(f"--dpkgopt=path-exclude=/usr/share/{what}/*" for what in ("doc", "man", "locale", "info")),
+                    *arguments(recipe),
                     *(f"--customize-hook={hook}" for hook in hooks),
                     recipe.suite,
                     "/dev/null",
@@ -105,12 +118,7 @@ def build(recipe: Recipe, folder: Path) -> None:
                 env={**os.environ, "INITRD": "No", "TMPDIR": scratch, "LC_ALL": "C"},
             )
         except HostError as error:
-            raise HostError(
-                f"building the image {recipe.name} failed",
-                str(error),
-                "is the mirror reachable (UNLOCK_LAB_DEBIAN_MIRROR)? without root, mmdebstrap needs the package uidmap"
-                " and a line for this user in /etc/subuid and /etc/subgid",
-            ) from error
+            raise _explained(recipe, error) from error
         disk = folder / "disk.qcow2"
         # One coroutine, so that clusters are laid down in the same order each time.
         process.run(["qemu-img", "convert", "-m", "1", "-O", "qcow2", raw, disk], timeout=300)
@@ -136,3 +144,18 @@ def build(recipe: Recipe, folder: Path) -> None:
     for path in folder.iterdir():
         if path != key:
             path.chmod(0o644)
+
+
+def _explained(recipe: Recipe, error: HostError) -> HostError:
+    text = str(error)
+    if gone := re.search(r"Unable to locate package (\S+)|Package '?([^' ]+)'? has no installation candidate", text):
+        hint = f"{recipe.folder / 'recipe.yaml'}: packages: {gone[1] or gone[2]} is not in {recipe.suite} of {mirror()}"
+    elif re.search(r"Failed to fetch|Could not (resolve|connect)|Connection (failed|refused|timed out)", text):
+        hint = f"{mirror()} does not answer: name another mirror in UNLOCK_LAB_DEBIAN_MIRROR"
+    elif os.geteuid() != 0:
+        hint = (
+            "without root, mmdebstrap needs the package uidmap and lines for this user in /etc/subuid and /etc/subgid"
+        )
+    else:
+        hint = ""
+    return HostError(f"building the image {recipe.name} failed", text, hint)

@@ -1,6 +1,6 @@
 """What a folder of images/ says: the recipe, read and checked."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -71,18 +71,16 @@ def guest_recipe(name: str) -> Recipe:
     """
     path = IMAGES / name / "recipe.yaml"
     if not path.is_file():
-        known = ", ".join(sorted(other.parent.name for other in IMAGES.glob("*/recipe.yaml")))
-        raise UsageError(f"there is no guest image '{name}'", f"images/ has: {known}")
-    data = _mapping(path)
-    fields = {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
-    fields.setdefault("components", ("main",))
-    try:
-        recipe = Recipe(folder=path.parent, **fields)
-    except TypeError as error:
-        raise UsageError(f"{path}: {str(error).replace('Recipe.__init__()', 'the recipe')}") from error
+        raise UsageError(f"there is no guest image '{name}'", f"images/ has: {', '.join(guest_names())}")
+    recipe = Recipe(**_checked(Recipe, {"folder": path.parent, **_mapping(path)}, f"{path}"))
     if recipe.name != name:
         raise UsageError(f"{path}: is named '{recipe.name}', its folder '{name}'")
     return recipe
+
+
+def guest_names() -> tuple[str, ...]:
+    """The folders of images/ that hold a guest: those whose recipe has a kernel command line."""
+    return tuple(sorted(path.parent.name for path in IMAGES.glob("*/recipe.yaml") if "cmdline" in _mapping(path)))
 
 
 def firmware_recipe(name: str) -> FirmwareRecipe:
@@ -95,10 +93,9 @@ def firmware_recipe(name: str) -> FirmwareRecipe:
     builds = _mapping(path)
     if name not in builds:
         raise UsageError(f"there is no firmware '{name}'", f"{path} has: {', '.join(sorted(builds))}")
-    try:
-        return FirmwareRecipe(name=name, **builds[name])
-    except TypeError as error:
-        raise UsageError(f"{path}: {name}: {error}") from error
+    if not isinstance(builds[name], dict):
+        raise UsageError(f"{path}: {name}: not a mapping")
+    return FirmwareRecipe(**_checked(FirmwareRecipe, {"name": name, **builds[name]}, f"{path}: {name}"))
 
 
 def _mapping(path: Path) -> dict[str, Any]:
@@ -109,3 +106,22 @@ def _mapping(path: Path) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise UsageError(f"{path}: not a mapping")
     return data
+
+
+def _checked(kind: type[Recipe] | type[FirmwareRecipe], data: dict[str, Any], where: str) -> dict[str, Any]:
+    """The values for a data class: each of its fields, no other, each of its type; lists as tuples."""
+    types = {field.name: field.type for field in fields(kind)}
+    if unknown := sorted(data.keys() - types.keys()):
+        raise UsageError(f"{where}: unknown: {', '.join(unknown)}", f"there is: {', '.join(types)}")
+    if missing := sorted(types.keys() - data.keys()):
+        raise UsageError(f"{where}: missing: {', '.join(missing)}")
+    values = {name: tuple(value) if isinstance(value, list) else value for name, value in data.items()}
+    for name, value in values.items():
+        wanted = types[name]
+        if wanted == tuple[str, ...]:
+            right = isinstance(value, tuple) and all(isinstance(item, str) for item in value)
+        else:
+            right = isinstance(value, Path) if wanted is Path else type(value) is wanted
+        if not right:
+            raise UsageError(f"{where}: {name}: not {'a list of strings' if 'tuple' in str(wanted) else wanted}")
+    return values

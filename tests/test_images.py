@@ -1,0 +1,224 @@
+"""Recipes, keys and the archive without a machine; building twice gives the same bytes (slow)."""
+
+import hashlib
+import io
+import tarfile
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import paramiko
+import pytest
+
+from harness import images
+from harness.errors import HostError, UsageError
+from harness.images import archive, build, firmware, guest_image, guest_key, recipe
+from harness.images.keys import key_pair
+from harness.images.recipe import firmware_recipe, guest_names, guest_recipe
+from harness.paths import IMAGES
+from harness.progress import Progress
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An images/ folder and a cache of the test's own."""
+    monkeypatch.setattr(recipe, "IMAGES", tmp_path / "images")
+    monkeypatch.setenv("UNLOCK_LAB_CACHE", str(tmp_path / "cache"))
+    archive.archive_state.cache_clear()
+    (tmp_path / "images" / "ovmf").mkdir(parents=True)
+    return tmp_path / "images"
+
+
+def write_recipe(folder: Path, text: str, name: str = "toy") -> None:
+    (folder / name).mkdir(exist_ok=True)
+    (folder / name / "recipe.yaml").write_text(text)
+
+
+GOOD = """
+name: toy
+suite: trixie
+components: [main]
+source_date_epoch: 1754697600
+root_mib: 512
+packages: [systemd]
+modules: [xfs]
+initrd_modules: [xfs]
+cmdline: [console=ttyS0]
+"""
+
+
+@pytest.mark.parametrize("name", guest_names())
+def test_a_shipped_recipe_is_right(name: str) -> None:
+    image = guest_recipe(name)
+    assert image.folder.name == name
+    assert set(image.initrd_modules) <= set(image.modules)
+    assert "console=ttyS0" in image.cmdline
+    assert not any(word.startswith(("ip=", "rd.neednet", "ignition.")) for word in image.cmdline)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (GOOD.replace("suite: trixie\n", ""), "missing: suite"),
+        (GOOD + "sweet: trixie\n", "unknown: sweet"),
+        (GOOD.replace("512", "much"), "root_mib: not"),
+        (GOOD.replace("[systemd]", "systemd"), "packages: not a list of strings"),
+        (GOOD.replace("[systemd]", "[1]"), "packages: not a list of strings"),
+        (GOOD.replace("name: toy", "name: other"), "is named 'other'"),
+        ("- a\n", "not a mapping"),
+        ("a: [\n", "not YAML"),
+    ],
+)
+def test_a_wrong_recipe_is_named_with_its_line(folder: Path, text: str, said: str) -> None:
+    write_recipe(folder, text)
+    with pytest.raises(UsageError) as caught:
+        guest_recipe("toy")
+    assert said in caught.value.what
+    assert "recipe.yaml" in caught.value.what
+
+
+def test_an_unknown_image_is_told_which_there_are(folder: Path) -> None:
+    write_recipe(folder, GOOD)
+    with pytest.raises(UsageError, match="no guest image 'plan9'") as caught:
+        guest_recipe("plan9")
+    assert "toy" in caught.value.detail
+
+
+def test_an_unknown_firmware_is_told_which_there_are() -> None:
+    with pytest.raises(UsageError, match="no firmware 'coreboot'") as caught:
+        firmware_recipe("coreboot")
+    assert "trixie" in caught.value.detail
+
+
+def test_firmware_that_is_no_mapping(folder: Path) -> None:
+    write_recipe(folder, "trixie: 1\n", "ovmf")
+    with pytest.raises(UsageError, match="trixie: not a mapping"):
+        firmware_recipe("trixie")
+
+
+def test_keys_are_the_same_for_the_same_name_and_paramiko_reads_them() -> None:
+    private, public = key_pair("toy harness")
+    assert (private, public) == key_pair("toy harness")
+    assert key_pair("toy host")[1] != public
+    key = paramiko.Ed25519Key.from_private_key(io.StringIO(private))
+    assert f"{key.get_name()} {key.get_base64()}" == public.rsplit(" ", 1)[0].removesuffix(" toy")
+
+
+def test_the_same_recipe_stages_the_same_bytes(folder: Path) -> None:
+    write_recipe(folder, GOOD)
+    toy = guest_recipe("toy")
+    assert build.stage(toy) == build.stage(toy)
+    with tarfile.open(fileobj=io.BytesIO(build.stage(toy))) as tar:
+        members = tar.getmembers()
+        names = {member.name for member in members}
+        assert {f"unlock-lab-build/{name}" for name in ("build", "cmdline", "root/etc/unlock-lab/host_key")} <= names
+        assert {member.mtime for member in members} == {toy.source_date_epoch}
+        assert {member.uid for member in members} == {0}
+
+
+def test_a_changed_input_changes_the_key(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_recipe(folder, GOOD)
+    toy = guest_recipe("toy")
+    monkeypatch.setattr(archive, "archive_state", lambda suite: "one")
+    key = guest_key(toy)
+    assert guest_key(toy) == key
+    assert guest_key(replace(toy, packages=("udev",))) != key
+    assert guest_key(replace(toy, cmdline=("quiet",))) != key
+    (folder / "toy" / "configure").write_text("#!/bin/sh\n")
+    changed = guest_key(toy)
+    assert changed != key
+    monkeypatch.setattr(archive, "archive_state", lambda suite: "two")
+    assert guest_key(toy) != changed
+
+
+@pytest.fixture
+def mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A mirror that is a folder."""
+    root = tmp_path / "mirror"
+    root.mkdir()
+    monkeypatch.setenv("UNLOCK_LAB_DEBIAN_MIRROR", root.as_uri())
+    return root
+
+
+def test_archive_state_follows_the_release_and_survives_the_mirror(folder: Path, mirror: Path) -> None:
+    release = mirror / "dists" / "toy" / "InRelease"
+    with pytest.raises(HostError, match="not reachable") as caught:
+        archive.archive_state("toy")
+    assert "UNLOCK_LAB_DEBIAN_MIRROR" in caught.value.hint
+    release.parent.mkdir(parents=True)
+    release.write_text("13.1")
+    first = archive.archive_state("toy")
+    archive.archive_state.cache_clear()
+    release.write_text("13.2")
+    second = archive.archive_state("toy")
+    assert first != second
+    archive.archive_state.cache_clear()
+    release.unlink()
+    assert archive.archive_state("toy") == second
+
+
+def test_a_pinned_package_must_be_what_was_pinned(mirror: Path) -> None:
+    (mirror / "a.deb").write_bytes(b"good")
+    good = hashlib.sha256(b"good").hexdigest()
+    assert archive.fetch_package("a.deb", good, "recipe.yaml: a") == b"good"
+    (mirror / "a.deb").write_bytes(b"bad")
+    with pytest.raises(HostError, match="serves something else") as caught:
+        archive.fetch_package("a.deb", good, "recipe.yaml: a")
+    assert "recipe.yaml: a" in caught.value.detail
+
+
+def test_a_package_gone_from_the_mirror_names_the_line_to_update(monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(path: str, *, timeout: float) -> bytes:
+        raise HostError(f"http://mirror/{path}: 404 Not Found")
+
+    monkeypatch.setattr(archive, "fetch", gone)
+    with pytest.raises(HostError, match=r"ovmf_1\.deb is gone") as caught:
+        archive.fetch_package("pool/ovmf_1.deb", "0", "images/ovmf/recipe.yaml: trixie")
+    assert "images/ovmf/recipe.yaml: trixie" in caught.value.detail
+    assert "version and SHA256" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("said", "hint"),
+    [
+        ("E: Unable to locate package clevvis", "packages: clevvis is not in trixie"),
+        ("Err:1 Could not resolve 'deb.example'", "does not answer"),
+    ],
+)
+def test_a_failed_build_says_what_to_change(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, said: str, hint: str
+) -> None:
+    def failing(argv: list[str], **rest: object) -> str:
+        raise HostError("mmdebstrap failed", said)
+
+    write_recipe(folder, GOOD)
+    monkeypatch.setattr("harness.process.run", failing)
+    with pytest.raises(HostError, match="building the image toy failed") as caught:
+        build.build(guest_recipe("toy"), tmp_path)
+    assert hint in caught.value.hint
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["trixie", "trixie-plain", "bookworm"])
+def test_firmware_is_fetched_and_unpacked(name: str) -> None:
+    image = firmware(name, Progress())
+    assert image.code.stat().st_size + image.nvram_template.stat().st_size == 4 << 20
+    assert image.version == firmware_recipe(name).version
+
+
+@pytest.mark.slow
+def test_building_twice_gives_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another folder, another time, another TMPDIR: the same disk, byte for byte."""
+    first = guest_image("debian-13", Progress())
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "elsewhere"))
+    again = tmp_path / "again"
+    again.mkdir(mode=0o755)
+    build.build(guest_recipe("debian-13"), again)
+    for path in (first.uki, first.disk, first.ssh_key, first.manifest):
+        assert hashlib.sha256((again / path.name).read_bytes()).digest() == hashlib.sha256(path.read_bytes()).digest()
+
+
+def test_the_shell_port_is_the_one_the_guest_listens_on() -> None:
+    unit = (IMAGES / "debian-13/root/etc/systemd/system/unlock-lab-shell.service").read_text()
+    assert f"/dev/virtio-ports/{images.SHELL_PORT}\n" in unit
