@@ -145,7 +145,7 @@ class Verdict:
     unlock: Unlock
     unlocked_by: frozenset[str]
     failed: frozenset[str]
-    keyslot: int
+    keyslot: int | None
 
 
 FALLBACK_OF = {
@@ -168,9 +168,9 @@ FALLBACK_OF = {
 def test_a_recording_is_judged(name: str, witnesses: Witnesses, verdict: Verdict) -> None:
     """The journal tells the time; the prompt, of which only the console knows, is put where systemd began to ask."""
     reader = BootReader()
-    events = [
-        event for event in read(Stream.CONSOLE, recorded(name, Stream.CONSOLE), 4096) if type(event) is PromptShown
-    ]
+    console = read(Stream.CONSOLE, recorded(name, Stream.CONSOLE), 4096)
+    events: list[Event] = []
+    events.extend(event for event in console if isinstance(event, PromptShown))
     at = 0.0
     for line in recorded(name, Stream.JOURNAL).splitlines(keepends=True):
         if stamp := STAMP.match(line):
@@ -191,5 +191,5 @@ def test_a_recording_is_judged(name: str, witnesses: Witnesses, verdict: Verdict
     assert isinstance(finish, Finish)
     assert finish.end is End.UP
     outcome = judge(plan.volumes, Observation(tuple(events), typed, finish.end, finish.why, at, plan.hold), witnesses)
-    assert Verdict(outcome.unlock, outcome.unlocked_by, outcome.failed_pins, outcome.keyslot or 0) == verdict
+    assert Verdict(outcome.unlock, outcome.unlocked_by, outcome.failed_pins, outcome.keyslot) == verdict
     assert outcome.prompts == 1
