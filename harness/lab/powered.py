@@ -51,7 +51,8 @@ class Record:
 def recorded(logbook: Logbook, label: str, machine: Machine) -> Iterator[Record]:
     """Keep what one power-on leaves behind, judged or not.
 
-    What is raised inside is written down as this boot's problem, and goes on.
+    What is raised inside is written down as this boot's problem, and goes on. A power-on that is not to be judged (an
+    installation, a rescue system) leaves its files beside the boots.
     """
     with tempfile.TemporaryDirectory(prefix="unlock-lab-") as name:
         record = Record(Path(name))
@@ -63,10 +64,11 @@ def recorded(logbook: Logbook, label: str, machine: Machine) -> Iterator[Record]
             raise
         finally:
             observed = problem or record.outcome
+            files = {path.name: path for path in record.folder.iterdir()}
             if observed is not None:
-                logbook.record(
-                    Boot(observed, label, machine.name), {path.name: path for path in record.folder.iterdir()}
-                )
+                logbook.record(Boot(observed, label, machine.name), files)
+            else:
+                logbook.keep({f"{label}-{name}": path for name, path in files.items()})
 
 
 @dataclass(frozen=True)
