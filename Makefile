@@ -7,7 +7,7 @@ ARGS ?=
 VENV := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup start scenarios test lint format types unit real bench doctor images report clean constraints
+.PHONY: help setup start scenarios test lint format types unit real slow bench doctor images report clean constraints
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,7 +38,10 @@ unit: setup ## fast tests of the harness: no root, no machine; ARGS goes to pyte
 	$(VENV)/pytest -m "not real and not slow" $(ARGS)
 
 real: start ## tests of each real part (swtpm, Docker, libvirt, QEMU), one at a time; ARGS goes to pytest
-	$(VENV)/pytest -m "real or slow" $(ARGS)
+	$(VENV)/pytest -m "real and not slow" $(ARGS)
+
+slow: start ## tests that take many minutes: the same bytes from two builds of an image; ARGS goes to pytest
+	$(VENV)/pytest -m slow $(ARGS)
 
 bench: start ## where the time of a boot goes, and what the harness adds; ARGS goes to the bench
 	$(VENV)/python -m harness bench $(ARGS)
