@@ -97,7 +97,7 @@ class BootPlan:
 
     volumes: tuple[VolumePlan, ...]
     urls: Mapping[str, str] = field(default_factory=dict)
-    hold: float = 40.0
+    hold: float = 25.0
     hold_out: bool = False
     settle: float = 3.0
     patience: Patience = Patience()
