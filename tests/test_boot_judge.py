@@ -199,10 +199,12 @@ def test_the_tpm_s_own_answers_prove_a_failure() -> None:
     assert outcome.failures == (PinFailure("tpm2", "Unseal -> 0x99d", "tpm"),)
 
 
-def test_other_failures_of_the_tpm_prove_nothing() -> None:
-    nv = TpmExchange("NV_ReadPublic", 0x169, 0x18B)
+@pytest.mark.parametrize(
+    "exchange", [TpmExchange("NV_ReadPublic", 0x169, 0x18B), TpmExchange("Load", 0x157, 0x922)], ids=str
+)
+def test_other_failures_of_the_tpm_prove_nothing(exchange: TpmExchange) -> None:
     with pytest.raises(RigError, match="no pin failed"):
-        judged(TPM, seen(PROMPT, OPEN, typed=(TYPED,)), Witnesses(tpm=(nv,)))
+        judged(TPM, seen(PROMPT, OPEN, typed=(TYPED,)), Witnesses(tpm=(exchange,)))
 
 
 HELD = TypedPassphrase(60.5, "var", 7)

@@ -21,11 +21,14 @@ from harness.guest.events import (
     KeyslotUsed,
     LoginReached,
     NetworkUp,
+    PassphraseWrong,
     PinFailed,
+    PoweredOff,
     PromptShown,
     Stream,
     SystemStarted,
     SystemUp,
+    TpmSaid,
     VolumeAttaching,
     VolumeUnlocked,
 )
@@ -59,7 +62,7 @@ FALLBACK = Recording(
 
 RECORDINGS: dict[str, Recording] = {
     "first-boot-install": Recording(
-        (*START, IgnitionFinished, SystemStarted, NetworkUp, VolumeUnlocked, SystemUp, LoginReached),
+        (*START, IgnitionFinished, SystemStarted, NetworkUp, VolumeUnlocked, SystemUp, LoginReached, PoweredOff),
         (
             *FIRMWARE,
             NetworkUp,
@@ -74,12 +77,21 @@ RECORDINGS: dict[str, Recording] = {
     "first-boot-ignition-failed": Recording(
         (*START, IgnitionFailed, EmergencyShell), (*FIRMWARE, NetworkUp, IgnitionFailed)
     ),
-    "auto-unlock": Recording(
-        (*START, SystemStarted, NetworkUp, PromptShown, VolumeUnlocked, SystemUp, LoginReached),
+    "control-auto-unlock": Recording(
+        (*START, SystemStarted, NetworkUp, PromptShown, VolumeUnlocked, SystemUp, LoginReached, PoweredOff),
         (*IN_SYSTEM, VolumeAttaching, ClevisAnswered, KeyslotUsed, VolumeUnlocked, SystemUp),
     ),
     "tang-down": FALLBACK,
     "tpm-disabled": FALLBACK,
+    "tpm-replaced": Recording(
+        FALLBACK.console,
+        (*IN_SYSTEM, VolumeAttaching, TpmSaid, PinFailed, KeyslotUsed, VolumeUnlocked, SystemUp),
+    ),
+    # One wrong passphrase is refused twice: systemd 257 tries the cached one again (systemd#38495).
+    "wrong-passphrase": Recording(
+        FALLBACK.console,
+        (*IN_SYSTEM, VolumeAttaching, PinFailed, PassphraseWrong, KeyslotUsed, VolumeUnlocked, SystemUp),
+    ),
 }
 
 
@@ -136,7 +148,6 @@ def test_the_streams_do_not_disturb_each_other(name: str) -> None:
 SERVED = TangSeen("tang", (TangRequest(0.0, "POST", "/rec/kid", 200, None),))
 UNSEALED = TpmExchange("Unseal", 0x15E, 0)
 PINS = Sss(2, (Tpm2Pin(), TangPin("tang", "@TANG_URL@")))
-TYPE = Type("var", "secret")
 STAMP = re.compile(rb"\[ *(\d+\.\d{6})\] ")
 
 
@@ -146,50 +157,61 @@ class Verdict:
     unlocked_by: frozenset[str]
     failed: frozenset[str]
     keyslot: int | None
+    prompts: int
 
 
-FALLBACK_OF = {
-    pin: Verdict(Unlock.PASSPHRASE_FALLBACK, frozenset({"passphrase"}), frozenset({pin}), 0) for pin in ("tang", "tpm2")
-}
+def fallback(pin: str, prompts: int = 1) -> Verdict:
+    return Verdict(Unlock.PASSPHRASE_FALLBACK, frozenset({"passphrase"}), frozenset({pin}), 0, prompts)
 
 
-@pytest.mark.parametrize(
-    ("name", "witnesses", "verdict"),
-    [
-        (
-            "auto-unlock",
-            Witnesses((SERVED,), (UNSEALED,)),
-            Verdict(Unlock.AUTO, frozenset({"tpm2", "tang"}), frozenset(), 1),
-        ),
-        ("tang-down", Witnesses((TangSeen("tang"),), (UNSEALED,)), FALLBACK_OF["tang"]),
-        ("tpm-disabled", Witnesses((SERVED,), ()), FALLBACK_OF["tpm2"]),
-    ],
-)
-def test_a_recording_is_judged(name: str, witnesses: Witnesses, verdict: Verdict) -> None:
-    """The journal tells the time; the prompt, of which only the console knows, is put where systemd began to ask."""
-    reader = BootReader()
+def timed(name: str) -> list[Event]:
+    """The journal tells the time; the prompts, of which only the console knows, are put where systemd began to ask."""
     console = read(Stream.CONSOLE, recorded(name, Stream.CONSOLE), 4096)
+    prompts = [event for event in console if isinstance(event, PromptShown)]
+    reader = BootReader()
     events: list[Event] = []
-    events.extend(event for event in console if isinstance(event, PromptShown))
     at = 0.0
     for line in recorded(name, Stream.JOURNAL).splitlines(keepends=True):
         if stamp := STAMP.match(line):
             at = float(stamp[1])
         if b"Starting password query on /dev/ttyS0" in line:
-            events = [replace(event, at=at) for event in events]
+            events.append(replace(prompts.pop(0), at=at))
         events += reader.feed(Stream.JOURNAL, line, at)
-    failures = [event.at for event in events if isinstance(event, PinFailed)]
-    plan = BootPlan((VolumePlan("var", "/dev/disk/by-partlabel/var", PINS, ("secret",)),))
-    typed: tuple[TypedPassphrase, ...] = ()
-    if failures:
-        assert len(failures) == 2
-        before = [event for event in events if event.at <= failures[-1]]
-        assert decide(plan, [event for event in before if event.at < failures[-1]], (), failures[0]) != TYPE
-        assert decide(plan, before, (), failures[-1]) == TYPE
-        typed = (TypedPassphrase(failures[-1] + 0.1, "var", 7),)
-    finish = decide(plan, events, typed, at)
-    assert isinstance(finish, Finish)
-    assert finish.end is End.UP
-    outcome = judge(plan.volumes, Observation(tuple(events), typed, finish.end, finish.why, at, plan.hold), witnesses)
-    assert Verdict(outcome.unlock, outcome.unlocked_by, outcome.failed_pins, outcome.keyslot) == verdict
-    assert outcome.prompts == 1
+    assert not prompts
+    return events
+
+
+@pytest.mark.parametrize(
+    ("name", "typing", "witnesses", "verdict"),
+    [
+        (
+            "control-auto-unlock",
+            [],
+            Witnesses((SERVED,), (UNSEALED,)),
+            Verdict(Unlock.AUTO, frozenset({"tpm2", "tang"}), frozenset(), 1, 1),
+        ),
+        ("tang-down", ["secret"], Witnesses((TangSeen("tang"),), (UNSEALED,)), fallback("tang")),
+        ("tpm-disabled", ["secret"], Witnesses((SERVED,), ()), fallback("tpm2")),
+        ("tpm-replaced", ["secret"], Witnesses((SERVED,), ()), fallback("tpm2")),
+        ("wrong-passphrase", ["wrong", "secret"], Witnesses((TangSeen("tang"),), (UNSEALED,)), fallback("tang", 2)),
+    ],
+)
+def test_a_recording_is_played_and_judged(name: str, typing: list[str], witnesses: Witnesses, verdict: Verdict) -> None:
+    plan = BootPlan((VolumePlan("var", "/dev/disk/by-partlabel/var", PINS, tuple(typing or ["secret"])),))
+    typed: list[TypedPassphrase] = []
+    said: list[str] = []
+    events = timed(name)
+    step = None
+    for number, event in enumerate(events, 1):
+        step = decide(plan, events[:number], typed, event.at)
+        if isinstance(step, Type):
+            said.append(step.text)
+            typed.append(TypedPassphrase(event.at, step.volume, len(step.text) + 1))
+    assert isinstance(step, Finish)
+    assert step.end is End.UP
+    assert said == typing
+    observation = Observation(tuple(events), tuple(typed), step.end, step.why, events[-1].at, plan.hold)
+    outcome = judge(plan.volumes, observation, witnesses)
+    assert verdict == Verdict(
+        outcome.unlock, outcome.unlocked_by, outcome.failed_pins, outcome.keyslot, outcome.prompts
+    )

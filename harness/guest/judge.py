@@ -22,7 +22,6 @@ from harness.guest.failures import can_hold, failures
 from harness.guest.outcome import Outcome, PinFailure, Seconds, Unlock
 from harness.guest.plan import VolumePlan, answers_for, volume_of
 from harness.guest.witness import End, Observation, TypedPassphrase, Witnesses, hold_time
-from harness.machine.tpm_log import TpmExchange
 from harness.policy.pins import Pin, TangPin, Tpm2Pin, holds, leaves
 
 PASSPHRASE = "passphrase"
@@ -30,6 +29,10 @@ PASSPHRASE = "passphrase"
 
 _TPM_STEPS = ("Load", "Unseal")
 """The commands of clevis-decrypt-tpm2 that fail when the seal does not fit."""
+
+_TPM_TRY_AGAIN = frozenset({0x902, 0x903, 0x908, 0x90A, 0x922})
+"""Answers that the kernel's resource manager takes for "later" (TPM 2.0 Library, Part 2, 6.6.3): memory for objects and
+sessions, yielded, testing, retry."""
 
 
 def judge(volumes: Sequence[VolumePlan], seen: Observation, witnesses: Witnesses) -> Outcome:
@@ -175,8 +178,10 @@ class _Case:
         return found
 
     def _tpm_failures(self, leaf: Tpm2Pin) -> list[PinFailure]:
-        refused: list[TpmExchange] = [
-            exchange for exchange in self.witnesses.tpm or () if exchange.command in _TPM_STEPS and not exchange.ok
+        refused = [
+            exchange
+            for exchange in self.witnesses.tpm or ()
+            if exchange.command in _TPM_STEPS and not exchange.ok and exchange.response not in _TPM_TRY_AGAIN
         ]
         return [PinFailure(leaf.name, words, "tpm") for words in dict.fromkeys(map(str, refused))]
 
