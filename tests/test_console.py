@@ -1,7 +1,9 @@
 """Commands at a console's shell: a real one on a pseudo terminal, with kernel lines thrown in."""
 
+import contextlib
 import os
 import pty
+import signal
 import socket
 import subprocess
 import threading
@@ -15,20 +17,15 @@ from harness.guest.console import ConsoleShell
 
 
 def pump(source: int, sink: socket.socket) -> None:
-    while True:
-        try:
-            data = os.read(source, 1)
-        except OSError:  # the terminal's other end is closed
-            data = b""
-        if not data:
-            sink.close()
-            return
-        sink.sendall(data)
+    with sink, contextlib.suppress(OSError):  # a terminal whose other end is closed fails with EIO
+        while data := os.read(source, 1):
+            sink.sendall(data)
 
 
 def feed(source: socket.socket, sink: int) -> None:
-    while data := source.recv(1):
-        os.write(sink, data)
+    with contextlib.suppress(OSError):
+        while data := source.recv(1):
+            os.write(sink, data)
 
 
 @pytest.fixture
@@ -40,6 +37,7 @@ def console() -> Iterator[socket.socket]:
         stdin=slave,
         stdout=slave,
         stderr=slave,
+        start_new_session=True,
         env={"PS1": "(initramfs) ", "PATH": os.environ["PATH"]},
     )
     os.close(slave)
@@ -54,10 +52,12 @@ def console() -> Iterator[socket.socket]:
         yield ours
         ours.shutdown(socket.SHUT_RDWR)
         theirs.shutdown(socket.SHUT_RDWR)
-        shell.kill()
+        # The whole session: a command that outlives the shell would keep the terminal open.
+        os.killpg(shell.pid, signal.SIGKILL)
         shell.wait()
         for thread in threads:
             thread.join(5)
+            assert not thread.is_alive()
     os.close(master)
 
 
