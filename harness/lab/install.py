@@ -19,7 +19,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from harness.cache import build_once, digest, entry
+from harness.cache import build_once, digest
 from harness.errors import HarnessError, RigError, UsageError
 from harness.evidence import artifacts
 from harness.evidence.record import Problem, Result
@@ -37,7 +37,7 @@ from harness.machine.spec import Bus, Disk, Machine, Tpm
 from harness.network.keys import TangKeys
 from harness.network.lease import PORTS
 from harness.network.tang import Tang, make_keys, serve_tang
-from harness.paths import IMAGES, REPOSITORY
+from harness.paths import IMAGES, REPOSITORY, run_dir
 from harness.policy.ignition import GuestFile, render
 from harness.policy.pins import Policy, TangAddress
 
@@ -95,7 +95,7 @@ def sealed_machine(lab: Laboratory, image_name: str, policy: Policy, artifacts_r
     image = guest_image(image_name, lab.progress)
     keys = {server: _server_keys(lab, policy, server) for server in policy.tang_servers}
     order = _Order(lab, image, policy, keys)
-    failure = entry("sealed-failures", f"{lab.options.run_id}-{order.key}")
+    failure = run_dir() / "failures" / f"{lab.options.run_id}-{order.key}"
     _raise_again(failure)
 
     def build(folder: Path) -> None:

@@ -11,6 +11,7 @@ from harness.errors import RigError
 from harness.evidence.record import Boot, Problem
 from harness.guest import facts
 from harness.guest.driver import Live, drained, watch
+from harness.guest.events import VolumeUnlocked
 from harness.guest.judge import judge
 from harness.guest.luks import LuksHeader
 from harness.guest.outcome import Outcome
@@ -125,7 +126,9 @@ def boot(
         )
         if seen.end is End.UP:
             with shell(rig, scene.image, scene.lab.live) as opened:
-                witnesses = ask_guest(opened, scene.policy.volumes, witnesses)
+                open_now = {event.volume for event in seen.events if isinstance(event, VolumeUnlocked)}
+                volumes = [volume for volume in scene.policy.volumes if volume.name in open_now]
+                witnesses = ask_guest(opened, volumes, witnesses)
                 if orderly:
                     power_off(rig, opened)
         record.outcome = judge(plan.volumes, seen, witnesses)
@@ -167,7 +170,7 @@ def read_canary(opened: Shell, volumes: Sequence[Volume]) -> str | None:
 
 
 def ask_guest(opened: Shell, volumes: Sequence[Volume], witnesses: Witnesses) -> Witnesses:
-    """The same witnesses, and what the guest's own shell says."""
+    """The same witnesses, and what the guest's own shell says of itself and of the volumes that are open."""
     return replace(
         witnesses,
         pcrs=facts.read_pcrs(opened),

@@ -8,7 +8,7 @@ from pathlib import Path
 from harness.errors import UsageError
 from harness.evidence import artifacts
 from harness.guest.outcome import Outcome
-from harness.host.scratch import scratch
+from harness.host.scratch import KEEP, scratch
 from harness.lab.faults import Fault, Workshop
 from harness.lab.install import SealedEntry, copied, served
 from harness.lab.laboratory import Laboratory
@@ -118,7 +118,11 @@ class Sealed:
         machine = self.machine
         for fault in faults:
             machine = fault(machine, workshop)
-        return boot(self.scene, machine, label, typing)
+        try:
+            return boot(self.scene, machine, label, typing)
+        finally:
+            if self.scene.lab.options.keep:
+                (self.folder / KEEP).touch()
 
     def _boot_folder(self) -> Path:
         folder = self.folder / f"boot-{self.scene.logbook.next_boot}"
