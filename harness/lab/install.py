@@ -16,7 +16,7 @@ import shutil
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.cache import build_once, digest
@@ -65,6 +65,7 @@ class SealedEntry:
         ports: Where each Tang server must listen.
         canary: The secret on the encrypted volumes.
         install_seconds: How long the first boot and the control boot took.
+        versions: Of what took part in the installation, the guest's packages among them.
     """
 
     folder: Path
@@ -74,6 +75,7 @@ class SealedEntry:
     ports: Mapping[str, int]
     canary: str
     install_seconds: float
+    versions: Mapping[str, str]
 
     def keys(self, server: str) -> TangKeys:
         """The keys that a server had when the machine was sealed."""
@@ -184,9 +186,16 @@ def _install(order: _Order, folder: Path, logbook: Logbook) -> None:
         addresses = {server: TangAddress(tang.url, tang.thumbprint) for server, tang in tangs.items()}
         config = folder / "config.ign"
         config.write_bytes(render(policy, addresses, _canaries(policy, canary)))
-        logbook.keep({artifacts.CONFIG_IGN: config, artifacts.VERSIONS: image.manifest})
+        logbook.keep({artifacts.CONFIG_IGN: config, "manifest.json": image.manifest})
         scene = Scene(lab, image, policy, tangs, logbook)
-        versions = _first_boot(scene, machine, config)
+        guest = _first_boot(scene, machine, config)
+        versions = {
+            **lab.versions,
+            "image": f"{image.name} {image.key}",
+            "kernel": guest.kernel,
+            **dict(guest.packages),
+        }
+        artifacts.save_versions(logbook.folder, versions)
         outcome = boot(scene, machine, "control", orderly=True)
         for server, tang in tangs.items():
             tang.keys.save(folder / "tang" / server)
@@ -196,7 +205,7 @@ def _install(order: _Order, folder: Path, logbook: Logbook) -> None:
         "canary": canary,
         "ports": order.ports,
         "install_seconds": round(time.monotonic() - start, 1),
-        "versions": asdict(versions),
+        "versions": versions,
     }
     (folder / "sealed.json").write_text(json.dumps(about, indent=2) + "\n")
 
@@ -254,7 +263,14 @@ def _load(order: _Order, folder: Path) -> SealedEntry:
     about = json.loads((folder / "sealed.json").read_text())
     machine = _machine(order.lab, order.policy, folder)
     return SealedEntry(
-        folder, order.policy, order.image, machine, about["ports"], about["canary"], about["install_seconds"]
+        folder=folder,
+        policy=order.policy,
+        image=order.image,
+        machine=machine,
+        ports=about["ports"],
+        canary=about["canary"],
+        install_seconds=about["install_seconds"],
+        versions=about["versions"],
     )
 
 

@@ -1,9 +1,10 @@
 """The laboratory: a prepared host, and how people want to watch it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TextIO
 
+from harness import process
 from harness.host.session import Host, prepare_host
 from harness.images import firmware
 from harness.lab.faults import as_firmware
@@ -12,6 +13,8 @@ from harness.progress import Progress
 
 HOME_FIRMWARE = "trixie"
 """The build of OVMF that machines have unless a fault gives them another."""
+
+_ASK_SECONDS = 20.0
 
 
 @dataclass(frozen=True)
@@ -44,12 +47,14 @@ class Laboratory:
         firmware: What a machine has unless a fault gives it another.
         progress: Where to say what takes long.
         options: What the user asked for.
+        versions: Of what runs the machines, by name.
     """
 
     host: Host
     firmware: Firmware
     progress: Progress
     options: Options
+    versions: Mapping[str, str]
 
     @property
     def live(self) -> Callable[[bytes], None] | None:
@@ -70,4 +75,11 @@ def prepare(options: Options) -> Laboratory:
     progress = Progress(options.terminal)
     probe = firmware("trixie-plain", progress)
     host = prepare_host(probe.code, accel=options.accel, libvirt_uri=options.libvirt_uri, progress=progress)
-    return Laboratory(host, as_firmware(HOME_FIRMWARE, progress), progress, options)
+    versions = {
+        "accelerator": f"{host.accel.name}: {host.accel.reason}",
+        "firmware": f"{HOME_FIRMWARE} {firmware(HOME_FIRMWARE, progress).version}",
+        "libvirt": process.run(["virsh", "--version"], timeout=_ASK_SECONDS).strip(),
+        "qemu": ".".join(map(str, host.emulator_version)),
+        "swtpm": process.run(["swtpm", "--version"], timeout=_ASK_SECONDS).splitlines()[0],
+    }
+    return Laboratory(host, as_firmware(HOME_FIRMWARE, progress), progress, options, versions)

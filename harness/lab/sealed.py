@@ -60,7 +60,9 @@ class Sealed:
         """Copy a sealed machine and start its Tang servers, for the length of the block."""
         keys = {server: entry.keys(server) for server in entry.ports}
         with scratch(lab.host.user) as folder, served(lab, entry.ports, keys) as tangs:
-            logbook.keep({artifacts.CONFIG_IGN: entry.folder / "config.ign", artifacts.VERSIONS: entry.image.manifest})
+            logbook.keep({artifacts.CONFIG_IGN: entry.folder / "config.ign"})
+            # The host may have been updated since the installation; the guest cannot have been.
+            artifacts.save_versions(logbook.folder, {**entry.versions, **lab.versions})
             try:
                 yield cls(entry, copied(entry, folder), folder, Scene(lab, entry.image, entry.policy, tangs, logbook))
             finally:
