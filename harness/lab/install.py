@@ -98,7 +98,6 @@ def sealed_machine(lab: Laboratory, image_name: str, policy: Policy, artifacts_r
     keys = {server: _server_keys(lab, policy, server) for server in policy.tang_servers}
     order = _Order(lab, image, policy, keys)
     failure = run_dir() / "failures" / f"{lab.options.run_id}-{order.key}"
-    _raise_again(failure)
 
     def build(folder: Path) -> None:
         _raise_again(failure)
