@@ -66,7 +66,7 @@ class Tang:
     def go_silent(self) -> None:
         """Let packets to it vanish: connections are neither made nor refused.
 
-        QEMU's user network gives up on such a connection after 75 s and then resets it towards the guest.
+        QEMU's user network resets such a connection towards the guest after 75 s (libslirp, TCPTV_KEEP_INIT).
         """
         self.gate.mode = Mode.DROP
 
