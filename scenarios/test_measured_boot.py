@@ -9,7 +9,8 @@ from harness.api import Sealed, Unlock, db_key_enrolled, firmware_swapped, secur
 def test_pcr_changed_asks_for_the_passphrase(sealed: Sealed) -> None:
     """One more key in the firmware's db: PCR 7 is another, and the TPM does not unseal.
 
-    Source: TCG PC Client Platform Firmware Profile, 3.3.4.8; clevis-encrypt-tpm2(1), ``pcr_ids``.
+    Seen: TPM2_Unseal answers 0x99d, a policy check failed. Source: TCG PC Client Platform Firmware Profile, 3.3.4.8;
+    clevis-encrypt-tpm2(1), ``pcr_ids``.
     """
     before = sealed.boot()
     after = sealed.boot(db_key_enrolled)

@@ -9,6 +9,7 @@ from harness.api import Attacker, Sealed, Tang, Unlock
 def test_wrong_passphrase_then_the_right_one(sealed: Sealed, tang: Tang) -> None:
     """A wrong passphrase is refused and asked for again; the right one then opens.
 
+    Seen with systemd 257: one wrong passphrase brings two lines "Passphrase incorrect?" and one new prompt.
     Source: systemd-cryptsetup@.service(8), ``tries=``; systemd#38495.
     """
     tang.stop()
