@@ -1,8 +1,8 @@
 """Where the time of a boot goes, and what the harness adds to it: ``python -m harness bench``.
 
-In one run, on the same image, sealed machine and host, a machine is booted twice over and over: by bare QEMU with the
-command line that libvirt would give it (``virsh domxml-to-native``), read until it has logged in; and by the harness,
-from the call of `Sealed.boot` to its verdict. The medians and their ratio are printed and go to
+In one run, on the same image, sealed machine and host, a machine is booted in two ways in turn: by the harness, from the
+call of `Sealed.boot` to its verdict; and by bare QEMU with the command line of that very boot, less what only libvirt
+needs, read until the boot has ended. The medians and their ratio are printed and go to
 ``artifacts/bench.json``.
 """
 
@@ -16,7 +16,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -24,7 +24,6 @@ from rich.console import Console
 from rich.table import Table
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
-from harness import process
 from harness.deadline import Deadline
 from harness.errors import RigError
 from harness.guest.boot import BootReader
@@ -47,7 +46,7 @@ from harness.lab.install import SealedEntry, copied, sealed_machine, served
 from harness.lab.laboratory import Laboratory
 from harness.lab.logbook import Logbook
 from harness.lab.sealed import Sealed
-from harness.machine.domain_xml import Runtime, domain_xml
+from harness.machine.domain_xml import Runtime
 from harness.machine.spec import Machine
 from harness.machine.tpm import powered_tpm
 from harness.paths import POLICIES
@@ -65,8 +64,14 @@ _STAGES = (
 )
 """What ends each stage of a boot, in order."""
 
-_HARNESS_ONLY = {"-S"}
-_HARNESS_ONLY_WITH_VALUE = {"-mon"}
+_SOCKETS = {
+    "charserial0": "console_socket",
+    "charconsole1": "journal_socket",
+    "charchannel0": "ssh_socket",
+}
+"""libvirt's names of the character devices, and where `Runtime` puts their sockets."""
+
+_LIBVIRT_ONLY = ("-mon", "-add-fd")
 
 
 def main(argv: Sequence[str]) -> int:
@@ -91,8 +96,6 @@ def measure(lab: Laboratory, entry: SealedEntry, runs: int, artifacts: Path) -> 
     """Boot `runs` times in each way, in turns, and return medians in seconds."""
     bare, harness, copies, fallbacks = [], [], [], []
     for number in range(1, runs + 1):
-        with lab.progress.step(f"bare QEMU, boot {number} of {runs}"):
-            bare.append(bare_boot(lab, entry))
         with lab.progress.step(f"harness, boot {number} of {runs}"):
             logbook = Logbook.open(artifacts, f"bench::boot-{number}", "A boot of the bench")
             with Sealed.copy_of(entry, lab, logbook) as sealed:
@@ -100,6 +103,9 @@ def measure(lab: Laboratory, entry: SealedEntry, runs: int, artifacts: Path) -> 
                 outcome = sealed.boot()
                 harness.append({"prompt": outcome.seconds.prompt, "end": outcome.seconds.end})
                 harness[-1]["verdict"] = time.monotonic() - started
+            said = (logbook.folder / logbook.boots[-1].evidence / "qemu-command.txt").read_text()
+        with lab.progress.step(f"bare QEMU, boot {number} of {runs}"):
+            bare.append(bare_boot(lab, entry, said, sealed.machine))
         with scratch(lab.host.user) as folder:
             started = time.monotonic()
             copied(entry, folder)
@@ -130,8 +136,15 @@ def measure(lab: Laboratory, entry: SealedEntry, runs: int, artifacts: Path) -> 
     }
 
 
-def bare_boot(lab: Laboratory, entry: SealedEntry) -> dict[str, float]:
-    """Boot a copy under QEMU alone and return when each stage ended, in seconds from QEMU's start."""
+def bare_boot(lab: Laboratory, entry: SealedEntry, said: str, model: Machine) -> dict[str, float]:
+    """Boot a copy under QEMU alone and return when each stage ended, in seconds from QEMU's start.
+
+    Args:
+        lab: Where.
+        entry: What to copy.
+        said: QEMU's command line of a boot by the harness, as libvirt logged it.
+        model: The machine of that boot.
+    """
     keys = {server: entry.keys(server) for server in entry.ports}
     with ExitStack() as stack:
         folder = stack.enter_context(scratch(lab.host.user))
@@ -141,7 +154,8 @@ def bare_boot(lab: Laboratory, entry: SealedEntry) -> dict[str, float]:
         runtime = Runtime("bare", folder, lab.host.accel.name, lab.host.emulator, lab.host.emulator_version)
         assert machine.tpm is not None
         stack.enter_context(powered_tpm(machine.tpm, runtime.tpm_socket, runtime.tpm_log, user=lab.host.user))
-        command = bare_command(lab, machine, runtime)
+        files = {str(model.nvram): str(machine.nvram), str(model.disks[0].path): str(machine.disks[0].path)}
+        command = bare_command(said, files, runtime)
         started = time.monotonic()
         qemu = stack.enter_context(
             subprocess.Popen(
@@ -154,27 +168,43 @@ def bare_boot(lab: Laboratory, entry: SealedEntry) -> dict[str, float]:
         return _read_stages(qemu, runtime, started)
 
 
-def bare_command(lab: Laboratory, machine: Machine, runtime: Runtime) -> list[str]:
-    """The arguments that libvirt would give QEMU, less what only libvirt needs.
+def bare_command(said: str, files: Mapping[str, str], runtime: Runtime) -> list[str]:
+    """QEMU's arguments as libvirt logged them, for a machine that nobody but us looks after.
 
-    Raises:
-        HostError: virsh cannot say.
+    Args:
+        said: Environment and arguments, in shell words.
+        files: Which file takes the place of which.
+        runtime: Where the sockets go.
     """
-    file = runtime.folder / "bare.xml"
-    file.write_text(domain_xml(machine, runtime))
-    if lab.host.session:
-        lab.host.session.wake()
-    native = process.run(
-        ["virsh", "-q", "-c", lab.host.libvirt_uri, "domxml-to-native", "qemu-argv", "--xml", file], timeout=60
-    )
-    words = iter(shlex.split(native.replace("\\\n", " ")))
-    command: list[str] = []
-    for word in words:
-        if word in _HARNESS_ONLY_WITH_VALUE:
-            next(words)
-        elif word not in _HARNESS_ONLY and ("=" not in word.split(",")[0] or command):
+    words = shlex.split(said.replace("\\\n", " "))
+    start = words.index(str(runtime.emulator))
+    command, rest = [words[start]], iter(words[start + 1 :])
+    for word in rest:
+        if word == "-S":
+            continue
+        if not word.startswith("-"):
             command.append(word)
-    return command
+            continue
+        value = next(rest, "") if word in (*_LIBVIRT_ONLY, "-object", "-chardev") else None
+        if word in _LIBVIRT_ONLY or (value and ('"masterKey0"' in value or "id=charmonitor" in value)):
+            continue
+        command += [word] if value is None else [word, _own_socket(value, runtime)]
+    return [_replaced(word, files) for word in command]
+
+
+def _own_socket(value: str, runtime: Runtime) -> str:
+    for name, attribute in _SOCKETS.items():
+        if f"id={name}," in value:
+            return f"socket,id={name},path={getattr(runtime, attribute)},server=on,wait=off"
+    if "id=chrtpm," in value:
+        return f"socket,id=chrtpm,path={runtime.tpm_socket}"
+    return value
+
+
+def _replaced(word: str, files: Mapping[str, str]) -> str:
+    for old, new in files.items():
+        word = word.replace(old, new)
+    return word
 
 
 def _read_stages(qemu: subprocess.Popen[bytes], runtime: Runtime, started: float) -> dict[str, float]:
