@@ -1,7 +1,7 @@
 """Where the time of a boot goes, and what the harness adds to it: ``python -m harness bench``.
 
 In one run, on the same image, sealed machine and host, a machine is booted in two ways in turn: by the harness, from
-the call of `Sealed.boot` to its verdict; and by bare QEMU with the command line of that very boot, less what only libvirt
+the call of `Sealed.boot` to its verdict; and by bare QEMU with the command line of that boot, less what only libvirt
 needs, read until the boot has ended. The medians and their ratio are printed and go to ``artifacts/bench.json``.
 """
 
