@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.errors import UsageError
+from harness.images import FirmwareImage
 from harness.images import firmware as firmware_image
 from harness.machine import nvram
 from harness.machine.spec import Firmware, Machine, TpmVersion
@@ -69,7 +70,7 @@ def firmware_swapped(name: str) -> Fault:
     """
 
     def fault(machine: Machine, workshop: Workshop) -> Machine:
-        return replace(machine, firmware=as_firmware(name, workshop.progress))
+        return replace(machine, firmware=as_firmware(firmware_image(name, workshop.progress)))
 
     return fault
 
@@ -100,7 +101,6 @@ def _nvram(machine: Machine, workshop: Workshop, edit: Callable[[bytes], bytes])
     return replace(machine, nvram=edited)
 
 
-def as_firmware(name: str, progress: Progress) -> Firmware:
-    """The firmware of images/ that has this name, fetched if it is not in the cache."""
-    image = firmware_image(name, progress)
+def as_firmware(image: FirmwareImage) -> Firmware:
+    """What a machine needs to know of a firmware of images/."""
     return Firmware(image.name, image.code, image.nvram_template, image.secure_boot)

@@ -198,7 +198,7 @@ def _install(order: _Order, folder: Path, logbook: Logbook) -> None:
         outcome = boot(scene, machine, "control", orderly=True)
         for server, tang in tangs.items():
             tang.keys.save(folder / "tang" / server)
-            logbook.keep({f"{server}.log" if server != "tang" else artifacts.TANG_LOG: tang.raw_log})
+            logbook.keep_tang_log(server, tang.raw_log)
     _require_control(policy, outcome, canary)
     about = {
         "canary": canary,

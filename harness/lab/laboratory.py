@@ -75,11 +75,12 @@ def prepare(options: Options) -> Laboratory:
     progress = Progress(options.terminal)
     probe = firmware("trixie-plain", progress)
     host = prepare_host(probe.code, accel=options.accel, libvirt_uri=options.libvirt_uri, progress=progress)
+    home = firmware(HOME_FIRMWARE, progress)
     versions = {
         "accelerator": f"{host.accel.name}: {host.accel.reason}",
-        "firmware": f"{HOME_FIRMWARE} {firmware(HOME_FIRMWARE, progress).version}",
+        "firmware": f"{home.name} {home.version}",
         "libvirt": process.run(["virsh", "--version"], timeout=_ASK_SECONDS).strip(),
         "qemu": ".".join(map(str, host.emulator_version)),
         "swtpm": process.run(["swtpm", "--version"], timeout=_ASK_SECONDS).splitlines()[0],
     }
-    return Laboratory(host, as_firmware(HOME_FIRMWARE, progress), progress, options, versions)
+    return Laboratory(host, as_firmware(home), progress, options, versions)

@@ -8,7 +8,7 @@ from typing import Any
 
 from harness.evidence import artifacts, record
 from harness.evidence.record import Boot, Failure, Problem, Result, Scenario
-from harness.policy.pins import Policy
+from harness.policy.pins import DEFAULT_SERVER, Policy
 
 
 class Logbook:
@@ -49,6 +49,10 @@ class Logbook:
     def keep(self, files: Mapping[str, artifacts.Source]) -> None:
         """Keep files beside the boots."""
         artifacts.save(self.folder, files)
+
+    def keep_tang_log(self, server: str, log: str) -> None:
+        """Keep what a server said: the one that needs no name as ``tang.log``, another under its own."""
+        self.keep({artifacts.TANG_LOG if server == DEFAULT_SERVER else f"{server}.log": log})
 
     @property
     def next_boot(self) -> int:

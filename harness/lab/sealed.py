@@ -66,12 +66,8 @@ class Sealed:
             try:
                 yield cls(entry, copied(entry, folder), folder, Scene(lab, entry.image, entry.policy, tangs, logbook))
             finally:
-                logbook.keep(
-                    {
-                        artifacts.TANG_LOG if name == "tang" else f"{name}.log": tang.raw_log
-                        for name, tang in tangs.items()
-                    }
-                )
+                for server, tang in tangs.items():
+                    logbook.keep_tang_log(server, tang.raw_log)
 
     @property
     def policy(self) -> Policy:
