@@ -12,6 +12,7 @@ from pathlib import Path
 
 from harness import process
 from harness.cache import build_once, digest
+from harness.host.slots import machine_slot
 from harness.images import archive, build
 from harness.images.keys import key_pair
 from harness.images.recipe import FirmwareRecipe, Recipe, firmware_recipe, guest_recipe
@@ -85,7 +86,10 @@ def guest_image(name: str, progress: Progress) -> GuestImage:
     key = guest_key(recipe)
 
     def make(folder: Path) -> None:
-        with progress.step(f"building the guest image {name} from {archive.mirror()} (some minutes)"):
+        with (
+            machine_slot(name, progress),
+            progress.step(f"building the guest image {name} from {archive.mirror()} (some minutes)"),
+        ):
             build.build(recipe, folder)
 
     folder = build_once("images", key, make)

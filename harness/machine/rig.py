@@ -13,6 +13,7 @@ from harness.deadline import Deadline
 from harness.errors import RigError, UsageError
 from harness.host.scratch import KEEP, scratch
 from harness.host.session import Host
+from harness.host.slots import machine_slot
 from harness.host.user import hand_over
 from harness.machine.domain_xml import Runtime, domain_xml, interface_xml
 from harness.machine.libvirt import Domain, Power, created_domain
@@ -115,7 +116,7 @@ class Rig:
 
 @contextmanager
 def power_on(machine: Machine, host: Host, evidence: Path, *, keep: bool = False) -> Iterator[Rig]:
-    """Turn a machine on, and off at the end of the block.
+    """Turn a machine on as soon as this host has a slot for it (`machine_slot`), and off at the end of the block.
 
     What it names and what is not there yet is made: a TPM, an NVRAM file. Files that it writes to are handed over to
     the user that runs it, who must be able to reach them: keep them in a `scratch` folder or the cache.
@@ -129,12 +130,13 @@ def power_on(machine: Machine, host: Host, evidence: Path, *, keep: bool = False
 
     Raises:
         UsageError: A file that the machine names is missing.
-        HostError: A tool or libvirt is missing.
+        HostError: A tool or libvirt is missing, or no slot came free.
         RigError: It could not be turned on.
     """
     _require_files(machine)
     evidence.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
+        stack.enter_context(machine_slot(machine.name, host.progress))
         folder = stack.enter_context(scratch(host.user))
         runtime = Runtime(
             name=f"lab-{uuid.uuid4().hex[:12]}",

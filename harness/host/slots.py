@@ -1,0 +1,95 @@
+"""How many machines run on this host at once, over all processes of ours.
+
+A machine that has to wait for its processors fails in ways of its own: the guest's TPM driver times out, hold times
+pass before anybody had a chance to answer. So each machine, and each build of an image, takes one of as many slots as
+there are processors (``UNLOCK_LAB_MACHINES`` says otherwise). The locks are the kernel's (flock(2)): a killed process
+holds none.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+from tenacity import RetryError, Retrying, retry_if_result, stop_after_delay, wait_fixed
+
+from harness.errors import HostError, UsageError
+from harness.paths import run_dir
+from harness.progress import Progress
+
+_WAIT_SECONDS = 3600.0
+_POLL_SECONDS = 0.5
+
+
+def slot_count() -> int:
+    """How many machines may run at once.
+
+    Raises:
+        UsageError: ``UNLOCK_LAB_MACHINES`` is no positive number.
+    """
+    said = os.environ.get("UNLOCK_LAB_MACHINES", "")
+    if not said:
+        return max(1, len(os.sched_getaffinity(0)))
+    if not said.isdecimal() or int(said) < 1:
+        raise UsageError(f"UNLOCK_LAB_MACHINES is {said!r}", hint="say how many machines may run at once: 1 or more")
+    return int(said)
+
+
+@contextmanager
+def machine_slot(what: str, progress: Progress, *, wait: float = _WAIT_SECONDS) -> Iterator[None]:
+    """Hold a slot for the length of the block.
+
+    A process that holds one gets more without waiting: two that each run a victim and wait to start the attacker's
+    machine would wait for ever.
+
+    Args:
+        what: For whom, as people will see it when it waits.
+        progress: Says that it waits.
+        wait: Seconds to wait.
+
+    Raises:
+        HostError: No slot came free in time.
+    """
+    folder = run_dir() / "slots"
+    folder.mkdir(parents=True, exist_ok=True)
+    locks = [_lock(folder, number) for number in range(slot_count())]
+    if any(lock.is_locked for lock in locks):
+        yield
+        return
+    slot = _free(locks)
+    if slot is None:
+        with progress.step(f"{what}: waiting for one of {len(locks)} slots for machines"):
+            slot = _wait_for(locks, wait)
+    try:
+        yield
+    finally:
+        slot.release()
+
+
+def _lock(folder: Path, number: int) -> FileLock:
+    # One object a process: it tells whether this process holds the slot.
+    return FileLock(folder / f"{number}.lock", thread_local=False, is_singleton=True)
+
+
+def _free(locks: Sequence[FileLock]) -> FileLock | None:
+    for lock in locks:
+        with suppress(Timeout):
+            lock.acquire(timeout=0)
+            return lock
+    return None
+
+
+def _wait_for(locks: Sequence[FileLock], wait: float) -> FileLock:
+    waiting = Retrying(
+        retry=retry_if_result(lambda found: found is None), stop=stop_after_delay(wait), wait=wait_fixed(_POLL_SECONDS)
+    )
+    try:
+        slot = waiting(_free, locks)
+    except RetryError as error:
+        raise HostError(
+            f"no slot for a machine came free within {wait:.0f} s",
+            hint="other runs hold them all: wait for them, or raise UNLOCK_LAB_MACHINES if there are processors left",
+        ) from error
+    assert slot is not None
+    return slot

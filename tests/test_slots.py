@@ -1,0 +1,93 @@
+"""Slots: as many machines at once as the host has processors, over all processes."""
+
+import io
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from harness.errors import HostError, UsageError
+from harness.host.slots import machine_slot, slot_count
+from harness.progress import Progress
+
+HOLD = """
+import sys
+from harness.host.slots import machine_slot
+from harness.progress import Progress
+with machine_slot("other", Progress()):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture(autouse=True)
+def run_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UNLOCK_LAB_RUN", str(tmp_path))
+
+
+@contextmanager
+def another_process_with_a_slot() -> Iterator["subprocess.Popen[str]"]:
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout
+        assert other.stdout.readline() == "held\n"
+        try:
+            yield other
+        finally:
+            other.kill()
+
+
+def test_there_is_a_slot_for_each_processor_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("UNLOCK_LAB_MACHINES", raising=False)
+    assert slot_count() >= 1
+    monkeypatch.setenv("UNLOCK_LAB_MACHINES", "7")
+    assert slot_count() == 7
+
+
+@pytest.mark.parametrize("said", ["0", "-1", "two", "1.5"])
+def test_a_wrong_number_of_slots_is_named(said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UNLOCK_LAB_MACHINES", said)
+    with pytest.raises(UsageError, match="UNLOCK_LAB_MACHINES"):
+        slot_count()
+
+
+def test_who_comes_late_waits_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UNLOCK_LAB_MACHINES", "1")
+    said = io.StringIO()
+    with (
+        another_process_with_a_slot(),
+        pytest.raises(HostError, match="no slot"),
+        machine_slot("late", Progress(said), wait=0.1),
+    ):
+        pytest.fail("it did not wait")
+    assert "late: waiting for one of 1 slots" in said.getvalue()
+
+
+def test_a_killed_process_holds_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UNLOCK_LAB_MACHINES", "1")
+    with another_process_with_a_slot() as other:
+        other.kill()
+        other.wait()
+        with machine_slot("next", Progress(io.StringIO()), wait=5.0):
+            pass
+
+
+def test_a_process_with_a_slot_never_waits_for_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UNLOCK_LAB_MACHINES", "1")
+    said = io.StringIO()
+    progress = Progress(said)
+    with machine_slot("victim", progress), machine_slot("attacker", progress, wait=0.1):
+        pass
+    with machine_slot("again", progress, wait=0.1):
+        pass
+    assert said.getvalue() == ""
+
+
+def test_two_slots_are_for_two_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UNLOCK_LAB_MACHINES", "2")
+    with another_process_with_a_slot(), machine_slot("second", Progress(io.StringIO()), wait=0.1):
+        pass
