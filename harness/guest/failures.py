@@ -8,7 +8,7 @@ from dataclasses import replace
 from math import inf
 
 from harness.guest.events import Event, NetworkUp, PinFailed, SystemStarted
-from harness.policy.pins import Pin, TangPin, Tpm2Pin, holds, leaves, placeholder_server
+from harness.policy.pins import TPM_PINS, Pin, TangPin, holds, leaves, placeholder_server
 
 ATTEMPTS = 2
 """How often a pin must fail before it counts as failed for good."""
@@ -23,7 +23,7 @@ def leaf_of(event: PinFailed, pins: Pin, urls: Mapping[str, str]) -> str | None:
         urls: Where the guest finds each server, by the server's name.
     """
     if event.pin == "tpm2":
-        return next((leaf.name for leaf in leaves(pins) if isinstance(leaf, Tpm2Pin)), None)
+        return next((leaf.name for leaf in leaves(pins) if isinstance(leaf, TPM_PINS)), None)
     if event.pin != "tang":
         return None
     servers = {leaf.name: urls.get(leaf.server, leaf.url) for leaf in leaves(pins) if isinstance(leaf, TangPin)}

@@ -22,7 +22,7 @@ from harness.guest.failures import can_hold, failures
 from harness.guest.outcome import Outcome, PinFailure, Seconds, Unlock
 from harness.guest.plan import VolumePlan, answers_for, volume_of
 from harness.guest.witness import End, Observation, TypedPassphrase, Witnesses, hold_time
-from harness.policy.pins import Pin, TangPin, Tpm2Pin, holds, leaves
+from harness.policy.pins import TPM_PINS, CryptenrollPin, Pin, TangPin, Tpm2Pin, holds, leaves
 
 PASSPHRASE = "passphrase"
 """What `Outcome.unlocked_by` says when a person's passphrase opened the volume."""
@@ -143,7 +143,7 @@ class _Case:
         for leaf in pins:
             if isinstance(leaf, TangPin) and (times := recoveries.get(leaf.server, 0)):
                 proofs[leaf.name] = f"tang log: {leaf.server} served {times} × POST /rec => 200"
-            if isinstance(leaf, Tpm2Pin) and unsealed:
+            if isinstance(leaf, TPM_PINS) and unsealed:
                 proofs[leaf.name] = f"tpm: {unsealed} × TPM2_Unseal succeeded"
         return proofs
 
@@ -177,7 +177,7 @@ class _Case:
                 found.append(PinFailure(leaf.name, f"{server.unanswered} connections, none answered", "gate"))
         return found
 
-    def _tpm_failures(self, leaf: Tpm2Pin) -> list[PinFailure]:
+    def _tpm_failures(self, leaf: Tpm2Pin | CryptenrollPin) -> list[PinFailure]:
         refused = [
             exchange
             for exchange in self.witnesses.tpm or ()

@@ -78,6 +78,7 @@ def _policy(document: Document, trees: list[Pin | None], config: dict[str, Any])
             passphrase=_passphrase(document, luks),
             mount_point=mounts.get(f"/dev/mapper/{luks['name']}")
             or mounts.get(f"/dev/disk/by-id/dm-name-{luks['name']}"),
+            key_file=tree is None,  # Ignition keeps the key under /etc/luks unless clevis is bound
         )
         for luks, tree in zip(storage.get("luks", []), trees, strict=True)
     )

@@ -1,7 +1,8 @@
 """Pins and the tree that a threshold makes of them.
 
 The words are clevis's (clevis(1)): a *pin* is one way to get at a share of the key, `sss` is the pin that joins others
-under a *threshold*, a *binding* is a pin that was sealed into a LUKS header.
+under a *threshold*, a *binding* is a pin that was sealed into a LUKS header. A token of systemd-cryptenroll(1) is a
+binding too: `CryptenrollPin`.
 
 Placeholders
 ============
@@ -65,6 +66,27 @@ class Tpm2Pin:
 
 
 @dataclass(frozen=True)
+class CryptenrollPin:
+    """A TPM2 token of systemd-cryptenroll(1), which the owner enrolls in the installed guest.
+
+    Attributes:
+        pcr_ids: PCRs whose values at enrolment it is bound to (``--tpm2-pcrs=``).
+        signed_pcr_ids: PCRs that a signature by the owner's key must vouch for (``--tpm2-public-key-pcrs=``).
+        asks_pin: Whether a person must type a PIN too (``--tpm2-with-pin=``).
+        pcrlock: Whether a pcrlock policy says what may change (``--tpm2-pcrlock=``).
+        measures: Whether the volume key is measured into PCR 15 (``tpm2-measure-pcr=`` of crypttab(5)).
+        name: What failed pins are called in an outcome.
+    """
+
+    pcr_ids: tuple[int, ...] = ()
+    signed_pcr_ids: tuple[int, ...] = ()
+    asks_pin: bool = False
+    pcrlock: bool = False
+    measures: bool = False
+    name: str = "tpm2"
+
+
+@dataclass(frozen=True)
 class TangPin:
     """clevis-encrypt-tang(1).
 
@@ -105,8 +127,11 @@ class Sss:
     pins: tuple["Pin", ...]
 
 
-Pin = Tpm2Pin | TangPin | Sss
-Leaf = Tpm2Pin | TangPin
+Pin = Tpm2Pin | CryptenrollPin | TangPin | Sss
+Leaf = Tpm2Pin | CryptenrollPin | TangPin
+
+TPM_PINS = (Tpm2Pin, CryptenrollPin)
+"""The leaves that a TPM answers for."""
 
 
 def leaves(pin: Pin) -> Iterator[Leaf]:
@@ -135,6 +160,8 @@ class Volume:
         pins: The tree that unlocks it by itself, or None.
         passphrase: What opens it by hand, or None when the policy leaves no keyslot that can be typed.
         mount_point: Where its file system is mounted, or None.
+        key_file: Whether the guest itself holds a key that opens it.
+        headless: Whether the guest never asks (``headless=`` of crypttab(5)).
     """
 
     name: str
@@ -142,6 +169,8 @@ class Volume:
     pins: Pin | None
     passphrase: str | None
     mount_point: str | None
+    key_file: bool = False
+    headless: bool = False
 
 
 @dataclass(frozen=True)
