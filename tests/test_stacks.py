@@ -13,7 +13,7 @@ from harness.guest.judge import judge
 from harness.guest.outcome import Outcome, Unlock
 from harness.guest.plan import BootPlan, VolumePlan
 from harness.guest.ssh import Shell
-from harness.guest.witness import Observation, Witnesses
+from harness.guest.witness import End, Observation, Witnesses
 from harness.host.scratch import scratch
 from harness.images import GuestImage, guest_image
 from harness.images.recipe import guest_names, guest_recipe
@@ -58,6 +58,7 @@ def enroll(opened: Shell, image: GuestImage) -> None:
 def outcome_of(machine: Machine, image: GuestImage, evidence: Path, pins: Pin | None) -> Outcome:
     with power_on(machine, this_host(), evidence) as rig:
         volume, seen = booted(rig, image, pins)
+        assert seen.end is End.UP, seen.why
         witnesses = Witnesses(tpm=rig.tpm_exchanges())
         with shell(rig, image) as opened:
             header = facts.read_luks_header(opened, facts.backing_device(opened, "root"))
