@@ -24,9 +24,13 @@ from harness.lab.faults import (
 from harness.lab.rescue import Rescue
 from harness.lab.sealed import Sealed
 from harness.network.tang import Tang
+from harness.policy.enrolment import Enrolment
+from harness.policy.pins import CryptenrollPin, Sss, TangPin, Tpm2Pin
 
 __all__ = [
     "Attacker",
+    "CryptenrollPin",
+    "Enrolment",
     "Fault",
     "Grant",
     "Loot",
@@ -35,7 +39,10 @@ __all__ = [
     "Rescue",
     "Sealed",
     "Seconds",
+    "Sss",
     "Tang",
+    "TangPin",
+    "Tpm2Pin",
     "Unlock",
     "Workshop",
     "boot_entry_added",

@@ -29,6 +29,8 @@ from harness.lab.sealed import Sealed
 from harness.network.tang import Tang
 from harness.paths import POLICIES
 from harness.policy.butane import read_policy
+from harness.policy.enrolment import Enrolment, enrolled
+from harness.policy.pins import Policy
 
 _TERMINAL = pytest.StashKey[TextIO]()
 _LOGBOOK = pytest.StashKey[Logbook]()
@@ -61,7 +63,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Register the marks, and keep scenarios of one sealed machine in one xdist worker."""
-    config.addinivalue_line("markers", "policy(name): the Butane file that the machine is installed with")
+    config.addinivalue_line("markers", "policy(name or Enrolment): what the machine is installed with")
     config.addinivalue_line("markers", "image(name): the guest image, a folder of images/")
     config.addinivalue_line("markers", "attack(*grants): an attack, and all that the attacker is granted (Grant)")
     config.addinivalue_line("markers", "ci: a scenario of the slice that every submission runs")
@@ -80,7 +82,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def _machine_name(item: pytest.Item) -> str:
     mark = item.get_closest_marker("policy")
-    return str(mark.args[0]) if mark else ""
+    named = mark.args[0] if mark else ""
+    return named.name if isinstance(named, Enrolment) else str(named)
 
 
 @pytest.fixture(scope="session")
@@ -131,12 +134,23 @@ def sealed(request: pytest.FixtureRequest, logbook: Logbook) -> Iterator[Sealed]
         )
     image_mark = request.node.get_closest_marker("image")
     image = image_mark.args[0] if image_mark else request.config.getoption("--image")
-    policy = read_policy(find_policy(mark.args[0], request.path.parent))
+    policy = named_policy(mark.args[0], request.path.parent)
     logbook.installs(policy, image)
     # Only now: a mistake in the policy is told before the host is made ready.
     lab: Laboratory = request.getfixturevalue("lab")
     with Sealed.copy_of(sealed_machine(lab, image, policy, logbook.folder.parent), lab, logbook) as machine:
         yield machine
+
+
+def named_policy(named: str | Enrolment, beside: Path) -> Policy:
+    """The policy that a mark names: a Butane file by its name, or such a file and what an owner does by hand.
+
+    Raises:
+        UsageError: There is none, or it is wrong.
+    """
+    if isinstance(named, Enrolment):
+        return enrolled(read_policy(find_policy(named.base, beside)), named)
+    return read_policy(find_policy(named, beside))
 
 
 def find_policy(name: str, beside: Path) -> Path:

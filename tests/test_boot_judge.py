@@ -25,7 +25,7 @@ from harness.guest.events import (
 from harness.guest.judge import judge
 from harness.guest.luks import LuksHeader, Token, parse_luks_dump, parse_luks_header
 from harness.guest.outcome import Outcome, PinFailure, Unlock
-from harness.guest.plan import VolumePlan
+from harness.guest.volumes import VolumePlan
 from harness.guest.witness import End, Observation, TangSeen, TypedPassphrase, Witnesses
 from harness.machine.tpm_log import TpmExchange
 from harness.network.log import TangRequest
@@ -74,7 +74,7 @@ ANSWERED = Witnesses((tang(SERVED),), (UNSEALED,), URLS)
 
 
 def test_auto_unlock_in_full() -> None:
-    witnesses = replace(ANSWERED, headers={"var": HEADER}, pcrs={7: "ab"}, canary="tweet")
+    witnesses = replace(ANSWERED, headers={"var": HEADER}, pcrs={7: "ab"}, canaries={"var": "tweet"})
     outcome = judged(BOTH, seen(PROMPT, CLEVIS, SLOT, OPEN), witnesses)
     assert outcome.unlock is Unlock.AUTO
     assert outcome.reason == "tang and tpm2 answered; var opened with nothing typed"
@@ -129,7 +129,7 @@ def test_auto_unlock_without_an_unseal_is_no_verdict(exchanges: tuple[TpmExchang
 
 
 def test_auto_unlock_without_clevis_s_word_is_no_verdict() -> None:
-    with pytest.raises(RigError, match="clevis does not say"):
+    with pytest.raises(RigError, match="neither clevis nor a token"):
         judged(BOTH, seen(PROMPT, OPEN), ANSWERED)
 
 
@@ -316,7 +316,7 @@ def test_two_volumes_that_opened() -> None:
 
 
 def test_two_volumes_need_two_recoveries() -> None:
-    with pytest.raises(RigError, match="root and var auto-unlocked by Tang, whose log shows 1 recoveries"):
+    with pytest.raises(RigError, match="root and var auto-unlocked by tang, and tang's log shows 1 answers"):
         judge([ROOT, VAR], seen(*TWO_OPEN, VAR_CLEVIS, OPEN), Witnesses((tang(SERVED),), (), URLS))
 
 
@@ -329,7 +329,7 @@ def test_two_volumes_are_as_bad_as_the_worse() -> None:
 
 
 def test_an_answer_for_another_volume_proves_nothing() -> None:
-    with pytest.raises(RigError, match="var opened with nothing typed, and clevis does not say"):
+    with pytest.raises(RigError, match="var opened with nothing typed, and neither clevis nor a token"):
         judge([ROOT, VAR], seen(*TWO_OPEN, OPEN), Witnesses((tang(SERVED, SERVED),), (), URLS))
 
 

@@ -172,12 +172,12 @@ def test_a_control_boot_that_asked_is_no_control(policy: Policy) -> None:
     failure = PinFailure("tang", "refused", "journal")
     asked = Outcome(Unlock.PASSPHRASE_FALLBACK, "it asked", failures=(failure,), canary="secret")
     with pytest.raises(RigError, match="did not open by itself: it asked") as caught:
-        install._require_control(policy, asked, "secret")
+        install.require_control(policy, asked, {"var": "secret"})
     assert "tang: refused (journal)" in caught.value.detail
-    install._require_control(policy, Outcome(Unlock.AUTO, "yes", canary="secret"), "secret")
+    install.require_control(policy, Outcome(Unlock.AUTO, "yes", canary="secret"), {"var": "secret"})
 
 
 @pytest.mark.parametrize("canary", [None, "another"])
 def test_a_control_boot_must_show_our_canary(policy: Policy, canary: str | None) -> None:
     with pytest.raises(RigError, match="canary"):
-        install._require_control(policy, Outcome(Unlock.AUTO, "yes", canary=canary), "secret")
+        install.require_control(policy, Outcome(Unlock.AUTO, "yes", canary=canary), {"var": "secret"})

@@ -102,7 +102,13 @@ class Scene:
 
 
 def boot(
-    scene: Scene, machine: Machine, label: str, typing: Sequence[str] | None = None, *, orderly: bool = False
+    scene: Scene,
+    machine: Machine,
+    label: str,
+    typing: Sequence[str] | None = None,
+    *,
+    tpm_pins: Sequence[str] | None = None,
+    orderly: bool = False,
 ) -> Outcome:
     """Power a machine on, watch what its disk does, and cut the power.
 
@@ -111,12 +117,18 @@ def boot(
         machine: What.
         label: What this boot is for, in the evidence.
         typing: What to type at the prompts of each volume; by default its own passphrase, once.
+        tpm_pins: What to type at prompts for the TPM's PIN; by default the right one, unless something else is typed.
         orderly: Whether a guest that is up is shut down instead.
 
     Raises:
         RigError: The rig failed, or the evidence does not agree: there is no verdict.
     """
-    plan = BootPlan.for_volumes(scene.policy.volumes, scene.urls, None if typing is None else tuple(typing))
+    plan = BootPlan.for_volumes(
+        scene.policy.volumes,
+        scene.urls,
+        None if typing is None else tuple(typing),
+        None if tpm_pins is None else tuple(tpm_pins),
+    )
     for tang in scene.tangs.values():
         tang.stand_at(machine.site)
     with recorded(scene.logbook, label, machine) as record, ExitStack() as stack:
@@ -168,10 +180,14 @@ def read_headers(opened: Shell, volumes: Sequence[Volume]) -> dict[str, LuksHead
     }
 
 
-def read_canary(opened: Shell, volumes: Sequence[Volume]) -> str | None:
-    """The canaries of the volumes that are mounted, joined by commas; None when there are none to be read."""
-    found = (facts.read_canary(opened, canary_path(volume.mount_point)) for volume in volumes if volume.mount_point)
-    return ",".join(text for text in found if text) or None
+def read_canaries(opened: Shell, volumes: Sequence[Volume]) -> dict[str, str]:
+    """The canaries that can be read on the volumes that are mounted, by the name of the volume."""
+    found = {
+        volume.name: facts.read_canary(opened, canary_path(volume.mount_point))
+        for volume in volumes
+        if volume.mount_point
+    }
+    return {name: text for name, text in found.items() if text}
 
 
 def ask_guest(opened: Shell, volumes: Sequence[Volume], witnesses: Witnesses) -> Witnesses:
@@ -179,7 +195,7 @@ def ask_guest(opened: Shell, volumes: Sequence[Volume], witnesses: Witnesses) ->
     return replace(
         witnesses,
         pcrs=facts.read_pcrs(opened),
-        canary=read_canary(opened, volumes),
+        canaries=read_canaries(opened, volumes),
         headers=read_headers(opened, volumes),
     )
 

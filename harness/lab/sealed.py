@@ -60,8 +60,13 @@ class Sealed:
 
     @property
     def canary(self) -> str:
-        """The secret that only the encrypted volume holds."""
-        return self.entry.canary
+        """The secret that only the encrypted volume holds; of several, the first."""
+        return next(iter(self.entry.canaries.values()))
+
+    @property
+    def canaries(self) -> Mapping[str, str]:
+        """The secrets that only the encrypted volumes hold, by the name of the volume."""
+        return self.entry.canaries
 
     @property
     def passphrase(self) -> str:
@@ -98,12 +103,20 @@ class Sealed:
         with rescue_system(self.scene, other, folder, label) as opened:
             yield opened
 
-    def boot(self, *faults: Fault, typing: Sequence[str] | None = None, label: str = "boot") -> Outcome:
+    def boot(
+        self,
+        *faults: Fault,
+        typing: Sequence[str] | None = None,
+        tpm_pins: Sequence[str] | None = None,
+        label: str = "boot",
+    ) -> Outcome:
         """Power it on, judge what its disk does, cut the power.
 
         Args:
             *faults: Changes of the hardware, for this boot only, applied in order.
             typing: What to type at the prompts; by default the right passphrase, once the pins have failed.
+            tpm_pins: What to type at prompts for the TPM's PIN; by default the right one, unless `typing` says what to
+                type.
             label: What this boot is for, in the evidence.
 
         Raises:
@@ -114,7 +127,7 @@ class Sealed:
         for fault in faults:
             machine = fault(machine, workshop)
         try:
-            return boot(self.scene, machine, label, typing)
+            return boot(self.scene, machine, label, typing, tpm_pins=tpm_pins)
         finally:
             if self.scene.lab.options.keep:
                 (self.folder / KEEP).touch()
