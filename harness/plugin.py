@@ -3,7 +3,7 @@
 It is registered as an entry point, so that a scenario file in any folder can use it. The fixtures are `sealed`, `tang`,
 `tangs` and `attacker`; a test names its policy with ``@pytest.mark.policy("name")`` (a Butane file ``name.bu`` beside
 the test, in a folder ``policies`` beside it, or in scenarios/policies) and, where it is not the default one, its image
-with ``@pytest.mark.image("debian-13")``.
+with ``@pytest.mark.image("debian-13")``. An attack names what its attacker has: ``@pytest.mark.attack(Grant.DISK)``.
 """
 
 import os
@@ -15,12 +15,13 @@ from typing import TextIO, cast
 
 import pytest
 
+from harness.attack.attacker import Attacker
+from harness.attack.grants import Grant, mark_line
 from harness.errors import HarnessError, UsageError
 from harness.evidence import terminal
 from harness.evidence.record import Failure, Problem, Result, junit_properties
 from harness.host.accel import CHOICES
 from harness.lab import laboratory
-from harness.lab.attacker import Attacker
 from harness.lab.install import sealed_machine
 from harness.lab.laboratory import Laboratory
 from harness.lab.logbook import Logbook
@@ -64,6 +65,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Register the marks, and keep scenarios of one sealed machine in one xdist worker."""
     config.addinivalue_line("markers", "policy(name or Enrolment): what the machine is installed with")
     config.addinivalue_line("markers", "image(name): the guest image, a folder of images/")
+    config.addinivalue_line("markers", "attack(*grants): an attack, and all that the attacker is granted (Grant)")
     config.addinivalue_line("markers", "ci: a scenario of the slice that every submission runs")
     if config.getoption("dist", "no") == "load":
         # One sealed machine has one address of Tang, so its boots take turns anyway.
@@ -188,9 +190,15 @@ def tang(sealed: Sealed) -> Tang:
 
 
 @pytest.fixture
-def attacker(sealed: Sealed) -> Attacker:
-    """Somebody with a machine of his own, in the same network, who knows no passphrase."""
-    return Attacker(sealed)
+def attacker(request: pytest.FixtureRequest, sealed: Sealed) -> Attacker:
+    """Somebody who knows no passphrase, and has what the test's mark grants to him."""
+    mark = request.node.get_closest_marker("attack")
+    if mark is None:
+        raise UsageError(
+            "this scenario does not say what its attacker is granted",
+            hint=f"mark it, if he has a disk: {mark_line([Grant.DISK])}",
+        )
+    return Attacker.of(sealed, mark.args)
 
 
 @pytest.hookimpl(wrapper=True)

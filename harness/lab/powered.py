@@ -42,6 +42,11 @@ def canary_path(mount_point: str) -> str:
     return f"{mount_point.rstrip('/')}/unlock-lab-canary"
 
 
+def partition_label(policy: Policy, volume: str) -> str:
+    """The label of the partition that a volume is made on."""
+    return next(v.device for v in policy.volumes if v.name == volume).rsplit("/", 1)[-1]
+
+
 @dataclass
 class Record:
     """What becomes of one power-on.

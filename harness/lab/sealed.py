@@ -7,35 +7,19 @@ from pathlib import Path
 
 from harness.errors import UsageError
 from harness.evidence import artifacts
+from harness.guest.luks import LUKS_BYTES, LuksHeader, parse_luks_header
 from harness.guest.outcome import Outcome
 from harness.host.scratch import KEEP, scratch
 from harness.lab.faults import Fault, Workshop
 from harness.lab.install import SealedEntry, copied, served
 from harness.lab.laboratory import Laboratory
 from harness.lab.logbook import Logbook
-from harness.lab.powered import Meanwhile, Scene, boot, maintain
-from harness.machine.disk import overlay
-from harness.machine.spec import Disk, Machine
+from harness.lab.powered import Meanwhile, Scene, boot, maintain, partition_label
+from harness.lab.rescue import Rescue, rescue_system
+from harness.machine.partition import read_partition
+from harness.machine.spec import Machine, Tpm
 from harness.network.tang import Tang
 from harness.policy.pins import Policy
-
-
-@dataclass(frozen=True)
-class Loot:
-    """A disk that can be copied.
-
-    Attributes:
-        disk: The victim's.
-        folder: Where copies go; they live as long as the test.
-    """
-
-    disk: Disk
-    folder: Path
-
-    def clone(self) -> Disk:
-        """A copy-on-write copy of the disk as it is now; the machine that it comes from must be off."""
-        number = len(list(self.folder.glob("clone-*")))
-        return replace(self.disk, path=overlay(self.disk.path, self.folder / f"clone-{number}.qcow2"))
 
 
 @dataclass(frozen=True)
@@ -101,10 +85,23 @@ class Sealed:
         """The Tang servers that the policy needs, by name."""
         return self.scene.tangs
 
-    @property
-    def disk(self) -> Loot:
-        """The disk, to be cloned."""
-        return Loot(self.machine.disks[0], self.folder)
+    def header(self, volume: str) -> LuksHeader:
+        """The LUKS header of a volume as it is on the disk now; the machine must be off."""
+        label = partition_label(self.policy, volume)
+        return parse_luks_header(read_partition(self.machine.disks[0].path, label, LUKS_BYTES))
+
+    def is_volume_key(self, key: bytes) -> bool:
+        """Whether the header of one of the volumes vouches for this volume key."""
+        return any(self.header(volume.name).vouches_for(key) for volume in self.policy.volumes)
+
+    @contextmanager
+    def rescue(self, label: str = "rescue") -> Iterator[Rescue]:
+        """Carry the disk into another machine of the owner's, and work on it by hand; what is changed stays."""
+        folder = self.folder / f"{label}-{len(list(self.folder.glob(f'{label}-*')))}"
+        folder.mkdir()
+        other = replace(self.machine, name=label, tpm=Tpm(folder / "tpm"), nvram=folder / "nvram.fd")
+        with rescue_system(self.scene, other, folder, label) as opened:
+            yield opened
 
     def boot(
         self,
