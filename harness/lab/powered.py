@@ -3,7 +3,7 @@
 import shlex
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -209,7 +209,8 @@ def power_off(rig: Rig, opened: Shell) -> None:
     Raises:
         RigError: It is still on after `POWER_OFF_SECONDS`.
     """
-    opened.run("sync; systemctl poweroff --no-block")
+    with suppress(RigError):  # it may go off before it has said that it will; what counts is that it goes
+        opened.run("sync; systemctl poweroff --no-block")
     if not rig.wait_off(Deadline.after(POWER_OFF_SECONDS)):
         raise RigError(f"the guest did not power off within {POWER_OFF_SECONDS:.0f} s")
 
