@@ -35,9 +35,13 @@ class GuestImage:
         folder: The cache entry that holds it.
         disk: qcow2, laid out as Fedora CoreOS (BIOS-BOOT, EFI-SYSTEM, boot, root). Never write to it: make an overlay.
         uki: The kernel, initrd and command line that the firmware starts; also on the disk, as EFI/BOOT/BOOTX64.EFI.
+            Where GRUB starts the kernel there is none.
+            Where GRUB starts the kernel there is none.
         ssh_key: Private key for root on the virtio-serial port `SHELL_PORT`.
         manifest: JSON: the version of every package that went in, sizes, the command line.
-        cmdline: The kernel command line in the UKI.
+        cmdline: The kernel command line that it boots with.
+        root_passphrase: What opens the LUKS volume that the root file system lies in; "" when it lies in none.
+        root_device: That volume, by its UUID.
     """
 
     name: str
@@ -48,6 +52,8 @@ class GuestImage:
     ssh_key: Path
     manifest: Path
     cmdline: str
+    root_passphrase: str
+    root_device: str
 
 
 SHELL_PORT = "org.unlock-lab.ssh"
@@ -102,6 +108,8 @@ def guest_image(name: str, progress: Progress) -> GuestImage:
         ssh_key=folder / "ssh_key",
         manifest=folder / "manifest.json",
         cmdline=" ".join(recipe.cmdline),
+        root_passphrase=recipe.root_passphrase,
+        root_device=f"/dev/disk/by-uuid/{build.luks_uuid(recipe)}" if recipe.root_passphrase else "",
     )
 
 
