@@ -4,18 +4,20 @@
 
     1  the firmware or shim rejects the image                      → REFUSED
     2  a key file opens it, or enough pins hold                    → AUTO
-       enough pins hold, one of them by a PIN that a person types  → PASSPHRASE_FALLBACK
+       a pin holds by a PIN that a person types                    → PASSPHRASE_FALLBACK
     3  it asks, and there is a passphrase                          → PASSPHRASE_FALLBACK
-    4  it does not ask, or nobody could answer                     → LOCKED
+    4  it does not ask, or asks for what nobody has                → LOCKED
 
 Whether a leaf holds is said by `_tpm2`, `_cryptenroll` and `_tang`, whether it asks by `_does_not_ask`. Where the
 stacks differ:
 
-- initramfs-tools asks no token of systemd-cryptenroll, and does not know `headless`.
+- initramfs-tools asks no token of systemd-cryptenroll, and does not know `headless`. On dracut clevis does nothing but
+  answer the prompt, so a headless volume never opens by it.
 - initramfs-tools configures the network once; on dracut clevis tries for ever, so that a late network still opens.
 - initramfs-tools answers its prompts by a clevis token that leads to no keyslot, until they are used up (clevis#524).
 
-A cell of the truth table that was booted and differs is a bug found, or a rule corrected here with the reason beside it.
+A cell of the truth table that was booted and differs is a bug found, or a rule corrected here with the reason beside
+it.
 
 Sources: systemd 257 cryptsetup.c and tpm2-util.c; clevis 20 clevis-decrypt-tpm2, clevis-decrypt-tang, decrypt-sss.c,
 clevis-luks-askpass and local-top/clevis; tang 15; cryptsetup 2.7.
@@ -35,8 +37,8 @@ class Prediction:
 
     Attributes:
         unlock: What the volume does.
-        failed_pins: Names of the leaves that are asked and say that they failed. A leaf that hangs says nothing, and one
-            that is no longer needed may be killed before it says anything (decrypt-sss.c).
+        failed_pins: Names of the leaves that are asked and say that they failed. A leaf that hangs says nothing, and
+            one that is no longer needed may be killed before it says anything (decrypt-sss.c).
         reason: One sentence. It names each of them, and each leaf that hangs or is never asked.
     """
 
@@ -88,20 +90,29 @@ def _asked(volume: Volume, pins: Pin, world: World, stack: Stack) -> Prediction:
     failed = frozenset(leaf.name for leaf, trouble in troubles.items() if trouble.heard)
     failed -= {leaf.name for leaf in answering}
     said = "; ".join(f"{leaf.name} does not answer: {trouble.why}" for leaf, trouble in troubles.items())
+    if _asks_pin(volume, pins, world, stack, troubles):
+        if not world.pin_typed:
+            return Prediction(Unlock.LOCKED, failed, _sentence("it asks for the PIN, and waits for it for ever", said))
+        if opening := [leaf.name for leaf in answering if isinstance(leaf, CryptenrollPin)]:
+            why = f"it asks for the PIN, and {opening[0]} answers to it"
+            return Prediction(Unlock.PASSPHRASE_FALLBACK, failed, _sentence(why, said))
     if not _holds(pins, troubles):
         return _shut(volume, world, stack, failed, said)
     if world.header is Header.KEYSLOT_WIPED:
         why = "clevis answers every prompt with a passphrase whose keyslot is gone, until none is left (clevis#524)"
         return Prediction(Unlock.LOCKED, failed, _sentence(why, said))
     names = " and ".join(dict.fromkeys(leaf.name for leaf in answering))
-    by_person = {leaf: _Trouble("a PIN") for leaf in answering if isinstance(leaf, CryptenrollPin) and leaf.asks_pin}
-    if not _holds(pins, {**troubles, **by_person}):
-        return Prediction(
-            Unlock.PASSPHRASE_FALLBACK, failed, _sentence(f"it asks for the PIN, and {names} opens it", said)
-        )
-    late = world.network is Network.LATE_DHCP and not _holds(pins, {leaf: _SILENT for leaf in _tangs(pins)} | troubles)
+    late = world.network is Network.LATE_DHCP and not _holds(pins, {**troubles, **dict.fromkeys(_tangs(pins), _SILENT)})
     when = ", once the network is up" if late else ""
     return Prediction(Unlock.AUTO, failed, _sentence(f"{names} answer{'' if ' and ' in names else 's'}{when}", said))
+
+
+def _asks_pin(volume: Volume, pins: Pin, world: World, stack: Stack, troubles: _Troubles) -> bool:
+    """Whether the TPM's PIN is asked for: systemd does so before the prompt that clevis could answer."""
+    own = [leaf for leaf in leaves(pins) if isinstance(leaf, CryptenrollPin)]
+    if stack is Stack.IT or volume.headless or _no_tpm(world.tpm):
+        return False
+    return any(leaf.asks_pin for leaf in own) and all(leaf.asks_pin or leaf in troubles for leaf in own)
 
 
 def _shut(volume: Volume, world: World, stack: Stack, failed: frozenset[str], why: str) -> Prediction:
@@ -123,7 +134,7 @@ def _does_not_ask(volume: Volume, world: World, stack: Stack) -> str | None:
 
 
 def _has_passphrase_slot(volume: Volume, header: Header) -> bool:
-    """Whether a keyslot is there that no token of systemd claims. One of clevis's counts, and one that lost its token."""
+    """Whether no token of systemd claims some keyslot: so it is with clevis's, and with one that lost its token."""
     if volume.passphrase is not None:
         return True
     if volume.pins is None or header is Header.KEYSLOT_WIPED:
@@ -153,12 +164,16 @@ def _starved(pins: Pin, troubles: _Troubles) -> Iterable[Pin]:
         return ()
     turns = [pin for pin in pins.pins if not isinstance(pin, CryptenrollPin)]
     for turn, pin in enumerate(turns, 1):
-        if any(troubles.get(leaf) is _SILENT for leaf in leaves(pin)) and not _holds(pin, troubles):
+        if _holds(pin, troubles):
+            break
+        if any(troubles.get(leaf) is _SILENT for leaf in leaves(pin)):
             return turns[turn:]
     return ()
 
 
 def _trouble(leaf: Leaf, volume: Volume, world: World, stack: Stack) -> _Trouble | None:
+    if volume.headless and stack is Stack.DR and not isinstance(leaf, CryptenrollPin):
+        return _Trouble("clevis answers the prompt, and there is none", heard=False)
     match leaf:
         case Tpm2Pin():
             return _tpm2(leaf, world)
@@ -183,7 +198,7 @@ def _cryptenroll(pin: CryptenrollPin, volume: Volume, world: World, stack: Stack
         _no_tpm(world.tpm)
         or _other_pcrs(pin.pcr_ids, world)
         or next((_Trouble(why) for why in _policy_troubles(pin, world)), None)
-        or next((_Trouble(why) for why in _pin_troubles(volume, world) if pin.asks_pin), None)
+        or (_pin_trouble(volume, world) if pin.asks_pin else None)
     )
 
 
@@ -196,13 +211,12 @@ def _policy_troubles(pin: CryptenrollPin, world: World) -> Iterator[str]:
         yield "the pcrlock policy is missing, or does not allow the present PCRs"
 
 
-def _pin_troubles(volume: Volume, world: World) -> Iterator[str]:
-    if world.tpm is Tpm.LOCKED_OUT:
-        yield "the TPM is locked out, so it takes no PIN"
+def _pin_trouble(volume: Volume, world: World) -> _Trouble | None:
     if volume.headless:
-        yield "nobody is asked for its PIN: headless"
+        return _Trouble("nobody is asked for its PIN: headless")
     if not world.pin_typed:
-        yield "nobody types its PIN"
+        return _Trouble("nobody types its PIN", heard=False)
+    return _Trouble("the TPM is locked out, so it takes no PIN") if world.tpm is Tpm.LOCKED_OUT else None
 
 
 def _no_tpm(tpm: Tpm) -> _Trouble | None:
