@@ -82,7 +82,7 @@ def enrolled(base: Policy, enrolment: Enrolment) -> Policy:
     asks = any(isinstance(pin, CryptenrollPin) and pin.asks_pin for pin in enrolment.pins)
     volume = replace(
         old,
-        pins=None if not bindings else bindings[0] if len(bindings) == 1 else Sss(1, tuple(bindings)),
+        pins=None if not bindings else bindings[0] if len(bindings) == 1 else Sss(1, tuple(bindings), separate=True),
         passphrase=old.passphrase if enrolment.keeps_passphrase else None,
         key_file=old.key_file and enrolment.keeps_key_file,
         headless="headless" in enrolment.options or "headless=yes" in enrolment.options,
