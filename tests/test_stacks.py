@@ -11,8 +11,9 @@ from harness.guest import facts
 from harness.guest.driver import watch
 from harness.guest.judge import judge
 from harness.guest.outcome import Outcome, Unlock
-from harness.guest.plan import BootPlan, VolumePlan
+from harness.guest.plan import BootPlan
 from harness.guest.ssh import Shell
+from harness.guest.volumes import VolumePlan
 from harness.guest.witness import End, Observation, Witnesses
 from harness.host.scratch import scratch
 from harness.images import GuestImage, guest_image

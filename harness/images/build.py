@@ -83,6 +83,11 @@ def luks_uuid(recipe: Recipe) -> str:
     return _uuid(recipe, "LUKS")
 
 
+def root_device(recipe: Recipe) -> str:
+    """The LUKS volume that the root file system lies in, by its UUID."""
+    return f"/dev/disk/by-uuid/{luks_uuid(recipe)}"
+
+
 def _uuid(recipe: Recipe, what: str) -> str:
     """A named UUID (RFC 9562, version 5): the same on every host, different for every image."""
     return str(uuid.uuid5(uuid.NAMESPACE_DNS, f"{recipe.name} {what}.unlock-lab"))
