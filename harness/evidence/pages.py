@@ -12,7 +12,7 @@ from harness.evidence.artifacts import plain
 
 @cache
 def template(package: str, name: str) -> Template:
-    """A template of a package: values are plain text (`artifacts.plain`) and escaped, and an unknown one is an error."""
+    """A template of a package. Values are plain text (`artifacts.plain`) and escaped; an unknown one is an error."""
     environment = Environment(
         loader=PackageLoader(package),
         autoescape=True,
