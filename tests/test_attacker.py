@@ -217,7 +217,7 @@ class Desk:
         self.tang = victim.tangs["tang"]
         self.canaries = victim.canaries
 
-    def unlock_by_clevis(self, volume: str) -> bool:
+    def unlock_by_binding(self, volume: str) -> bool:
         return volume == "tpm2" or self.tang.site == "home"
 
     def canary(self, volume: str) -> str | None:
@@ -227,12 +227,12 @@ class Desk:
         pass
 
 
-def test_clevis_is_asked_for_each_volume_from_where_he_stands(victim: Any) -> None:
+def test_the_bindings_of_each_volume_are_tried_from_where_he_stands(victim: Any) -> None:
     victim.canaries = {"tang": "one", "tpm2": "two", "liar": "three"}
     victim.policy.volumes = tuple(SimpleNamespace(name=name) for name in victim.canaries)
     attacker, desk = Attacker.of(victim, [Grant.DISK, Grant.NETWORK]), Desk(victim)
-    assert attacker.asks_clevis(desk) == {"tang", "tpm2"}  # type: ignore[arg-type]
-    assert attacker.without(Grant.NETWORK).asks_clevis(desk) == {"tpm2"}  # type: ignore[arg-type]
+    assert attacker.try_bindings(desk) == {"tang", "tpm2"}  # type: ignore[arg-type]
+    assert attacker.without(Grant.NETWORK).try_bindings(desk) == {"tpm2"}  # type: ignore[arg-type]
     tries = attack(victim)["tries"]
     assert [(attempt["guard"], attempt["extracted"]) for attempt in tries[:3]] == [
         ("tang", True),

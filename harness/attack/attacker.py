@@ -9,29 +9,33 @@
         assert loot.canary == sealed.canary
 
 He has a machine of his own, with a new TPM and new UEFI variables unless he was granted the victim's (`Grant.MACHINE`
-grants both). It stands in the victim's network with `Grant.NETWORK`, and else where the victim's Tang servers refuse it.
+grants both). It stands in the victim's network with `Grant.NETWORK`, and else where the victim's Tang servers refuse
+it.
 
 He succeeded iff he printed the canary, or a volume key that the victim's LUKS header vouches for. That is observed by
 `boot` and by `prints`, and written down as the ``attack`` of the evidence.
 """
 
+import json
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from harness.attack.grants import Grant, mark_line
 from harness.errors import UsageError
-from harness.evidence.record import Try
+from harness.evidence.attacks import Try
 from harness.guest.outcome import Outcome
 from harness.images import firmware as firmware_image
 from harness.lab.faults import as_firmware
-from harness.lab.powered import boot
+from harness.lab.powered import boot, partition_label
 from harness.lab.rescue import Rescue, rescue_system
 from harness.lab.sealed import Sealed
 from harness.machine import tpm as tpms
 from harness.machine.disk import overlay
+from harness.machine.partition import read_partition
 from harness.machine.spec import Disk, Firmware, Machine, Tpm
 from harness.network.keys import TangKeys
 from harness.policy.pins import DEFAULT_SERVER
@@ -109,6 +113,17 @@ class Attacker:
         self.require(Grant.NVRAM, Grant.MACHINE)
         return Path(shutil.copyfile(self.victim.machine.nvram, self._folder() / "nvram.fd"))
 
+    def header_backup(self, volume: str) -> bytes:
+        """The first MiB of a volume, as it is on the disk now: the LUKS header with three keyslots of cryptsetup's."""
+        self.require(Grant.DISK, Grant.MACHINE)
+        return read_partition(self.victim.machine.disks[0].path, partition_label(self.victim.policy, volume), 2**20)
+
+    def ignition_config(self) -> dict[str, Any]:
+        """The config that the machine was installed with: it stays attached to it, unless somebody takes it off."""
+        self.require(Grant.MACHINE)
+        config: dict[str, Any] = json.loads((self.victim.entry.folder / "config.ign").read_bytes())
+        return config
+
     def firmware(self, name: str) -> Firmware:
         """A build of OVMF, as images/ovmf names it: anybody can have that."""
         return as_firmware(firmware_image(name, self.victim.scene.lab.progress))
@@ -164,8 +179,8 @@ class Attacker:
         with rescue_system(self.victim.scene, machine, self._folder(), label) as opened:
             yield opened
 
-    def asks_clevis(self, system: Rescue, *volumes: str) -> frozenset[str]:
-        """Have clevis open volumes in a system of his own, by the TPM and the servers that it reaches from there.
+    def try_bindings(self, system: Rescue, *volumes: str) -> frozenset[str]:
+        """Try the bindings of volumes in a system of his own, with the TPM and the servers that it reaches from there.
 
         Args:
             system: His.
@@ -177,7 +192,7 @@ class Attacker:
         self._stands(self._site)
         loot = {}
         for name in volumes or [volume.name for volume in self.victim.policy.volumes]:
-            canary = system.canary(name) if system.unlock_by_clevis(name) else None
+            canary = system.canary(name) if system.unlock_by_binding(name) else None
             loot[name] = self.prints(canary, volume=name, evidence=system.evidence)
             system.close(name)
         return frozenset(name for name, printed in loot.items() if printed.extracted)
@@ -188,6 +203,7 @@ class Attacker:
         *,
         volume_key: bytes | None = None,
         volume: str | None = None,
+        guard: str | None = None,
         evidence: str = "",
     ) -> Loot:
         """Show what he got, be it something or nothing. It is held against what only the encrypted volume knows.
@@ -196,13 +212,14 @@ class Attacker:
             canary: What he read on the volume.
             volume_key: What he takes for the key of the volume.
             volume: Which one; the first by default.
+            guard: What should have guarded it; by default the volume's name when the policy has several, else its own.
             evidence: A boot's folder, or a file in the test's folder, that shows how he came by it.
         """
         victim = self.victim
         name = volume or victim.policy.volumes[0].name
         extracted = canary is not None and canary == victim.canaries.get(name)
         extracted |= volume_key is not None and victim.header(name).vouches_for(volume_key)
-        guard = name if len(victim.policy.volumes) > 1 else victim.policy.name
+        guard = guard or (name if len(victim.policy.volumes) > 1 else victim.policy.name)
         victim.scene.logbook.attack_tried(Try(guard, tuple(sorted(self.grants)), extracted, evidence))
         return Loot(canary, volume_key, extracted)
 

@@ -40,6 +40,7 @@ from typing import Any, cast
 import jsonschema
 
 from harness.errors import HarnessError, UsageError
+from harness.evidence.attacks import Attack
 from harness.guest.outcome import Outcome
 
 SCHEMA = 1
@@ -98,41 +99,6 @@ class Failure:
     reason: str
     source: str = ""
     text: str = ""
-
-
-@dataclass(frozen=True)
-class Try:
-    """One try of an attacker on one volume.
-
-    Attributes:
-        guard: What guarded the volume: the policy's name, or the volume's in a policy with several.
-        grants: What he had for it, sorted.
-        extracted: Whether he printed the canary or the volume key.
-        evidence: A boot's folder, or a file of the test's, that shows it.
-    """
-
-    guard: str
-    grants: tuple[str, ...]
-    extracted: bool
-    evidence: str
-
-
-@dataclass(frozen=True)
-class Attack:
-    """What an attacker had and got in one test.
-
-    Attributes:
-        grants: What he was granted, sorted.
-        tries: Those that came to their end.
-    """
-
-    grants: tuple[str, ...]
-    tries: tuple[Try, ...] = ()
-
-    @property
-    def extracted(self) -> bool | None:
-        """Whether a try succeeded; None when none came to its end."""
-        return any(attempt.extracted for attempt in self.tries) if self.tries else None
 
 
 @dataclass(frozen=True)
@@ -196,7 +162,7 @@ def document(scenario: Scenario) -> dict[str, Any]:
         "seconds": _rounded(scenario.seconds),
         "failure": vars(scenario.failure) if scenario.failure else None,
         "error": vars(scenario.error) if scenario.error else None,
-        "attack": _attack(scenario.attack),
+        "attack": scenario.attack.document() if scenario.attack else None,
         "boots": [_boot(boot) for boot in scenario.boots],
     }
 
@@ -282,13 +248,6 @@ def load(folder: Path) -> Document:
 @cache
 def _validator() -> jsonschema.Draft202012Validator:
     return jsonschema.Draft202012Validator(schema())
-
-
-def _attack(attack: Attack | None) -> dict[str, Any] | None:
-    if attack is None:
-        return None
-    tries = [{**vars(attempt), "grants": list(attempt.grants)} for attempt in attack.tries]
-    return {"grants": list(attack.grants), "extracted": attack.extracted, "tries": tries}
 
 
 def _boot(boot: Boot) -> dict[str, Any]:

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from harness.evidence import artifacts, record
-from harness.evidence.record import Attack, Boot, Failure, Problem, Result, Scenario, Try
+from harness.evidence.attacks import Attack, Try
+from harness.evidence.record import Boot, Failure, Problem, Result, Scenario
 from harness.policy.pins import DEFAULT_SERVER, Policy
 
 
