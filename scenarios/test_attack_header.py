@@ -26,7 +26,7 @@ def test_ignition_inline_key(sealed: Sealed, attacker: Attacker) -> None:
     burglar = attacker.without(Grant.MACHINE)
     with attacker.own_os(disk=attacker.disk()) as system:
         system.run("mkdir -p /run/root && mount -o ro /dev/vda4 /run/root && ls -l /run/root/etc/luks")
-        by_disk, by_config = {}, {}
+        by_disk = {}
         for volume in ("passphrase", "tpm2-and-tang"):
             _, left = system.attempt(f"cat /run/root/etc/luks/{volume}")
             canary = system.canary(volume) if system.unlock(volume, left) else None
