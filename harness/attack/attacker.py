@@ -31,7 +31,7 @@ from harness.guest.outcome import Outcome
 from harness.images import firmware as firmware_image
 from harness.lab.faults import as_firmware
 from harness.lab.powered import boot, partition_label
-from harness.lab.rescue import Rescue, rescue_system
+from harness.lab.rescue import RESCUE_IMAGE, Rescue, rescue_system
 from harness.lab.sealed import Sealed
 from harness.machine import tpm as tpms
 from harness.machine.disk import overlay
@@ -170,13 +170,14 @@ class Attacker:
         nvram: Path | None = None,
         firmware: Firmware | None = None,
         label: str = "attacker",
+        image: str = RESCUE_IMAGE,
     ) -> Iterator[Rescue]:
         """Boot a system of his own with a disk as the second one, and work there as root.
 
-        What he gets out he must print: `prints`. The arguments are those of `boot`.
+        What he gets out he must print: `prints`. The arguments are those of `boot`, and the image that he boots.
         """
         machine = self._machine(disk, tpm, nvram, firmware)
-        with rescue_system(self.victim.scene, machine, self._folder(), label) as opened:
+        with rescue_system(self.victim.scene, machine, self._folder(), label, image) as opened:
             yield opened
 
     def try_bindings(self, system: Rescue, *volumes: str) -> frozenset[str]:

@@ -11,6 +11,7 @@ from harness.guest import facts
 from harness.guest.driver import watch
 from harness.guest.plan import BootPlan
 from harness.guest.ssh import Shell
+from harness.images import guest_image
 from harness.lab.install import DISK_BYTES
 from harness.lab.powered import Scene, canary_path, partition_label, recorded, shell
 from harness.machine.disk import overlay
@@ -18,6 +19,9 @@ from harness.machine.rig import power_on
 from harness.machine.spec import Bus, Disk, Machine
 from harness.policy.pins import Policy
 
+RESCUE_IMAGE = "attacker"
+
+_ROOT = "root=/dev/nvme0n1p4"
 _UNLOCK_SECONDS = 240.0
 _NO_SUCH_KEY = 2
 """cryptsetup(8), RETURN CODES: no permission (bad passphrase)."""
@@ -106,22 +110,26 @@ class Rescue:
 
 
 @contextmanager
-def rescue_system(scene: Scene, machine: Machine, folder: Path, label: str) -> Iterator[Rescue]:
-    """Boot the scene's image from a new first disk, with the machine's own disk as the second.
+def rescue_system(
+    scene: Scene, machine: Machine, folder: Path, label: str, image_name: str = RESCUE_IMAGE
+) -> Iterator[Rescue]:
+    """Boot an image from a new first disk, with the machine's own disk as the second.
 
     Args:
         scene: Where.
         machine: The hardware, with the one disk that is to be worked on.
         folder: For the new disk; empty.
         label: What this power-on is for, in the evidence.
+        image_name: A folder of images/.
     """
-    own = Disk(overlay(scene.image.disk, folder / "own.qcow2", size=DISK_BYTES), Bus.NVME, "own")
+    image = guest_image(image_name, scene.lab.progress)
+    own = Disk(overlay(image.disk, folder / "own.qcow2", size=DISK_BYTES), Bus.NVME, "own")
     (disk,) = machine.disks
     machine = replace(
         machine,
         disks=(own, replace(disk, bus=Bus.VIRTIO, serial="second")),
-        # Both disks have a file system that is labelled root; the last root= counts.
-        smbios_oem_strings=("io.systemd.stub.kernel-cmdline-extra=root=/dev/nvme0n1p4",),
+        # Both disks may have a file system that is labelled root; the last root= counts.
+        smbios_oem_strings=() if _ROOT in image.cmdline else (f"io.systemd.stub.kernel-cmdline-extra={_ROOT}",),
     )
     for tang in scene.tangs.values():
         tang.stand_at(machine.site)
@@ -130,5 +138,5 @@ def rescue_system(scene: Scene, machine: Machine, folder: Path, label: str) -> I
         power_on(machine, scene.lab.host, record.folder) as rig,
     ):
         watch(rig, BootPlan(()), live=scene.lab.live)
-        with shell(rig, scene.image, scene.lab.live) as opened:
+        with shell(rig, image, scene.lab.live) as opened:
             yield Rescue(opened, scene.policy, record.folder / _SHELL_LOG, f"{label}-{_SHELL_LOG}")
