@@ -50,9 +50,9 @@ class Rescue:
         with self.transcript.open("a") as log:
             log.write(f"# {command}\n")
             log.flush()
-            said = self.shell.run(f"{{ {command}\n}} 2>&1; echo status $?", timeout, stdin=stdin)
-            log.write(said)
-        said, _, status = said.rpartition("status ")
+            output = self.shell.run(f"({command}\n) 2>&1; printf '\\n%d\\n' $?", timeout, stdin=stdin)
+            said, status = output.rstrip("\n").rsplit("\n", 1)
+            log.write(f"{said.rstrip()}\n[status {status}]\n")
         return int(status), said
 
     def run(self, command: str, timeout: float = 60.0, *, stdin: bytes = b"") -> str:
@@ -87,13 +87,17 @@ class Rescue:
             raise RigError(f"cryptsetup in the rescue system ended with status {status}", said)
         return status == 0
 
-    def unlock_by_binding(self, volume: str) -> bool:
-        """Have clevis, and the token plugins of cryptsetup(8), try what the header binds; says whether it opened."""
-        # The system is up before its network is.
-        self.attempt("/usr/lib/systemd/systemd-networkd-wait-online --timeout=30", _UNLOCK_SECONDS)
+    def unlock_by_binding(self, volume: str, pin: str = "") -> bool:
+        """Have clevis, and systemd-cryptsetup(8), try what the header binds; says whether one of them opened it.
+
+        Args:
+            volume: Which.
+            pin: What the TPM is told when it wants a PIN.
+        """
         device, name = self.device(volume), shlex.quote(volume)
-        command = f"clevis luks unlock -d {device} -n {name} || cryptsetup open --token-only {device} {name} </dev/null"
-        status, _ = self.attempt(command, _UNLOCK_SECONDS)
+        environment = f"PIN={shlex.quote(pin)} " if pin else ""
+        by_token = f"{environment}systemd-cryptsetup attach {name} {device} none tpm2-device=auto,headless=yes"
+        status, _ = self.attempt(f"clevis luks unlock -d {device} -n {name} || {by_token}", _UNLOCK_SECONDS)
         return status == 0
 
     def close(self, volume: str) -> None:
@@ -139,4 +143,7 @@ def rescue_system(
     ):
         watch(rig, BootPlan(()), live=scene.lab.live)
         with shell(rig, image, scene.lab.live) as opened:
-            yield Rescue(opened, scene.policy, record.folder / _SHELL_LOG, f"{label}-{_SHELL_LOG}")
+            rescue = Rescue(opened, scene.policy, record.folder / _SHELL_LOG, f"{label}-{_SHELL_LOG}")
+            # The system is up before its network is.
+            rescue.attempt("/usr/lib/systemd/systemd-networkd-wait-online --timeout=30")
+            yield rescue
