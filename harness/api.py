@@ -25,10 +25,11 @@ from harness.lab.faults import (
 from harness.lab.rescue import Rescue
 from harness.lab.sealed import Sealed
 from harness.network.tang import Tang
-from harness.policy.enrolment import Enrolment
+from harness.policy.enrolment import TPM_PIN, Enrolment
 from harness.policy.pins import CryptenrollPin, Sss, TangPin, Tpm2Pin
 
 __all__ = [
+    "TPM_PIN",
     "Attacker",
     "CryptenrollPin",
     "Enrolment",
