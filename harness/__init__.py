@@ -15,7 +15,9 @@ boot            one power-on, watched on the serial console until it is judged (
 outcome         what was observed, and what proves it (`guest.outcome`).
 rig             the emulated hardware around one boot (`machine.rig`). When it breaks that is an error of the rig,
                 never an outcome.
-canary          a random secret on the encrypted volume. An attack succeeded iff the attacker printed it.
+canary          a random secret on the encrypted volume.
+attacker        somebody who has just what a scenario grants (`attack.grants`). His attack succeeded iff he printed the
+                canary, or a volume key that the LUKS header vouches for.
 evidence        what a boot leaves behind, one folder a test (`evidence`).
 
 The rooms
@@ -26,7 +28,9 @@ Imports go one way, from the top of this list to the bottom; `tests/test_archite
     api                what scenario files import
     doctor, housekeeping   what this host has and lacks; what stays on it between runs
     bench              where the time of a boot goes
-    lab/               install, control boot, copy, fault, boot; the attacker
+    matrix/            the truth table: policies down, conditions across, each cell booted and predicted
+    attack/            what an attacker is granted, his machines, and what he got out
+    lab/               install, control boot, copy, fault, boot; the rescue system
     evidence/          artifacts, outcome.json, report
     guest/             console bytes, events, outcome (pure: boot, outcome), shell, the driver of a boot
     machine/           spec and domain XML (pure), disks, TPMs, firmware, libvirt, the rig

@@ -1,10 +1,12 @@
 """All that a scenario imports.
 
-The fixtures are `sealed`, `tang`, `tangs` and `attacker`; the marks `policy` and `image`. See README, "Write your own".
+The fixtures are `sealed`, `tang`, `tangs` and `attacker`; the marks `policy`, `image` and `attack`. See README, "Write
+your own".
 """
 
+from harness.attack.attacker import Attacker, Loot
+from harness.attack.grants import Grant
 from harness.guest.outcome import Outcome, PinFailure, Seconds, Unlock
-from harness.lab.attacker import Attacker, Rescue
 from harness.lab.faults import (
     Fault,
     Workshop,
@@ -19,18 +21,28 @@ from harness.lab.faults import (
     tpm_removed,
     tpm_replaced,
 )
+from harness.lab.rescue import Rescue
 from harness.lab.sealed import Sealed
 from harness.network.tang import Tang
+from harness.policy.enrolment import Enrolment
+from harness.policy.pins import CryptenrollPin, Sss, TangPin, Tpm2Pin
 
 __all__ = [
     "Attacker",
+    "CryptenrollPin",
+    "Enrolment",
     "Fault",
+    "Grant",
+    "Loot",
     "Outcome",
     "PinFailure",
     "Rescue",
     "Sealed",
     "Seconds",
+    "Sss",
     "Tang",
+    "TangPin",
+    "Tpm2Pin",
     "Unlock",
     "Workshop",
     "boot_entry_added",

@@ -3,7 +3,7 @@
 It is registered as an entry point, so that a scenario file in any folder can use it. The fixtures are `sealed`, `tang`,
 `tangs` and `attacker`; a test names its policy with ``@pytest.mark.policy("name")`` (a Butane file ``name.bu`` beside
 the test, in a folder ``policies`` beside it, or in scenarios/policies) and, where it is not the default one, its image
-with ``@pytest.mark.image("debian-13")``.
+with ``@pytest.mark.image("debian-13")``. An attack names what its attacker has: ``@pytest.mark.attack(Grant.DISK)``.
 """
 
 import os
@@ -15,12 +15,13 @@ from typing import TextIO, cast
 
 import pytest
 
+from harness.attack.attacker import Attacker
+from harness.attack.grants import Grant, mark_line
 from harness.errors import HarnessError, UsageError
 from harness.evidence import terminal
 from harness.evidence.record import Failure, Problem, Result, junit_properties
 from harness.host.accel import CHOICES
 from harness.lab import laboratory
-from harness.lab.attacker import Attacker
 from harness.lab.install import sealed_machine
 from harness.lab.laboratory import Laboratory
 from harness.lab.logbook import Logbook
@@ -28,6 +29,8 @@ from harness.lab.sealed import Sealed
 from harness.network.tang import Tang
 from harness.paths import POLICIES
 from harness.policy.butane import read_policy
+from harness.policy.enrolment import Enrolment, enrolled
+from harness.policy.pins import Policy
 
 _TERMINAL = pytest.StashKey[TextIO]()
 _LOGBOOK = pytest.StashKey[Logbook]()
@@ -60,8 +63,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Register the marks, and keep scenarios of one sealed machine in one xdist worker."""
-    config.addinivalue_line("markers", "policy(name): the Butane file that the machine is installed with")
+    config.addinivalue_line("markers", "policy(name or Enrolment): what the machine is installed with")
     config.addinivalue_line("markers", "image(name): the guest image, a folder of images/")
+    config.addinivalue_line("markers", "attack(*grants): an attack, and all that the attacker is granted (Grant)")
     config.addinivalue_line("markers", "ci: a scenario of the slice that every submission runs")
     if config.getoption("dist", "no") == "load":
         # One sealed machine has one address of Tang, so its boots take turns anyway.
@@ -78,7 +82,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def _machine_name(item: pytest.Item) -> str:
     mark = item.get_closest_marker("policy")
-    return str(mark.args[0]) if mark else ""
+    named = mark.args[0] if mark else ""
+    return named.name if isinstance(named, Enrolment) else str(named)
 
 
 @pytest.fixture(scope="session")
@@ -129,12 +134,23 @@ def sealed(request: pytest.FixtureRequest, logbook: Logbook) -> Iterator[Sealed]
         )
     image_mark = request.node.get_closest_marker("image")
     image = image_mark.args[0] if image_mark else request.config.getoption("--image")
-    policy = read_policy(find_policy(mark.args[0], request.path.parent))
+    policy = named_policy(mark.args[0], request.path.parent)
     logbook.installs(policy, image)
     # Only now: a mistake in the policy is told before the host is made ready.
     lab: Laboratory = request.getfixturevalue("lab")
     with Sealed.copy_of(sealed_machine(lab, image, policy, logbook.folder.parent), lab, logbook) as machine:
         yield machine
+
+
+def named_policy(named: str | Enrolment, beside: Path) -> Policy:
+    """The policy that a mark names: a Butane file by its name, or such a file and what an owner does by hand.
+
+    Raises:
+        UsageError: There is none, or it is wrong.
+    """
+    if isinstance(named, Enrolment):
+        return enrolled(read_policy(find_policy(named.base, beside)), named)
+    return read_policy(find_policy(named, beside))
 
 
 def find_policy(name: str, beside: Path) -> Path:
@@ -174,9 +190,15 @@ def tang(sealed: Sealed) -> Tang:
 
 
 @pytest.fixture
-def attacker(sealed: Sealed) -> Attacker:
-    """Somebody with a machine of his own, in the same network, who knows no passphrase."""
-    return Attacker(sealed)
+def attacker(request: pytest.FixtureRequest, sealed: Sealed) -> Attacker:
+    """Somebody who knows no passphrase, and has what the test's mark grants to him."""
+    mark = request.node.get_closest_marker("attack")
+    if mark is None:
+        raise UsageError(
+            "this scenario does not say what its attacker is granted",
+            hint=f"mark it, if he has a disk: {mark_line([Grant.DISK])}",
+        )
+    return Attacker.of(sealed, mark.args)
 
 
 @pytest.hookimpl(wrapper=True)

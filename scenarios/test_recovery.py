@@ -2,7 +2,7 @@
 
 import pytest
 
-from harness.api import Attacker, Sealed, Tang, Unlock
+from harness.api import Sealed, Tang, Unlock
 
 
 @pytest.mark.policy("tpm2-and-tang")
@@ -20,12 +20,12 @@ def test_wrong_passphrase_then_the_right_one(sealed: Sealed, tang: Tang) -> None
 
 
 @pytest.mark.policy("tpm2-and-tang")
-def test_manual_mount_in_a_rescue_machine(sealed: Sealed, attacker: Attacker) -> None:
+def test_manual_mount_in_a_rescue_machine(sealed: Sealed) -> None:
     """The disk in another machine: the passphrase opens it by hand, a wrong one does not.
 
     Source: seed 000, "je peux toujours monter la partition chiffrée en saisissant manuellement la clé secrète".
     """
-    with attacker.rescue(disk=sealed.disk.clone()) as rescue:
+    with sealed.rescue() as rescue:
         assert not rescue.unlock("var", "not the passphrase")
         assert rescue.unlock("var", sealed.passphrase)
         assert rescue.canary("var") == sealed.canary

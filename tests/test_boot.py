@@ -13,6 +13,7 @@ from harness.guest.events import (
     BootEntryStarted,
     BootRefused,
     ClevisAnswered,
+    ClevisTries,
     ClevisUnheard,
     EmergencyShell,
     Event,
@@ -216,6 +217,7 @@ LINES: list[tuple[str, type[Event], dict[str, object]]] = [
         {"device": DEVICE, "uuid": UUID},
     ),
     ("Unlocked /dev/vda4 with clevis", ClevisAnswered, {"device": "/dev/vda4", "uuid": ""}),
+    ("clevis-luks-askpass[400]: clevis tries /dev/vda4", ClevisTries, {"device": "/dev/vda4"}),
     (
         f"clevis-luks-askpass[312]: Unable to unlock {DEVICE} (UUID={UUID}) with recovered passphrase",
         ClevisUnheard,

@@ -36,7 +36,8 @@ from harness.guest.events import (
     VolumeUnlocked,
 )
 from harness.guest.failures import failed_for_good, failures, leaf_of
-from harness.guest.plan import BootPlan, Broken, Finish, Type, VolumePlan, Wait, decide
+from harness.guest.plan import BootPlan, Broken, Finish, Type, Wait, decide
+from harness.guest.volumes import VolumePlan
 from harness.guest.witness import End, TypedPassphrase
 from harness.policy.pins import Sss, TangPin, Tpm2Pin, Volume
 
@@ -214,11 +215,36 @@ def test_a_prompt_for_a_volume_that_the_policy_has_not_is_never_answered() -> No
     )
 
 
-def test_a_pin_prompt_is_never_answered() -> None:
-    events = (*STARTED, made(PromptShown, 30.0, volume="", asks=Asks.PIN))
-    step = decide(PLAN, events, (), 100.0)
-    assert isinstance(step, Wait)
-    assert step.awaited.endswith("(it asks for PIN)")
+def pin_prompt(at: float, number: int = 1) -> Event:
+    return made(PromptShown, at, volume="", asks=Asks.PIN, number=number)
+
+
+def test_a_pin_prompt_is_answered_with_pins_alone() -> None:
+    step = decide(PLAN, (*STARTED, pin_prompt(30.0)), (), 100.0)
+    assert isinstance(step, Finish)
+    assert step.end is End.WAITING
+    assert "the TPM's PIN" in step.why
+
+
+def test_pins_are_typed_in_order_and_never_twice_at_one_prompt() -> None:
+    plan = replace(PLAN, volumes=(VolumePlan("var", "", TPM, ("secret",), ("0000", "2580")),))
+    asked = (*STARTED, pin_prompt(30.0))
+    assert decide(plan, asked, (), 31.0) == Type("var", "0000", pin=True)
+    first = (TypedPassphrase(31.0, "var", 5, pin=True),)
+    assert isinstance(decide(plan, asked, first, 32.0), Wait)
+    again = (*asked, pin_prompt(33.0, 2))
+    assert decide(plan, again, first, 34.0) == Type("var", "2580", pin=True)
+    both = (*first, TypedPassphrase(34.0, "var", 5, pin=True))
+    late = decide(plan, again, both, 34.0 + plan.patience.opening)
+    assert isinstance(late, Wait)
+    assert late.fatal
+    assert isinstance(decide(plan, (*again, pin_prompt(35.0, 3)), both, 36.0), Finish)
+
+
+def test_a_passphrase_may_follow_a_pin() -> None:
+    plan = replace(PLAN, volumes=(VolumePlan("var", "", None, ("secret",), ("0000",)),))
+    typed = (TypedPassphrase(31.0, "var", 5, pin=True),)
+    assert decide(plan, (*STARTED, pin_prompt(30.0), prompt(40.0)), typed, 41.0) == Type("var", "secret")
 
 
 def test_a_prompt_may_name_the_device() -> None:

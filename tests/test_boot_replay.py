@@ -34,7 +34,8 @@ from harness.guest.events import (
 )
 from harness.guest.judge import judge
 from harness.guest.outcome import Unlock
-from harness.guest.plan import BootPlan, Finish, Type, VolumePlan, decide
+from harness.guest.plan import BootPlan, Finish, Type, decide
+from harness.guest.volumes import VolumePlan
 from harness.guest.witness import End, Observation, TangSeen, TypedPassphrase, Witnesses
 from harness.machine.tpm_log import TpmExchange
 from harness.network.log import TangRequest

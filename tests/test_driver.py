@@ -13,7 +13,8 @@ import pytest
 from harness.errors import RigError
 from harness.guest.driver import drained, watch
 from harness.guest.events import Event, PinFailed, PromptShown
-from harness.guest.plan import BootPlan, Patience, VolumePlan
+from harness.guest.plan import BootPlan, Patience
+from harness.guest.volumes import VolumePlan
 from harness.guest.witness import End, Observation
 from harness.policy.pins import Sss, TangPin, Tpm2Pin
 

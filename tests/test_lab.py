@@ -14,8 +14,7 @@ from harness.guest.outcome import Outcome, PinFailure, Unlock
 from harness.lab import faults, install, powered
 from harness.lab.faults import Fault, Workshop
 from harness.lab.logbook import Logbook
-from harness.lab.sealed import Loot
-from harness.machine.spec import Bus, Disk, Firmware, Machine, Tpm, TpmVersion
+from harness.machine.spec import Disk, Firmware, Machine, Tpm, TpmVersion
 from harness.network.keys import TangKeys
 from harness.paths import POLICIES
 from harness.policy.butane import read_policy
@@ -78,18 +77,6 @@ def test_an_edited_nvram_is_a_new_file(machine: Machine, workshop: Workshop, mon
     changed = faults.db_key_enrolled(machine, workshop)
     assert differing(machine, changed) == {"nvram"}
     assert (machine.nvram.read_bytes(), changed.nvram.read_bytes()) == (b"as it was", b"as it was, and a key")
-
-
-def test_clones_of_a_disk_are_files_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def overlay(base: Path, to: Path) -> Path:
-        to.write_text(str(base))
-        return to
-
-    monkeypatch.setattr("harness.lab.sealed.overlay", overlay)
-    loot = Loot(Disk(tmp_path / "disk.qcow2", Bus.VIRTIO), tmp_path)
-    one, two = loot.clone(), loot.clone()
-    assert one.path != two.path
-    assert (one.bus, one.path.read_text()) == (Bus.VIRTIO, str(tmp_path / "disk.qcow2"))
 
 
 def test_a_power_on_is_recorded_whatever_becomes_of_it(machine: Machine, tmp_path: Path) -> None:
@@ -185,12 +172,12 @@ def test_a_control_boot_that_asked_is_no_control(policy: Policy) -> None:
     failure = PinFailure("tang", "refused", "journal")
     asked = Outcome(Unlock.PASSPHRASE_FALLBACK, "it asked", failures=(failure,), canary="secret")
     with pytest.raises(RigError, match="did not open by itself: it asked") as caught:
-        install._require_control(policy, asked, "secret")
+        install.require_control(policy, asked, {"var": "secret"})
     assert "tang: refused (journal)" in caught.value.detail
-    install._require_control(policy, Outcome(Unlock.AUTO, "yes", canary="secret"), "secret")
+    install.require_control(policy, Outcome(Unlock.AUTO, "yes", canary="secret"), {"var": "secret"})
 
 
 @pytest.mark.parametrize("canary", [None, "another"])
 def test_a_control_boot_must_show_our_canary(policy: Policy, canary: str | None) -> None:
     with pytest.raises(RigError, match="canary"):
-        install._require_control(policy, Outcome(Unlock.AUTO, "yes", canary=canary), "secret")
+        install.require_control(policy, Outcome(Unlock.AUTO, "yes", canary=canary), {"var": "secret"})

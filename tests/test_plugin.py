@@ -130,6 +130,19 @@ def test_a_scenario_without_a_policy_is_told_how_to_name_one(pytester: pytest.Py
     result.stdout.fnmatch_lines(["UsageError: *", "*names no policy", "hint: mark it*"])
 
 
+def test_an_attacker_with_nothing_said_of_his_grants_is_told_how_to_say_it(run: pytest.Pytester) -> None:
+    run.makepyfile("def test_it(sealed, attacker):\n    pass\n")
+    result = run.runpytest_inprocess()
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["UsageError: *what its attacker is granted", "hint: *@pytest.mark.attack(Grant.DISK)"])
+
+
+def test_attacks_can_be_selected(run: pytest.Pytester) -> None:
+    body = scenario('sealed.boot(Outcome(Unlock.AUTO, "yes"))')
+    run.makepyfile(test_one=body, test_two=body.replace("def test", "import pytest\n@pytest.mark.attack()\ndef test"))
+    run.runpytest_inprocess("-m", "attack").assert_outcomes(passed=1, deselected=1)
+
+
 def test_a_policy_beside_the_scenario_wins(tmp_path: Path) -> None:
     assert find_policy("tang", tmp_path) == POLICIES / "tang.bu"
     (tmp_path / "policies").mkdir()

@@ -220,7 +220,8 @@ def test_luks(shell: Shell, tmp_path: Path) -> None:
     with pytest.raises(RigError, match="is not an open LUKS volume"):
         facts.backing_device(shell, "var")
     metadata = (
-        '{"keyslots": {"1": {"kdf": {"type": "pbkdf2"}}}, "tokens": {"0": {"type": "clevis", "keyslots": ["1"]}}}'
+        '{"keyslots": {"1": {"kdf": {"type": "pbkdf2"}}}, "tokens": {"0": {"type": "clevis", "keyslots": ["1"]}},'
+        ' "digests": {}}'
     )
     double(tmp_path, "cryptsetup", metadata)
     assert facts.read_luks_header(shell, "/dev/vda5").token_of(1) == Token(0, "clevis", (1,))

@@ -9,6 +9,7 @@ The document (schema 1; `outcome.schema.json` beside this file is the contract, 
      "started": "2025-03-01T12:00:00+00:00" | null,  "seconds": of the whole test | null,
      "failure": {"reason", "source", "text"} | null, the assertion: what it says, file:line, its source line
      "error": {"kind", "what", "detail", "hint"} | null,       what went wrong outside any boot
+     "attack": {"grants": ["disk"], "extracted": true | false | null, "evidence": ["boot-1"]} | null,
      "boots": [
        {"label": "boot", "machine": "lab", "evidence": "boot-1",         folder, relative to this file
         "unlock": "auto-unlock" | "passphrase-fallback" | "locked" | "refused", "reason": text,
@@ -27,7 +28,7 @@ The canary's text is left out on purpose: a scenario compares it, a report must 
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from functools import cache
@@ -99,6 +100,26 @@ class Failure:
 
 
 @dataclass(frozen=True)
+class Attack:
+    """What an attacker had and got in one test.
+
+    Attributes:
+        grants: What he was granted, sorted.
+        extracted: Whether he printed the canary or a volume key in one of his tries; None when none came to its end.
+        evidence: Of each try: a boot's folder, or a file of the test's.
+    """
+
+    grants: tuple[str, ...]
+    extracted: bool | None = None
+    evidence: tuple[str, ...] = ()
+
+    def tried(self, extracted: bool, evidence: str) -> "Attack":
+        """The same after one more try."""
+        shown = (*self.evidence, evidence) if evidence and evidence not in self.evidence else self.evidence
+        return replace(self, extracted=bool(self.extracted) or extracted, evidence=shown)
+
+
+@dataclass(frozen=True)
 class Boot:
     """One power-on of a test.
 
@@ -130,6 +151,7 @@ class Scenario:
         seconds: How long the whole test took.
         failure: The assertion, if `result` is failed.
         error: What went wrong outside any boot, such as an installation.
+        attack: What an attacker had and got, when there was one.
     """
 
     test: str
@@ -142,6 +164,7 @@ class Scenario:
     seconds: float | None = None
     failure: Failure | None = None
     error: Problem | None = None
+    attack: Attack | None = None
 
 
 def document(scenario: Scenario) -> dict[str, Any]:
@@ -157,6 +180,7 @@ def document(scenario: Scenario) -> dict[str, Any]:
         "seconds": _rounded(scenario.seconds),
         "failure": vars(scenario.failure) if scenario.failure else None,
         "error": vars(scenario.error) if scenario.error else None,
+        "attack": _attack(scenario.attack),
         "boots": [_boot(boot) for boot in scenario.boots],
     }
 
@@ -242,6 +266,12 @@ def load(folder: Path) -> Document:
 @cache
 def _validator() -> jsonschema.Draft202012Validator:
     return jsonschema.Draft202012Validator(schema())
+
+
+def _attack(attack: Attack | None) -> dict[str, Any] | None:
+    if attack is None:
+        return None
+    return {"grants": list(attack.grants), "extracted": attack.extracted, "evidence": list(attack.evidence)}
 
 
 def _boot(boot: Boot) -> dict[str, Any]:

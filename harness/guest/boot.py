@@ -9,6 +9,7 @@ from dataclasses import fields, replace
 
 from harness.guest.events import (
     Asks,
+    ClevisTries,
     Event,
     KeyslotUsed,
     NoPromptPossible,
@@ -46,6 +47,7 @@ class BootReader:
         self._working_on: dict[str, str] = {}
         self._keyslots: dict[str, int] = {}
         self._tpm_said: TpmSaid | None = None
+        self._clevis_tries = ""
 
     def feed(self, stream: Stream, data: bytes, at: float) -> list[Event]:
         """Take what a stream brought.
@@ -87,15 +89,24 @@ class BootReader:
             case PromptShown():
                 number = self._prompts[event.volume] = self._prompts.get(event.volume, 0) + 1
                 return replace(event, number=number)
+            case ClevisTries():
+                self._clevis_tries = event.device
             case TpmSaid():
                 self._tpm_said = event
-            case PinFailed(pin="tpm2") if said := self._tpm_said:
-                self._tpm_said = None
-                final = event.final or int(said.code, 16) in FINAL_TPM_CODES
-                return replace(event, reason=f"{event.reason} ({said.text})", final=final)
+            case PinFailed():
+                return self._explained(replace(event, about=self._working_on.get(pid, self._clevis_tries)))
             case Rebooting():
                 self._once.clear()
         return event
+
+    def _explained(self, event: PinFailed) -> PinFailed:
+        """The same failure with what the TPM's tools said just before."""
+        said = self._tpm_said
+        if event.pin != "tpm2" or said is None:
+            return event
+        self._tpm_said = None
+        final = event.final or int(said.code, 16) in FINAL_TPM_CODES
+        return replace(event, reason=f"{event.reason} ({said.text})", final=final)
 
     def _keyslot(self, stream: Stream, line: str, at: float) -> Iterator[Event]:
         speaker = SPEAKER.search(line)

@@ -194,7 +194,7 @@ class _Watch:
             self._rig.console.sendall(data)
         except OSError as error:
             raise self.error(self._rig.trouble() or f"the console does not take what is typed: {error}") from error
-        self.typed.append(TypedPassphrase(self.now, step.volume, len(data)))
+        self.typed.append(TypedPassphrase(self.now, step.volume, len(data), step.pin))
 
     def drain(self) -> None:
         """Read on until the streams are quiet; an end of the console is none of our business any more."""

@@ -134,12 +134,14 @@ class PinFailed(Event):
         reason: Its message, with what its tools said before.
         url: Of the Tang server, when it was said.
         final: Whether another try in this boot cannot end otherwise.
+        about: The volume or the device that it was said about, when that is known.
     """
 
     pin: str
     reason: str
     url: str = ""
     final: bool = False
+    about: str = ""
 
 
 @dataclass(frozen=True)
@@ -153,6 +155,13 @@ class TpmSaid(Event):
 @dataclass(frozen=True)
 class TpmTimeout(Event):
     """The kernel gave up on the TPM: a starved host, so the rig's fault (swtpm#849)."""
+
+
+@dataclass(frozen=True)
+class ClevisTries(Event):
+    """Clevis set to work on a device; what it says until the next one is about that one."""
+
+    device: str
 
 
 @dataclass(frozen=True)

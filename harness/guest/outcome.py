@@ -11,7 +11,8 @@ class Unlock(StrEnum):
     AUTO = "auto-unlock"
     """The boot went through and nothing was typed."""
     PASSPHRASE_FALLBACK = "passphrase-fallback"
-    """It asked, the pins are known to have failed (or the hold time was over), our passphrase opened it."""
+    """It asked, and what was typed opened it: our passphrase, once the pins are known to have failed (or the hold time
+    was over); or a PIN, for which the TPM then answered (`Outcome.unlocked_by` says which)."""
     LOCKED = "locked"
     """It stayed shut: no prompt came, or none that a passphrase could answer."""
     REFUSED = "refused"

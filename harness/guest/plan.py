@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from harness.guest.events import (
+    Asks,
     BootEntryFailed,
     BootEntryStarted,
     BootRefused,
-    ClevisAnswered,
     ClevisUnheard,
     EmergencyShell,
     Event,
@@ -34,13 +34,13 @@ from harness.guest.events import (
     TooManyAttempts,
     TpmSaid,
     TpmTimeout,
-    VolumeAttaching,
     VolumeFailed,
     VolumeUnlocked,
 )
 from harness.guest.failures import can_hold, failed_for_good
+from harness.guest.volumes import VolumePlan, answers_for, asked_at, concerning, volume_of
 from harness.guest.witness import End, TypedPassphrase, hold_time
-from harness.policy.pins import Pin, Volume
+from harness.policy.pins import Volume
 
 
 @dataclass(frozen=True)
@@ -62,23 +62,6 @@ class Patience:
     opening: float = 300.0
     finish: float = 300.0
     install: float = 900.0
-
-
-@dataclass(frozen=True)
-class VolumePlan:
-    """What to do about one volume.
-
-    Attributes:
-        name: Of the mapping, as the prompt says it.
-        device: What it lies on, or "".
-        pins: The tree that may open it.
-        typing: What to type, one at each prompt; empty to type nothing.
-    """
-
-    name: str
-    device: str = ""
-    pins: Pin | None = None
-    typing: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -104,7 +87,11 @@ class BootPlan:
 
     @classmethod
     def for_volumes(
-        cls, volumes: Sequence[Volume], urls: Mapping[str, str], typing: tuple[str, ...] | None = None
+        cls,
+        volumes: Sequence[Volume],
+        urls: Mapping[str, str],
+        typing: tuple[str, ...] | None = None,
+        tpm_pins: tuple[str, ...] | None = None,
     ) -> "BootPlan":
         """The usual plan for a policy's volumes.
 
@@ -112,6 +99,7 @@ class BootPlan:
             volumes: Of the policy.
             urls: Where the guest finds each Tang server.
             typing: What to type at the prompts of each volume; by default its own passphrase.
+            tpm_pins: What to type at prompts for the TPM's PIN; by default the right one, unless `typing` is given.
         """
         return cls(
             tuple(
@@ -119,12 +107,17 @@ class BootPlan:
                     volume.name,
                     volume.device,
                     volume.pins,
-                    typing if typing is not None else (volume.passphrase,) if volume.passphrase else (),
+                    _given(typing, volume.passphrase),
+                    _given(tpm_pins, volume.tpm_pin if typing is None else None),
                 )
                 for volume in volumes
             ),
             urls,
         )
+
+
+def _given(said: tuple[str, ...] | None, default: str | None) -> tuple[str, ...]:
+    return said if said is not None else (default,) if default else ()
 
 
 @dataclass(frozen=True)
@@ -146,10 +139,11 @@ class Wait:
 
 @dataclass(frozen=True)
 class Type:
-    """Answer a prompt."""
+    """Answer a prompt; `pin` when it asks for the TPM's PIN."""
 
     volume: str
     text: str
+    pin: bool = False
 
 
 @dataclass(frozen=True)
@@ -192,28 +186,6 @@ def decide(plan: BootPlan, events: Sequence[Event], typed: Sequence[TypedPassphr
     """
     scene = _Scene(plan, tuple(events), tuple(typed), now)
     return _broken(scene) or _ended(scene) or _firmware(scene) or _volumes(scene)
-
-
-def volume_of(name: str, volumes: Sequence[VolumePlan]) -> VolumePlan | None:
-    """The volume that a prompt or a message means: by name, by device, or because there is only one."""
-    for volume in volumes:
-        if name in (volume.name, volume.device):
-            return volume
-    return volumes[0] if len(volumes) == 1 and name.startswith("/dev/") else None
-
-
-def answers_for(volume: VolumePlan, events: Sequence[Event], alone: bool) -> tuple[ClevisAnswered, ...]:
-    """Clevis's answers that were meant for a volume.
-
-    Args:
-        volume: The volume.
-        events: All that was seen.
-        alone: Whether it is the only volume, so that there is no doubt.
-    """
-    devices = {volume.device} | {
-        event.device for event in events if isinstance(event, VolumeAttaching) and event.volume == volume.name
-    }
-    return tuple(event for event in events if isinstance(event, ClevisAnswered) and (alone or event.device in devices))
 
 
 @dataclass(frozen=True)
@@ -283,6 +255,8 @@ def _volumes(scene: _Scene) -> Step:
     if not shut:
         return Wait(since + plan.patience.finish, "the boot to finish", since, fatal=True)
     prompt = next((event for event in reversed(events) if isinstance(event, PromptShown)), None)
+    if prompt and prompt.asks is Asks.PIN:
+        return _at_pin_prompt(scene, shut, prompt)
     asked = volume_of(prompt.volume, shut) if prompt else None
     if prompt is None or asked is None:
         names = " and ".join(volume.name for volume in shut)
@@ -297,19 +271,32 @@ def _volumes(scene: _Scene) -> Step:
 def _pending(scene: _Scene, volume: VolumePlan, prompt: PromptShown) -> float | None:
     """When the prompt was answered, by us or by clevis, if that answer has not been refused yet."""
     by_us = [entry.at for entry in scene.typed if entry.volume == volume.name and entry.at >= prompt.at]
-    wrong = max((event.at for event in scene.events if isinstance(event, PassphraseWrong)), default=-1.0)
     alone = len(scene.plan.volumes) == 1
+    refused = (event for event in scene.events if isinstance(event, PassphraseWrong))
+    wrong = max((event.at for event in refused if alone or event.volume == volume.name), default=-1.0)
     by_clevis = [event.at for event in answers_for(volume, scene.events, alone) if event.at >= max(prompt.at, wrong)]
     return max(by_us + by_clevis, default=None)
 
 
+def _at_pin_prompt(scene: _Scene, shut: Sequence[VolumePlan], prompt: PromptShown) -> Step:
+    """The prompt names no volume: it is that of the volume whose token wants a PIN."""
+    volume = next((volume for volume in shut if volume.tpm_pins), None)
+    said = [entry.at for entry in scene.typed if entry.pin]
+    if volume is None or len(said) == len(volume.tpm_pins) < prompt.number:
+        return Finish(End.WAITING, f"it asks for the TPM's PIN, and {len(said)} typed did not open it")
+    if len(said) == prompt.number:
+        return Wait(said[-1] + scene.plan.patience.opening, f"{volume.name} to open by the PIN", said[-1], fatal=True)
+    return Type(volume.name, volume.tpm_pins[len(said)], pin=True)
+
+
 def _at_prompt(scene: _Scene, volume: VolumePlan, prompt: PromptShown) -> Step:
     plan = scene.plan
-    said = [entry for entry in scene.typed if entry.volume == volume.name]
-    first = next(event.at for event in scene.events if isinstance(event, PromptShown) and event.volume == prompt.volume)
+    said = [entry for entry in scene.typed if entry.volume == volume.name and not entry.pin]
+    first = asked_at(volume, scene.events, prompt)
     hold = hold_time(plan.hold, first)
     until = first + hold
-    hopeless = volume.pins is None or not can_hold(volume.pins, failed_for_good(volume.pins, scene.events, plan.urls))
+    about = concerning(volume, scene.events, len(plan.volumes) == 1)
+    hopeless = volume.pins is None or not can_hold(volume.pins, failed_for_good(volume.pins, about, plan.urls))
     if not said and scene.now < until and (plan.hold_out or not hopeless):
         return Wait(until, f"the pins of {volume.name} to answer or to fail", first, fatal=False)
     if len(said) < len(volume.typing):

@@ -21,11 +21,13 @@ class TypedPassphrase:
         at: Seconds from power-on.
         volume: Whose prompt.
         size: Bytes, with the line end.
+        pin: Whether it was the TPM's PIN that was asked for.
     """
 
     at: float
     volume: str
     size: int
+    pin: bool = False
 
 
 class End(StrEnum):
@@ -104,7 +106,7 @@ class Witnesses:
         urls: Where the guest finds each server, by the server's name.
         headers: LUKS headers by the name of the volume, when they could be read.
         pcrs: PCR values (sha256, hex) by index, when they could be read.
-        canary: The secret on the encrypted volume, when this boot could read it.
+        canaries: The secrets on the encrypted volumes that this boot could read, by the name of the volume.
     """
 
     tang: tuple[TangSeen, ...] = ()
@@ -112,4 +114,4 @@ class Witnesses:
     urls: Mapping[str, str] = field(default_factory=dict)
     headers: Mapping[str, LuksHeader] = field(default_factory=dict)
     pcrs: Mapping[int, str] = field(default_factory=dict)
-    canary: str | None = None
+    canaries: Mapping[str, str] = field(default_factory=dict)

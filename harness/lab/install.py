@@ -3,8 +3,9 @@
 ::
 
     base image + policy + new TPM + new NVRAM
-      → first boot: Ignition partitions, encrypts, binds and puts the canary on the encrypted volumes → power-off
-      → control boot: must open by itself, nothing typed → power-off
+      → first boot: Ignition partitions, encrypts, binds and puts a canary on each encrypted volume → power-off
+      → where the policy says what an owner does by hand: a boot in which that is done → power-off
+      → control boot: must open as the policy promises, by itself with nothing typed → power-off
       → cache: sealed/<hash>/ with disk.qcow2, nvram.fd, tpm/, tang/<server>/*.jwk, sealed.json
 
 An installation that fails keeps its evidence, and every test of the same run that needs it fails with the first cause.
@@ -17,6 +18,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 from harness.cache import build_once, digest
@@ -30,7 +32,7 @@ from harness.guest.plan import BootPlan
 from harness.images import GuestImage, guest_image
 from harness.lab.laboratory import Laboratory
 from harness.lab.logbook import Logbook
-from harness.lab.powered import Scene, boot, canary_path, power_off, recorded, shell
+from harness.lab.powered import Scene, boot, canary_path, maintain, power_off, recorded, shell
 from harness.machine.disk import overlay
 from harness.machine.rig import power_on
 from harness.machine.spec import Bus, Disk, Machine, Tpm
@@ -38,7 +40,7 @@ from harness.network.keys import TangKeys
 from harness.network.lease import PORTS
 from harness.network.tang import Tang, make_keys, serve_tang
 from harness.paths import IMAGES, REPOSITORY, run_dir
-from harness.policy.ignition import GuestFile, render
+from harness.policy.ignition import GuestFile, fill, render
 from harness.policy.pins import Policy, TangAddress
 
 DISK_BYTES = 24 * 2**30
@@ -63,7 +65,7 @@ class SealedEntry:
         image: What it was installed on.
         machine: The hardware, with the entry's own files.
         ports: Where each Tang server must listen.
-        canary: The secret on the encrypted volumes.
+        canaries: The secrets on the encrypted volumes, by the name of the volume.
         install_seconds: How long the first boot and the control boot took.
         versions: Of what took part in the installation, the guest's packages among them.
     """
@@ -73,7 +75,7 @@ class SealedEntry:
     image: GuestImage
     machine: Machine
     ports: Mapping[str, int]
-    canary: str
+    canaries: Mapping[str, str]
     install_seconds: float
     versions: Mapping[str, str]
 
@@ -126,7 +128,7 @@ class _Order:
     policy: Policy
     keys: Mapping[str, TangKeys]
 
-    @property
+    @cached_property
     def key(self) -> str:
         """Hash of all that decides what the sealed machine holds."""
         harness = REPOSITORY / "harness"
@@ -134,6 +136,7 @@ class _Order:
         return digest(
             self.image.key,
             self.policy.config,
+            self.policy.enrolment,
             [firmware.name, firmware.secure_boot],
             firmware.code,
             firmware.nvram_template,
@@ -178,13 +181,13 @@ def served(lab: Laboratory, ports: Mapping[str, int], keys: Mapping[str, TangKey
 def _install(order: _Order, folder: Path, logbook: Logbook) -> None:
     lab, image, policy = order.lab, order.image, order.policy
     start = time.monotonic()
-    canary = secrets.token_hex(16)
+    canaries = {volume.name: secrets.token_hex(16) for volume in policy.volumes if volume.mount_point}
     machine = _machine(lab, policy, folder)
     overlay(image.disk, machine.disks[0].path, size=DISK_BYTES)
     with served(lab, order.ports, order.keys) as tangs:
         addresses = {server: TangAddress(tang.url, tang.thumbprint) for server, tang in tangs.items()}
         config = folder / "config.ign"
-        config.write_bytes(render(policy, addresses, _canaries(policy, canary)))
+        config.write_bytes(render(policy, addresses, _canary_files(policy, canaries)))
         logbook.keep({artifacts.CONFIG_IGN: config, "manifest.json": image.manifest})
         scene = Scene(lab, image, policy, tangs, logbook)
         guest = _first_boot(scene, machine, config)
@@ -195,13 +198,16 @@ def _install(order: _Order, folder: Path, logbook: Logbook) -> None:
             **dict(guest.packages),
         }
         artifacts.save_versions(logbook.folder, versions)
+        if policy.enrolment:
+            said = maintain(scene, machine, "enrolment", fill(list(policy.enrolment), addresses))
+            logbook.keep({"enrolment.txt": said})
         outcome = boot(scene, machine, "control", orderly=True)
         for server, tang in tangs.items():
             tang.keys.save(folder / "tang" / server)
             logbook.keep_tang_log(server, tang.raw_log)
-    _require_control(policy, outcome, canary)
+    require_control(policy, outcome, canaries)
     about = {
-        "canary": canary,
+        "canaries": canaries,
         "ports": order.ports,
         "install_seconds": round(time.monotonic() - start, 1),
         "versions": versions,
@@ -224,9 +230,12 @@ def _machine(lab: Laboratory, policy: Policy, folder: Path) -> Machine:
     )
 
 
-def _canaries(policy: Policy, canary: str) -> list[GuestFile]:
-    mounts = [volume.mount_point for volume in policy.volumes if volume.mount_point]
-    return [GuestFile(canary_path(mount), canary + "\n", 0o600) for mount in mounts]
+def _canary_files(policy: Policy, canaries: Mapping[str, str]) -> list[GuestFile]:
+    return [
+        GuestFile(canary_path(volume.mount_point), canaries[volume.name] + "\n", 0o600)
+        for volume in policy.volumes
+        if volume.mount_point
+    ]
 
 
 def _first_boot(scene: Scene, machine: Machine, config: Path) -> facts.Versions:
@@ -245,17 +254,24 @@ def _first_boot(scene: Scene, machine: Machine, config: Path) -> facts.Versions:
     return versions
 
 
-def _require_control(policy: Policy, outcome: Outcome, canary: str) -> None:
-    """Without a control boot that opens by itself, a machine that stays shut later would prove nothing."""
-    guarded = [volume for volume in policy.volumes if volume.pins]
-    if guarded and outcome.unlock is not Unlock.AUTO:
-        raise RigError(
-            f"policy {policy.name} was installed, and its control boot did not open by itself: {outcome.reason}",
-            "\n".join(f"{failure.pin}: {failure.reason} ({failure.source})" for failure in outcome.failures),
-            "nothing can be concluded from this machine; the evidence of the installation says more",
-        )
-    if outcome.canary not in (canary, None) or (outcome.canary is None and any(v.mount_point for v in policy.volumes)):
-        raise RigError(f"the canary on the encrypted volume of {policy.name} is {outcome.canary!r}, not the one we put")
+def require_control(policy: Policy, outcome: Outcome, canaries: Mapping[str, str]) -> None:
+    """Without a control boot that opens as promised, a machine that stays shut later would prove nothing.
+
+    Raises:
+        RigError: A volume did not open by itself (with a PIN: by the TPM once it was typed), or its canary is not ours.
+    """
+    for volume in policy.volumes:
+        seen = outcome.volumes.get(volume.name, outcome)
+        by_pin = volume.tpm_pin is not None and "tpm2" in seen.unlocked_by
+        if volume.pins and seen.unlock is not Unlock.AUTO and not by_pin:
+            raise RigError(
+                f"policy {policy.name} was installed, and in its control boot {volume.name} did not open by itself: "
+                f"{seen.reason}",
+                "\n".join(f"{failure.pin}: {failure.reason} ({failure.source})" for failure in seen.failures),
+                "nothing can be concluded from this machine; the evidence of the installation says more",
+            )
+        if seen.canary != canaries.get(volume.name):
+            raise RigError(f"the canary on {volume.name} of {policy.name} is {seen.canary!r}, not the one we put")
 
 
 def _load(order: _Order, folder: Path) -> SealedEntry:
@@ -267,7 +283,7 @@ def _load(order: _Order, folder: Path) -> SealedEntry:
         image=order.image,
         machine=machine,
         ports=about["ports"],
-        canary=about["canary"],
+        canaries=about["canaries"],
         install_seconds=about["install_seconds"],
         versions=about["versions"],
     )

@@ -1,13 +1,13 @@
 """What one test writes down while it runs: its folder of evidence, and its boots in order."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from harness.evidence import artifacts, record
-from harness.evidence.record import Boot, Failure, Problem, Result, Scenario
+from harness.evidence.record import Attack, Boot, Failure, Problem, Result, Scenario
 from harness.policy.pins import DEFAULT_SERVER, Policy
 
 
@@ -31,6 +31,7 @@ class Logbook:
         self.result = Result.PASSED
         self.failure: Failure | None = None
         self.error: Problem | None = None
+        self._attack: Attack | None = None
         self._policy = ""
         self._image = ""
         self._started = datetime.now(UTC)
@@ -45,6 +46,20 @@ class Logbook:
         """Write down what this test's machine was installed with."""
         self._policy, self._image = policy.name, image
         artifacts.save(self.folder, {artifacts.CONFIG_BU: policy.source})
+
+    def attack_begins(self, grants: Iterable[str]) -> None:
+        """Write down that this test is an attack, and what the attacker was granted."""
+        self._attack = Attack(tuple(sorted(grants)))
+
+    def attack_tried(self, extracted: bool, evidence: str) -> None:
+        """Write down what came of one try.
+
+        Args:
+            extracted: Whether the attacker printed the canary or the volume key.
+            evidence: The boot's folder, or a file beside the boots, that shows it.
+        """
+        assert self._attack, "attack_begins comes first"
+        self._attack = self._attack.tried(extracted, evidence)
 
     def keep(self, files: Mapping[str, artifacts.Source]) -> None:
         """Keep files beside the boots."""
@@ -81,6 +96,7 @@ class Logbook:
             image=self._image,
             started=self._started,
             seconds=time.monotonic() - self._start,
+            attack=self._attack,
             failure=self.failure,
             error=self.error,
         )

@@ -1,9 +1,11 @@
 """One power-on: watched, asked about by every witness, judged, and kept as evidence."""
 
+import shlex
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from harness.deadline import Deadline
@@ -11,7 +13,7 @@ from harness.errors import RigError
 from harness.evidence.record import Boot, Problem
 from harness.guest import facts
 from harness.guest.driver import Live, drained, watch
-from harness.guest.events import VolumeUnlocked
+from harness.guest.events import Event, VolumeUnlocked
 from harness.guest.judge import judge
 from harness.guest.luks import LuksHeader
 from harness.guest.outcome import Outcome
@@ -28,11 +30,21 @@ from harness.policy.pins import Policy, Volume
 
 SHELL_SECONDS = 120.0
 POWER_OFF_SECONDS = 120.0
+MAINTENANCE_SECONDS = 300.0
+
+
+Meanwhile = Callable[[Rig, Event], None]
+"""Changes the world in mid-boot: the rig, and what was just seen."""
 
 
 def canary_path(mount_point: str) -> str:
     """Where the canary of a volume lies in the guest."""
     return f"{mount_point.rstrip('/')}/unlock-lab-canary"
+
+
+def partition_label(policy: Policy, volume: str) -> str:
+    """The label of the partition that a volume is made on."""
+    return next(v.device for v in policy.volumes if v.name == volume).rsplit("/", 1)[-1]
 
 
 @dataclass
@@ -97,7 +109,14 @@ class Scene:
 
 
 def boot(
-    scene: Scene, machine: Machine, label: str, typing: Sequence[str] | None = None, *, orderly: bool = False
+    scene: Scene,
+    machine: Machine,
+    label: str,
+    typing: Sequence[str] | None = None,
+    *,
+    tpm_pins: Sequence[str] | None = None,
+    meanwhile: Meanwhile | None = None,
+    orderly: bool = False,
 ) -> Outcome:
     """Power a machine on, watch what its disk does, and cut the power.
 
@@ -106,19 +125,25 @@ def boot(
         machine: What.
         label: What this boot is for, in the evidence.
         typing: What to type at the prompts of each volume; by default its own passphrase, once.
+        tpm_pins: What to type at prompts for the TPM's PIN; by default the right one, unless something else is typed.
+        meanwhile: Is told each event as it is seen, and may change the world in mid-boot.
         orderly: Whether a guest that is up is shut down instead.
 
     Raises:
         RigError: The rig failed, or the evidence does not agree: there is no verdict.
     """
-    plan = BootPlan.for_volumes(scene.policy.volumes, scene.urls, None if typing is None else tuple(typing))
-    for tang in scene.tangs.values():
-        tang.stand_at(machine.site)
+    plan = BootPlan.for_volumes(
+        scene.policy.volumes,
+        scene.urls,
+        None if typing is None else tuple(typing),
+        None if tpm_pins is None else tuple(tpm_pins),
+    )
+    _stand(scene, machine)
     with recorded(scene.logbook, label, machine) as record, ExitStack() as stack:
         before = {name: _Mark.of(tang) for name, tang in scene.tangs.items()}
         keep = scene.lab.options.keep
         rig = stack.enter_context(power_on(machine, scene.lab.host, record.folder, keep=keep))
-        seen = watch(rig, plan, live=scene.lab.live)
+        seen = watch(rig, plan, live=scene.lab.live, on_event=partial(meanwhile, rig) if meanwhile else None)
         witnesses = Witnesses(
             tang=tuple(mark.since(name, scene.tangs[name]) for name, mark in before.items()),
             tpm=rig.tpm_exchanges(),
@@ -137,6 +162,39 @@ def boot(
     return record.outcome
 
 
+def _stand(scene: Scene, machine: Machine) -> None:
+    """Tell the servers where the machine stands that may call."""
+    for tang in scene.tangs.values():
+        tang.stand_at(machine.site)
+
+
+def maintain(scene: Scene, machine: Machine, label: str, commands: Sequence[str]) -> str:
+    """Power a machine on, have root run commands in its guest, and shut it down in order.
+
+    Its volumes open by themselves, or by their passphrases, which are typed.
+
+    Args:
+        scene: Where.
+        machine: What.
+        label: What this is for, in the evidence.
+        commands: For bash; the first that fails ends it.
+
+    Returns:
+        What the commands printed, with the commands themselves.
+
+    Raises:
+        RigError: The guest did not come up, or a command failed.
+    """
+    script = shlex.quote("\n".join(commands))
+    _stand(scene, machine)
+    with recorded(scene.logbook, label, machine) as record, power_on(machine, scene.lab.host, record.folder) as rig:
+        watch(rig, BootPlan.for_volumes(scene.policy.volumes, scene.urls), live=scene.lab.live)
+        with shell(rig, scene.image, scene.lab.live) as opened:
+            said = opened.run(f"bash -xeuo pipefail -c {script} 2>&1", MAINTENANCE_SECONDS)
+            power_off(rig, opened)
+    return said
+
+
 @contextmanager
 def shell(rig: Rig, image: GuestImage, live: Live | None = None) -> Iterator[Shell]:
     """A root shell in a guest that is up, with its consoles read meanwhile."""
@@ -151,7 +209,8 @@ def power_off(rig: Rig, opened: Shell) -> None:
     Raises:
         RigError: It is still on after `POWER_OFF_SECONDS`.
     """
-    opened.run("sync; systemctl poweroff --no-block")
+    with suppress(RigError):  # it may go off before it has said that it will; what counts is that it goes
+        opened.run("sync; systemctl poweroff --no-block")
     if not rig.wait_off(Deadline.after(POWER_OFF_SECONDS)):
         raise RigError(f"the guest did not power off within {POWER_OFF_SECONDS:.0f} s")
 
@@ -163,10 +222,14 @@ def read_headers(opened: Shell, volumes: Sequence[Volume]) -> dict[str, LuksHead
     }
 
 
-def read_canary(opened: Shell, volumes: Sequence[Volume]) -> str | None:
-    """The canaries of the volumes that are mounted, joined by commas; None when there are none to be read."""
-    found = (facts.read_canary(opened, canary_path(volume.mount_point)) for volume in volumes if volume.mount_point)
-    return ",".join(text for text in found if text) or None
+def read_canaries(opened: Shell, volumes: Sequence[Volume]) -> dict[str, str]:
+    """The canaries that can be read on the volumes that are mounted, by the name of the volume."""
+    found = {
+        volume.name: facts.read_canary(opened, canary_path(volume.mount_point))
+        for volume in volumes
+        if volume.mount_point
+    }
+    return {name: text for name, text in found.items() if text}
 
 
 def ask_guest(opened: Shell, volumes: Sequence[Volume], witnesses: Witnesses) -> Witnesses:
@@ -174,7 +237,7 @@ def ask_guest(opened: Shell, volumes: Sequence[Volume], witnesses: Witnesses) ->
     return replace(
         witnesses,
         pcrs=facts.read_pcrs(opened),
-        canary=read_canary(opened, volumes),
+        canaries=read_canaries(opened, volumes),
         headers=read_headers(opened, volumes),
     )
 

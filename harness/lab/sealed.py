@@ -7,35 +7,19 @@ from pathlib import Path
 
 from harness.errors import UsageError
 from harness.evidence import artifacts
+from harness.guest.luks import LUKS_BYTES, LuksHeader, parse_luks_header
 from harness.guest.outcome import Outcome
 from harness.host.scratch import KEEP, scratch
 from harness.lab.faults import Fault, Workshop
 from harness.lab.install import SealedEntry, copied, served
 from harness.lab.laboratory import Laboratory
 from harness.lab.logbook import Logbook
-from harness.lab.powered import Scene, boot
-from harness.machine.disk import overlay
-from harness.machine.spec import Disk, Machine
+from harness.lab.powered import Meanwhile, Scene, boot, maintain, partition_label
+from harness.lab.rescue import Rescue, rescue_system
+from harness.machine.partition import read_partition
+from harness.machine.spec import Machine, Tpm
 from harness.network.tang import Tang
 from harness.policy.pins import Policy
-
-
-@dataclass(frozen=True)
-class Loot:
-    """A disk that can be copied.
-
-    Attributes:
-        disk: The victim's.
-        folder: Where copies go; they live as long as the test.
-    """
-
-    disk: Disk
-    folder: Path
-
-    def clone(self) -> Disk:
-        """A copy-on-write copy of the disk as it is now; the machine that it comes from must be off."""
-        number = len(list(self.folder.glob("clone-*")))
-        return replace(self.disk, path=overlay(self.disk.path, self.folder / f"clone-{number}.qcow2"))
 
 
 @dataclass(frozen=True)
@@ -76,8 +60,13 @@ class Sealed:
 
     @property
     def canary(self) -> str:
-        """The secret that only the encrypted volume holds."""
-        return self.entry.canary
+        """The secret that only the encrypted volume holds; of several, the first."""
+        return next(iter(self.entry.canaries.values()))
+
+    @property
+    def canaries(self) -> Mapping[str, str]:
+        """The secrets that only the encrypted volumes hold, by the name of the volume."""
+        return self.entry.canaries
 
     @property
     def passphrase(self) -> str:
@@ -96,17 +85,40 @@ class Sealed:
         """The Tang servers that the policy needs, by name."""
         return self.scene.tangs
 
-    @property
-    def disk(self) -> Loot:
-        """The disk, to be cloned."""
-        return Loot(self.machine.disks[0], self.folder)
+    def header(self, volume: str) -> LuksHeader:
+        """The LUKS header of a volume as it is on the disk now; the machine must be off."""
+        label = partition_label(self.policy, volume)
+        return parse_luks_header(read_partition(self.machine.disks[0].path, label, LUKS_BYTES))
 
-    def boot(self, *faults: Fault, typing: Sequence[str] | None = None, label: str = "boot") -> Outcome:
+    def is_volume_key(self, key: bytes) -> bool:
+        """Whether the header of one of the volumes vouches for this volume key."""
+        return any(self.header(volume.name).vouches_for(key) for volume in self.policy.volumes)
+
+    @contextmanager
+    def rescue(self, label: str = "rescue") -> Iterator[Rescue]:
+        """Carry the disk into another machine of the owner's, and work on it by hand; what is changed stays."""
+        folder = self.folder / f"{label}-{len(list(self.folder.glob(f'{label}-*')))}"
+        folder.mkdir()
+        other = replace(self.machine, name=label, tpm=Tpm(folder / "tpm"), nvram=folder / "nvram.fd")
+        with rescue_system(self.scene, other, folder, label) as opened:
+            yield opened
+
+    def boot(
+        self,
+        *faults: Fault,
+        typing: Sequence[str] | None = None,
+        tpm_pins: Sequence[str] | None = None,
+        meanwhile: Meanwhile | None = None,
+        label: str = "boot",
+    ) -> Outcome:
         """Power it on, judge what its disk does, cut the power.
 
         Args:
             *faults: Changes of the hardware, for this boot only, applied in order.
             typing: What to type at the prompts; by default the right passphrase, once the pins have failed.
+            tpm_pins: What to type at prompts for the TPM's PIN; by default the right one, unless `typing` says what to
+                type.
+            meanwhile: Is told each event as it is seen, with the rig, and may change the world in mid-boot.
             label: What this boot is for, in the evidence.
 
         Raises:
@@ -117,10 +129,25 @@ class Sealed:
         for fault in faults:
             machine = fault(machine, workshop)
         try:
-            return boot(self.scene, machine, label, typing)
+            return boot(self.scene, machine, label, typing, tpm_pins=tpm_pins, meanwhile=meanwhile)
         finally:
             if self.scene.lab.options.keep:
                 (self.folder / KEEP).touch()
+
+    def maintain(self, *commands: str, label: str = "maintenance") -> str:
+        """Boot it as its owner does, run commands as root in the guest, and shut it down; what they change stays.
+
+        Args:
+            *commands: For bash; the first that fails ends it.
+            label: What this is for, in the evidence.
+
+        Returns:
+            What the commands printed, with the commands themselves.
+
+        Raises:
+            RigError: The guest did not come up, or a command failed.
+        """
+        return maintain(self.scene, self.machine, label, commands)
 
     def _boot_folder(self) -> Path:
         folder = self.folder / f"boot-{self.scene.logbook.next_boot}"

@@ -162,6 +162,7 @@ class Volume:
         mount_point: Where its file system is mounted, or None.
         key_file: Whether the guest itself holds a key that opens it.
         headless: Whether the guest never asks (``headless=`` of crypttab(5)).
+        tpm_pin: What a person types at the prompt for the TPM's PIN, or None where none is asked for.
     """
 
     name: str
@@ -171,6 +172,7 @@ class Volume:
     mount_point: str | None
     key_file: bool = False
     headless: bool = False
+    tpm_pin: str | None = None
 
 
 @dataclass(frozen=True)
@@ -184,6 +186,8 @@ class Policy:
         disk: The device node that the config partitions (``/dev/nvme0n1`` or ``/dev/vda``): it decides the bus.
         kernel_arguments: Those that should exist.
         source: The file's text, for the evidence.
+        enrolment: Lines for root's shell in the installed guest, one boot later, still with the Tang placeholders: what
+            an owner does by hand (`harness.policy.enrolment`).
     """
 
     name: str
@@ -192,6 +196,7 @@ class Policy:
     disk: str
     kernel_arguments: tuple[str, ...]
     source: str
+    enrolment: tuple[str, ...] = ()
 
     @property
     def tang_pins(self) -> tuple[TangPin, ...]:

@@ -1,0 +1,198 @@
+"""Somebody else, who knows no passphrase and has what a scenario grants to him, item by item.
+
+::
+
+    @pytest.mark.policy("tang")
+    @pytest.mark.attack(Grant.DISK, Grant.NETWORK)
+    def test_disk_clone(sealed, attacker):
+        loot = attacker.boot(disk=attacker.disk())
+        assert loot.canary == sealed.canary
+
+He has a machine of his own, with a new TPM and new UEFI variables; with `Grant.MACHINE` it is the victim's. It stands
+in the victim's network with `Grant.NETWORK`, and else where the victim's Tang servers refuse it.
+
+He succeeded iff he printed the canary, or a volume key that the victim's LUKS header vouches for. That is observed by
+`boot` and by `prints`, and written down as the ``attack`` of the evidence.
+"""
+
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from harness.attack.grants import Grant, mark_line
+from harness.errors import UsageError
+from harness.guest.outcome import Outcome
+from harness.lab.powered import boot
+from harness.lab.rescue import Rescue, rescue_system
+from harness.lab.sealed import Sealed
+from harness.machine import tpm as tpms
+from harness.machine.disk import overlay
+from harness.machine.spec import Disk, Firmware, Machine, Tpm
+from harness.network.keys import TangKeys
+from harness.policy.pins import DEFAULT_SERVER
+
+
+@dataclass(frozen=True)
+class Loot:
+    """What an attacker printed at the end.
+
+    Attributes:
+        canary: What he says was on the encrypted volume.
+        volume_key: What he says it is encrypted with.
+        extracted: Whether either is true: the canary is the victim's, or the victim's header vouches for the key.
+    """
+
+    canary: str | None
+    volume_key: bytes | None
+    extracted: bool
+
+
+@dataclass(frozen=True)
+class Attacker:
+    """Made for one test, by `Attacker.of`.
+
+    Attributes:
+        victim: Whom he attacks, and whose laboratory and evidence he shares.
+        grants: What he has.
+    """
+
+    victim: Sealed
+    grants: frozenset[Grant]
+
+    @classmethod
+    def of(cls, victim: Sealed, grants: Iterable[Grant]) -> "Attacker":
+        """Somebody with these grants. Unless he is in the victim's network, Tang refuses who calls from elsewhere."""
+        attacker = cls(victim, frozenset(grants))
+        victim.scene.logbook.attack_begins(attacker.grants)
+        if Grant.NETWORK not in attacker.grants:
+            for tang in victim.tangs.values():
+                tang.answers_only(victim.machine.site, refusing=True)
+        return attacker
+
+    def require(self, *any_of: Grant) -> None:
+        """Go on only with one of these grants.
+
+        Raises:
+            UsageError: None of them was granted; it says what to write.
+        """
+        if not self.grants.intersection(any_of):
+            names = " or ".join(any_of)
+            raise UsageError(
+                f"this attack needs {names}, which the scenario does not grant",
+                f"granted: {', '.join(sorted(self.grants)) or 'nothing'}",
+                f"write {mark_line({*self.grants, any_of[0]})}",
+            )
+
+    def disk(self) -> Disk:
+        """A copy of the victim's disk as it is now; the machine that it comes from must be off."""
+        self.require(Grant.DISK, Grant.MACHINE)
+        disk = self.victim.machine.disks[0]
+        return replace(disk, path=overlay(disk.path, self._folder() / "disk.qcow2"))
+
+    def tpm(self) -> Tpm:
+        """The victim's TPM as it is now: a copy of its state; the machine that it comes from must be off."""
+        self.require(Grant.TPM_STATE, Grant.MACHINE)
+        if self.victim.machine.tpm is None:
+            raise UsageError("the victim's machine has no TPM")
+        return tpms.clone(self.victim.machine.tpm, self._folder() / "tpm")
+
+    def nvram(self) -> Path:
+        """A copy of the victim's UEFI variables as they are now."""
+        self.require(Grant.NVRAM, Grant.MACHINE)
+        return Path(shutil.copyfile(self.victim.machine.nvram, self._folder() / "nvram.fd"))
+
+    def tang_keys(self, server: str = DEFAULT_SERVER) -> TangKeys:
+        """A copy of the keys that a Tang server of the victim's has now."""
+        self.require(Grant.TANG_KEYS)
+        return self.victim.tangs[server].keys
+
+    def boot(
+        self,
+        *,
+        disk: Disk,
+        tpm: Tpm | None = None,
+        nvram: Path | None = None,
+        firmware: Firmware | None = None,
+        typing: Sequence[str] = (),
+        label: str = "attacker",
+    ) -> Outcome:
+        """Boot a disk and see whether it opens, and whether its canary can be read.
+
+        Args:
+            disk: The one that is started.
+            tpm: Another than his machine's.
+            nvram: Other UEFI variables than his machine's.
+            firmware: Another than the laboratory's.
+            typing: What he types at the prompts: nothing, unless he learned a secret.
+            label: What this boot is for, in the evidence.
+        """
+        machine = self._machine(disk, tpm, nvram, firmware)
+        outcome = boot(self.victim.scene, machine, label, typing)
+        logbook = self.victim.scene.logbook
+        seen = (outcome, *outcome.volumes.values())
+        logbook.attack_tried(any(self._is_canary(each.canary) for each in seen), logbook.boots[-1].evidence)
+        return outcome
+
+    @contextmanager
+    def own_os(
+        self,
+        *,
+        disk: Disk,
+        tpm: Tpm | None = None,
+        nvram: Path | None = None,
+        firmware: Firmware | None = None,
+        label: str = "attacker",
+    ) -> Iterator[Rescue]:
+        """Boot a system of his own with a disk as the second one, and work there as root.
+
+        What he gets out he must print: `prints`. The arguments are those of `boot`.
+        """
+        machine = self._machine(disk, tpm, nvram, firmware)
+        with rescue_system(self.victim.scene, machine, self._folder(), label) as opened:
+            yield opened
+
+    def prints(self, *, canary: str | None = None, volume_key: bytes | None = None, evidence: str = "") -> Loot:
+        """Show what he got, be it something or nothing. It is held against what only the encrypted volume knows.
+
+        Args:
+            canary: What he read on the volume.
+            volume_key: What he takes for the key of a volume.
+            evidence: A file in the test's folder that shows how he came by it.
+        """
+        extracted = self._is_canary(canary) or (volume_key is not None and self.victim.is_volume_key(volume_key))
+        self.victim.scene.logbook.attack_tried(extracted, evidence)
+        return Loot(canary, volume_key, extracted)
+
+    def _is_canary(self, text: str | None) -> bool:
+        return text in self.victim.canaries.values()
+
+    def _machine(self, disk: Disk, tpm: Tpm | None, nvram: Path | None, firmware: Firmware | None) -> Machine:
+        for path in (disk.path, tpm.state if tpm else None, nvram):
+            self._require_taken(path)
+        victim, folder = self.victim.machine, self._folder()
+        holds_machine = Grant.MACHINE in self.grants
+        return replace(
+            victim,
+            name="attacker",
+            disks=(disk,),
+            tpm=tpm or (self.tpm() if holds_machine else Tpm(folder / "tpm")),
+            nvram=nvram or (self.nvram() if holds_machine else folder / "nvram.fd"),
+            firmware=firmware or victim.firmware,
+            site=victim.site if Grant.NETWORK in self.grants else "elsewhere",
+        )
+
+    def _require_taken(self, path: Path | None) -> None:
+        """Whatever is the victim's must have come through one of the methods that ask for a grant."""
+        folder = self.victim.folder
+        if path and path.is_relative_to(folder) and not path.relative_to(folder).parts[0].startswith("attacker-"):
+            raise UsageError(
+                f"{path.name} is the victim's own, which no attacker uses",
+                hint="take it by attacker.disk(), attacker.tpm() or attacker.nvram()",
+            )
+
+    def _folder(self) -> Path:
+        folder = self.victim.folder / f"attacker-{len(list(self.victim.folder.glob('attacker-*')))}"
+        folder.mkdir()
+        return folder

@@ -1,0 +1,33 @@
+"""What a scenario grants to an attacker. What it does not name he cannot take: see `Attacker.require`."""
+
+from collections.abc import Iterable
+from enum import StrEnum
+
+
+class Grant(StrEnum):
+    """One thing that an attacker has of the victim's."""
+
+    DISK = "disk"
+    """A copy of the disk."""
+    NVRAM = "nvram"
+    """A copy of the UEFI variables."""
+    TPM_STATE = "tpm-state"
+    """A copy of all that the TPM keeps, its seeds included. No real TPM gives that away: a virtual one does."""
+    MACHINE = "machine"
+    """The machine itself, with its TPM and its UEFI variables; he decides what it boots."""
+    NETWORK = "network"
+    """A place in the victim's network, so that Tang answers him."""
+    TANG_KEYS = "tang-keys"
+    """A copy of the keys of a Tang server."""
+    TPM_BUS = "tpm-bus"
+    """The wires between processor and TPM."""
+    RAM = "ram"
+    """The memory of a machine that is on."""
+    SMBIOS = "smbios"
+    """The strings that the platform shows to its firmware, as the owner of a hypervisor sets them."""
+
+
+def mark_line(grants: Iterable[Grant]) -> str:
+    """The mark that grants these, as a scenario writes it."""
+    wanted = set(grants)
+    return f"@pytest.mark.attack({', '.join(f'Grant.{grant.name}' for grant in Grant if grant in wanted)})"

@@ -1,0 +1,120 @@
+"""A system that is booted beside a disk, to work on the disk by hand: an owner's tool, and an attacker's."""
+
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from harness.errors import RigError
+from harness.guest import facts
+from harness.guest.driver import watch
+from harness.guest.plan import BootPlan
+from harness.guest.ssh import Shell
+from harness.lab.install import DISK_BYTES
+from harness.lab.powered import Scene, canary_path, partition_label, recorded, shell
+from harness.machine.disk import overlay
+from harness.machine.rig import power_on
+from harness.machine.spec import Bus, Disk, Machine
+from harness.policy.pins import Policy
+
+_UNLOCK_SECONDS = 240.0
+_NO_SUCH_KEY = 2
+"""cryptsetup(8), RETURN CODES: no permission (bad passphrase)."""
+
+_SHELL_LOG = "shell.log"
+
+
+@dataclass(frozen=True)
+class Rescue:
+    """A system that runs beside the disk.
+
+    Attributes:
+        shell: Root in that system.
+        policy: What the disk was installed with.
+        transcript: Where `run` writes down what was done; it becomes evidence, named `evidence`.
+        evidence: Its name in the test's folder.
+    """
+
+    shell: Shell
+    policy: Policy
+    transcript: Path
+    evidence: str
+
+    def attempt(self, command: str, timeout: float = 60.0, *, stdin: bytes = b"") -> tuple[int, str]:
+        """Run a command and write it down with all that it said; returns its exit status, and what it said."""
+        with self.transcript.open("a") as log:
+            log.write(f"# {command}\n")
+            log.flush()
+            said = self.shell.run(f"{{ {command}\n}} 2>&1; echo status $?", timeout, stdin=stdin)
+            log.write(said)
+        said, _, status = said.rpartition("status ")
+        return int(status), said
+
+    def run(self, command: str, timeout: float = 60.0, *, stdin: bytes = b"") -> str:
+        """Run a command that must succeed, as `attempt` does; returns what it said.
+
+        Raises:
+            RigError: It failed.
+        """
+        status, said = self.attempt(command, timeout, stdin=stdin)
+        if status:
+            raise RigError(f"a command in the rescue system ended with status {status}: {command}", said[-2000:])
+        return said
+
+    def device(self, volume: str) -> str:
+        """Where the encrypted volume lies: its partition on the second disk."""
+        label = partition_label(self.policy, volume)
+        table = self.run("lsblk -nrpo NAME,PARTLABEL /dev/vda")
+        found = [line.split()[0] for line in table.splitlines() if line.split()[1:] == [label]]
+        if not found:
+            raise RigError(f"the second disk has no partition {label}", table)
+        return found[0]
+
+    def unlock(self, volume: str, passphrase: str) -> bool:
+        """Try a passphrase by hand, with ``cryptsetup open``; says whether it opened.
+
+        Raises:
+            RigError: cryptsetup failed otherwise than by refusing the passphrase.
+        """
+        command = f"cryptsetup open --key-file - {self.device(volume)} {shlex.quote(volume)}"
+        status, said = self.attempt(command, _UNLOCK_SECONDS, stdin=passphrase.encode())
+        if status not in (0, _NO_SUCH_KEY):
+            raise RigError(f"cryptsetup in the rescue system ended with status {status}", said)
+        return status == 0
+
+    def canary(self, volume: str) -> str | None:
+        """Mount the open volume and read its canary; None when it is not open, or holds none."""
+        mount = f"/run/{volume}"
+        where = canary_path(mount)
+        self.attempt(f"mkdir -p {mount} && mount -o ro /dev/mapper/{volume} {mount} && cat {where}")
+        return facts.read_canary(self.shell, where)
+
+
+@contextmanager
+def rescue_system(scene: Scene, machine: Machine, folder: Path, label: str) -> Iterator[Rescue]:
+    """Boot the scene's image from a new first disk, with the machine's own disk as the second.
+
+    Args:
+        scene: Where.
+        machine: The hardware, with the one disk that is to be worked on.
+        folder: For the new disk; empty.
+        label: What this power-on is for, in the evidence.
+    """
+    own = Disk(overlay(scene.image.disk, folder / "own.qcow2", size=DISK_BYTES), Bus.NVME, "own")
+    (disk,) = machine.disks
+    machine = replace(
+        machine,
+        disks=(own, replace(disk, bus=Bus.VIRTIO, serial="second")),
+        # Both disks have a file system that is labelled root; the last root= counts.
+        smbios_oem_strings=("io.systemd.stub.kernel-cmdline-extra=root=/dev/nvme0n1p4",),
+    )
+    for tang in scene.tangs.values():
+        tang.stand_at(machine.site)
+    with (
+        recorded(scene.logbook, label, machine) as record,
+        power_on(machine, scene.lab.host, record.folder) as rig,
+    ):
+        watch(rig, BootPlan(()), live=scene.lab.live)
+        with shell(rig, scene.image, scene.lab.live) as opened:
+            yield Rescue(opened, scene.policy, record.folder / _SHELL_LOG, f"{label}-{_SHELL_LOG}")

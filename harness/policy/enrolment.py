@@ -1,0 +1,151 @@
+"""What an owner does in the installed guest: bind with clevis, enroll with systemd-cryptenroll, edit crypttab (pure).
+
+Butane says nothing of systemd-cryptenroll, of two bindings on one volume, or of a seal that is made when the machine
+has booted as it always will. So such a policy is a Butane file and an `Enrolment`, whose commands root runs in the
+guest one boot after the installation::
+
+    Enrolment("cryptenroll-pcr7", pins=(CryptenrollPin((7,)),))
+
+Sources: systemd-cryptenroll(1), crypttab(5), clevis-luks-bind(1).
+"""
+
+import json
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from harness.errors import UsageError
+from harness.policy.pins import CryptenrollPin, Pin, Policy, Sss, TangPin, Tpm2Pin, Volume
+
+BASE = "passphrase"
+"""The Butane file of scenarios/policies that an enrolment starts from unless it names another."""
+
+TPM_PIN = "2580"
+"""What is typed where the TPM asks for a PIN. It is no secret here."""
+
+
+@dataclass(frozen=True)
+class Enrolment:
+    """A policy that is made by hand.
+
+    Attributes:
+        name: Of the policy.
+        pins: Each becomes a binding of its own: any one opens the volume.
+        base: The Butane file that the machine is installed with.
+        keeps_passphrase: Whether its keyslot stays.
+        keeps_key_file: Whether the key that Ignition left in the guest stays.
+        options: Further options of the volume in crypttab(5).
+        volume: Which volume of the base is meant; the first unless it is named.
+    """
+
+    name: str
+    pins: tuple[Pin, ...] = ()
+    base: str = BASE
+    keeps_passphrase: bool = True
+    keeps_key_file: bool = False
+    options: tuple[str, ...] = ()
+    volume: str | None = None
+
+
+def enrolled(base: Policy, enrolment: Enrolment) -> Policy:
+    """The policy that an enrolment makes of its base.
+
+    Raises:
+        UsageError: The base has no such volume, or none with a passphrase, or what should be bound cannot be.
+    """
+    old = next((volume for volume in base.volumes if enrolment.volume in (None, volume.name)), None)
+    if old is None or old.passphrase is None:
+        raise UsageError(
+            f"the policy {base.name} cannot be enrolled upon: its volume {enrolment.volume or ''} has no passphrase",
+            hint="give it a luks section with a key_file",
+        )
+    bindings = ([old.pins] if old.pins else []) + list(enrolment.pins)
+    asks = any(isinstance(pin, CryptenrollPin) and pin.asks_pin for pin in enrolment.pins)
+    volume = replace(
+        old,
+        pins=None if not bindings else bindings[0] if len(bindings) == 1 else Sss(1, tuple(bindings)),
+        passphrase=old.passphrase if enrolment.keeps_passphrase else None,
+        key_file=old.key_file and enrolment.keeps_key_file,
+        headless="headless" in enrolment.options or "headless=yes" in enrolment.options,
+        tpm_pin=TPM_PIN if asks else None,
+    )
+    lines = tuple(_lines(old, enrolment))
+    return replace(
+        base,
+        name=enrolment.name,
+        volumes=tuple(volume if each is old else each for each in base.volumes),
+        source="\n".join(
+            [base.source, "# and by hand, in the installed guest:", *(f"#   {line}" for line in lines), ""]
+        ),
+        enrolment=(*base.enrolment, *lines),
+    )
+
+
+def _lines(volume: Volume, enrolment: Enrolment) -> Iterator[str]:
+    assert volume.passphrase is not None
+    options = list(enrolment.options)
+    yield f"device=$(readlink -f {shlex.quote(volume.device)})"
+    yield f"export PASSWORD={shlex.quote(volume.passphrase)}"
+    for pin in enrolment.pins:
+        if isinstance(pin, CryptenrollPin):
+            yield from _cryptenroll(pin)
+            options += ["tpm2-device=auto", *(["tpm2-measure-pcr=yes"] if pin.measures else [])]
+        else:
+            yield from _clevis(pin)
+    if not enrolment.keeps_passphrase:
+        yield 'systemd-cryptenroll --wipe-slot=password "$device"'
+    yield _crypttab(volume.name, enrolment.keeps_key_file, list(dict.fromkeys(options)))
+    if not enrolment.keeps_key_file:
+        yield f"rm -f /etc/luks/{shlex.quote(volume.name)}"
+
+
+def _cryptenroll(pin: CryptenrollPin) -> Iterator[str]:
+    """systemd-cryptenroll(1); the present passphrase comes in PASSWORD, a new PIN in NEWPIN."""
+    if pin.pcrlock:
+        raise UsageError("a pcrlock policy cannot be enrolled yet: no guest image predicts PCRs")
+    arguments = ["--tpm2-device=auto", f"--tpm2-pcrs={'+'.join(map(str, pin.pcr_ids))}"]
+    if pin.signed_pcr_ids:
+        arguments += [
+            "--tpm2-public-key=/etc/systemd/tpm2-pcr-public-key.pem",
+            f"--tpm2-public-key-pcrs={'+'.join(map(str, pin.signed_pcr_ids))}",
+        ]
+    else:
+        arguments.append("--tpm2-public-key=")
+    arguments += ["--tpm2-with-pin=yes"] if pin.asks_pin else []
+    new_pin = f"NEWPIN={TPM_PIN} " if pin.asks_pin else ""
+    yield f'{new_pin}systemd-cryptenroll {shlex.join(arguments)} "$device"'
+
+
+def _clevis(pin: Pin) -> Iterator[str]:
+    name, config = clevis_config(pin)
+    command = shlex.join([name, json.dumps(config)])
+    yield f'printf %s "$PASSWORD" | clevis luks bind -y -k - -d "$device" {command}'
+
+
+def clevis_config(pin: Pin) -> tuple[str, dict[str, object]]:
+    """A pin's name and its configuration, as clevis-encrypt-sss(1), -tang(1) and -tpm2(1) take it.
+
+    Raises:
+        UsageError: It is no pin of clevis.
+    """
+    match pin:
+        case Tpm2Pin():
+            bound = {"pcr_ids": ",".join(map(str, pin.pcr_ids))} if pin.pcr_ids else {}
+            bank = {"pcr_bank": pin.pcr_bank or "sha256"} if pin.pcr_ids else {}
+            return "tpm2", {**bank, **bound}
+        case TangPin():
+            return "tang", {"url": pin.url, "thp": pin.thumbprint}
+        case Sss():
+            children: dict[str, list[object]] = {}
+            for name, config in map(clevis_config, pin.pins):
+                children.setdefault(name, []).append(config)
+            return "sss", {"t": pin.threshold, "pins": children}
+    raise UsageError(f"clevis has no such pin: {pin}")
+
+
+def _crypttab(name: str, keeps_key_file: bool, options: list[str]) -> str:
+    """Edit the volume's line of /etc/crypttab, which Ignition wrote: name, device, key, options."""
+    key = "$3" if keeps_key_file else '"none"'
+    added = "".join(f",{option}" for option in options)
+    program = f'$1 == "{name}" {{ $3 = {key}; $4 = $4 "{added}" }} {{ print }}'
+    return f"awk {shlex.quote(program)} /etc/crypttab > /etc/crypttab.new && mv /etc/crypttab.new /etc/crypttab"

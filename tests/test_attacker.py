@@ -1,0 +1,201 @@
+"""The attacker without a machine: what he may take, and what counts as success."""
+
+import struct
+import subprocess
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from harness.attack.attacker import Attacker
+from harness.attack.grants import Grant, mark_line
+from harness.errors import RigError, UsageError
+from harness.evidence.record import Boot
+from harness.guest.outcome import Outcome, Unlock
+from harness.lab.logbook import Logbook
+from harness.lab.powered import Scene
+from harness.machine.disk import blank
+from harness.machine.partition import read_disk, read_partition
+from harness.machine.spec import Disk, Firmware, Machine, Tpm
+
+
+class Site:
+    """Stands in for a Tang server."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[Any, ...]] = []
+        self.keys = "its keys"
+
+    def answers_only(self, *sites: str, refusing: bool = False) -> None:
+        self.calls.append((sites, refusing))
+
+
+@pytest.fixture
+def victim(tmp_path: Path) -> Any:
+    """A victim with files, and no machine behind them."""
+    folder = tmp_path / "victim"
+    (folder / "tpm").mkdir(parents=True)
+    (folder / "tpm" / "state").write_text("seeds")
+    (folder / "nvram.fd").write_text("variables")
+    firmware = Firmware("trixie", folder / "code.fd", folder / "vars.fd", secure_boot=True)
+    disk = Disk(blank(folder / "disk.qcow2", 1 << 20))
+    return SimpleNamespace(
+        machine=Machine("victim", firmware, folder / "nvram.fd", (disk,), Tpm(folder / "tpm")),
+        folder=folder,
+        tangs={"tang": Site()},
+        canaries={"root": "another", "var": "the secret"},
+        is_volume_key=lambda key: key == b"the key",
+        scene=SimpleNamespace(logbook=Logbook.open(tmp_path, "t.py::test", "")),
+    )
+
+
+def attack(victim: Any) -> Any:
+    return victim.scene.logbook.close()["attack"]
+
+
+@pytest.mark.parametrize(
+    ("take", "grant"),
+    [
+        (Attacker.disk, Grant.DISK),
+        (Attacker.tpm, Grant.TPM_STATE),
+        (Attacker.nvram, Grant.NVRAM),
+        (Attacker.tang_keys, Grant.TANG_KEYS),
+    ],
+)
+def test_what_was_not_granted_cannot_be_taken(victim: Any, take: Any, grant: Grant) -> None:
+    with pytest.raises(UsageError, match=f"needs {grant}") as caught:
+        take(Attacker.of(victim, set(Grant) - {grant, Grant.MACHINE}))
+    assert f"Grant.{grant.name}" in caught.value.hint
+    assert take(Attacker.of(victim, [grant]))
+
+
+def test_who_has_the_machine_has_what_is_in_it(victim: Any) -> None:
+    attacker = Attacker.of(victim, [Grant.MACHINE])
+    assert attacker.disk().path != victim.machine.disks[0].path
+    assert (attacker.tpm().state / "state").read_text() == "seeds"
+    assert attacker.nvram().read_text() == "variables"
+    with pytest.raises(UsageError, match="tang-keys"):
+        attacker.tang_keys()
+
+
+def test_the_mark_is_written_as_a_scenario_writes_it() -> None:
+    assert mark_line([Grant.NETWORK, Grant.DISK]) == "@pytest.mark.attack(Grant.DISK, Grant.NETWORK)"
+
+
+@pytest.mark.parametrize(("grants", "calls"), [([Grant.NETWORK], []), ([Grant.DISK], [(("home",), True)])])
+def test_tang_refuses_who_is_not_in_the_network(victim: Any, grants: Iterable[Grant], calls: list[Any]) -> None:
+    Attacker.of(victim, grants)
+    assert victim.tangs["tang"].calls == calls
+
+
+@pytest.fixture
+def booted(monkeypatch: pytest.MonkeyPatch) -> list[Machine]:
+    """Every boot reads the canary that the machine's memory size, in MiB, stands for."""
+    machines: list[Machine] = []
+
+    def boot(scene: Scene, machine: Machine, label: str, typing: Iterable[str]) -> Outcome:
+        machines.append(machine)
+        outcome = Outcome(Unlock.LOCKED, "", canary={2048: None, 1: "a guess", 2: "the secret"}[machine.memory_mib])
+        scene.logbook.record(Boot(outcome, label, machine.name), {"console.log": "said"})
+        return outcome
+
+    monkeypatch.setattr("harness.attack.attacker.boot", boot)
+    return machines
+
+
+def test_his_own_machine_is_new_and_stands_elsewhere(victim: Any, booted: list[Machine]) -> None:
+    attacker = Attacker.of(victim, [Grant.DISK])
+    attacker.boot(disk=attacker.disk())
+    (machine,) = booted
+    assert machine.tpm and not machine.tpm.state.exists()
+    assert not machine.nvram.exists()
+    assert machine.site != victim.machine.site
+
+
+def test_the_stolen_machine_has_the_victims_tpm_and_variables(victim: Any, booted: list[Machine]) -> None:
+    attacker = Attacker.of(victim, [Grant.MACHINE, Grant.NETWORK])
+    attacker.boot(disk=attacker.disk())
+    (machine,) = booted
+    assert machine.tpm and (machine.tpm.state / "state").read_text() == "seeds"
+    assert machine.tpm.state != victim.machine.tpm.state
+    assert machine.nvram.read_text() == "variables"
+    assert machine.site == victim.machine.site
+
+
+@pytest.mark.parametrize("what", ["disk", "tpm", "nvram"])
+def test_the_victims_own_files_are_no_way_round_the_grants(victim: Any, booted: list[Machine], what: str) -> None:
+    attacker = Attacker.of(victim, [Grant.DISK])
+    own = victim.machine
+    theirs = {"disk": own.disks[0], "tpm": own.tpm, "nvram": own.nvram}
+    taken: dict[str, Any] = {"disk": attacker.disk(), what: theirs[what]}
+    with pytest.raises(UsageError, match="victim's own"):
+        attacker.boot(**taken)
+    assert not booted
+
+
+@pytest.mark.parametrize(("memory", "extracted"), [(2048, False), (1, False), (2, True)])
+def test_a_boot_succeeds_iff_it_reads_the_canary(
+    victim: Any, booted: list[Machine], memory: int, extracted: bool
+) -> None:
+    victim.machine = replace(victim.machine, memory_mib=memory)
+    attacker = Attacker.of(victim, [Grant.DISK])
+    attacker.boot(disk=attacker.disk())
+    assert attack(victim) == {"grants": ["disk"], "extracted": extracted, "evidence": ["boot-1"]}
+
+
+@pytest.mark.parametrize(
+    ("printed", "extracted"),
+    [
+        ({}, False),
+        ({"canary": "a guess"}, False),
+        ({"canary": "the secret"}, True),
+        ({"volume_key": b"a guess"}, False),
+        ({"volume_key": b"the key"}, True),
+    ],
+)
+def test_he_succeeds_iff_he_prints_the_canary_or_the_key(victim: Any, printed: Any, extracted: bool) -> None:
+    attacker = Attacker.of(victim, [Grant.RAM])
+    assert attacker.prints(**printed, evidence="attacker-shell.log").extracted is extracted
+    assert attack(victim) == {"grants": ["ram"], "extracted": extracted, "evidence": ["attacker-shell.log"]}
+
+
+def test_one_success_among_his_tries_is_a_success(victim: Any) -> None:
+    attacker = Attacker.of(victim, [])
+    for canary in (None, "the secret", None):
+        attacker.prints(canary=canary)
+    assert attack(victim)["extracted"] is True
+
+
+def test_before_any_try_nothing_is_known(victim: Any) -> None:
+    Attacker.of(victim, [])
+    assert attack(victim) == {"grants": [], "extracted": None, "evidence": []}
+
+
+@pytest.fixture
+def partitioned(tmp_path: Path) -> Path:
+    """A disk with a GPT of two partitions; the second begins at sector 100 and holds a text."""
+    raw = bytearray(1 << 20)
+    raw[512:520] = b"EFI PART"
+    struct.pack_into("<QII", raw, 512 + 72, 2, 128, 128)
+    for number, (label, first) in enumerate((("root", 50), ("var", 100))):
+        at = 1024 + 128 * number
+        struct.pack_into("<QQ", raw, at + 32, first, first + 49)
+        raw[at + 56 : at + 128] = label.encode("utf-16-le").ljust(72, b"\0")
+    raw[51200:51204] = b"here"
+    (tmp_path / "raw").write_bytes(raw)
+    subprocess.run(
+        ["qemu-img", "convert", "-f", "raw", "-O", "qcow2", tmp_path / "raw", tmp_path / "disk.qcow2"], check=True
+    )
+    return tmp_path / "disk.qcow2"
+
+
+def test_a_partition_is_found_by_its_label(partitioned: Path, tmp_path: Path) -> None:
+    assert read_partition(partitioned, "var", 512).startswith(b"here")
+    assert len(read_disk(partitioned, 1024, 2048)) == 2048
+    with pytest.raises(RigError, match="no partition home"):
+        read_partition(partitioned, "home", 512)
+    with pytest.raises(RigError, match="GPT"):
+        read_partition(blank(tmp_path / "blank.qcow2", 1 << 20), "var", 512)
