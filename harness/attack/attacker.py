@@ -8,8 +8,8 @@
         loot = attacker.boot(disk=attacker.disk())
         assert loot.canary == sealed.canary
 
-He has a machine of his own, with a new TPM and new UEFI variables; with `Grant.MACHINE` it is the victim's. It stands
-in the victim's network with `Grant.NETWORK`, and else where the victim's Tang servers refuse it.
+He has a machine of his own, with a new TPM and new UEFI variables unless he was granted the victim's (`Grant.MACHINE`
+grants both). It stands in the victim's network with `Grant.NETWORK`, and else where the victim's Tang servers refuse it.
 
 He succeeded iff he printed the canary, or a volume key that the victim's LUKS header vouches for. That is observed by
 `boot` and by `prints`, and written down as the ``attack`` of the evidence.
@@ -23,7 +23,10 @@ from pathlib import Path
 
 from harness.attack.grants import Grant, mark_line
 from harness.errors import UsageError
+from harness.evidence.record import Try
 from harness.guest.outcome import Outcome
+from harness.images import firmware as firmware_image
+from harness.lab.faults import as_firmware
 from harness.lab.powered import boot
 from harness.lab.rescue import Rescue, rescue_system
 from harness.lab.sealed import Sealed
@@ -63,13 +66,16 @@ class Attacker:
 
     @classmethod
     def of(cls, victim: Sealed, grants: Iterable[Grant]) -> "Attacker":
-        """Somebody with these grants. Unless he is in the victim's network, Tang refuses who calls from elsewhere."""
+        """Somebody with these grants. The victim's Tang servers refuse who does not stand in the victim's network."""
         attacker = cls(victim, frozenset(grants))
         victim.scene.logbook.attack_begins(attacker.grants)
-        if Grant.NETWORK not in attacker.grants:
-            for tang in victim.tangs.values():
-                tang.answers_only(victim.machine.site, refusing=True)
+        for tang in victim.tangs.values():
+            tang.answers_only(victim.machine.site, refusing=True)
         return attacker
+
+    def without(self, *grants: Grant) -> "Attacker":
+        """The same person, without some of what he was granted."""
+        return replace(self, grants=self.grants.difference(grants))
 
     def require(self, *any_of: Grant) -> None:
         """Go on only with one of these grants.
@@ -103,6 +109,10 @@ class Attacker:
         self.require(Grant.NVRAM, Grant.MACHINE)
         return Path(shutil.copyfile(self.victim.machine.nvram, self._folder() / "nvram.fd"))
 
+    def firmware(self, name: str) -> Firmware:
+        """A build of OVMF, as images/ovmf names it: anybody can have that."""
+        return as_firmware(firmware_image(name, self.victim.scene.lab.progress))
+
     def tang_keys(self, server: str = DEFAULT_SERVER) -> TangKeys:
         """A copy of the keys that a Tang server of the victim's has now."""
         self.require(Grant.TANG_KEYS)
@@ -122,8 +132,8 @@ class Attacker:
 
         Args:
             disk: The one that is started.
-            tpm: Another than his machine's.
-            nvram: Other UEFI variables than his machine's.
+            tpm: A certain one, instead of his machine's.
+            nvram: Certain UEFI variables, instead of his machine's.
             firmware: Another than the laboratory's.
             typing: What he types at the prompts: nothing, unless he learned a secret.
             label: What this boot is for, in the evidence.
@@ -131,8 +141,9 @@ class Attacker:
         machine = self._machine(disk, tpm, nvram, firmware)
         outcome = boot(self.victim.scene, machine, label, typing)
         logbook = self.victim.scene.logbook
-        seen = (outcome, *outcome.volumes.values())
-        logbook.attack_tried(any(self._is_canary(each.canary) for each in seen), logbook.boots[-1].evidence)
+        for volume in self.victim.policy.volumes:
+            seen = outcome.volumes.get(volume.name, outcome)
+            self.prints(seen.canary, volume=volume.name, evidence=logbook.boots[-1].evidence)
         return outcome
 
     @contextmanager
@@ -153,34 +164,68 @@ class Attacker:
         with rescue_system(self.victim.scene, machine, self._folder(), label) as opened:
             yield opened
 
-    def prints(self, *, canary: str | None = None, volume_key: bytes | None = None, evidence: str = "") -> Loot:
+    def asks_clevis(self, system: Rescue, *volumes: str) -> frozenset[str]:
+        """Have clevis open volumes in a system of his own, by the TPM and the servers that it reaches from there.
+
+        Args:
+            system: His.
+            volumes: Which; all of them when none is named.
+
+        Returns:
+            Those whose canary he printed.
+        """
+        self._stands(self._site)
+        loot = {}
+        for name in volumes or [volume.name for volume in self.victim.policy.volumes]:
+            canary = system.canary(name) if system.unlock_by_clevis(name) else None
+            loot[name] = self.prints(canary, volume=name, evidence=system.evidence)
+            system.close(name)
+        return frozenset(name for name, printed in loot.items() if printed.extracted)
+
+    def prints(
+        self,
+        canary: str | None = None,
+        *,
+        volume_key: bytes | None = None,
+        volume: str | None = None,
+        evidence: str = "",
+    ) -> Loot:
         """Show what he got, be it something or nothing. It is held against what only the encrypted volume knows.
 
         Args:
             canary: What he read on the volume.
-            volume_key: What he takes for the key of a volume.
-            evidence: A file in the test's folder that shows how he came by it.
+            volume_key: What he takes for the key of the volume.
+            volume: Which one; the first by default.
+            evidence: A boot's folder, or a file in the test's folder, that shows how he came by it.
         """
-        extracted = self._is_canary(canary) or (volume_key is not None and self.victim.is_volume_key(volume_key))
-        self.victim.scene.logbook.attack_tried(extracted, evidence)
+        victim = self.victim
+        name = volume or victim.policy.volumes[0].name
+        extracted = canary is not None and canary == victim.canaries.get(name)
+        extracted |= volume_key is not None and victim.header(name).vouches_for(volume_key)
+        guard = name if len(victim.policy.volumes) > 1 else victim.policy.name
+        victim.scene.logbook.attack_tried(Try(guard, tuple(sorted(self.grants)), extracted, evidence))
         return Loot(canary, volume_key, extracted)
 
-    def _is_canary(self, text: str | None) -> bool:
-        return text in self.victim.canaries.values()
+    @property
+    def _site(self) -> str:
+        return self.victim.machine.site if Grant.NETWORK in self.grants else "elsewhere"
+
+    def _stands(self, site: str) -> None:
+        for tang in self.victim.tangs.values():
+            tang.stand_at(site)
 
     def _machine(self, disk: Disk, tpm: Tpm | None, nvram: Path | None, firmware: Firmware | None) -> Machine:
         for path in (disk.path, tpm.state if tpm else None, nvram):
             self._require_taken(path)
-        victim, folder = self.victim.machine, self._folder()
-        holds_machine = Grant.MACHINE in self.grants
+        victim, folder, grants = self.victim.machine, self._folder(), self.grants
         return replace(
             victim,
             name="attacker",
             disks=(disk,),
-            tpm=tpm or (self.tpm() if holds_machine else Tpm(folder / "tpm")),
-            nvram=nvram or (self.nvram() if holds_machine else folder / "nvram.fd"),
+            tpm=tpm or (self.tpm() if grants & {Grant.TPM_STATE, Grant.MACHINE} else Tpm(folder / "tpm")),
+            nvram=nvram or (self.nvram() if grants & {Grant.NVRAM, Grant.MACHINE} else folder / "nvram.fd"),
             firmware=firmware or victim.firmware,
-            site=victim.site if Grant.NETWORK in self.grants else "elsewhere",
+            site=self._site,
         )
 
     def _require_taken(self, path: Path | None) -> None:

@@ -9,7 +9,8 @@ The document (schema 1; `outcome.schema.json` beside this file is the contract, 
      "started": "2025-03-01T12:00:00+00:00" | null,  "seconds": of the whole test | null,
      "failure": {"reason", "source", "text"} | null, the assertion: what it says, file:line, its source line
      "error": {"kind", "what", "detail", "hint"} | null,       what went wrong outside any boot
-     "attack": {"grants": ["disk"], "extracted": true | false | null, "evidence": ["boot-1"]} | null,
+     "attack": {"grants": ["disk", "network"], "extracted": whether one of the tries succeeded | null,
+                "tries": [{"guard": "tang", "grants": ["disk"], "extracted": false, "evidence": "boot-1"}]} | null,
      "boots": [
        {"label": "boot", "machine": "lab", "evidence": "boot-1",         folder, relative to this file
         "unlock": "auto-unlock" | "passphrase-fallback" | "locked" | "refused", "reason": text,
@@ -28,7 +29,7 @@ The canary's text is left out on purpose: a scenario compares it, a report must 
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from functools import cache
@@ -100,23 +101,38 @@ class Failure:
 
 
 @dataclass(frozen=True)
+class Try:
+    """One try of an attacker on one volume.
+
+    Attributes:
+        guard: What guarded the volume: the policy's name, or the volume's in a policy with several.
+        grants: What he had for it, sorted.
+        extracted: Whether he printed the canary or the volume key.
+        evidence: A boot's folder, or a file of the test's, that shows it.
+    """
+
+    guard: str
+    grants: tuple[str, ...]
+    extracted: bool
+    evidence: str
+
+
+@dataclass(frozen=True)
 class Attack:
     """What an attacker had and got in one test.
 
     Attributes:
         grants: What he was granted, sorted.
-        extracted: Whether he printed the canary or a volume key in one of his tries; None when none came to its end.
-        evidence: Of each try: a boot's folder, or a file of the test's.
+        tries: Those that came to their end.
     """
 
     grants: tuple[str, ...]
-    extracted: bool | None = None
-    evidence: tuple[str, ...] = ()
+    tries: tuple[Try, ...] = ()
 
-    def tried(self, extracted: bool, evidence: str) -> "Attack":
-        """The same after one more try."""
-        shown = (*self.evidence, evidence) if evidence and evidence not in self.evidence else self.evidence
-        return replace(self, extracted=bool(self.extracted) or extracted, evidence=shown)
+    @property
+    def extracted(self) -> bool | None:
+        """Whether a try succeeded; None when none came to its end."""
+        return any(attempt.extracted for attempt in self.tries) if self.tries else None
 
 
 @dataclass(frozen=True)
@@ -271,7 +287,8 @@ def _validator() -> jsonschema.Draft202012Validator:
 def _attack(attack: Attack | None) -> dict[str, Any] | None:
     if attack is None:
         return None
-    return {"grants": list(attack.grants), "extracted": attack.extracted, "evidence": list(attack.evidence)}
+    tries = [{**vars(attempt), "grants": list(attempt.grants)} for attempt in attack.tries]
+    return {"grants": list(attack.grants), "extracted": attack.extracted, "tries": tries}
 
 
 def _boot(boot: Boot) -> dict[str, Any]:

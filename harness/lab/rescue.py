@@ -83,6 +83,19 @@ class Rescue:
             raise RigError(f"cryptsetup in the rescue system ended with status {status}", said)
         return status == 0
 
+    def unlock_by_clevis(self, volume: str) -> bool:
+        """Have clevis try the bindings of a volume, as its owner would by hand; says whether one opened it."""
+        # The system is up before its network is.
+        self.attempt("/usr/lib/systemd/systemd-networkd-wait-online --timeout=30", _UNLOCK_SECONDS)
+        command = f"clevis luks unlock -d {self.device(volume)} -n {shlex.quote(volume)}"
+        status, _ = self.attempt(command, _UNLOCK_SECONDS)
+        return status == 0
+
+    def close(self, volume: str) -> None:
+        """Unmount and close a volume if it is open."""
+        mapping = f"/dev/mapper/{shlex.quote(volume)}"
+        self.run(f"if test -e {mapping}; then umount -q {mapping} || true; cryptsetup close {mapping}; fi")
+
     def canary(self, volume: str) -> str | None:
         """Mount the open volume and read its canary; None when it is not open, or holds none."""
         mount = f"/run/{volume}"
