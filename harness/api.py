@@ -6,6 +6,7 @@ your own".
 
 from harness.attack.attacker import Attacker, Loot
 from harness.attack.grants import Grant
+from harness.attack.wires import Replay, Tap, Understudy
 from harness.guest.outcome import Outcome, PinFailure, Seconds, Unlock
 from harness.lab.faults import (
     Fault,
@@ -36,13 +37,16 @@ __all__ = [
     "Loot",
     "Outcome",
     "PinFailure",
+    "Replay",
     "Rescue",
     "Sealed",
     "Seconds",
     "Sss",
     "Tang",
     "TangPin",
+    "Tap",
     "Tpm2Pin",
+    "Understudy",
     "Unlock",
     "Workshop",
     "boot_entry_added",

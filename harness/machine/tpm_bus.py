@@ -25,6 +25,7 @@ RC_FAILURE = 0x101
 """TPM_RC_FAILURE: the TPM is in failure mode, or says so (Part 2, 6.6)."""
 
 _NO_SESSIONS, _SESSIONS = 0x8001, 0x8002  # Part 2, 6.9 TPM_ST
+_ENCRYPT = 1 << 6
 _EMPTY_PASSWORD = bytes.fromhex("40000009 0000 00 0000")  # TPM_RS_PW, no nonce, no attributes, no password
 _PASSWORD_ACCEPTED = bytes.fromhex("0000 01 0000")  # no nonce, continueSession, no HMAC
 
@@ -80,6 +81,28 @@ def done() -> bytes:
 def refusal(response_code: int = RC_FAILURE) -> bytes:
     """The response of a command that failed."""
     return _message(_NO_SESSIONS, response_code, b"")
+
+
+def encrypts_response(command: bytes) -> bool:
+    """Whether a command that takes one handle asks, by a session of its, to have the response's parameter encrypted.
+
+    Source: Part 1, 18.3 (authorization area) and Part 2, 8.4 TPMA_SESSION.
+    """
+    (tag,) = struct.unpack_from(">H", command)
+    if tag != _SESSIONS:
+        return False
+    position = HEADER.size + 4
+    (size,) = struct.unpack_from(">I", command, position)
+    position += 4
+    end = position + size
+    while position < end:
+        (nonce,) = struct.unpack_from(">H", command, position + 4)
+        attributes = command[position + 6 + nonce]
+        if attributes & _ENCRYPT:
+            return True
+        (proof,) = struct.unpack_from(">H", command, position + 7 + nonce)
+        position += 9 + nonce + proof
+    return False
 
 
 def unsealed(command: bytes, response: bytes) -> bytes | None:
