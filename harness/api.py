@@ -24,6 +24,7 @@ from harness.lab.faults import (
 )
 from harness.lab.rescue import Rescue
 from harness.lab.sealed import Sealed
+from harness.machine.spec import Tpm
 from harness.network.tang import Tang
 from harness.policy.enrolment import Enrolment
 from harness.policy.pins import CryptenrollPin, Sss, TangPin, Tpm2Pin
@@ -45,6 +46,7 @@ __all__ = [
     "Tang",
     "TangPin",
     "Tap",
+    "Tpm",
     "Tpm2Pin",
     "Understudy",
     "Unlock",

@@ -127,6 +127,11 @@ class Attacker:
         self.require(Grant.TPM_BUS)
         return on_the_wires(interposer)
 
+    def as_root(self, *commands: str) -> str:
+        """Run commands as root in the victim's running system, at home; returns what they printed."""
+        self.require(Grant.ROOT)
+        return self.victim.maintain(*commands, label="root")
+
     def tang_keys(self, server: str = DEFAULT_SERVER) -> TangKeys:
         """A copy of the keys that a Tang server of the victim's has now."""
         self.require(Grant.TANG_KEYS)
