@@ -66,7 +66,7 @@ def test_tpm_da_lockout(sealed: Sealed, attacker: Attacker, unattended: bool) ->
 @pytest.mark.policy(PIN)
 @pytest.mark.attack(Grant.DISK, Grant.NVRAM, Grant.TPM_STATE)
 def test_tpm_state_rollback(sealed: Sealed, attacker: Attacker) -> None:
-    """He copies a virtual TPM, guesses PINs until it locks out, and goes on with a fresh copy: the count is in the copy.
+    """He copies a virtual TPM, guesses PINs until it locks out, and goes on with a fresh copy: it holds the old count.
 
     Granted: disk, UEFI variables and TPM state, as a backup of a virtual machine holds them. A TPM that is a chip does
     not give its state away. The cure: a PIN with the entropy of a passphrase, or Tang beside it.
