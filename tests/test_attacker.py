@@ -15,11 +15,14 @@ from harness.attack.grants import Grant, mark_line
 from harness.errors import RigError, UsageError
 from harness.evidence.record import Boot
 from harness.guest.outcome import Outcome, Unlock
+from harness.lab.faults import Workshop
 from harness.lab.logbook import Logbook
 from harness.lab.powered import Scene
 from harness.machine.disk import blank
 from harness.machine.partition import read_disk, read_partition
 from harness.machine.spec import Disk, Firmware, Machine, Tpm
+from harness.machine.tpm_bus import pass_on
+from harness.progress import Progress
 
 
 class Site:
@@ -240,3 +243,21 @@ def test_the_bindings_of_each_volume_are_tried_from_where_he_stands(victim: Any)
         ("liar", False),
     ]
     assert [attempt["grants"] for attempt in tries] == 3 * [["disk", "network"]] + 3 * [["disk"]]
+
+
+def test_the_wires_of_a_tpm_must_be_granted(victim: Any) -> None:
+    thief = Attacker.of(victim, [Grant.MACHINE])
+    for use in (lambda: thief.on_the_bus(pass_on), lambda: thief.tpm(pass_on)):
+        with pytest.raises(UsageError, match="needs tpm-bus"):
+            use()
+    tapper = Attacker.of(victim, [Grant.MACHINE, Grant.TPM_BUS])
+    assert tapper.tpm(pass_on).interposer is pass_on
+    wired = tapper.on_the_bus(pass_on)(victim.machine, Workshop(victim.folder, Progress()))
+    assert wired.tpm
+    assert (wired.tpm.interposer, wired.tpm.state) == (pass_on, victim.machine.tpm.state)
+    assert victim.machine.tpm.interposer is None
+
+
+def test_a_root_shell_must_be_granted(victim: Any) -> None:
+    with pytest.raises(UsageError, match="needs root"):
+        Attacker.of(victim, [Grant.DISK]).as_root("id")

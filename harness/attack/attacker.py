@@ -25,11 +25,12 @@ from pathlib import Path
 from typing import Any
 
 from harness.attack.grants import Grant, mark_line
+from harness.attack.wires import on_the_wires
 from harness.errors import UsageError
 from harness.evidence.attacks import Try
 from harness.guest.outcome import Outcome
 from harness.images import firmware as firmware_image
-from harness.lab.faults import as_firmware
+from harness.lab.faults import Fault, as_firmware
 from harness.lab.powered import boot, partition_label
 from harness.lab.rescue import RESCUE_IMAGE, Rescue, rescue_system
 from harness.lab.sealed import Sealed
@@ -37,6 +38,7 @@ from harness.machine import tpm as tpms
 from harness.machine.disk import overlay
 from harness.machine.partition import read_partition
 from harness.machine.spec import Disk, Firmware, Machine, Tpm
+from harness.machine.tpm_bus import Interposer
 from harness.network.keys import TangKeys
 from harness.policy.pins import DEFAULT_SERVER
 
@@ -101,12 +103,19 @@ class Attacker:
         disk = self.victim.machine.disks[0]
         return replace(disk, path=overlay(disk.path, self._folder() / "disk.qcow2"))
 
-    def tpm(self) -> Tpm:
-        """The victim's TPM as it is now: a copy of its state; the machine that it comes from must be off."""
+    def tpm(self, interposer: Interposer | None = None) -> Tpm:
+        """The victim's TPM as it is now: a copy of its state; the machine that it comes from must be off.
+
+        Args:
+            interposer: Who is on its wires.
+        """
         self.require(Grant.TPM_STATE, Grant.MACHINE)
+        if interposer:
+            self.require(Grant.TPM_BUS)
         if self.victim.machine.tpm is None:
             raise UsageError("the victim's machine has no TPM")
-        return tpms.clone(self.victim.machine.tpm, self._folder() / "tpm")
+        copy = tpms.clone(self.victim.machine.tpm, self._folder() / "tpm")
+        return replace(copy, interposer=interposer)
 
     def nvram(self) -> Path:
         """A copy of the victim's UEFI variables as they are now."""
@@ -127,6 +136,16 @@ class Attacker:
     def firmware(self, name: str) -> Firmware:
         """A build of OVMF, as images/ovmf names it: anybody can have that."""
         return as_firmware(firmware_image(name, self.victim.scene.lab.progress))
+
+    def on_the_bus(self, interposer: Interposer) -> Fault:
+        """The victim's machine with this one on the wires of its TPM."""
+        self.require(Grant.TPM_BUS)
+        return on_the_wires(interposer)
+
+    def as_root(self, *commands: str) -> str:
+        """Run commands as root in the victim's running system, at home; returns what they printed."""
+        self.require(Grant.ROOT)
+        return self.victim.maintain(*commands, label="root")
 
     def tang_keys(self, server: str = DEFAULT_SERVER) -> TangKeys:
         """A copy of the keys that a Tang server of the victim's has now."""
