@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.errors import RigError
 from harness.guest.boot import BootReader
 from harness.guest.events import (
     BootEntryStarted,
@@ -39,7 +40,7 @@ from harness.guest.volumes import VolumePlan
 from harness.guest.witness import End, Observation, TangSeen, TypedPassphrase, Witnesses
 from harness.machine.tpm_log import TpmExchange
 from harness.network.log import TangRequest
-from harness.policy.pins import Sss, TangPin, Tpm2Pin
+from harness.policy.pins import Pin, Sss, TangPin, Tpm2Pin
 
 CONSOLES = Path(__file__).parent / "consoles"
 
@@ -59,6 +60,10 @@ IN_SYSTEM = (*FIRMWARE, NetworkUp, SystemStarted, NetworkUp)
 FALLBACK = Recording(
     (*START, SystemStarted, NetworkUp, PromptShown, VolumeUnlocked, SystemUp, LoginReached),
     (*IN_SYSTEM, VolumeAttaching, PinFailed, KeyslotUsed, VolumeUnlocked, SystemUp),
+)
+IN_INITRAMFS = (
+    *(*START, PromptShown, VolumeUnlocked, SystemStarted),
+    *(VolumeUnlocked, SystemUp, LoginReached, PoweredOff),
 )
 
 RECORDINGS: dict[str, Recording] = {
@@ -88,6 +93,9 @@ RECORDINGS: dict[str, Recording] = {
         FALLBACK.console,
         (*IN_SYSTEM, VolumeAttaching, TpmSaid, PinFailed, KeyslotUsed, VolumeUnlocked, SystemUp),
     ),
+    # initramfs-tools: before the switch of roots there is the console alone, and nobody says who answered.
+    "initramfs-passphrase": Recording(IN_INITRAMFS, (*FIRMWARE, NetworkUp, VolumeAttaching, VolumeUnlocked, SystemUp)),
+    "initramfs-auto-unlock": Recording(IN_INITRAMFS, (*FIRMWARE, VolumeAttaching, VolumeUnlocked, NetworkUp, SystemUp)),
     # One wrong passphrase is refused twice: systemd 257 tries the cached one again (systemd#38495).
     "wrong-passphrase": Recording(
         FALLBACK.console,
@@ -199,9 +207,18 @@ def timed(name: str) -> list[Event]:
 )
 def test_a_recording_is_played_and_judged(name: str, typing: list[str], witnesses: Witnesses, verdict: Verdict) -> None:
     plan = BootPlan((VolumePlan("var", "/dev/disk/by-partlabel/var", PINS, tuple(typing or ["secret"])),))
+    said, seen = play(plan, timed(name))
+    assert said == typing
+    outcome = judge(plan.volumes, seen, witnesses)
+    assert verdict == Verdict(
+        outcome.unlock, outcome.unlocked_by, outcome.failed_pins, outcome.keyslot, outcome.prompts
+    )
+
+
+def play(plan: BootPlan, events: list[Event]) -> tuple[list[str], Observation]:
+    """What is typed in a boot that goes through, and what is seen."""
     typed: list[TypedPassphrase] = []
     said: list[str] = []
-    events = timed(name)
     step = None
     for number, event in enumerate(events, 1):
         step = decide(plan, events[:number], typed, event.at)
@@ -210,9 +227,35 @@ def test_a_recording_is_played_and_judged(name: str, typing: list[str], witnesse
             typed.append(TypedPassphrase(event.at, step.volume, len(step.text) + 1))
     assert isinstance(step, Finish)
     assert step.end is End.UP
+    return said, Observation(tuple(events), tuple(typed), step.end, step.why, events[-1].at, plan.hold)
+
+
+@pytest.mark.parametrize(
+    ("name", "pins", "typing", "unlock", "unlocked_by"),
+    [
+        ("initramfs-passphrase", None, ["secret"], Unlock.PASSPHRASE_FALLBACK, {"passphrase"}),
+        ("initramfs-auto-unlock", Tpm2Pin(), [], Unlock.AUTO, {"tpm2"}),
+    ],
+)
+def test_a_boot_without_a_journal_is_judged_by_its_console(
+    name: str, pins: Pin | None, typing: list[str], unlock: Unlock, unlocked_by: set[str]
+) -> None:
+    console = read(Stream.CONSOLE, recorded(name, Stream.CONSOLE), 4096)
+    events = [replace(event, at=float(number)) for number, event in enumerate(console)]
+    plan = BootPlan((VolumePlan("root", "/dev/disk/by-uuid/x", pins, ("secret",)),))
+    said, seen = play(plan, events)
     assert said == typing
-    observation = Observation(tuple(events), tuple(typed), step.end, step.why, events[-1].at, plan.hold)
-    outcome = judge(plan.volumes, observation, witnesses)
-    assert verdict == Verdict(
-        outcome.unlock, outcome.unlocked_by, outcome.failed_pins, outcome.keyslot, outcome.prompts
-    )
+    outcome = judge(plan.volumes, seen, Witnesses(tpm=(UNSEALED,) if pins else ()))
+    assert outcome.unlock is unlock
+    assert outcome.unlocked_by == unlocked_by
+
+
+def test_a_boot_without_a_journal_needs_a_prompt_and_an_answer() -> None:
+    console = read(Stream.CONSOLE, recorded("initramfs-auto-unlock", Stream.CONSOLE), 4096)
+    plan = BootPlan((VolumePlan("root", "/dev/disk/by-uuid/x", Tpm2Pin()),))
+    _, seen = play(plan, console)
+    with pytest.raises(RigError, match="no TPM2_Unseal that succeeded"):
+        judge(plan.volumes, seen, Witnesses(tpm=()))
+    unasked = replace(seen, events=tuple(event for event in seen.events if not isinstance(event, PromptShown)))
+    with pytest.raises(RigError, match="neither clevis nor a token"):
+        judge(plan.volumes, unasked, Witnesses(tpm=(UNSEALED,)))

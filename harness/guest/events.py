@@ -198,9 +198,16 @@ class TokenUsed(Event):
 
 @dataclass(frozen=True)
 class VolumeUnlocked(Event):
-    """The volume is open."""
+    """The volume is open.
+
+    Attributes:
+        volume: Its name.
+        others_tell: Whether somebody else will say who opened it. On IT nobody does: clevis 20 means to, but its
+            ``luks2_decrypt`` returns success from a pipeline's subshell, and failure from the function itself.
+    """
 
     volume: str
+    others_tell: bool = True
 
 
 @dataclass(frozen=True)

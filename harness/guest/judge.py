@@ -110,7 +110,9 @@ def _by_itself(case: Case, opened: VolumeUnlocked) -> Outcome:
     header = case.witnesses.headers.get(name)
     token = header.token_of(case.keyslot.keyslot) if header and case.keyslot else None
     by_systemd = case.token or (case.keyslot if token and token.type.startswith("systemd-") else None)
-    if not case.clevis and by_systemd is None:
+    # On IT there is one way in past a prompt that we did not answer: clevis writes to askpass's FIFO, and says nothing.
+    past_prompt = case.prompts[-1:] if not opened.others_tell else ()
+    if not case.clevis and by_systemd is None and not past_prompt:
         raise case.contradiction(
             f"{name} opened with nothing typed, and neither clevis nor a token is said to have done it"
         )
@@ -120,7 +122,7 @@ def _by_itself(case: Case, opened: VolumeUnlocked) -> Outcome:
     if header and case.keyslot and token is None:
         raise case.contradiction(f"keyslot {case.keyslot.keyslot} opened {name}, and no token leads to it")
     reason = f"{' and '.join(sorted(answered))} answered; {name} opened with nothing typed"
-    openers = [*case.clevis[-1:], *([case.token] if case.token else [])]
+    openers = [*case.clevis[-1:], *([case.token] if case.token else []), *past_prompt]
     proofs = ["0 bytes typed", *answered.values(), *map(said, openers), said(opened)]
     return case.outcome(Unlock.AUTO, reason, frozenset(answered), proofs)
 

@@ -115,7 +115,7 @@ STAGES = (  # systemd: core/main.c, core/job.c; dracut-emergency.sh; sulogin.c; 
         r"Welcome to (?!.*[Ii]nitramfs)|systemd\[1\]: Switching root|Begin: Running /scripts/init-bottom",
         once=True,
     ),
-    _row(NetworkUp, r"DHCPv4 address \S+ |Reached target network-online\.target|IP-Config: Complete"),
+    _row(NetworkUp, r"DHCPv4 address \S+ |Reached target network-online\.target|IP-Config: (?:Complete|\S+ complete)"),
     _row(NetworkUp, r"dhclient\S*: bound to|NetworkManager state is now CONNECTED"),
     _row(SystemUp, r"Reached target (?:multi-user|graphical)\.target", once=True),
     _prompt(LoginReached, r"(?:^|[\s)])(?!Last )[\w.-]+ login: "),
@@ -141,7 +141,7 @@ PROMPTS = (  # systemd: cryptsetup.c, ask-password-api.c; cryptsetup-initramfs f
 CRYPTSETUP = (  # systemd: cryptsetup.c; cryptsetup-initramfs local-top/cryptroot; dracut crypt-lib.sh
     _row(VolumeAttaching, r"systemd-cryptsetup\[\d+\]: run (?P<volume>\S+) (?:←|<-) (?P<device>\S+)"),
     _row(VolumeUnlocked, r"Finished .*Cryptography Setup for (?P<volume>.+?)\.?$"),
-    _row(VolumeUnlocked, r"cryptsetup: (?P<volume>\S+): set up successfully"),
+    _row(VolumeUnlocked, r"cryptsetup: (?P<volume>\S+): set up successfully", others_tell=False),
     _row(VolumeFailed, r"Failed to start .*Cryptography Setup for (?P<volume>.+?)\.?$"),
     _row(VolumeFailed, r"cryptsetup: ERROR: (?P<volume>\S+): maximum number of tries exceeded"),
     _row(
