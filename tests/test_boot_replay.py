@@ -61,6 +61,7 @@ FALLBACK = Recording(
     (*START, SystemStarted, NetworkUp, PromptShown, VolumeUnlocked, SystemUp, LoginReached),
     (*IN_SYSTEM, VolumeAttaching, PinFailed, KeyslotUsed, VolumeUnlocked, SystemUp),
 )
+IN_INITRD = (*START, PromptShown, VolumeUnlocked, SystemStarted, SystemUp, LoginReached, PoweredOff)
 IN_INITRAMFS = (
     *(*START, PromptShown, VolumeUnlocked, SystemStarted),
     *(VolumeUnlocked, SystemUp, LoginReached, PoweredOff),
@@ -92,6 +93,21 @@ RECORDINGS: dict[str, Recording] = {
     "tpm-replaced": Recording(
         FALLBACK.console,
         (*IN_SYSTEM, VolumeAttaching, TpmSaid, PinFailed, KeyslotUsed, VolumeUnlocked, SystemUp),
+    ),
+    # An encrypted root is opened in the initrd, and the journal begins there.
+    "root-auto-unlock": Recording(
+        IN_INITRD,
+        (
+            *(*FIRMWARE, VolumeAttaching, ClevisAnswered, KeyslotUsed, VolumeUnlocked),
+            *(SystemStarted, NetworkUp, SystemUp),
+        ),
+    ),
+    "root-tpm-removed": Recording(
+        IN_INITRD,
+        (
+            *(FirmwareStarted, BootEntryStarted, VolumeAttaching, PinFailed, KeyslotUsed, VolumeUnlocked),
+            *(SystemStarted, NetworkUp, SystemUp),
+        ),
     ),
     # initramfs-tools: before the switch of roots there is the console alone, and nobody says who answered.
     "initramfs-passphrase": Recording(IN_INITRAMFS, (*FIRMWARE, NetworkUp, VolumeAttaching, VolumeUnlocked, SystemUp)),
@@ -157,6 +173,8 @@ def test_the_streams_do_not_disturb_each_other(name: str) -> None:
 SERVED = TangSeen("tang", (TangRequest(0.0, "POST", "/rec/kid", 200, None),))
 UNSEALED = TpmExchange("Unseal", 0x15E, 0)
 PINS = Sss(2, (Tpm2Pin(), TangPin("tang", "@TANG_URL@")))
+VAR = VolumePlan("var", "/dev/disk/by-partlabel/var", PINS)
+ROOT = VolumePlan("root", "/dev/disk/by-uuid/a58b75c0-b90f-55e0-b8f0-8a4788f54b8f", Tpm2Pin())
 STAMP = re.compile(rb"\[ *(\d+\.\d{6})\] ")
 
 
@@ -191,22 +209,39 @@ def timed(name: str) -> list[Event]:
 
 
 @pytest.mark.parametrize(
-    ("name", "typing", "witnesses", "verdict"),
+    ("name", "volume", "typing", "witnesses", "verdict"),
     [
         (
             "control-auto-unlock",
+            VAR,
             [],
             Witnesses((SERVED,), (UNSEALED,)),
             Verdict(Unlock.AUTO, frozenset({"tpm2", "tang"}), frozenset(), 1, 1),
         ),
-        ("tang-down", ["secret"], Witnesses((TangSeen("tang"),), (UNSEALED,)), fallback("tang")),
-        ("tpm-disabled", ["secret"], Witnesses((SERVED,), ()), fallback("tpm2")),
-        ("tpm-replaced", ["secret"], Witnesses((SERVED,), ()), fallback("tpm2")),
-        ("wrong-passphrase", ["wrong", "secret"], Witnesses((TangSeen("tang"),), (UNSEALED,)), fallback("tang", 2)),
+        ("tang-down", VAR, ["secret"], Witnesses((TangSeen("tang"),), (UNSEALED,)), fallback("tang")),
+        ("tpm-disabled", VAR, ["secret"], Witnesses((SERVED,), ()), fallback("tpm2")),
+        ("tpm-replaced", VAR, ["secret"], Witnesses((SERVED,), ()), fallback("tpm2")),
+        (
+            "wrong-passphrase",
+            VAR,
+            ["wrong", "secret"],
+            Witnesses((TangSeen("tang"),), (UNSEALED,)),
+            fallback("tang", 2),
+        ),
+        (
+            "root-auto-unlock",
+            ROOT,
+            [],
+            Witnesses(tpm=(UNSEALED,)),
+            Verdict(Unlock.AUTO, frozenset({"tpm2"}), frozenset(), 1, 1),
+        ),
+        ("root-tpm-removed", ROOT, ["secret"], Witnesses(tpm=()), fallback("tpm2")),
     ],
 )
-def test_a_recording_is_played_and_judged(name: str, typing: list[str], witnesses: Witnesses, verdict: Verdict) -> None:
-    plan = BootPlan((VolumePlan("var", "/dev/disk/by-partlabel/var", PINS, tuple(typing or ["secret"])),))
+def test_a_recording_is_played_and_judged(
+    name: str, volume: VolumePlan, typing: list[str], witnesses: Witnesses, verdict: Verdict
+) -> None:
+    plan = BootPlan((replace(volume, typing=tuple(typing or ["secret"])),))
     said, seen = play(plan, timed(name))
     assert said == typing
     outcome = judge(plan.volumes, seen, witnesses)
@@ -242,7 +277,7 @@ def test_a_boot_without_a_journal_is_judged_by_its_console(
 ) -> None:
     console = read(Stream.CONSOLE, recorded(name, Stream.CONSOLE), 4096)
     events = [replace(event, at=float(number)) for number, event in enumerate(console)]
-    plan = BootPlan((VolumePlan("root", "/dev/disk/by-uuid/x", pins, ("secret",)),))
+    plan = BootPlan((replace(ROOT, pins=pins, typing=("secret",)),))
     said, seen = play(plan, events)
     assert said == typing
     outcome = judge(plan.volumes, seen, Witnesses(tpm=(UNSEALED,) if pins else ()))
@@ -252,7 +287,7 @@ def test_a_boot_without_a_journal_is_judged_by_its_console(
 
 def test_a_boot_without_a_journal_needs_a_prompt_and_an_answer() -> None:
     console = read(Stream.CONSOLE, recorded("initramfs-auto-unlock", Stream.CONSOLE), 4096)
-    plan = BootPlan((VolumePlan("root", "/dev/disk/by-uuid/x", Tpm2Pin()),))
+    plan = BootPlan((ROOT,))
     _, seen = play(plan, console)
     with pytest.raises(RigError, match="no TPM2_Unseal that succeeded"):
         judge(plan.volumes, seen, Witnesses(tpm=()))
