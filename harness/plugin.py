@@ -85,7 +85,7 @@ def _machine_name(item: pytest.Item) -> str:
     mark, image = item.get_closest_marker("policy"), item.get_closest_marker("image")
     if mark is None:
         return ""
-    name = mark.args[0].name if isinstance(mark.args[0], Enrolment) else str(mark.args[0])
+    name = mark.args[0].name if isinstance(mark.args[0], Enrolment | Policy) else str(mark.args[0])
     return f"{name} on {image.args[0]}" if image else name
 
 
@@ -145,14 +145,16 @@ def sealed(request: pytest.FixtureRequest, logbook: Logbook) -> Iterator[Sealed]
         yield machine
 
 
-def named_policy(named: str | Enrolment, beside: Path, image: str) -> Policy:
-    """The policy that a mark names: a Butane file by its name, or what an owner does by hand.
+def named_policy(named: str | Enrolment | Policy, beside: Path, image: str) -> Policy:
+    """The policy that a mark names: a Butane file by its name, what an owner does by hand, or a policy itself.
 
-    That is done to the encrypted root of an image that has one, else to what a Butane file installs.
+    What is done by hand is done to the encrypted root of an image that has one, else to what a Butane file installs.
 
     Raises:
         UsageError: There is none, or it is wrong.
     """
+    if isinstance(named, Policy):
+        return named
     if isinstance(named, Enrolment):
         root = encrypted_root(image)
         base = root_policy(image, *root) if root else read_policy(find_policy(named.base, beside))

@@ -32,7 +32,7 @@ from harness.guest.plan import BootPlan
 from harness.images import GuestImage, guest_image
 from harness.lab.laboratory import Laboratory
 from harness.lab.logbook import Logbook
-from harness.lab.powered import Scene, boot, canary_path, maintain, power_off, recorded, shell
+from harness.lab.powered import Scene, boot, canary_path, maintain, power_off, recorded, shell, steady
 from harness.machine.disk import overlay
 from harness.machine.rig import power_on
 from harness.machine.spec import Bus, Disk, Machine, Tpm
@@ -248,13 +248,17 @@ def _first_boot(scene: Scene, machine: Machine, config: Path) -> None:
     wanted = [argument for argument in scene.policy.kernel_arguments if argument not in FIRST_BOOT]
     stub = "io.systemd.stub.kernel-cmdline-extra=" + " ".join([*FIRST_BOOT, *wanted])
     first = replace(machine, smbios_oem_strings=(stub,), fw_cfg=((CONFIG, config),))
-    with (
-        recorded(scene.logbook, "install", machine) as record,
-        power_on(first, scene.lab.host, record.folder) as rig,
-    ):
-        watch(rig, BootPlan(()), live=scene.lab.live)
-        with shell(rig, scene.image, scene.lab.live) as opened:
-            power_off(rig, opened)
+
+    def attempt() -> None:
+        with (
+            recorded(scene.logbook, "install", machine) as record,
+            power_on(first, scene.lab.host, record.folder) as rig,
+        ):
+            watch(rig, BootPlan(()), live=scene.lab.live)
+            with shell(rig, scene.image, scene.lab.live) as opened:
+                power_off(rig, opened)
+
+    steady(scene, machine, "install", attempt)
 
 
 def _first_boot_with_root(scene: Scene, machine: Machine, commands: Sequence[str]) -> None:

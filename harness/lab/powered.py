@@ -7,6 +7,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from harness.deadline import Deadline
 from harness.errors import RigError
@@ -21,12 +22,15 @@ from harness.guest.plan import BootPlan
 from harness.guest.ssh import Shell, connect
 from harness.guest.witness import End, TangSeen, Witnesses
 from harness.images import GuestImage
+from harness.lab.again import once_more, saved
 from harness.lab.laboratory import Laboratory
 from harness.lab.logbook import Logbook
 from harness.machine.rig import Rig, power_on
 from harness.machine.spec import Machine
 from harness.network.tang import Tang
 from harness.policy.pins import Policy, Volume
+
+T = TypeVar("T")
 
 SHELL_SECONDS = 120.0
 POWER_OFF_SECONDS = 120.0
@@ -130,8 +134,32 @@ def boot(
         orderly: Whether a guest that is up is shut down instead.
 
     Raises:
-        RigError: The rig failed, or the evidence does not agree: there is no verdict.
+        RigError: The rig failed, or the evidence does not agree: there is no verdict. After a `StallError` it is tried
+            once more from the same state, unless something happened meanwhile.
     """
+
+    def attempt() -> Outcome:
+        return _boot(scene, machine, label, typing, tpm_pins=tpm_pins, meanwhile=meanwhile, orderly=orderly)
+
+    return attempt() if meanwhile else steady(scene, machine, label, attempt)
+
+
+def steady(scene: Scene, machine: Machine, label: str, attempt: Callable[[], T]) -> T:
+    """Power a machine on in some way, and after a `StallError` once more from the same state."""
+    with tempfile.TemporaryDirectory(prefix="unlock-lab-") as folder:
+        return once_more(attempt, saved(machine, Path(folder)), f"{machine.name}, {label}", scene.lab.progress)
+
+
+def _boot(
+    scene: Scene,
+    machine: Machine,
+    label: str,
+    typing: Sequence[str] | None,
+    *,
+    tpm_pins: Sequence[str] | None,
+    meanwhile: Meanwhile | None,
+    orderly: bool,
+) -> Outcome:
     plan = BootPlan.for_volumes(
         scene.policy.volumes,
         scene.urls,
@@ -186,13 +214,18 @@ def maintain(scene: Scene, machine: Machine, label: str, commands: Sequence[str]
         RigError: The guest did not come up, or a command failed.
     """
     script = shlex.quote("\n".join(commands))
-    _stand(scene, machine)
-    with recorded(scene.logbook, label, machine) as record, power_on(machine, scene.lab.host, record.folder) as rig:
-        watch(rig, BootPlan.for_volumes(scene.policy.volumes, scene.urls), live=scene.lab.live)
-        with shell(rig, scene.image, scene.lab.live) as opened:
-            said = opened.run(f"bash -xeuo pipefail -c {script} 2>&1", MAINTENANCE_SECONDS)
-            power_off(rig, opened)
-    return said
+    plan = BootPlan.for_volumes(scene.policy.volumes, scene.urls)
+
+    def attempt() -> str:
+        _stand(scene, machine)
+        with recorded(scene.logbook, label, machine) as record, power_on(machine, scene.lab.host, record.folder) as rig:
+            watch(rig, plan, live=scene.lab.live)
+            with shell(rig, scene.image, scene.lab.live) as opened:
+                said = opened.run(f"bash -xeuo pipefail -c {script} 2>&1", MAINTENANCE_SECONDS)
+                power_off(rig, opened)
+        return said
+
+    return steady(scene, machine, label, attempt)
 
 
 @contextmanager

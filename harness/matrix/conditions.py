@@ -195,3 +195,8 @@ def subsets(servers: Sequence[str]) -> Iterator[Condition]:
             (tpm_removed,) if "tpm2" in missing else (),
             tuple((name, Tang.stop, Server.REFUSED) for name in missing if name != "tpm2"),
         )
+
+
+def all_conditions() -> tuple[Condition, ...]:
+    """Every column: one fault each, then every subset of the TPM and three Tang servers."""
+    return (*CONDITIONS, *subsets(("tang", "two", "three")))
