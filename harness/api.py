@@ -6,6 +6,7 @@ your own".
 
 from harness.attack.attacker import Attacker, Loot
 from harness.attack.grants import Grant
+from harness.attack.wires import Replay, Tap, Understudy
 from harness.guest.outcome import Outcome, PinFailure, Seconds, Unlock
 from harness.lab.faults import (
     Fault,
@@ -17,17 +18,20 @@ from harness.lab.faults import (
     firmware_swapped,
     network_unplugged,
     secure_boot_enabled,
+    smbios_cmdline,
     tpm_is_1_2,
     tpm_removed,
     tpm_replaced,
 )
 from harness.lab.rescue import Rescue
 from harness.lab.sealed import Sealed
+from harness.machine.spec import Tpm
 from harness.network.tang import Tang
-from harness.policy.enrolment import Enrolment
+from harness.policy.enrolment import TPM_PIN, Enrolment
 from harness.policy.pins import CryptenrollPin, Sss, TangPin, Tpm2Pin
 
 __all__ = [
+    "TPM_PIN",
     "Attacker",
     "CryptenrollPin",
     "Enrolment",
@@ -36,13 +40,17 @@ __all__ = [
     "Loot",
     "Outcome",
     "PinFailure",
+    "Replay",
     "Rescue",
     "Sealed",
     "Seconds",
     "Sss",
     "Tang",
     "TangPin",
+    "Tap",
+    "Tpm",
     "Tpm2Pin",
+    "Understudy",
     "Unlock",
     "Workshop",
     "boot_entry_added",
@@ -52,6 +60,7 @@ __all__ = [
     "firmware_swapped",
     "network_unplugged",
     "secure_boot_enabled",
+    "smbios_cmdline",
     "tpm_is_1_2",
     "tpm_removed",
     "tpm_replaced",

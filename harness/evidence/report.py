@@ -17,6 +17,7 @@ from typing import Any
 
 from harness.errors import HarnessError, HostError, UsageError
 from harness.evidence import artifacts, record
+from harness.evidence.attacks import Mark, attack_lines, guards
 from harness.evidence.pages import href, template
 from harness.evidence.record import Document, Result
 
@@ -155,8 +156,13 @@ def render(root: Path, base: Path) -> str:
         (_row(folder, found, base, longest) for folder, found in loaded),
         key=lambda row: (_ORDER.index(row.result), row.name),
     )
+    attacks = attack_lines([row.document for row in rows if row.document])
+    places = {found["test"]: folder for folder, found in loaded if not isinstance(found, HarnessError)}
     return template("harness.evidence", "report.html.j2").render(
         rows=rows,
+        attacks=attacks,
+        guards=guards(attacks),
+        shown=lambda mark: _shown(mark, places[mark.test], base),
         counts={result: sum(row.result == result for row in rows) for result in _ORDER},
         boots=sum(len(row.boots) for row in rows),
         machine_seconds=sum(boot.segments[-1].stop for row in rows for boot in row.boots if boot.segments),
@@ -205,6 +211,15 @@ def _boot(number: int, entry: Document, folder: Path, base: Path, longest: float
         tuple(artifacts.tail(place / artifacts.CONSOLE, _EXCERPT)),
         tuple(journal[-_EXCERPT:]),
     )
+
+
+def _shown(mark: Mark, folder: Path, base: Path) -> str | None:
+    """The link to what shows a try: the console of a boot, or a file of the test's."""
+    if not _FOLDER.fullmatch(mark.evidence):
+        return None
+    place = folder / mark.evidence
+    place = place / artifacts.CONSOLE if place.is_dir() else place
+    return href(place, base) if place.is_file() else None
 
 
 def _segments(entry: Document, longest: float) -> tuple[Segment, ...]:
