@@ -1,8 +1,8 @@
 """The rows of the truth table: which policies there are, and which racks carry them.
 
 A policy that Butane can say is a file of scenarios/policies; the rest is what an owner does by hand. There are two
-racks, so that two machines can be judged side by side: a rack's Tang servers have one address each, so its own boots take
-turns. What cannot share a machine has one of its own.
+racks, so that two machines can be judged side by side: a rack's Tang servers have one address each, so its own boots
+take turns. What cannot share a machine has one of its own.
 """
 
 from collections.abc import Mapping
