@@ -4,8 +4,10 @@ The fixtures are `sealed`, `tang`, `tangs` and `attacker`; the marks `policy`, `
 your own".
 """
 
+from harness.attack import tang as exchange
 from harness.attack.attacker import Attacker, Loot
 from harness.attack.grants import Grant
+from harness.attack.search import find_secret
 from harness.guest.outcome import Outcome, PinFailure, Seconds, Unlock
 from harness.lab.faults import (
     Fault,
@@ -21,6 +23,7 @@ from harness.lab.faults import (
     tpm_removed,
     tpm_replaced,
 )
+from harness.lab.powered import Powered
 from harness.lab.rescue import Rescue
 from harness.lab.sealed import Sealed
 from harness.network.tang import Tang
@@ -36,6 +39,7 @@ __all__ = [
     "Loot",
     "Outcome",
     "PinFailure",
+    "Powered",
     "Rescue",
     "Sealed",
     "Seconds",
@@ -49,6 +53,8 @@ __all__ = [
     "carried_off",
     "db_key_enrolled",
     "dbx_updated",
+    "exchange",
+    "find_secret",
     "firmware_swapped",
     "network_unplugged",
     "secure_boot_enabled",

@@ -19,12 +19,14 @@ import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 
 from harness.attack.grants import Grant, mark_line
 from harness.errors import UsageError
+from harness.guest.luks import LuksHeader
 from harness.guest.outcome import Outcome
-from harness.lab.powered import boot
+from harness.lab.powered import Powered, boot
 from harness.lab.rescue import Rescue, rescue_system
 from harness.lab.sealed import Sealed
 from harness.machine import tpm as tpms
@@ -32,6 +34,9 @@ from harness.machine.disk import overlay
 from harness.machine.spec import Disk, Firmware, Machine, Tpm
 from harness.network.keys import TangKeys
 from harness.policy.pins import DEFAULT_SERVER
+
+_ELSEWHERE = "elsewhere"
+"""Where his machine stands when it is not in the victim's network."""
 
 
 @dataclass(frozen=True)
@@ -108,6 +113,32 @@ class Attacker:
         self.require(Grant.TANG_KEYS)
         return self.victim.tangs[server].keys
 
+    def run_tang(self, keys: TangKeys, server: str = DEFAULT_SERVER) -> None:
+        """Put a Tang server of his own, with these keys, where his machine looks for the victim's, which is not there.
+
+        Nobody but him is answered from now on.
+        """
+        tang = self.victim.tangs[server]
+        tang.replace_keys(keys)
+        tang.answers_only(_ELSEWHERE)
+
+    def wire(self, server: str = DEFAULT_SERVER) -> bytes:
+        """All that went between the victim and a Tang server so far, both ways."""
+        self.require(Grant.NETWORK)
+        return b"".join(connection.sent + connection.received for connection in self.victim.tangs[server].connections)
+
+    def header(self, volume: str) -> LuksHeader:
+        """The LUKS header of a volume, from a copy of the disk."""
+        self.require(Grant.DISK, Grant.MACHINE)
+        return self.victim.header(volume)
+
+    @contextmanager
+    def memory(self, machine: Powered) -> Iterator[mmap]:
+        """What the memory of a machine that is on holds now."""
+        self.require(Grant.RAM)
+        with machine.rig.dump_memory().open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as memory:
+            yield memory
+
     def boot(
         self,
         *,
@@ -179,7 +210,7 @@ class Attacker:
             tpm=tpm or (self.tpm() if holds_machine else Tpm(folder / "tpm")),
             nvram=nvram or (self.nvram() if holds_machine else folder / "nvram.fd"),
             firmware=firmware or victim.firmware,
-            site=victim.site if Grant.NETWORK in self.grants else "elsewhere",
+            site=victim.site if Grant.NETWORK in self.grants else _ELSEWHERE,
         )
 
     def _require_taken(self, path: Path | None) -> None:
