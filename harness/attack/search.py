@@ -88,6 +88,7 @@ _ESCAPES: dict[str, Callable[[bytes], bytes]] = {
     ", JSON in code points": lambda text: b"".join(rb"\u%04x" % byte for byte in text),
     ", JSON in upper-case code points": lambda text: b"".join(rb"\u%04X" % byte for byte in text),
     ", percent": lambda text: urllib.parse.quote_from_bytes(text, safe="").encode(),
+    ", percent but for slashes": lambda text: urllib.parse.quote_from_bytes(text, safe="/").encode(),
     ", percent throughout": lambda text: b"".join(b"%%%02x" % byte for byte in text),
     ", upper-case percent throughout": lambda text: b"".join(b"%%%02X" % byte for byte in text),
 }
