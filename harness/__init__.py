@@ -28,6 +28,7 @@ Imports go one way, from the top of this list to the bottom; `tests/test_archite
     api                what scenario files import
     doctor, housekeeping   what this host has and lacks; what stays on it between runs
     bench              where the time of a boot goes
+    matrix/            the truth table: policies down, conditions across, each cell booted and predicted
     attack/            what an attacker is granted, his machines, and what he got out
     lab/               install, control boot, copy, fault, boot; the rescue system
     evidence/          artifacts, outcome.json, report

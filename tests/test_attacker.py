@@ -46,7 +46,7 @@ def victim(tmp_path: Path) -> Any:
         machine=Machine("victim", firmware, folder / "nvram.fd", (disk,), Tpm(folder / "tpm")),
         folder=folder,
         tangs={"tang": Site()},
-        canary="the secret",
+        canaries={"root": "another", "var": "the secret"},
         is_volume_key=lambda key: key == b"the key",
         scene=SimpleNamespace(logbook=Logbook.open(tmp_path, "t.py::test", "")),
     )

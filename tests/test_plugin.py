@@ -134,7 +134,7 @@ def test_an_attacker_with_nothing_said_of_his_grants_is_told_how_to_say_it(run: 
     run.makepyfile("def test_it(sealed, attacker):\n    pass\n")
     result = run.runpytest_inprocess()
     result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines(["UsageError: *what its attacker is granted", "hint: mark it*@pytest.mark.attack(Grant.DISK)"])
+    result.stdout.fnmatch_lines(["UsageError: *what its attacker is granted", "hint: *@pytest.mark.attack(Grant.DISK)"])
 
 
 def test_attacks_can_be_selected(run: pytest.Pytester) -> None:

@@ -162,7 +162,8 @@ class Attacker:
         machine = self._machine(disk, tpm, nvram, firmware)
         outcome = boot(self.victim.scene, machine, label, typing)
         logbook = self.victim.scene.logbook
-        logbook.attack_tried(self._is_canary(outcome.canary), logbook.boots[-1].evidence)
+        seen = (outcome, *outcome.volumes.values())
+        logbook.attack_tried(any(self._is_canary(each.canary) for each in seen), logbook.boots[-1].evidence)
         return outcome
 
     @contextmanager
@@ -196,7 +197,7 @@ class Attacker:
         return Loot(canary, volume_key, extracted)
 
     def _is_canary(self, text: str | None) -> bool:
-        return text is not None and self.victim.canary in text.split(",")
+        return text in self.victim.canaries.values()
 
     def _machine(self, disk: Disk, tpm: Tpm | None, nvram: Path | None, firmware: Firmware | None) -> Machine:
         for path in (disk.path, tpm.state if tpm else None, nvram):

@@ -13,12 +13,12 @@ An installation that fails keeps its evidence, and every test of the same run th
 
 import json
 import secrets
-import shlex
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 from harness.cache import build_once, digest
@@ -32,7 +32,7 @@ from harness.guest.plan import BootPlan
 from harness.images import GuestImage, guest_image
 from harness.lab.laboratory import Laboratory
 from harness.lab.logbook import Logbook
-from harness.lab.powered import Scene, boot, canary_path, power_off, recorded, shell
+from harness.lab.powered import Scene, boot, canary_path, maintain, power_off, recorded, shell
 from harness.machine.disk import overlay
 from harness.machine.rig import power_on
 from harness.machine.spec import Bus, Disk, Machine, Tpm
@@ -51,8 +51,6 @@ FIRST_BOOT = ("ignition.firstboot", "ignition.platform.id=qemu", "ip=dhcp", "rd.
 
 CONFIG = "opt/com.coreos/config"
 """Where Ignition looks for its config under QEMU: ignition's docs, supported platforms."""
-
-_ENROLMENT_SECONDS = 300.0
 
 _BUSES = {"/dev/nvme0n1": Bus.NVME, "/dev/vda": Bus.VIRTIO}
 
@@ -130,7 +128,7 @@ class _Order:
     policy: Policy
     keys: Mapping[str, TangKeys]
 
-    @property
+    @cached_property
     def key(self) -> str:
         """Hash of all that decides what the sealed machine holds."""
         harness = REPOSITORY / "harness"
@@ -201,7 +199,8 @@ def _install(order: _Order, folder: Path, logbook: Logbook) -> None:
         }
         artifacts.save_versions(logbook.folder, versions)
         if policy.enrolment:
-            _enroll(scene, machine, fill(list(policy.enrolment), addresses))
+            said = maintain(scene, machine, "enrolment", fill(list(policy.enrolment), addresses))
+            logbook.keep({"enrolment.txt": said})
         outcome = boot(scene, machine, "control", orderly=True)
         for server, tang in tangs.items():
             tang.keys.save(folder / "tang" / server)
@@ -253,21 +252,6 @@ def _first_boot(scene: Scene, machine: Machine, config: Path) -> facts.Versions:
             versions = facts.read_versions(opened)
             power_off(rig, opened)
     return versions
-
-
-def _enroll(scene: Scene, machine: Machine, lines: Sequence[str]) -> None:
-    """Do what the policy's owner does by hand, once the machine boots as it always will."""
-    script = "\n".join(lines)
-    with (
-        recorded(scene.logbook, "enrolment", machine) as record,
-        power_on(machine, scene.lab.host, record.folder) as rig,
-    ):
-        # Before it is enrolled upon, the volume opens by the key file that Ignition left.
-        watch(rig, BootPlan(()), live=scene.lab.live)
-        with shell(rig, scene.image, scene.lab.live) as opened:
-            said = opened.run(f"bash -xeuo pipefail -c {shlex.quote(script)} 2>&1", _ENROLMENT_SECONDS)
-            scene.logbook.keep({"enrolment.log": said})
-            power_off(rig, opened)
 
 
 def require_control(policy: Policy, outcome: Outcome, canaries: Mapping[str, str]) -> None:

@@ -1,9 +1,11 @@
 """One power-on: watched, asked about by every witness, judged, and kept as evidence."""
 
+import shlex
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from harness.deadline import Deadline
@@ -11,7 +13,7 @@ from harness.errors import RigError
 from harness.evidence.record import Boot, Problem
 from harness.guest import facts
 from harness.guest.driver import Live, drained, watch
-from harness.guest.events import VolumeUnlocked
+from harness.guest.events import Event, VolumeUnlocked
 from harness.guest.judge import judge
 from harness.guest.luks import LuksHeader
 from harness.guest.outcome import Outcome
@@ -28,6 +30,11 @@ from harness.policy.pins import Policy, Volume
 
 SHELL_SECONDS = 120.0
 POWER_OFF_SECONDS = 120.0
+MAINTENANCE_SECONDS = 300.0
+
+
+Meanwhile = Callable[[Rig, Event], None]
+"""Changes the world in mid-boot: the rig, and what was just seen."""
 
 
 def canary_path(mount_point: str) -> str:
@@ -143,6 +150,7 @@ def powered(
     typing: Sequence[str] | None = None,
     *,
     tpm_pins: Sequence[str] | None = None,
+    meanwhile: Meanwhile | None = None,
 ) -> Iterator[Powered]:
     """Power a machine on, watch what its disk does, and leave it on for the block.
 
@@ -152,6 +160,7 @@ def powered(
         label: What this boot is for, in the evidence.
         typing: What to type at the prompts of each volume; by default its own passphrase, once.
         tpm_pins: What to type at prompts for the TPM's PIN; by default the right one, unless something else is typed.
+        meanwhile: Is told each event as it is seen, and may change the world in mid-boot.
 
     Raises:
         RigError: The rig failed, or the evidence does not agree: there is no verdict.
@@ -162,13 +171,12 @@ def powered(
         None if typing is None else tuple(typing),
         None if tpm_pins is None else tuple(tpm_pins),
     )
-    for tang in scene.tangs.values():
-        tang.stand_at(machine.site)
+    _stand(scene, machine)
     with recorded(scene.logbook, label, machine) as record, ExitStack() as stack:
         before = {name: _Mark.of(tang) for name, tang in scene.tangs.items()}
         keep = scene.lab.options.keep
         rig = stack.enter_context(power_on(machine, scene.lab.host, record.folder, keep=keep))
-        seen = watch(rig, plan, live=scene.lab.live)
+        seen = watch(rig, plan, live=scene.lab.live, on_event=partial(meanwhile, rig) if meanwhile else None)
         witnesses = Witnesses(
             tang=tuple(mark.since(name, scene.tangs[name]) for name, mark in before.items()),
             tpm=rig.tpm_exchanges(),
@@ -193,6 +201,7 @@ def boot(
     typing: Sequence[str] | None = None,
     *,
     tpm_pins: Sequence[str] | None = None,
+    meanwhile: Meanwhile | None = None,
     orderly: bool = False,
 ) -> Outcome:
     """Power a machine on, watch what its disk does, and cut the power: `powered` with nothing done in the block.
@@ -202,10 +211,43 @@ def boot(
     Raises:
         RigError: The rig failed, or the evidence does not agree: there is no verdict.
     """
-    with powered(scene, machine, label, typing, tpm_pins=tpm_pins) as on:
+    with powered(scene, machine, label, typing, tpm_pins=tpm_pins, meanwhile=meanwhile) as on:
         if orderly and on.up:
             power_off(on.rig, on.shell)
         return on.outcome
+
+
+def _stand(scene: Scene, machine: Machine) -> None:
+    """Tell the servers where the machine stands that may call."""
+    for tang in scene.tangs.values():
+        tang.stand_at(machine.site)
+
+
+def maintain(scene: Scene, machine: Machine, label: str, commands: Sequence[str]) -> str:
+    """Power a machine on, have root run commands in its guest, and shut it down in order.
+
+    Its volumes open by themselves, or by their passphrases, which are typed.
+
+    Args:
+        scene: Where.
+        machine: What.
+        label: What this is for, in the evidence.
+        commands: For bash; the first that fails ends it.
+
+    Returns:
+        What the commands printed, with the commands themselves.
+
+    Raises:
+        RigError: The guest did not come up, or a command failed.
+    """
+    script = shlex.quote("\n".join(commands))
+    _stand(scene, machine)
+    with recorded(scene.logbook, label, machine) as record, power_on(machine, scene.lab.host, record.folder) as rig:
+        watch(rig, BootPlan.for_volumes(scene.policy.volumes, scene.urls), live=scene.lab.live)
+        with shell(rig, scene.image, scene.lab.live) as opened:
+            said = opened.run(f"bash -xeuo pipefail -c {script} 2>&1", MAINTENANCE_SECONDS)
+            power_off(rig, opened)
+    return said
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from harness.lab.faults import Fault, Workshop
 from harness.lab.install import SealedEntry, copied, served
 from harness.lab.laboratory import Laboratory
 from harness.lab.logbook import Logbook
-from harness.lab.powered import Powered, Scene, partition_label, powered
+from harness.lab.powered import Meanwhile, Powered, Scene, maintain, partition_label, powered
 from harness.lab.rescue import Rescue, rescue_system
 from harness.machine.partition import read_partition
 from harness.machine.spec import Machine, Tpm
@@ -109,6 +109,7 @@ class Sealed:
         *faults: Fault,
         typing: Sequence[str] | None = None,
         tpm_pins: Sequence[str] | None = None,
+        meanwhile: Meanwhile | None = None,
         label: str = "boot",
     ) -> Iterator[Powered]:
         """Power it on, judge what its disk does, and leave it on for the block; then cut the power.
@@ -118,6 +119,7 @@ class Sealed:
             typing: What to type at the prompts; by default the right passphrase, once the pins have failed.
             tpm_pins: What to type at prompts for the TPM's PIN; by default the right one, unless `typing` says what to
                 type.
+            meanwhile: Is told each event as it is seen, with the rig, and may change the world in mid-boot.
             label: What this boot is for, in the evidence.
 
         Raises:
@@ -128,7 +130,7 @@ class Sealed:
         for fault in faults:
             machine = fault(machine, workshop)
         try:
-            with powered(self.scene, machine, label, typing, tpm_pins=tpm_pins) as on:
+            with powered(self.scene, machine, label, typing, tpm_pins=tpm_pins, meanwhile=meanwhile) as on:
                 yield on
         finally:
             if self.scene.lab.options.keep:
@@ -139,11 +141,27 @@ class Sealed:
         *faults: Fault,
         typing: Sequence[str] | None = None,
         tpm_pins: Sequence[str] | None = None,
+        meanwhile: Meanwhile | None = None,
         label: str = "boot",
     ) -> Outcome:
         """Power it on, judge what its disk does, cut the power: `powered` with nothing done in the block."""
-        with self.powered(*faults, typing=typing, tpm_pins=tpm_pins, label=label) as on:
+        with self.powered(*faults, typing=typing, tpm_pins=tpm_pins, meanwhile=meanwhile, label=label) as on:
             return on.outcome
+
+    def maintain(self, *commands: str, label: str = "maintenance") -> str:
+        """Boot it as its owner does, run commands as root in the guest, and shut it down; what they change stays.
+
+        Args:
+            *commands: For bash; the first that fails ends it.
+            label: What this is for, in the evidence.
+
+        Returns:
+            What the commands printed, with the commands themselves.
+
+        Raises:
+            RigError: The guest did not come up, or a command failed.
+        """
+        return maintain(self.scene, self.machine, label, commands)
 
     def _boot_folder(self) -> Path:
         folder = self.folder / f"boot-{self.scene.logbook.next_boot}"

@@ -30,11 +30,12 @@ class Enrolment:
 
     Attributes:
         name: Of the policy.
-        pins: Each becomes a binding of its own on the first volume of the base: any one opens it.
+        pins: Each becomes a binding of its own: any one opens the volume.
         base: The Butane file that the machine is installed with.
         keeps_passphrase: Whether its keyslot stays.
         keeps_key_file: Whether the key that Ignition left in the guest stays.
         options: Further options of the volume in crypttab(5).
+        volume: Which volume of the base is meant; the first unless it is named.
     """
 
     name: str
@@ -43,20 +44,21 @@ class Enrolment:
     keeps_passphrase: bool = True
     keeps_key_file: bool = False
     options: tuple[str, ...] = ()
+    volume: str | None = None
 
 
 def enrolled(base: Policy, enrolment: Enrolment) -> Policy:
     """The policy that an enrolment makes of its base.
 
     Raises:
-        UsageError: The base has no volume with a passphrase, or what should be bound cannot be.
+        UsageError: The base has no such volume, or none with a passphrase, or what should be bound cannot be.
     """
-    if not base.volumes or base.volumes[0].passphrase is None:
+    old = next((volume for volume in base.volumes if enrolment.volume in (None, volume.name)), None)
+    if old is None or old.passphrase is None:
         raise UsageError(
-            f"the policy {base.name} cannot be enrolled upon: its first volume has no passphrase",
+            f"the policy {base.name} cannot be enrolled upon: its volume {enrolment.volume or ''} has no passphrase",
             hint="give it a luks section with a key_file",
         )
-    old, *others = base.volumes
     bindings = ([old.pins] if old.pins else []) + list(enrolment.pins)
     asks = any(isinstance(pin, CryptenrollPin) and pin.asks_pin for pin in enrolment.pins)
     volume = replace(
@@ -71,11 +73,11 @@ def enrolled(base: Policy, enrolment: Enrolment) -> Policy:
     return replace(
         base,
         name=enrolment.name,
-        volumes=(volume, *others),
+        volumes=tuple(volume if each is old else each for each in base.volumes),
         source="\n".join(
             [base.source, "# and by hand, in the installed guest:", *(f"#   {line}" for line in lines), ""]
         ),
-        enrolment=lines,
+        enrolment=(*base.enrolment, *lines),
     )
 
 

@@ -1,0 +1,97 @@
+"""A rack: one machine with many encrypted volumes, each under a policy of its own, so that one boot judges them all.
+
+A row of the truth table is a policy: a Butane file with one volume, or such a file and what its owner does by hand
+(`harness.policy.enrolment`). A rack takes the `luks` section of each, gives each a small partition, a file system and a
+mount unit of its own, and is itself a Butane file: what was installed can be read in the evidence.
+
+A volume of a rack sees the same firmware, TPM, servers and faults as the others. What it does not see is a boot of its
+own: clevis takes the waiting volumes one after the other, so a pin that hangs makes the later ones wait.
+"""
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from harness.errors import UsageError
+from harness.policy.butane import read_policy
+from harness.policy.enrolment import Enrolment, enrolled
+from harness.policy.pins import Policy
+
+_MIB = 64
+"""Of each volume: a LUKS2 header takes 16 (LUKS2 On-Disk Format Specification, 2.4)."""
+
+_ROOT_MIB = 4000
+
+
+@dataclass(frozen=True)
+class Row:
+    """A policy as a row of the table.
+
+    Attributes:
+        name: Of the row, the volume and its partition.
+        file: The Butane file.
+        enrolment: What is done by hand, if anything is.
+    """
+
+    name: str
+    file: Path
+    enrolment: Enrolment | None = None
+
+
+def rack(name: str, rows: Sequence[Row]) -> Policy:
+    """One policy with a volume for each row, called like the row.
+
+    Raises:
+        UsageError: A row's Butane file is wrong, or has not just one volume.
+    """
+    text = _butane(name, rows)
+    with tempfile.TemporaryDirectory(prefix="unlock-lab-rack-") as folder:
+        path = Path(folder) / f"{name}.bu"
+        path.write_text(text)
+        policy = read_policy(path)
+    for row in rows:
+        if row.enrolment:
+            policy = enrolled(policy, replace(row.enrolment, volume=row.name))
+    return replace(policy, name=name)
+
+
+def _butane(name: str, rows: Sequence[Row]) -> str:
+    disks: list[dict[str, Any]] = [{"number": 4, "label": "root", "size_mib": _ROOT_MIB, "resize": True}]
+    luks, filesystems = [], []
+    for row in rows:
+        disks.append({"label": row.name, "size_mib": _MIB})
+        luks.append({**_volume(row), "name": row.name, "device": f"/dev/disk/by-partlabel/{row.name}"})
+        filesystems.append(
+            {
+                "path": f"/var/rack/{row.name}",
+                "device": f"/dev/mapper/{row.name}",
+                "format": "ext4",
+                "wipe_filesystem": True,
+                "with_mount_unit": True,
+            }
+        )
+    document = {
+        "variant": "fcos",
+        "version": "1.6.0",
+        "kernel_arguments": {"should_exist": ["ip=dhcp", "rd.neednet=1"]},
+        "storage": {
+            "disks": [{"device": "/dev/nvme0n1", "wipe_table": False, "partitions": disks}],
+            "luks": luks,
+            "filesystems": filesystems,
+        },
+    }
+    return f"# The rack {name}: a volume for each policy.\n" + yaml.safe_dump(document, sort_keys=False)
+
+
+def _volume(row: Row) -> dict[str, Any]:
+    volumes = yaml.safe_load(read_policy(row.file).source).get("storage", {}).get("luks", [])
+    if len(volumes) != 1:
+        raise UsageError(
+            f"{row.file}: {len(volumes)} encrypted volumes, and a row of the table is about one",
+            hint="give the matrix a Butane file with one storage.luks entry",
+        )
+    return dict(volumes[0])
