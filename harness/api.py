@@ -7,7 +7,9 @@ your own".
 from harness.attack import tang as exchange
 from harness.attack.attacker import Attacker, Loot
 from harness.attack.grants import Grant
+from harness.attack.memory import aes256_keys, xts_keys
 from harness.attack.search import find_secret
+from harness.deadline import Deadline
 from harness.guest.outcome import Outcome, PinFailure, Seconds, Unlock
 from harness.lab.faults import (
     Fault,
@@ -22,6 +24,7 @@ from harness.lab.faults import (
     tpm_is_1_2,
     tpm_removed,
     tpm_replaced,
+    with_memory,
 )
 from harness.lab.powered import Powered
 from harness.lab.rescue import Rescue
@@ -33,6 +36,7 @@ from harness.policy.pins import CryptenrollPin, Sss, TangPin, Tpm2Pin
 __all__ = [
     "Attacker",
     "CryptenrollPin",
+    "Deadline",
     "Enrolment",
     "Fault",
     "Grant",
@@ -49,6 +53,7 @@ __all__ = [
     "Tpm2Pin",
     "Unlock",
     "Workshop",
+    "aes256_keys",
     "boot_entry_added",
     "carried_off",
     "db_key_enrolled",
@@ -61,4 +66,6 @@ __all__ = [
     "tpm_is_1_2",
     "tpm_removed",
     "tpm_replaced",
+    "with_memory",
+    "xts_keys",
 ]

@@ -24,13 +24,16 @@ from pathlib import Path
 
 from harness.attack.grants import Grant, mark_line
 from harness.errors import UsageError
+from harness.guest.console import ConsoleShell
+from harness.guest.driver import drained
 from harness.guest.luks import LuksHeader
 from harness.guest.outcome import Outcome
-from harness.lab.powered import Powered, boot
+from harness.lab.powered import Powered, boot, recorded
 from harness.lab.rescue import Rescue, rescue_system
 from harness.lab.sealed import Sealed
 from harness.machine import tpm as tpms
 from harness.machine.disk import overlay
+from harness.machine.rig import power_on
 from harness.machine.spec import Disk, Firmware, Machine, Tpm
 from harness.network.keys import TangKeys
 from harness.policy.pins import DEFAULT_SERVER
@@ -165,6 +168,22 @@ class Attacker:
         seen = (outcome, *outcome.volumes.values())
         logbook.attack_tried(any(self._is_canary(each.canary) for each in seen), logbook.boots[-1].evidence)
         return outcome
+
+    @contextmanager
+    def console(self, *, disk: Disk, smbios: Sequence[str], label: str = "console") -> Iterator[ConsoleShell]:
+        """Start a disk on a platform that shows these SMBIOS strings (type 11), and sit at the console.
+
+        What the console says is the evidence, ``LABEL-console.log``; what he gets out he must print: `prints`.
+        """
+        self.require(Grant.SMBIOS)
+        machine = replace(self._machine(disk, None, None, None), smbios_oem_strings=tuple(smbios))
+        scene = self.victim.scene
+        with (
+            recorded(scene.logbook, label, machine) as record,
+            power_on(machine, scene.lab.host, record.folder) as rig,
+            drained(rig, console=False),
+        ):
+            yield ConsoleShell(rig.console, scene.lab.live)
 
     @contextmanager
     def own_os(

@@ -1,0 +1,88 @@
+"""What the platform tells its firmware is told to systemd too: a command line, and units that run as root.
+
+SMBIOS strings of type 11 are the hypervisor's, or a platform's whose firmware can be written to. One machine has a
+binding for each PCR that might see them, so that one start of it tells which of them keep the key.
+"""
+
+import re
+from base64 import b64encode
+
+import pytest
+
+from harness.api import Attacker, Deadline, Enrolment, Grant, Sealed, Tpm2Pin
+
+SEALS = {1: 1, 4: 2, 7: 3, 12: 4}
+"""The PCR of each binding, and its keyslot: the passphrase's is 0."""
+
+EACH_PCR = Enrolment("tpm2-each-pcr", pins=tuple(Tpm2Pin((pcr,), "sha256", f"pcr{pcr}") for pcr in SEALS))
+
+DEVICE = "/dev/disk/by-partlabel/var"
+
+TRY_ALL = "; ".join(
+    f"clevis luks pass -d {DEVICE} -s {slot} >/run/pass{pcr} 2>/dev/null && echo pcr {pcr} unseals"
+    for pcr, slot in SEALS.items()
+)
+"""Ask the TPM for the passphrase of each binding."""
+
+
+def unsealed(said: str) -> set[int]:
+    """The PCRs whose bindings the TPM unsealed."""
+    return {int(pcr) for pcr in re.findall(r"pcr (\d+) unseals", said)}
+
+
+@pytest.mark.policy(EACH_PCR)
+@pytest.mark.attack(Grant.MACHINE, Grant.SMBIOS)
+def test_smbios_cmdline_opens_a_seal_to_pcr_4_or_7_and_not_one_to_pcr_12(sealed: Sealed, attacker: Attacker) -> None:
+    """A string adds ``init=/bin/sh`` to the command line: a root shell at the console, which asks the TPM for the key.
+
+    systemd-stub appends ``io.systemd.stub.kernel-cmdline-extra`` to the command line of a signed image, and measures
+    it into PCR 12. The boot image is the same (PCR 4), Secure Boot's keys too (PCR 7).
+
+    Granted: the machine, and its SMBIOS strings. Extracted from seals to PCR 4 and PCR 7. Cure: bind PCR 12 too.
+    Source: systemd-stub(7), "SMBIOS Type 11 Strings"; systemd, src/boot/stub.c.
+    """
+    own = "io.systemd.stub.kernel-cmdline-extra=init=/bin/sh"
+    deadline = Deadline.after(300)
+    with attacker.console(disk=attacker.disk(), smbios=[own]) as console:
+        console.wait_for(r"\n# |job control turned off", deadline)
+        opened = unsealed(console.run(TRY_ALL, deadline, check=False))
+        console.run(f"cryptsetup open --key-file /run/pass7 {DEVICE} var && mount -o ro /dev/mapper/var /mnt", deadline)
+        canary = console.run("cat /mnt/unlock-lab-canary", deadline)
+    loot = attacker.prints(canary=canary, evidence="console-console.log")
+    assert loot.canary == sealed.canary
+    assert 4 in opened
+    assert 7 in opened
+    assert 12 not in opened
+
+
+@pytest.mark.policy(EACH_PCR)
+@pytest.mark.attack(Grant.MACHINE, Grant.SMBIOS)
+def test_smbios_credential_runs_a_unit_of_the_attackers(sealed: Sealed, attacker: Attacker) -> None:
+    """Two strings are credentials that add a unit to the system: it runs as root, prints the secret, asks the TPM.
+
+    Nothing of the boot chain changes, nor the command line: only what the firmware measures of its SMBIOS tables can.
+
+    Granted: the machine, and its SMBIOS strings. Extracted. Cure: bind PCR 1, if this firmware measures the tables
+    there; or build images that import no credentials (``systemd.import_credentials=no`` in a signed command line).
+    Source: systemd-debug-generator(8), ``systemd.extra-unit.*``; systemd.system-credentials(7); systemd#42233.
+    """
+    script = f"{TRY_ALL}; cat /var/unlock-lab-canary; echo done"
+    unit = (
+        f"[Unit]\nConditionPathExists=!/etc/initrd-release\nRequiresMountsFor=/var\n[Service]\nType=oneshot\n"
+        f"StandardOutput=tty\nTTYPath=/dev/ttyS0\nExecStart=/bin/sh -c '{script}'\n"
+    )
+    credentials = {
+        "systemd.extra-unit.loot.service": unit,
+        "systemd.unit-dropin.multi-user.target": "[Unit]\nWants=loot.service\n",
+    }
+    strings = [
+        f"io.systemd.credential.binary:{name}={b64encode(text.encode()).decode()}" for name, text in credentials.items()
+    ]
+    assert unsealed(sealed.maintain(TRY_ALL)) == SEALS.keys()
+    with attacker.console(disk=attacker.disk(), smbios=strings) as console:
+        said = console.wait_for(r"(pcr \d+ unseals\r*\n)*[0-9a-f]{32}\r*\ndone", Deadline.after(300))
+    canary = re.findall(r"[0-9a-f]{32}", said)[-1]
+    loot = attacker.prints(canary=canary, evidence="console-console.log")
+    assert loot.canary == sealed.canary
+    assert unsealed(said) >= {4, 7, 12}
+    assert 1 not in unsealed(said)
