@@ -26,7 +26,7 @@ def test_tang_capture_shows_no_key(guard: str, sealed: Sealed, attacker: Attacke
     with sealed.powered() as machine:
         assert machine.outcome.unlock is Unlock.AUTO
         keys, blinded_point = watched_exchange(machine, sealed)
-    wire = attacker.wire()
+    wire = b"".join(call.sent + call.received for call in attacker.wire().connections)
     sealed.scene.logbook.keep({"wire.http": wire})
     assert find_secret(wire, blinded_point), "the search does not even find what is there"
     found = {name: place for name, key in keys.items() if (place := find_secret(wire, key))}
@@ -58,7 +58,7 @@ def watched_exchange(machine: Powered, sealed: Sealed) -> tuple[dict[str, bytes]
 
 @pytest.mark.policy("tang")
 @pytest.mark.attack(Grant.NETWORK, Grant.DISK)
-def test_tang_replay_opens_nothing(sealed: Sealed, attacker: Attacker, tang: Tang) -> None:
+def test_tang_replay_opens_nothing(sealed: Sealed, attacker: Attacker) -> None:
     """A recorded reply is played to a later boot, and a recorded request to Tang: neither is of use.
 
     The old reply answers an old blinding: the machine asks for its passphrase. Tang answers the old request as it did
@@ -67,6 +67,7 @@ def test_tang_replay_opens_nothing(sealed: Sealed, attacker: Attacker, tang: Tan
 
     Granted: the wire, and a copy of the disk. Resisted. Cure: none needed. Source: tang(8), "Recovery".
     """
+    tang = attacker.wire()
     assert sealed.boot().unlock is Unlock.AUTO
     recorded = next(call for call in tang.connections if call.sent.startswith(b"POST /rec/"))
     tang.tamper(lambda _: recorded.received)
@@ -86,7 +87,7 @@ def test_tang_replay_opens_nothing(sealed: Sealed, attacker: Attacker, tang: Tan
 
 @pytest.mark.policy("tang")
 @pytest.mark.attack(Grant.NETWORK)
-def test_tang_imposter_opens_nothing_and_is_not_bound_to(sealed: Sealed, tang: Tang) -> None:
+def test_tang_imposter_opens_nothing_and_is_not_bound_to(sealed: Sealed, attacker: Attacker) -> None:
     """Another server answers in Tang's place: the machine asks for its passphrase, and nobody is bound to the imposter.
 
     At bind time the owner's thumbprint refuses it, also when it signs an advertisement of its own and serves it under
@@ -95,6 +96,7 @@ def test_tang_imposter_opens_nothing_and_is_not_bound_to(sealed: Sealed, tang: T
     Granted: Tang's place in the network. Resisted. Cure: state the thumbprint (``thp``) when binding; without one, and
     with ``-y``, clevis trusts whoever answers. Source: clevis-encrypt-tang(1), ``thp``; tang(8).
     """
+    tang = attacker.wire()
     genuine = tang.thumbprint
     with sealed.powered() as machine:
         assert machine.outcome.unlock is Unlock.AUTO
@@ -113,6 +115,7 @@ def test_tang_imposter_opens_nothing_and_is_not_bound_to(sealed: Sealed, tang: T
     outcome = sealed.boot(label="imposter")
     assert outcome.unlock is Unlock.PASSPHRASE_FALLBACK
     assert outcome.failed_pins == {"tang"}
+    assert not attacker.prints(evidence="boot-2").extracted
 
 
 def bind(machine: Powered, sealed: Sealed, tang: Tang, thumbprint: str) -> tuple[bool, str]:
@@ -129,24 +132,26 @@ def bind(machine: Powered, sealed: Sealed, tang: Tang, thumbprint: str) -> tuple
 
 @pytest.mark.policy("tang")
 @pytest.mark.attack(Grant.NETWORK)
-def test_tang_forged_reply_opens_nothing(sealed: Sealed, tang: Tang) -> None:
+def test_tang_forged_reply_opens_nothing(sealed: Sealed, attacker: Attacker) -> None:
     """Somebody on the wire answers with a point of his own: the machine asks for its passphrase.
 
     Granted: the wire. Resisted. Cure: none needed, the wrong point gives a wrong K. Source: clevis-decrypt-tang.
     """
-    tang.tamper(exchange.forged)
+    attacker.wire().tamper(exchange.forged)
     outcome = sealed.boot()
     assert outcome.unlock is Unlock.PASSPHRASE_FALLBACK
     assert outcome.canary == sealed.canary
+    assert not attacker.prints(evidence="boot-1").extracted
 
 
 @pytest.mark.policy("tang")
 @pytest.mark.attack(Grant.NETWORK)
-def test_tang_redirect_is_not_followed(sealed: Sealed, tang: Tang) -> None:
+def test_tang_redirect_is_not_followed(sealed: Sealed, attacker: Attacker) -> None:
     """Somebody on the wire sends the machine to another address (302): it does not go there, it asks instead.
 
     Granted: the wire. Resisted. Cure: none needed, clevis's curl follows no redirects. Source: clevis-decrypt-tang.
     """
+    tang = attacker.wire()
     elsewhere = f"{tang.url}/elsewhere"
     found = f"HTTP/1.1 302 Found\r\nLocation: {elsewhere}\r\nContent-Length: 0\r\n\r\n".encode()
     tang.tamper(lambda _: found)
@@ -154,21 +159,24 @@ def test_tang_redirect_is_not_followed(sealed: Sealed, tang: Tang) -> None:
     assert outcome.unlock is Unlock.PASSPHRASE_FALLBACK
     assert any(call.received == found for call in tang.connections)
     assert not any(b"/elsewhere" in call.sent for call in tang.connections)
+    assert not attacker.prints(evidence="boot-1").extracted
 
 
 @pytest.mark.policy("tang")
 @pytest.mark.attack(Grant.NETWORK)
-def test_tang_tarpit_leaves_the_prompt_usable(sealed: Sealed, tang: Tang) -> None:
+def test_tang_tarpit_leaves_the_prompt_usable(sealed: Sealed, attacker: Attacker) -> None:
     """Somebody in Tang's place accepts connections and never answers: the machine stays shut until a person types.
 
     An attack on availability. clevis has no time limit, so it hangs and never tries again; the prompt must not hang.
     Granted: Tang's place in the network. Cure: the passphrase. Source: clevis-decrypt-tang; clevis#472.
     """
+    tang = attacker.wire()
     tang.stall()
     outcome = sealed.boot()
     assert outcome.unlock is Unlock.PASSPHRASE_FALLBACK
     assert outcome.canary == sealed.canary
     assert tang.unanswered
+    assert not attacker.prints(evidence="boot-1").extracted
 
 
 @pytest.mark.policy("tang")

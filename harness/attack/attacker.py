@@ -36,6 +36,7 @@ from harness.machine.disk import overlay
 from harness.machine.rig import power_on
 from harness.machine.spec import Disk, Firmware, Machine, Tpm
 from harness.network.keys import TangKeys
+from harness.network.tang import Tang
 from harness.policy.pins import DEFAULT_SERVER
 
 _ELSEWHERE = "elsewhere"
@@ -125,10 +126,10 @@ class Attacker:
         tang.replace_keys(keys)
         tang.answers_only(_ELSEWHERE)
 
-    def wire(self, server: str = DEFAULT_SERVER) -> bytes:
-        """All that went between the victim and a Tang server so far, both ways."""
+    def wire(self, server: str = DEFAULT_SERVER) -> Tang:
+        """A Tang server, to be recorded, silenced and answered for by whoever sits between it and the victim."""
         self.require(Grant.NETWORK)
-        return b"".join(connection.sent + connection.received for connection in self.victim.tangs[server].connections)
+        return self.victim.tangs[server]
 
     def header(self, volume: str) -> LuksHeader:
         """The LUKS header of a volume, from a copy of the disk."""
