@@ -1,4 +1,4 @@
-"""What Tang's protocol gives away, without a guest: bindings as clevis makes them, opened by keys and by nothing else."""
+"""What the protocol of Tang gives away, without a guest: bindings as clevis makes them, opened by keys alone."""
 
 import json
 import secrets
