@@ -137,6 +137,13 @@ def test_a_schedule_is_found_wherever_it_lies(at: int) -> None:
     assert aes256_keys(bytes(memory)) == (key,)
 
 
+@pytest.mark.parametrize("at", [1024 - 240, 1024 - 236, 1024 - 4, 1024])
+def test_a_schedule_is_found_across_the_pieces_that_are_looked_at(at: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harness.attack.memory._AT_ONCE", 256)
+    key = secrets.token_bytes(32)
+    assert aes256_keys(bytes(at) + schedule(key) + bytes(1024)) == (key,)
+
+
 def test_a_key_alone_is_no_schedule() -> None:
     key = secrets.token_bytes(32)
     damaged = bytearray(schedule(key))
