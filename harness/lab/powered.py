@@ -302,10 +302,12 @@ class _Mark:
 
     requests: int
     unanswered: int
+    tampered: int
 
     @classmethod
     def of(cls, tang: Tang) -> "_Mark":
-        return cls(len(tang.requests), tang.unanswered)
+        return cls(len(tang.requests), tang.unanswered, tang.tampered)
 
     def since(self, name: str, tang: Tang) -> TangSeen:
-        return TangSeen(name, tang.requests[self.requests :], tang.unanswered - self.unanswered)
+        unanswered, tampered = tang.unanswered - self.unanswered, tang.tampered - self.tampered
+        return TangSeen(name, tang.requests[self.requests :], unanswered, tampered)
