@@ -10,6 +10,7 @@ from harness.attack.grants import Grant
 from harness.attack.memory import aes256_keys, xts_keys
 from harness.attack.search import find_secret
 from harness.deadline import Deadline
+from harness.guest.console import ConsoleShell
 from harness.guest.outcome import Outcome, PinFailure, Seconds, Unlock
 from harness.lab.faults import (
     Fault,
@@ -29,12 +30,14 @@ from harness.lab.faults import (
 from harness.lab.powered import Powered
 from harness.lab.rescue import Rescue
 from harness.lab.sealed import Sealed
+from harness.machine.nvram import boot_once
 from harness.network.tang import Tang
 from harness.policy.enrolment import Enrolment
 from harness.policy.pins import CryptenrollPin, Sss, TangPin, Tpm2Pin
 
 __all__ = [
     "Attacker",
+    "ConsoleShell",
     "CryptenrollPin",
     "Deadline",
     "Enrolment",
@@ -55,6 +58,7 @@ __all__ = [
     "Workshop",
     "aes256_keys",
     "boot_entry_added",
+    "boot_once",
     "carried_off",
     "db_key_enrolled",
     "dbx_updated",

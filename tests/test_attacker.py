@@ -80,7 +80,7 @@ def test_what_was_not_granted_cannot_be_taken(victim: Any, take: Any, grant: Gra
     [
         (lambda attacker: attacker.wire(), Grant.NETWORK),
         (lambda attacker: attacker.memory(None).__enter__(), Grant.RAM),
-        (lambda attacker: attacker.console(disk=None, smbios=()).__enter__(), Grant.SMBIOS),
+        (lambda attacker: attacker.console(disk=None, smbios=["own"]).__enter__(), Grant.SMBIOS),
     ],
 )
 def test_what_was_not_granted_is_out_of_reach(victim: Any, reach: Any, grant: Grant) -> None:

@@ -171,13 +171,22 @@ class Attacker:
         return outcome
 
     @contextmanager
-    def console(self, *, disk: Disk, smbios: Sequence[str], label: str = "console") -> Iterator[ConsoleShell]:
-        """Start a disk on a platform that shows these SMBIOS strings (type 11), and sit at the console.
+    def console(
+        self, *, disk: Disk, nvram: Path | None = None, smbios: Sequence[str] = (), label: str = "console"
+    ) -> Iterator[ConsoleShell]:
+        """Start a disk, and sit at the console, where a shell of his own awaits him if he has seen to that.
 
         What the console says is the evidence, ``LABEL-console.log``; what he gets out he must print: `prints`.
+
+        Args:
+            disk: The one that is started.
+            nvram: Other UEFI variables than his machine's.
+            smbios: What the platform shows as its SMBIOS strings (type 11).
+            label: What this power-on is for, in the evidence.
         """
-        self.require(Grant.SMBIOS)
-        machine = replace(self._machine(disk, None, None, None), smbios_oem_strings=tuple(smbios))
+        if smbios:
+            self.require(Grant.SMBIOS)
+        machine = replace(self._machine(disk, None, nvram, None), smbios_oem_strings=tuple(smbios))
         scene = self.victim.scene
         with (
             recorded(scene.logbook, label, machine) as record,
