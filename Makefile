@@ -4,10 +4,11 @@
 SHELL := /bin/bash
 PYTHON ?= python3
 ARGS ?=
+BUTANE ?=
 VENV := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup start scenarios test lint format types unit real slow bench doctor images report clean constraints
+.PHONY: help setup start scenarios test lint format types unit real slow matrix bench doctor images report clean constraints
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +43,9 @@ real: start ## tests of each real part (swtpm, Docker, libvirt, QEMU), one at a 
 
 slow: start ## tests that take many minutes: the same bytes from two builds of an image; ARGS goes to pytest
 	$(VENV)/pytest -m slow $(ARGS)
+
+matrix: start ## the truth table, every cell booted; goes on where it was. BUTANE=mine.bu makes yours the row; ARGS goes to it
+	$(VENV)/python -m harness matrix $(if $(BUTANE),--butane $(BUTANE)) $(ARGS)
 
 bench: start ## where the time of a boot goes, and what the harness adds; ARGS goes to the bench
 	$(VENV)/python -m harness bench $(ARGS)

@@ -9,6 +9,7 @@ from harness.attack.attacker import Attacker, Loot
 from harness.attack.grants import Grant
 from harness.attack.memory import aes256_keys, xts_keys
 from harness.attack.search import find_secret
+from harness.attack.wires import Replay, Tap, Understudy
 from harness.deadline import Deadline
 from harness.guest.console import ConsoleShell
 from harness.guest.outcome import Outcome, PinFailure, Seconds, Unlock
@@ -22,6 +23,7 @@ from harness.lab.faults import (
     firmware_swapped,
     network_unplugged,
     secure_boot_enabled,
+    smbios_cmdline,
     tpm_is_1_2,
     tpm_removed,
     tpm_replaced,
@@ -31,11 +33,13 @@ from harness.lab.powered import Powered
 from harness.lab.rescue import Rescue
 from harness.lab.sealed import Sealed
 from harness.machine.nvram import boot_once
+from harness.machine.spec import Tpm
 from harness.network.tang import Tang
-from harness.policy.enrolment import Enrolment
+from harness.policy.enrolment import TPM_PIN, Enrolment
 from harness.policy.pins import CryptenrollPin, Sss, TangPin, Tpm2Pin
 
 __all__ = [
+    "TPM_PIN",
     "Attacker",
     "ConsoleShell",
     "CryptenrollPin",
@@ -47,13 +51,17 @@ __all__ = [
     "Outcome",
     "PinFailure",
     "Powered",
+    "Replay",
     "Rescue",
     "Sealed",
     "Seconds",
     "Sss",
     "Tang",
     "TangPin",
+    "Tap",
+    "Tpm",
     "Tpm2Pin",
+    "Understudy",
     "Unlock",
     "Workshop",
     "aes256_keys",
@@ -67,6 +75,7 @@ __all__ = [
     "firmware_swapped",
     "network_unplugged",
     "secure_boot_enabled",
+    "smbios_cmdline",
     "tpm_is_1_2",
     "tpm_removed",
     "tpm_replaced",

@@ -6,6 +6,7 @@
      ├─ UsageError    the scenario, the policy file or the call is wrong: file, line, key
      ├─ HostError     this host cannot run it: what is missing and the command that installs it
      └─ RigError      emulated hardware misbehaved: what was awaited, the last lines of the console
+         └─ StallError    it stood still, or crashed at random: another try may go otherwise
 """
 
 
@@ -43,3 +44,10 @@ class HostError(HarnessError):
 
 class RigError(HarnessError):
     """The emulated hardware misbehaved: never a verdict about the guest."""
+
+
+class StallError(RigError):
+    """The guest's processors or its TPM stood still, or its kernel crashed: a host too busy, or an emulator's mistake.
+
+    It is tried once more, from the same state, and both tries are in the evidence.
+    """

@@ -15,6 +15,7 @@ from harness.host.docker import docker_client, start_daemon
 from harness.host.scratch import KEEP, sweep
 from harness.host.session import private_session
 from harness.images import firmware, guest_image
+from harness.images.recipe import guest_names
 from harness.network.container import OWNER_LABEL
 from harness.network.image import REPOSITORY, tang_image
 from harness.paths import IMAGES, cache_dir, run_dir
@@ -53,12 +54,6 @@ def build(guests: Sequence[str]) -> None:
         tang_image(client, progress)
     for name in guests:
         progress.say(f"{name}: {guest_image(name, progress).folder}")
-
-
-def guest_names() -> list[str]:
-    """Folders of images/ that describe a guest: those whose recipe has a kernel command line."""
-    recipes = {path.parent.name: yaml.safe_load(path.read_text()) for path in IMAGES.glob("*/recipe.yaml")}
-    return sorted(name for name, recipe in recipes.items() if "cmdline" in recipe)
 
 
 def firmware_names() -> list[str]:

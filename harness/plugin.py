@@ -21,6 +21,7 @@ from harness.errors import HarnessError, UsageError
 from harness.evidence import terminal
 from harness.evidence.record import Failure, Problem, Result, junit_properties
 from harness.host.accel import CHOICES
+from harness.images import encrypted_root
 from harness.lab import laboratory
 from harness.lab.install import sealed_machine
 from harness.lab.laboratory import Laboratory
@@ -29,7 +30,7 @@ from harness.lab.sealed import Sealed
 from harness.network.tang import Tang
 from harness.paths import POLICIES
 from harness.policy.butane import read_policy
-from harness.policy.enrolment import Enrolment, enrolled
+from harness.policy.enrolment import Enrolment, enrolled, root_policy
 from harness.policy.pins import Policy
 
 _TERMINAL = pytest.StashKey[TextIO]()
@@ -81,9 +82,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def _machine_name(item: pytest.Item) -> str:
-    mark = item.get_closest_marker("policy")
-    named = mark.args[0] if mark else ""
-    return named.name if isinstance(named, Enrolment) else str(named)
+    mark, image = item.get_closest_marker("policy"), item.get_closest_marker("image")
+    if mark is None:
+        return ""
+    name = mark.args[0].name if isinstance(mark.args[0], Enrolment | Policy) else str(mark.args[0])
+    return f"{name} on {image.args[0]}" if image else name
 
 
 @pytest.fixture(scope="session")
@@ -134,7 +137,7 @@ def sealed(request: pytest.FixtureRequest, logbook: Logbook) -> Iterator[Sealed]
         )
     image_mark = request.node.get_closest_marker("image")
     image = image_mark.args[0] if image_mark else request.config.getoption("--image")
-    policy = named_policy(mark.args[0], request.path.parent)
+    policy = named_policy(mark.args[0], request.path.parent, image)
     logbook.installs(policy, image)
     # Only now: a mistake in the policy is told before the host is made ready.
     lab: Laboratory = request.getfixturevalue("lab")
@@ -142,14 +145,20 @@ def sealed(request: pytest.FixtureRequest, logbook: Logbook) -> Iterator[Sealed]
         yield machine
 
 
-def named_policy(named: str | Enrolment, beside: Path) -> Policy:
-    """The policy that a mark names: a Butane file by its name, or such a file and what an owner does by hand.
+def named_policy(named: str | Enrolment | Policy, beside: Path, image: str) -> Policy:
+    """The policy that a mark names: a Butane file by its name, what an owner does by hand, or a policy itself.
+
+    What is done by hand is done to the encrypted root of an image that has one, else to what a Butane file installs.
 
     Raises:
         UsageError: There is none, or it is wrong.
     """
+    if isinstance(named, Policy):
+        return named
     if isinstance(named, Enrolment):
-        return enrolled(read_policy(find_policy(named.base, beside)), named)
+        root = encrypted_root(image)
+        base = root_policy(image, *root) if root else read_policy(find_policy(named.base, beside))
+        return enrolled(base, named)
     return read_policy(find_policy(named, beside))
 
 

@@ -26,6 +26,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("UNLOCK_LAB_CACHE", str(tmp_path / "cache"))
     archive.archive_state.cache_clear()
     (tmp_path / "images" / "ovmf").mkdir(parents=True)
+    (tmp_path / "images" / "guest").mkdir()
+    (tmp_path / "images" / "guest" / "build").touch()
     return tmp_path / "images"
 
 
@@ -75,6 +77,84 @@ def test_a_wrong_recipe_is_named_with_its_line(folder: Path, text: str, said: st
         guest_recipe("toy")
     assert said in caught.value.what
     assert "recipe.yaml" in caught.value.what
+
+
+EXTENDED = """
+name: more
+extends: toy
+packages: {add: [udev], remove: [systemd]}
+cmdline: [quiet]
+without: [trim-initrd, root/etc]
+"""
+
+
+@pytest.fixture
+def base(folder: Path) -> Path:
+    """A recipe to build on, with files."""
+    write_recipe(folder, GOOD)
+    (folder / "toy/root/etc").mkdir(parents=True)
+    for name in ("configure", "trim-initrd", "root/etc/hosts", "root/note"):
+        (folder / "toy" / name).write_text(f"toy {name}")
+    return folder
+
+
+def test_a_recipe_builds_on_another_one(base: Path) -> None:
+    write_recipe(base, EXTENDED, "more")
+    (base / "more/root").mkdir()
+    (base / "more/root/note").write_text("more")
+    (base / "more/configure").write_text("more")
+    more = guest_recipe("more")
+    assert (more.name, more.suite, more.root_mib) == ("more", "trixie", 512)
+    assert (more.packages, more.modules, more.cmdline) == (("udev",), ("xfs",), ("quiet",))
+    files = {name: path.read_text() for name, path in more.files().items() if path.is_file()}
+    assert files == {"configure": "more", "configure.base": "toy configure", "root/note": "more"}
+    assert guest_names() == ("more", "toy")
+
+
+def test_a_third_recipe_calls_both_scripts_before_it(base: Path) -> None:
+    write_recipe(base, EXTENDED, "more")
+    write_recipe(base, "name: most\nextends: more\n", "most")
+    for name in ("more", "most"):
+        (base / name / "configure").write_text(name)
+    files = {name: path.read_text() for name, path in guest_recipe("most").files().items() if path.is_file()}
+    assert files["configure"] == "most"
+    assert files["configure.base"] == "more"
+    assert files["configure.base.base"] == "toy configure"
+    assert "trim-initrd" not in files
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("name: more\nextends: plan9\n", "extends: there is no guest image 'plan9'"),
+        ("name: more\nextends: more\n", "extends: more → more is a circle"),
+        (EXTENDED.replace("remove: [systemd]", "remove: [emacs]"), "packages: remove: not there: emacs"),
+        (EXTENDED.replace("add: [udev]", "add: [systemd]"), "packages: add: already there: systemd"),
+        (EXTENDED.replace("add: [udev]", "append: [udev]"), "packages: unknown: append"),
+        (EXTENDED.replace("add: [udev]", "add: udev"), "packages: add: not a list of strings"),
+        (EXTENDED + "modules: all\n", "modules: not a list of strings"),
+        (EXTENDED.replace("root/etc]", "root/usr]"), "without: toy has no root/usr"),
+        (EXTENDED.replace("name: more\n", ""), "is named 'toy', its folder 'more'"),
+        (EXTENDED + "sweet: 1\n", "unknown: sweet"),
+        (EXTENDED + "builder: grub\n", "builder: there is no images/grub/build"),
+    ],
+)
+def test_a_wrong_extension_is_named_with_file_and_key(base: Path, text: str, said: str) -> None:
+    write_recipe(base, text, "more")
+    with pytest.raises(UsageError) as caught:
+        guest_recipe("more")
+    assert said in caught.value.what
+    assert "more/recipe.yaml" in caught.value.what
+
+
+def test_a_root_that_is_encrypted_stands_in_both_crypttabs(base: Path) -> None:
+    write_recipe(base, EXTENDED + "root_passphrase: secret\ncrypttab: luks,tries=1\n", "more")
+    more = guest_recipe("more")
+    with tarfile.open(fileobj=io.BytesIO(build.stage(more))) as tar:
+        for place in ("root", "initrd"):
+            member = tar.extractfile(f"unlock-lab-build/{place}/etc/crypttab")
+            assert member
+            assert member.read().decode() == f"root UUID={build.luks_uuid(more)} none luks,tries=1\n"
 
 
 def test_an_unknown_image_is_told_which_there_are(folder: Path) -> None:

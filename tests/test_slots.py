@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from harness.errors import HostError, UsageError
 from harness.host.slots import machine_slot, slot_count
@@ -65,6 +66,21 @@ def test_who_comes_late_waits_and_says_so(monkeypatch: pytest.MonkeyPatch) -> No
     ):
         pytest.fail("it did not wait")
     assert "late: waiting for one of 1 slots" in said.getvalue()
+
+
+def test_nobody_overtakes_who_waits(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("UNLOCK_LAB_MACHINES", "1")
+    queue = FileLock(tmp_path / "slots" / "queue.lock")
+    with machine_slot("first", Progress(io.StringIO())), queue.acquire(timeout=1):
+        pass  # who has a slot does not keep the queue
+    with (
+        queue,
+        pytest.raises(HostError, match="no slot"),
+        machine_slot("second", Progress(io.StringIO()), wait=0.2),
+    ):
+        pytest.fail("it overtook who waits")
+    with machine_slot("third", Progress(io.StringIO()), wait=0.2):
+        pass
 
 
 def test_a_killed_process_holds_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

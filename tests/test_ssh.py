@@ -227,9 +227,3 @@ def test_luks(shell: Shell, tmp_path: Path) -> None:
     assert facts.read_luks_header(shell, "/dev/vda5").token_of(1) == Token(0, "clevis", (1,))
     double(tmp_path, "clevis", "1: tpm2 '{}'")
     assert facts.read_clevis_bindings(shell, "/dev/vda5") == "1: tpm2 '{}'"
-
-
-def test_versions(shell: Shell, tmp_path: Path) -> None:
-    double(tmp_path, "uname", "6.12.38")
-    double(tmp_path, "dpkg-query", "systemd 257.7-1\nclevis 20-1+b1\nignition ", 1)
-    assert facts.read_versions(shell) == facts.Versions("6.12.38", (("systemd", "257.7-1"), ("clevis", "20-1+b1")))

@@ -5,7 +5,6 @@ import os
 import select
 import shutil
 import signal
-import socket
 import struct
 import subprocess
 import sys
@@ -13,6 +12,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from tpm_client import Client
 
 from harness.errors import HostError
 from harness.machine.spec import Tpm, TpmVersion
@@ -93,30 +93,6 @@ def test_extends_add_up_to_pcrs() -> None:
 def test_an_unknown_bank_ends_the_digests() -> None:
     (exchange,) = decode_log(log_of((pcr_extend(1, (0x12, bytes(32)), (0xB, bytes(32))), SUCCESS)))
     assert exchange.digests == ()
-
-
-class Client:
-    """Speaks to swtpm as QEMU does: a control connection that carries the data connection (swtpm_ioctls(3))."""
-
-    def __init__(self, control: Path) -> None:
-        self.control = socket.socket(socket.AF_UNIX)
-        self.control.settimeout(10)
-        self.control.connect(str(control))
-        self.data, theirs = socket.socketpair()
-        self.data.settimeout(10)
-        socket.send_fds(self.control, [struct.pack(">I", 0x10)], [theirs.fileno()])
-        theirs.close()
-        assert self.control.recv(4) == bytes(4)
-        self.control.sendall(struct.pack(">II", 2, 0))  # CMD_INIT
-        assert self.control.recv(4) == bytes(4)
-
-    def ask(self, command: bytes) -> bytes:
-        self.data.sendall(command)
-        return self.data.recv(4096)
-
-    def close(self) -> None:
-        self.data.close()
-        self.control.close()
 
 
 def endorsement_key(tpm: Tpm, folder: Path) -> bytes:

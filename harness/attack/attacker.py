@@ -8,33 +8,42 @@
         loot = attacker.boot(disk=attacker.disk())
         assert loot.canary == sealed.canary
 
-He has a machine of his own, with a new TPM and new UEFI variables; with `Grant.MACHINE` it is the victim's. It stands
-in the victim's network with `Grant.NETWORK`, and else where the victim's Tang servers refuse it.
+He has a machine of his own, with a new TPM and new UEFI variables unless he was granted the victim's (`Grant.MACHINE`
+grants both). It stands in the victim's network with `Grant.NETWORK`, and else where the victim's Tang servers refuse
+it.
 
 He succeeded iff he printed the canary, or a volume key that the victim's LUKS header vouches for. That is observed by
 `boot` and by `prints`, and written down as the ``attack`` of the evidence.
 """
 
+import json
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
+from typing import Any
 
 from harness.attack.grants import Grant, mark_line
+from harness.attack.wires import on_the_wires
 from harness.errors import UsageError
+from harness.evidence.attacks import Try
 from harness.guest.console import ConsoleShell
 from harness.guest.driver import drained
-from harness.guest.luks import LuksHeader
+from harness.guest.luks import LuksHeader, parse_luks_header
 from harness.guest.outcome import Outcome
-from harness.lab.powered import Powered, boot, recorded
-from harness.lab.rescue import Rescue, rescue_system
+from harness.images import firmware as firmware_image
+from harness.lab.faults import Fault, as_firmware
+from harness.lab.powered import Powered, boot, partition_label, recorded
+from harness.lab.rescue import RESCUE_IMAGE, Rescue, rescue_system
 from harness.lab.sealed import Sealed
 from harness.machine import tpm as tpms
 from harness.machine.disk import overlay
+from harness.machine.partition import read_partition
 from harness.machine.rig import power_on
 from harness.machine.spec import Disk, Firmware, Machine, Tpm
+from harness.machine.tpm_bus import Interposer
 from harness.network.keys import TangKeys
 from harness.network.tang import Tang
 from harness.policy.pins import DEFAULT_SERVER
@@ -72,13 +81,16 @@ class Attacker:
 
     @classmethod
     def of(cls, victim: Sealed, grants: Iterable[Grant]) -> "Attacker":
-        """Somebody with these grants. Unless he is in the victim's network, Tang refuses who calls from elsewhere."""
+        """Somebody with these grants. The victim's Tang servers refuse who does not stand in the victim's network."""
         attacker = cls(victim, frozenset(grants))
         victim.scene.logbook.attack_begins(attacker.grants)
-        if Grant.NETWORK not in attacker.grants:
-            for tang in victim.tangs.values():
-                tang.answers_only(victim.machine.site, refusing=True)
+        for tang in victim.tangs.values():
+            tang.answers_only(victim.machine.site, refusing=True)
         return attacker
+
+    def without(self, *grants: Grant) -> "Attacker":
+        """The same person, without some of what he was granted."""
+        return replace(self, grants=self.grants.difference(grants))
 
     def require(self, *any_of: Grant) -> None:
         """Go on only with one of these grants.
@@ -100,17 +112,49 @@ class Attacker:
         disk = self.victim.machine.disks[0]
         return replace(disk, path=overlay(disk.path, self._folder() / "disk.qcow2"))
 
-    def tpm(self) -> Tpm:
-        """The victim's TPM as it is now: a copy of its state; the machine that it comes from must be off."""
+    def tpm(self, interposer: Interposer | None = None) -> Tpm:
+        """The victim's TPM as it is now: a copy of its state; the machine that it comes from must be off.
+
+        Args:
+            interposer: Who is on its wires.
+        """
         self.require(Grant.TPM_STATE, Grant.MACHINE)
+        if interposer:
+            self.require(Grant.TPM_BUS)
         if self.victim.machine.tpm is None:
             raise UsageError("the victim's machine has no TPM")
-        return tpms.clone(self.victim.machine.tpm, self._folder() / "tpm")
+        copy = tpms.clone(self.victim.machine.tpm, self._folder() / "tpm")
+        return replace(copy, interposer=interposer)
 
     def nvram(self) -> Path:
         """A copy of the victim's UEFI variables as they are now."""
         self.require(Grant.NVRAM, Grant.MACHINE)
         return Path(shutil.copyfile(self.victim.machine.nvram, self._folder() / "nvram.fd"))
+
+    def header_backup(self, volume: str) -> bytes:
+        """The first MiB of a volume, as it is on the disk now: the LUKS header with three keyslots of cryptsetup's."""
+        self.require(Grant.DISK, Grant.MACHINE)
+        return read_partition(self.victim.machine.disks[0].path, partition_label(self.victim.policy, volume), 2**20)
+
+    def ignition_config(self) -> dict[str, Any]:
+        """The config that the machine was installed with: it stays attached to it, unless somebody takes it off."""
+        self.require(Grant.MACHINE)
+        config: dict[str, Any] = json.loads((self.victim.entry.folder / "config.ign").read_bytes())
+        return config
+
+    def firmware(self, name: str) -> Firmware:
+        """A build of OVMF, as images/ovmf names it: anybody can have that."""
+        return as_firmware(firmware_image(name, self.victim.scene.lab.progress))
+
+    def on_the_bus(self, interposer: Interposer) -> Fault:
+        """The victim's machine with this one on the wires of its TPM."""
+        self.require(Grant.TPM_BUS)
+        return on_the_wires(interposer)
+
+    def as_root(self, *commands: str) -> str:
+        """Run commands as root in the victim's running system, at home; returns what they printed."""
+        self.require(Grant.ROOT)
+        return self.victim.maintain(*commands, label="root")
 
     def tang_keys(self, server: str = DEFAULT_SERVER) -> TangKeys:
         """A copy of the keys that a Tang server of the victim's has now."""
@@ -132,9 +176,8 @@ class Attacker:
         return self.victim.tangs[server]
 
     def header(self, volume: str) -> LuksHeader:
-        """The LUKS header of a volume, from a copy of the disk."""
-        self.require(Grant.DISK, Grant.MACHINE)
-        return self.victim.header(volume)
+        """What the LUKS header of a volume says."""
+        return parse_luks_header(self.header_backup(volume))
 
     @contextmanager
     def memory(self, machine: Powered) -> Iterator[mmap]:
@@ -157,8 +200,8 @@ class Attacker:
 
         Args:
             disk: The one that is started.
-            tpm: Another than his machine's.
-            nvram: Other UEFI variables than his machine's.
+            tpm: A certain one, instead of his machine's.
+            nvram: Certain UEFI variables, instead of his machine's.
             firmware: Another than the laboratory's.
             typing: What he types at the prompts: nothing, unless he learned a secret.
             label: What this boot is for, in the evidence.
@@ -166,8 +209,9 @@ class Attacker:
         machine = self._machine(disk, tpm, nvram, firmware)
         outcome = boot(self.victim.scene, machine, label, typing)
         logbook = self.victim.scene.logbook
-        seen = (outcome, *outcome.volumes.values())
-        logbook.attack_tried(any(self._is_canary(each.canary) for each in seen), logbook.boots[-1].evidence)
+        for volume in self.victim.policy.volumes:
+            seen = outcome.volumes.get(volume.name, outcome)
+            self.prints(seen.canary, volume=volume.name, evidence=logbook.boots[-1].evidence)
         return outcome
 
     @contextmanager
@@ -188,6 +232,7 @@ class Attacker:
             self.require(Grant.SMBIOS)
         machine = replace(self._machine(disk, None, nvram, None), smbios_oem_strings=tuple(smbios))
         scene = self.victim.scene
+        self._stands(machine.site)
         with (
             recorded(scene.logbook, label, machine) as record,
             power_on(machine, scene.lab.host, record.folder) as rig,
@@ -204,43 +249,80 @@ class Attacker:
         nvram: Path | None = None,
         firmware: Firmware | None = None,
         label: str = "attacker",
+        image: str = RESCUE_IMAGE,
     ) -> Iterator[Rescue]:
         """Boot a system of his own with a disk as the second one, and work there as root.
 
-        What he gets out he must print: `prints`. The arguments are those of `boot`.
+        What he gets out he must print: `prints`. The arguments are those of `boot`, and the image that he boots.
         """
         machine = self._machine(disk, tpm, nvram, firmware)
-        with rescue_system(self.victim.scene, machine, self._folder(), label) as opened:
+        with rescue_system(self.victim.scene, machine, self._folder(), label, image) as opened:
             yield opened
 
-    def prints(self, *, canary: str | None = None, volume_key: bytes | None = None, evidence: str = "") -> Loot:
+    def try_bindings(self, system: Rescue, *volumes: str) -> frozenset[str]:
+        """Try the bindings of volumes in a system of his own, with the TPM and the servers that it reaches from there.
+
+        Args:
+            system: His.
+            volumes: Which; all of them when none is named.
+
+        Returns:
+            Those whose canary he printed.
+        """
+        self._stands(self._site)
+        loot = {}
+        for name in volumes or [volume.name for volume in self.victim.policy.volumes]:
+            canary = system.canary(name) if system.unlock_by_binding(name) else None
+            loot[name] = self.prints(canary, volume=name, evidence=system.evidence)
+            system.close(name)
+        return frozenset(name for name, printed in loot.items() if printed.extracted)
+
+    def prints(
+        self,
+        canary: str | None = None,
+        *,
+        volume_key: bytes | None = None,
+        volume: str | None = None,
+        guard: str | None = None,
+        evidence: str = "",
+    ) -> Loot:
         """Show what he got, be it something or nothing. It is held against what only the encrypted volume knows.
 
         Args:
             canary: What he read on the volume.
-            volume_key: What he takes for the key of a volume.
-            evidence: A file in the test's folder that shows how he came by it.
+            volume_key: What he takes for the key of the volume.
+            volume: Which one; the first by default.
+            guard: What should have guarded it; by default the volume's name when the policy has several, else its own.
+            evidence: A boot's folder, or a file in the test's folder, that shows how he came by it.
         """
-        extracted = self._is_canary(canary) or (volume_key is not None and self.victim.is_volume_key(volume_key))
-        self.victim.scene.logbook.attack_tried(extracted, evidence)
+        victim = self.victim
+        name = volume or victim.policy.volumes[0].name
+        extracted = canary is not None and canary == victim.canaries.get(name)
+        extracted |= volume_key is not None and victim.header(name).vouches_for(volume_key)
+        guard = guard or (name if len(victim.policy.volumes) > 1 else victim.policy.name)
+        victim.scene.logbook.attack_tried(Try(guard, tuple(sorted(self.grants)), extracted, evidence))
         return Loot(canary, volume_key, extracted)
 
-    def _is_canary(self, text: str | None) -> bool:
-        return text in self.victim.canaries.values()
+    @property
+    def _site(self) -> str:
+        return self.victim.machine.site if Grant.NETWORK in self.grants else _ELSEWHERE
+
+    def _stands(self, site: str) -> None:
+        for tang in self.victim.tangs.values():
+            tang.stand_at(site)
 
     def _machine(self, disk: Disk, tpm: Tpm | None, nvram: Path | None, firmware: Firmware | None) -> Machine:
         for path in (disk.path, tpm.state if tpm else None, nvram):
             self._require_taken(path)
-        victim, folder = self.victim.machine, self._folder()
-        holds_machine = Grant.MACHINE in self.grants
+        victim, folder, grants = self.victim.machine, self._folder(), self.grants
         return replace(
             victim,
             name="attacker",
             disks=(disk,),
-            tpm=tpm or (self.tpm() if holds_machine else Tpm(folder / "tpm")),
-            nvram=nvram or (self.nvram() if holds_machine else folder / "nvram.fd"),
+            tpm=tpm or (self.tpm() if grants & {Grant.TPM_STATE, Grant.MACHINE} else Tpm(folder / "tpm")),
+            nvram=nvram or (self.nvram() if grants & {Grant.NVRAM, Grant.MACHINE} else folder / "nvram.fd"),
             firmware=firmware or victim.firmware,
-            site=victim.site if Grant.NETWORK in self.grants else _ELSEWHERE,
+            site=self._site,
         )
 
     def _require_taken(self, path: Path | None) -> None:

@@ -23,6 +23,8 @@ class Grant(StrEnum):
     """The wires between processor and TPM."""
     RAM = "ram"
     """The memory of a machine that is on."""
+    ROOT = "root"
+    """A shell as root in the victim's running system, once."""
     SMBIOS = "smbios"
     """The strings that the platform shows to its firmware, as the owner of a hypervisor sets them."""
 

@@ -9,7 +9,8 @@ The document (schema 1; `outcome.schema.json` beside this file is the contract, 
      "started": "2025-03-01T12:00:00+00:00" | null,  "seconds": of the whole test | null,
      "failure": {"reason", "source", "text"} | null, the assertion: what it says, file:line, its source line
      "error": {"kind", "what", "detail", "hint"} | null,       what went wrong outside any boot
-     "attack": {"grants": ["disk"], "extracted": true | false | null, "evidence": ["boot-1"]} | null,
+     "attack": {"grants": ["disk", "network"], "extracted": whether one of the tries succeeded | null,
+                "tries": [{"guard": "tang", "grants": ["disk"], "extracted": false, "evidence": "boot-1"}]} | null,
      "boots": [
        {"label": "boot", "machine": "lab", "evidence": "boot-1",         folder, relative to this file
         "unlock": "auto-unlock" | "passphrase-fallback" | "locked" | "refused", "reason": text,
@@ -28,7 +29,7 @@ The canary's text is left out on purpose: a scenario compares it, a report must 
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from functools import cache
@@ -39,6 +40,7 @@ from typing import Any, cast
 import jsonschema
 
 from harness.errors import HarnessError, UsageError
+from harness.evidence.attacks import Attack
 from harness.guest.outcome import Outcome
 
 SCHEMA = 1
@@ -97,26 +99,6 @@ class Failure:
     reason: str
     source: str = ""
     text: str = ""
-
-
-@dataclass(frozen=True)
-class Attack:
-    """What an attacker had and got in one test.
-
-    Attributes:
-        grants: What he was granted, sorted.
-        extracted: Whether he printed the canary or a volume key in one of his tries; None when none came to its end.
-        evidence: Of each try: a boot's folder, or a file of the test's.
-    """
-
-    grants: tuple[str, ...]
-    extracted: bool | None = None
-    evidence: tuple[str, ...] = ()
-
-    def tried(self, extracted: bool, evidence: str) -> "Attack":
-        """The same after one more try."""
-        shown = (*self.evidence, evidence) if evidence and evidence not in self.evidence else self.evidence
-        return replace(self, extracted=bool(self.extracted) or extracted, evidence=shown)
 
 
 @dataclass(frozen=True)
@@ -180,7 +162,7 @@ def document(scenario: Scenario) -> dict[str, Any]:
         "seconds": _rounded(scenario.seconds),
         "failure": vars(scenario.failure) if scenario.failure else None,
         "error": vars(scenario.error) if scenario.error else None,
-        "attack": _attack(scenario.attack),
+        "attack": scenario.attack.document() if scenario.attack else None,
         "boots": [_boot(boot) for boot in scenario.boots],
     }
 
@@ -266,12 +248,6 @@ def load(folder: Path) -> Document:
 @cache
 def _validator() -> jsonschema.Draft202012Validator:
     return jsonschema.Draft202012Validator(schema())
-
-
-def _attack(attack: Attack | None) -> dict[str, Any] | None:
-    if attack is None:
-        return None
-    return {"grants": list(attack.grants), "extracted": attack.extracted, "evidence": list(attack.evidence)}
 
 
 def _boot(boot: Boot) -> dict[str, Any]:

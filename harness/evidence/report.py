@@ -1,28 +1,24 @@
 """One HTML page about all that a run left behind: ``python -m harness report [artifacts] [-o report.html]``.
 
 The page stands by itself: no script, no font, no request; its links are relative to where it is written. What it shows
-was said by a guest that may be under attack, so all of it is text (`artifacts.plain`, and Jinja's escaping), and a
+was said by a guest that may be under attack, so all of it is text (`pages.template`), and a
 document that cannot be read is a row that says so.
 """
 
 import argparse
-import os
 import re
 import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
-
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from harness.errors import HarnessError, HostError, UsageError
 from harness.evidence import artifacts, record
-from harness.evidence.artifacts import plain
+from harness.evidence.attacks import Mark, attack_lines, guards
+from harness.evidence.pages import href, template
 from harness.evidence.record import Document, Result
 
 UNREADABLE = "unreadable"
@@ -160,8 +156,13 @@ def render(root: Path, base: Path) -> str:
         (_row(folder, found, base, longest) for folder, found in loaded),
         key=lambda row: (_ORDER.index(row.result), row.name),
     )
-    return _template().render(
+    attacks = attack_lines([row.document for row in rows if row.document])
+    places = {found["test"]: folder for folder, found in loaded if not isinstance(found, HarnessError)}
+    return template("harness.evidence", "report.html.j2").render(
         rows=rows,
+        attacks=attacks,
+        guards=guards(attacks),
+        shown=lambda mark: _shown(mark, places[mark.test], base),
         counts={result: sum(row.result == result for row in rows) for result in _ORDER},
         boots=sum(len(row.boots) for row in rows),
         machine_seconds=sum(boot.segments[-1].stop for row in rows for boot in row.boots if boot.segments),
@@ -169,20 +170,6 @@ def render(root: Path, base: Path) -> str:
         versions=_versions(rows),
         runs=_runs(rows),
     )
-
-
-@cache
-def _template() -> Template:
-    environment = Environment(
-        loader=PackageLoader("harness.evidence"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        # What is already markup was made from values that came through here.
-        finalize=lambda value: plain(value) if type(value) is str else value,
-    )
-    return environment.get_template("report.html.j2")
 
 
 def _load(folder: Path) -> Document | HarnessError:
@@ -226,6 +213,15 @@ def _boot(number: int, entry: Document, folder: Path, base: Path, longest: float
     )
 
 
+def _shown(mark: Mark, folder: Path, base: Path) -> str | None:
+    """The link to what shows a try: the console of a boot, or a file of the test's."""
+    if not _FOLDER.fullmatch(mark.evidence):
+        return None
+    place = folder / mark.evidence
+    place = place / artifacts.CONSOLE if place.is_dir() else place
+    return href(place, base) if place.is_file() else None
+
+
 def _segments(entry: Document, longest: float) -> tuple[Segment, ...]:
     moments = sorted(_times(entry))
     starts = [0.0, *(at for at, _ in moments)]
@@ -247,14 +243,9 @@ def _moments(document: Document) -> list[float]:
 def _links(folder: Path, base: Path) -> tuple[Link, ...]:
     try:
         files = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
-        return tuple(Link(path.name, _href(path, base), _size(path.stat().st_size)) for path in files)
+        return tuple(Link(path.name, href(path, base), _size(path.stat().st_size)) for path in files)
     except OSError:
         return ()
-
-
-def _href(path: Path, base: Path) -> str:
-    # "./" first: a name with a colon would else be read as a scheme (RFC 3986, 4.2).
-    return "./" + quote(os.fsencode(os.path.relpath(path, base)))
 
 
 def _size(size: int) -> str:

@@ -17,6 +17,7 @@ from rich.text import Text
 
 from harness.errors import HarnessError
 from harness.evidence.artifacts import plain
+from harness.evidence.attacks import Line, attack_lines
 from harness.evidence.record import Boot, Document, Failure, Problem, Result
 from harness.guest.outcome import Outcome, Seconds, Unlock
 
@@ -105,6 +106,8 @@ def summary(documents: Sequence[Document], *, width: int = 80, color: bool = Fal
             parts += ["", Text(f"{title} ({len(group)})", f"bold {colour}")]
             for document in group:
                 parts += _scenario(document, width)
+    if lines := attack_lines(documents):
+        parts += ["", Text("attacks: X extracted, R resisted", "bold"), _attack_table(lines)]
     parts += ["", _totals(documents)]
     stream = StringIO()
     shown = color and not os.environ.get("NO_COLOR")
@@ -233,6 +236,21 @@ def _boot_table(boots: Sequence[Document], width: int) -> Padding:
             Text("" if end is None else f"{end:.1f} s"),
         )
     return Padding(table, (0, 0, 0, 4))
+
+
+def _attack_table(lines: Sequence[Line]) -> Padding:
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0), pad_edge=False)
+    table.add_column(overflow="fold", ratio=1)
+    table.add_column(overflow="fold", ratio=1)
+    table.add_column(overflow="fold", ratio=1)
+    for line in lines:
+        fell, stood = (", ".join(line.guards(extracted)) for extracted in (True, False))
+        table.add_row(
+            Text(plain(f"{line.attack}: {', '.join(line.grants) or 'nothing'}")),
+            Text(plain(f"X {fell}") if fell else "", "red"),
+            Text(plain(f"R {stood}") if stood else "", "green"),
+        )
+    return Padding(table, (0, 0, 0, 2))
 
 
 def _totals(documents: Sequence[Document]) -> Text:

@@ -13,15 +13,18 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from harness.deadline import Deadline
-from harness.errors import RigError
+from harness.errors import RigError, StallError
 from harness.guest.boot import BootReader
-from harness.guest.events import Event, Stream
+from harness.guest.events import Event, KernelBug, KernelStalled, Panic, Stream, TpmTimeout
 from harness.guest.plan import BootPlan, Broken, Finish, Type, Wait, decide
 from harness.guest.text import LineReader
 from harness.guest.witness import Observation, TypedPassphrase
 
 QUIET_SECONDS = 0.2
 """When a boot has ended, both streams are read until neither has said anything for so long: the evidence may trail."""
+
+_STALLS = (KernelStalled, TpmTimeout, KernelBug, Panic)
+"""What a guest says whose processors get no time, or that is emulated wrongly."""
 
 _DRAIN_SECONDS = 2.0
 _CHUNK = 65536
@@ -211,7 +214,8 @@ class _Watch:
         texts = LineReader(interleaved=True).feed(bytes(self._raw) + b"\n")
         lines = [text.text for text in texts if text.whole]
         last = "\n".join(lines[-_LAST_LINES:]) or "(the console said nothing)"
-        return RigError(what, last, "this is no verdict about the guest; the whole console is in the evidence")
+        kind = StallError if any(isinstance(event, _STALLS) for event in self.events) else RigError
+        return kind(what, last, "this is no verdict about the guest; the whole console is in the evidence")
 
 
 def _receive(source: socket.socket) -> bytes:

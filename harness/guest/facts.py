@@ -1,36 +1,8 @@
 """What the running guest knows about its boot, asked through its shell."""
 
-from dataclasses import dataclass
-
 from harness.errors import RigError
 from harness.guest.luks import LuksHeader, parse_luks_dump
 from harness.guest.ssh import Shell
-
-PACKAGES = (
-    "systemd",
-    "clevis",
-    "clevis-tpm2",
-    "cryptsetup-bin",
-    "tpm2-tools",
-    "jose",
-    "curl",
-    "dracut",
-    "ignition",
-)
-"""Debian packages whose versions decide how a boot goes."""
-
-
-@dataclass(frozen=True)
-class Versions:
-    """What the guest runs.
-
-    Attributes:
-        kernel: As ``uname -r`` says.
-        packages: Versions by package; those that are not installed are left out.
-    """
-
-    kernel: str
-    packages: tuple[tuple[str, str], ...]
 
 
 def read_pcrs(shell: Shell) -> dict[int, str]:
@@ -85,12 +57,3 @@ def backing_device(shell: Shell, mapping: str) -> str:
 def read_clevis_bindings(shell: Shell, device: str) -> str:
     """What ``clevis luks list`` says: one line ``SLOT: PIN 'CONFIG'`` for each binding."""
     return shell.run(f"clevis luks list -d '{device}'").strip()
-
-
-def read_versions(shell: Shell) -> Versions:
-    """Versions of what decides how a boot goes."""
-    kernel = shell.run("uname -r").strip()
-    names = " ".join(PACKAGES)
-    text = shell.run(f"dpkg-query -W -f '${{Package}} ${{Version}}\\n' {names} 2>/dev/null", check=False)
-    pairs = (line.split(" ", 1) for line in text.splitlines())
-    return Versions(kernel, tuple((pair[0], pair[1]) for pair in pairs if len(pair) == 2 and pair[1]))

@@ -2,21 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 
+from harness.unlock import Unlock
 
-class Unlock(StrEnum):
-    """What the disk did."""
-
-    AUTO = "auto-unlock"
-    """The boot went through and nothing was typed."""
-    PASSPHRASE_FALLBACK = "passphrase-fallback"
-    """It asked, and what was typed opened it: our passphrase, once the pins are known to have failed (or the hold time
-    was over); or a PIN, for which the TPM then answered (`Outcome.unlocked_by` says which)."""
-    LOCKED = "locked"
-    """It stayed shut: no prompt came, or none that a passphrase could answer."""
-    REFUSED = "refused"
-    """The firmware did not start the boot image."""
+__all__ = ["Outcome", "PinFailure", "Seconds", "Unlock"]
 
 
 @dataclass(frozen=True)

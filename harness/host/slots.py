@@ -14,12 +14,13 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from tenacity import RetryError, Retrying, retry_if_result, stop_after_delay, wait_fixed
 
+from harness.deadline import Deadline
 from harness.errors import HostError, UsageError
 from harness.paths import run_dir
 from harness.progress import Progress
 
 _WAIT_SECONDS = 3600.0
-_POLL_SECONDS = 0.5
+_POLL_SECONDS = 0.05
 
 
 def slot_count() -> int:
@@ -57,10 +58,20 @@ def machine_slot(what: str, progress: Progress, *, wait: float = _WAIT_SECONDS) 
     if any(lock.is_locked for lock in locks):
         yield
         return
-    slot = _free(locks)
-    if slot is None:
-        with progress.step(f"{what}: waiting for one of {len(locks)} slots for machines"):
-            slot = _wait_for(locks, wait)
+    # Whoever waits keeps the queue: a process that gives its slot back and wants the next one stands behind him.
+    queue = FileLock(folder / "queue.lock", thread_local=False)
+    deadline = Deadline.after(wait)
+    try:
+        queue.acquire(timeout=0)
+        slot = _free(locks)
+    except Timeout:
+        slot = None
+    try:
+        if slot is None:
+            with progress.step(f"{what}: waiting for one of {len(locks)} slots for machines"):
+                slot = _wait_for(queue, locks, deadline)
+    finally:
+        queue.release()
     try:
         yield
     finally:
@@ -80,15 +91,19 @@ def _free(locks: Sequence[FileLock]) -> FileLock | None:
     return None
 
 
-def _wait_for(locks: Sequence[FileLock], wait: float) -> FileLock:
+def _wait_for(queue: FileLock, locks: Sequence[FileLock], deadline: Deadline) -> FileLock:
     waiting = Retrying(
-        retry=retry_if_result(lambda found: found is None), stop=stop_after_delay(wait), wait=wait_fixed(_POLL_SECONDS)
+        retry=retry_if_result(lambda found: found is None),
+        stop=stop_after_delay(deadline.remaining),
+        wait=wait_fixed(_POLL_SECONDS),
     )
     try:
+        if not queue.is_locked:
+            queue.acquire(timeout=deadline.remaining, poll_interval=_POLL_SECONDS)
         slot = waiting(_free, locks)
-    except RetryError as error:
+    except (Timeout, RetryError) as error:
         raise HostError(
-            f"no slot for a machine came free within {wait:.0f} s",
+            f"no slot for a machine came free within {deadline.seconds:.0f} s",
             hint="other runs hold them all: wait for them, or raise UNLOCK_LAB_MACHINES if there are processors left",
         ) from error
     assert slot is not None

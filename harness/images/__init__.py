@@ -6,6 +6,7 @@ recipe.
 """
 
 import hashlib
+import json
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,9 +36,12 @@ class GuestImage:
         folder: The cache entry that holds it.
         disk: qcow2, laid out as Fedora CoreOS (BIOS-BOOT, EFI-SYSTEM, boot, root). Never write to it: make an overlay.
         uki: The kernel, initrd and command line that the firmware starts; also on the disk, as EFI/BOOT/BOOTX64.EFI.
+            Where GRUB starts the kernel there is none.
         ssh_key: Private key for root on the virtio-serial port `SHELL_PORT`.
         manifest: JSON: the version of every package that went in, sizes, the command line.
-        cmdline: The kernel command line in the UKI.
+        cmdline: The kernel command line that it boots with.
+        root_passphrase: What opens the LUKS volume that the root file system lies in; "" when it lies in none.
+        root_device: That volume, by its UUID.
     """
 
     name: str
@@ -48,7 +52,22 @@ class GuestImage:
     ssh_key: Path
     manifest: Path
     cmdline: str
+    root_passphrase: str
+    root_device: str
 
+    @property
+    def versions(self) -> dict[str, str]:
+        """Versions of the packages that decide how a boot goes, and of the kernel, by package."""
+        packages: dict[str, str] = json.loads(self.manifest.read_text())["packages"]
+        return {
+            name: version for name, version in packages.items() if name in _DECISIVE or name.startswith("linux-image-")
+        }
+
+
+_DECISIVE = frozenset(
+    {"systemd", "clevis", "clevis-tpm2", "cryptsetup-bin", "tpm2-tools", "jose", "curl", "dracut", "ignition"}
+    | {"initramfs-tools", "cryptsetup-initramfs", "clevis-initramfs", "grub-efi-amd64-signed"}
+)
 
 SHELL_PORT = "org.unlock-lab.ssh"
 """The virtio-serial port that a guest answers with SSH (root, `GuestImage.ssh_key`)."""
@@ -102,7 +121,19 @@ def guest_image(name: str, progress: Progress) -> GuestImage:
         ssh_key=folder / "ssh_key",
         manifest=folder / "manifest.json",
         cmdline=" ".join(recipe.cmdline),
+        root_passphrase=recipe.root_passphrase,
+        root_device=build.root_device(recipe) if recipe.root_passphrase else "",
     )
+
+
+def encrypted_root(name: str) -> tuple[str, str] | None:
+    """The passphrase of an image's root and the device that it lies on, or None when its root is not encrypted.
+
+    Raises:
+        UsageError: There is no such recipe, or it is wrong.
+    """
+    recipe = guest_recipe(name)
+    return (recipe.root_passphrase, build.root_device(recipe)) if recipe.root_passphrase else None
 
 
 def guest_key(recipe: Recipe) -> str:

@@ -1,6 +1,7 @@
 """Builds a guest image from its recipe with mmdebstrap: without loop devices, and without root where Debian allows it.
 
-The tools that make file systems, the initrd and the UKI are the guest's own, so the host's versions do not matter.
+The tools that make file systems, the initrd and the UKI are the guest's own, so the host's versions do not matter. A
+root file system that is to be encrypted is encrypted here afterwards (`harness.images.luks`).
 """
 
 import io
@@ -15,15 +16,18 @@ from pathlib import Path
 
 from harness import process
 from harness.errors import HostError
+from harness.images import luks
 from harness.images.archive import mirror
 from harness.images.keys import key_pair
 from harness.images.recipe import Recipe
 from harness.paths import IMAGES
 
-BUILDER = IMAGES / "guest"
 _STAGE = "unlock-lab-build"
 _PARTITIONS = ("DISK", "ESP", "BOOT", "ROOT")
-_KEPT = ("uki.efi", "packages", "dracut.log")
+_KEPT = {"guest": ("uki.efi", "packages", "dracut.log"), "guest-grub": ("packages",)}
+"""What of a builder's output is kept beside the disk."""
+
+_ROOT_OFFSET = 194 * 2**20
 _TIMEOUT = 1800.0
 
 
@@ -32,8 +36,7 @@ def stage(recipe: Recipe) -> bytes:
     names = {f"{part}_UUID": part for part in _PARTITIONS} | {
         f"{part}_PARTUUID": f"{part} partition" for part in ("BIOS", "ESP", "BOOT", "ROOT")
     }
-    # Named UUIDs (RFC 9562, version 5): the same on every host, different for every image.
-    ids = {key: str(uuid.uuid5(uuid.NAMESPACE_DNS, f"{recipe.name} {text}.unlock-lab")) for key, text in names.items()}
+    ids = {key: _uuid(recipe, text) for key, text in names.items()}
     settings = {
         "NAME": recipe.name,
         "SOURCE_DATE_EPOCH": str(recipe.source_date_epoch),
@@ -51,6 +54,9 @@ def stage(recipe: Recipe) -> bytes:
         "root/etc/unlock-lab/host_key": host_key,
         "root/etc/unlock-lab/authorized_keys": user_line,
     }
+    if recipe.root_passphrase:
+        line = f"root UUID={luks_uuid(recipe)} none {recipe.crypttab}\n"
+        texts |= {"root/etc/crypttab": line, "initrd/etc/crypttab": line}
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.GNU_FORMAT) as tar:
 
@@ -61,15 +67,30 @@ def stage(recipe: Recipe) -> bytes:
             info.mode = 0o755 if info.isdir() or info.mode & 0o100 else 0o644
             return info
 
-        for source in (BUILDER, recipe.folder):
-            for path in sorted(source.rglob("*")):
-                if path.name != "recipe.yaml":
-                    tar.add(path, f"{_STAGE}/{path.relative_to(source)}", recursive=False, filter=keep)
+        builder = IMAGES / recipe.builder
+        shared = {str(path.relative_to(builder)): path for path in sorted(builder.rglob("*"))}
+        for name, path in (*shared.items(), *recipe.files().items()):
+            tar.add(path, f"{_STAGE}/{name}", recursive=False, filter=keep)
         for name, text in sorted(texts.items()):
             info = keep(tarfile.TarInfo(f"{_STAGE}/{name}"))
             info.size = len(text.encode())
             tar.addfile(info, io.BytesIO(text.encode()))
     return buffer.getvalue()
+
+
+def luks_uuid(recipe: Recipe) -> str:
+    """The UUID of the LUKS volume that the root file system lies in."""
+    return _uuid(recipe, "LUKS")
+
+
+def root_device(recipe: Recipe) -> str:
+    """The LUKS volume that the root file system lies in, by its UUID."""
+    return f"/dev/disk/by-uuid/{luks_uuid(recipe)}"
+
+
+def _uuid(recipe: Recipe, what: str) -> str:
+    """A named UUID (RFC 9562, version 5): the same on every host, different for every image."""
+    return str(uuid.uuid5(uuid.NAMESPACE_DNS, f"{recipe.name} {what}.unlock-lab"))
 
 
 def arguments(recipe: Recipe) -> list[str]:
@@ -89,6 +110,15 @@ def arguments(recipe: Recipe) -> list[str]:
     ]
 
 
+_ROOM_FOR_THE_HEADER = f"""
+cd /{_STAGE}/out
+truncate -s +{luks.HEADER_BYTES} disk.raw
+sfdisk -q --relocate gpt-bak-std disk.raw
+echo ,+ | sfdisk -q -N 4 disk.raw
+"""
+"""What makes partition 4, the last one, longer than its file system."""
+
+
 def build(recipe: Recipe, folder: Path) -> None:
     """Build an image into an empty folder.
 
@@ -101,8 +131,10 @@ def build(recipe: Recipe, folder: Path) -> None:
         staged = Path(scratch) / "stage.tar"
         staged.write_bytes(stage(recipe))
         raw = Path(scratch) / "disk.raw"
-        wanted = {"disk.raw": raw, **{name: folder / name for name in _KEPT}}
+        wanted = {"disk.raw": raw, **{name: folder / name for name in _KEPT[recipe.builder]}}
         hooks = [f"tar-in {shlex.quote(str(staged))} /", f'chroot "$1" /{_STAGE}/build']
+        if recipe.root_passphrase:
+            hooks.append(f'chroot "$1" sh -c {shlex.quote(_ROOM_FOR_THE_HEADER)}')
         hooks += [f"download /{_STAGE}/out/{name} {shlex.quote(str(path))}" for name, path in wanted.items()]
         try:
             process.run(
@@ -119,6 +151,9 @@ def build(recipe: Recipe, folder: Path) -> None:
             )
         except HostError as error:
             raise _explained(recipe, error) from error
+        if recipe.root_passphrase:
+            volume = luks.Volume(recipe.name, luks_uuid(recipe), recipe.root_passphrase)
+            luks.encrypt(raw, _ROOT_OFFSET, recipe.root_mib * 2**20, volume)
         disk = folder / "disk.qcow2"
         # One coroutine, so that clusters are laid down in the same order each time.
         process.run(["qemu-img", "convert", "-m", "1", "-O", "qcow2", raw, disk], timeout=300)
@@ -134,7 +169,11 @@ def build(recipe: Recipe, folder: Path) -> None:
                 "suite": recipe.suite,
                 "source_date_epoch": recipe.source_date_epoch,
                 "cmdline": " ".join(recipe.cmdline),
-                "bytes": {name: (folder / name).stat().st_size for name in ("disk.qcow2", "uki.efi")},
+                "bytes": {
+                    name: (folder / name).stat().st_size
+                    for name in ("disk.qcow2", "uki.efi")
+                    if (folder / name).exists()
+                },
                 "packages": packages,
             },
             indent=1,

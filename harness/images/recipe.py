@@ -1,6 +1,10 @@
-"""What a folder of images/ says: the recipe, read and checked."""
+"""What a folder of images/ says: the recipe, read and checked.
 
-from dataclasses import dataclass, fields
+A guest's recipe may build on another one (``extends``): it has all of that one's keys and files, and says what is
+different. A list is replaced by a list, or changed by a mapping of ``add`` and ``remove``.
+"""
+
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +29,13 @@ class Recipe:
         packages: What is installed, besides what that depends on.
         modules: Kernel modules that the guest keeps.
         initrd_modules: Those of them that its initrd has.
-        cmdline: The kernel command line in the UKI.
+        cmdline: The kernel command line that the image boots with.
+        builder: The folder of images/ whose ``build`` turns the installed system into an image.
+        root_passphrase: What opens keyslot 0 of the LUKS volume that the root file system lies in; "" when it lies in
+            none. It is no secret.
+        crypttab: The options of that volume in /etc/crypttab, crypttab(5).
+        extends: The recipe that this one builds on.
+        without: Files and folders of that one's folder that this one does not have.
     """
 
     name: str
@@ -38,6 +48,39 @@ class Recipe:
     modules: tuple[str, ...]
     initrd_modules: tuple[str, ...]
     cmdline: tuple[str, ...]
+    builder: str = "guest"
+    root_passphrase: str = ""
+    crypttab: str = "luks"
+    extends: "Recipe | None" = None
+    without: tuple[str, ...] = ()
+
+    def files(self) -> dict[str, Path]:
+        """What its folder holds, and those that it builds on, by the name below the folder.
+
+        A file takes the place of the base's of the same name. Of a script the base's stays beside it as ``NAME.base``,
+        for it to call.
+        """
+        found: dict[str, Path] = {}
+        if self.extends:
+            gone = tuple(f"{name}/" for name in self.without)
+            inherited = self.extends.files().items()
+            found = {name: path for name, path in inherited if not f"{name}/".startswith(gone)}
+        for path in sorted(self.folder.rglob("*")):
+            name = str(path.relative_to(self.folder))
+            if name in _SCRIPTS:
+                _move_aside(found, name)
+            if name != "recipe.yaml":
+                found[name] = path
+        return found
+
+
+_SCRIPTS = ("configure", "trim-initrd")
+
+
+def _move_aside(found: dict[str, Path], name: str) -> None:
+    if base := found.pop(name, None):
+        _move_aside(found, f"{name}.base")
+        found[f"{name}.base"] = base
 
 
 @dataclass(frozen=True)
@@ -67,20 +110,62 @@ def guest_recipe(name: str) -> Recipe:
     """Read the recipe of a guest image.
 
     Raises:
-        UsageError: There is no such image, or its recipe lacks something or has something unknown.
+        UsageError: There is no such image, or its recipe (or one that it builds on) lacks something or has something
+            unknown.
     """
+    return _guest_recipe(name, ())
+
+
+def _guest_recipe(name: str, builds_on_it: tuple[str, ...]) -> Recipe:
     path = IMAGES / name / "recipe.yaml"
     if not path.is_file():
         raise UsageError(f"there is no guest image '{name}'", f"images/ has: {', '.join(guest_names())}")
-    recipe = Recipe(**_checked(Recipe, {"folder": path.parent, **_mapping(path)}, f"{path}"))
+    data = _mapping(path)
+    if "extends" in data:
+        base = str(data["extends"])
+        if not (IMAGES / base / "recipe.yaml").is_file():
+            raise UsageError(f"{path}: extends: there is no guest image '{base}'")
+        if base in (*builds_on_it, name):
+            raise UsageError(f"{path}: extends: {' → '.join((*builds_on_it, name, base))} is a circle")
+        data = _extended(_guest_recipe(base, (*builds_on_it, name)), data, f"{path}")
+    recipe = Recipe(**_checked(Recipe, {**data, "folder": path.parent}, f"{path}"))
     if recipe.name != name:
         raise UsageError(f"{path}: is named '{recipe.name}', its folder '{name}'")
+    if not (IMAGES / recipe.builder / "build").is_file():
+        raise UsageError(f"{path}: builder: there is no images/{recipe.builder}/build")
     return recipe
 
 
+def _extended(base: Recipe, data: dict[str, Any], where: str) -> dict[str, Any]:
+    """All keys of a recipe that builds on another one."""
+    values = {field.name: getattr(base, field.name) for field in fields(Recipe)}
+    for key, value in data.items():
+        changes = isinstance(value, dict) and isinstance(values.get(key), tuple)
+        values[key] = _changed(values[key], value, f"{where}: {key}") if changes else value
+    values |= {"extends": base, "without": data.get("without", ())}
+    files = base.files()
+    if absent := [name for name in values["without"] if name not in files]:
+        raise UsageError(f"{where}: without: {base.name} has no {', '.join(absent)}")
+    return values
+
+
+def _changed(items: tuple[str, ...], change: dict[str, Any], where: str) -> tuple[Any, ...]:
+    lists = {"add": [], "remove": [], **change}
+    if unknown := sorted(lists.keys() - {"add", "remove"}):
+        raise UsageError(f"{where}: unknown: {', '.join(unknown)}", "there is: add, remove")
+    for verb, listed in lists.items():
+        if not isinstance(listed, list) or not all(isinstance(item, str) for item in listed):
+            raise UsageError(f"{where}: {verb}: not a list of strings")
+        # Each change must change something: what a base no longer has should not linger in who builds on it.
+        if wrong := [item for item in listed if (item in items) == (verb == "add")]:
+            raise UsageError(f"{where}: {verb}: {'already' if verb == 'add' else 'not'} there: {', '.join(wrong)}")
+    return (*(item for item in items if item not in lists["remove"]), *lists["add"])
+
+
 def guest_names() -> tuple[str, ...]:
-    """The folders of images/ that hold a guest: those whose recipe has a kernel command line."""
-    return tuple(sorted(path.parent.name for path in IMAGES.glob("*/recipe.yaml") if "cmdline" in _mapping(path)))
+    """The folders of images/ that hold a guest: those whose recipe has a kernel command line, or builds on another."""
+    recipes = {path.parent.name: _mapping(path) for path in IMAGES.glob("*/recipe.yaml")}
+    return tuple(sorted(name for name, data in recipes.items() if data.keys() & {"cmdline", "extends"}))
 
 
 def firmware_recipe(name: str) -> FirmwareRecipe:
@@ -111,15 +196,18 @@ def _mapping(path: Path) -> dict[str, Any]:
 def _checked(kind: type[Recipe] | type[FirmwareRecipe], data: dict[str, Any], where: str) -> dict[str, Any]:
     """The values for a data class: each of its fields, no other, each of its type; lists as tuples."""
     types = {field.name: field.type for field in fields(kind)}
+    needed = {field.name for field in fields(kind) if field.default is MISSING}
     if unknown := sorted(data.keys() - types.keys()):
         raise UsageError(f"{where}: unknown: {', '.join(unknown)}", f"there is: {', '.join(types)}")
-    if missing := sorted(types.keys() - data.keys()):
+    if missing := sorted(needed - data.keys()):
         raise UsageError(f"{where}: missing: {', '.join(missing)}")
     values = {name: tuple(value) if isinstance(value, list) else value for name, value in data.items()}
     for name, value in values.items():
         wanted = types[name]
         if wanted == tuple[str, ...]:
             right = isinstance(value, tuple) and all(isinstance(item, str) for item in value)
+        elif wanted == "Recipe | None":
+            right = value is None or isinstance(value, Recipe)
         else:
             right = isinstance(value, Path) if wanted is Path else type(value) is wanted
         if not right:

@@ -104,6 +104,19 @@ def boot_entry_added(machine: Machine, workshop: Workshop) -> Machine:
     return _nvram(machine, workshop, nvram.add_boot_entry)
 
 
+def smbios_cmdline(arguments: str) -> Fault:
+    """More kernel arguments, as whoever sets the machine's SMBIOS strings can give them.
+
+    systemd-stub takes them with Secure Boot off, and measures them into PCR 12 (systemd-stub(7)).
+    """
+
+    def fault(machine: Machine, _workshop: Workshop) -> Machine:
+        string = f"io.systemd.stub.kernel-cmdline-extra={arguments}"
+        return replace(machine, smbios_oem_strings=(*machine.smbios_oem_strings, string))
+
+    return fault
+
+
 def _nvram(machine: Machine, workshop: Workshop, edit: Callable[[bytes], bytes]) -> Machine:
     edited = workshop.folder / "nvram-edited.fd"
     edited.write_bytes(edit(machine.nvram.read_bytes()))

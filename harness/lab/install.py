@@ -5,6 +5,7 @@
     base image + policy + new TPM + new NVRAM
       → first boot: Ignition partitions, encrypts, binds and puts a canary on each encrypted volume → power-off
       → where the policy says what an owner does by hand: a boot in which that is done → power-off
+        (an image with an encrypted root begins here: its passphrase is typed, there is no Ignition)
       → control boot: must open as the policy promises, by itself with nothing typed → power-off
       → cache: sealed/<hash>/ with disk.qcow2, nvram.fd, tpm/, tang/<server>/*.jwk, sealed.json
 
@@ -15,7 +16,7 @@ import json
 import secrets
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -25,14 +26,13 @@ from harness.cache import build_once, digest
 from harness.errors import HarnessError, RigError, UsageError
 from harness.evidence import artifacts
 from harness.evidence.record import Problem, Result
-from harness.guest import facts
 from harness.guest.driver import watch
 from harness.guest.outcome import Outcome, Unlock
 from harness.guest.plan import BootPlan
 from harness.images import GuestImage, guest_image
 from harness.lab.laboratory import Laboratory
 from harness.lab.logbook import Logbook
-from harness.lab.powered import Scene, boot, canary_path, maintain, power_off, recorded, shell
+from harness.lab.powered import Scene, boot, canary_path, maintain, power_off, recorded, shell, steady
 from harness.machine.disk import overlay
 from harness.machine.rig import power_on
 from harness.machine.spec import Bus, Disk, Machine, Tpm
@@ -51,6 +51,8 @@ FIRST_BOOT = ("ignition.firstboot", "ignition.platform.id=qemu", "ip=dhcp", "rd.
 
 CONFIG = "opt/com.coreos/config"
 """Where Ignition looks for its config under QEMU: ignition's docs, supported platforms."""
+
+_ENROLMENT = "enrolment.txt"
 
 _BUSES = {"/dev/nvme0n1": Bus.NVME, "/dev/vda": Bus.VIRTIO}
 
@@ -185,22 +187,21 @@ def _install(order: _Order, folder: Path, logbook: Logbook) -> None:
     machine = _machine(lab, policy, folder)
     overlay(image.disk, machine.disks[0].path, size=DISK_BYTES)
     with served(lab, order.ports, order.keys) as tangs:
-        addresses = {server: TangAddress(tang.url, tang.thumbprint) for server, tang in tangs.items()}
-        config = folder / "config.ign"
-        config.write_bytes(render(policy, addresses, _canary_files(policy, canaries)))
-        logbook.keep({artifacts.CONFIG_IGN: config, "manifest.json": image.manifest})
         scene = Scene(lab, image, policy, tangs, logbook)
-        guest = _first_boot(scene, machine, config)
-        versions = {
-            **lab.versions,
-            "image": f"{image.name} {image.key}",
-            "kernel": guest.kernel,
-            **dict(guest.packages),
-        }
+        logbook.keep({"manifest.json": image.manifest})
+        addresses = {server: TangAddress(tang.url, tang.thumbprint) for server, tang in tangs.items()}
+        by_hand: list[str] = fill(list(policy.enrolment), addresses)
+        if image.root_passphrase:
+            _first_boot_with_root(scene, machine, [*_canary_commands(policy, canaries), *by_hand])
+        else:
+            config = folder / "config.ign"
+            config.write_bytes(render(policy, addresses, _canary_files(policy, canaries)))
+            logbook.keep({artifacts.CONFIG_IGN: config})
+            _first_boot(scene, machine, config)
+            if by_hand:
+                logbook.keep({_ENROLMENT: maintain(scene, machine, "enrolment", by_hand)})
+        versions = {**lab.versions, "image": f"{image.name} {image.key}", **image.versions}
         artifacts.save_versions(logbook.folder, versions)
-        if policy.enrolment:
-            said = maintain(scene, machine, "enrolment", fill(list(policy.enrolment), addresses))
-            logbook.keep({"enrolment.txt": said})
         outcome = boot(scene, machine, "control", orderly=True)
         for server, tang in tangs.items():
             tang.keys.save(folder / "tang" / server)
@@ -238,20 +239,33 @@ def _canary_files(policy: Policy, canaries: Mapping[str, str]) -> list[GuestFile
     ]
 
 
-def _first_boot(scene: Scene, machine: Machine, config: Path) -> facts.Versions:
+def _canary_commands(policy: Policy, canaries: Mapping[str, str]) -> list[str]:
+    return [f"(umask 077; echo {file.text.strip()} > {file.path})" for file in _canary_files(policy, canaries)]
+
+
+def _first_boot(scene: Scene, machine: Machine, config: Path) -> None:
     """Let Ignition do what the config says."""
     wanted = [argument for argument in scene.policy.kernel_arguments if argument not in FIRST_BOOT]
     stub = "io.systemd.stub.kernel-cmdline-extra=" + " ".join([*FIRST_BOOT, *wanted])
     first = replace(machine, smbios_oem_strings=(stub,), fw_cfg=((CONFIG, config),))
-    with (
-        recorded(scene.logbook, "install", machine) as record,
-        power_on(first, scene.lab.host, record.folder) as rig,
-    ):
-        watch(rig, BootPlan(()), live=scene.lab.live)
-        with shell(rig, scene.image, scene.lab.live) as opened:
-            versions = facts.read_versions(opened)
-            power_off(rig, opened)
-    return versions
+
+    def attempt() -> None:
+        with (
+            recorded(scene.logbook, "install", machine) as record,
+            power_on(first, scene.lab.host, record.folder) as rig,
+        ):
+            watch(rig, BootPlan(()), live=scene.lab.live)
+            with shell(rig, scene.image, scene.lab.live) as opened:
+                power_off(rig, opened)
+
+    steady(scene, machine, "install", attempt)
+
+
+def _first_boot_with_root(scene: Scene, machine: Machine, commands: Sequence[str]) -> None:
+    """Open an encrypted root by its passphrase, and do what its owner does."""
+    bare = tuple(replace(each, pins=None, passphrase=scene.image.root_passphrase) for each in scene.policy.volumes)
+    said = maintain(replace(scene, policy=replace(scene.policy, volumes=bare)), machine, "install", commands)
+    scene.logbook.keep({_ENROLMENT: said})
 
 
 def require_control(policy: Policy, outcome: Outcome, canaries: Mapping[str, str]) -> None:

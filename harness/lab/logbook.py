@@ -2,12 +2,14 @@
 
 import time
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from harness.evidence import artifacts, record
-from harness.evidence.record import Attack, Boot, Failure, Problem, Result, Scenario
+from harness.evidence.attacks import Attack, Try
+from harness.evidence.record import Boot, Failure, Problem, Result, Scenario
 from harness.policy.pins import DEFAULT_SERVER, Policy
 
 
@@ -51,15 +53,10 @@ class Logbook:
         """Write down that this test is an attack, and what the attacker was granted."""
         self._attack = Attack(tuple(sorted(grants)))
 
-    def attack_tried(self, extracted: bool, evidence: str) -> None:
-        """Write down what came of one try.
-
-        Args:
-            extracted: Whether the attacker printed the canary or the volume key.
-            evidence: The boot's folder, or a file beside the boots, that shows it.
-        """
+    def attack_tried(self, attempt: Try) -> None:
+        """Write down what came of one try."""
         assert self._attack, "attack_begins comes first"
-        self._attack = self._attack.tried(extracted, evidence)
+        self._attack = replace(self._attack, tries=(*self._attack.tries, attempt))
 
     def keep(self, files: Mapping[str, artifacts.Source]) -> None:
         """Keep files beside the boots."""

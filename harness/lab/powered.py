@@ -3,10 +3,11 @@
 import shlex
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from harness.deadline import Deadline
 from harness.errors import RigError
@@ -21,12 +22,15 @@ from harness.guest.plan import BootPlan
 from harness.guest.ssh import Shell, connect
 from harness.guest.witness import End, TangSeen, Witnesses
 from harness.images import GuestImage
+from harness.lab.again import once_more, saved
 from harness.lab.laboratory import Laboratory
 from harness.lab.logbook import Logbook
 from harness.machine.rig import Rig, power_on
 from harness.machine.spec import Machine
 from harness.network.tang import Tang
 from harness.policy.pins import Policy, Volume
+
+T = TypeVar("T")
 
 SHELL_SECONDS = 120.0
 POWER_OFF_SECONDS = 120.0
@@ -163,8 +167,36 @@ def powered(
         meanwhile: Is told each event as it is seen, and may change the world in mid-boot.
 
     Raises:
-        RigError: The rig failed, or the evidence does not agree: there is no verdict.
+        RigError: The rig failed, or the evidence does not agree: there is no verdict. After a `StallError` it is tried
+            once more from the same state, unless something happened meanwhile.
     """
+
+    def attempt() -> tuple[Powered, ExitStack]:
+        with ExitStack() as stack:
+            on = stack.enter_context(_powered(scene, machine, label, typing, tpm_pins=tpm_pins, meanwhile=meanwhile))
+            return on, stack.pop_all()
+
+    on, stack = attempt() if meanwhile else steady(scene, machine, label, attempt)
+    with stack:
+        yield on
+
+
+def steady(scene: Scene, machine: Machine, label: str, attempt: Callable[[], T]) -> T:
+    """Power a machine on in some way, and after a `StallError` once more from the same state."""
+    with tempfile.TemporaryDirectory(prefix="unlock-lab-") as folder:
+        return once_more(attempt, saved(machine, Path(folder)), f"{machine.name}, {label}", scene.lab.progress)
+
+
+@contextmanager
+def _powered(
+    scene: Scene,
+    machine: Machine,
+    label: str,
+    typing: Sequence[str] | None,
+    *,
+    tpm_pins: Sequence[str] | None,
+    meanwhile: Meanwhile | None,
+) -> Iterator[Powered]:
     plan = BootPlan.for_volumes(
         scene.policy.volumes,
         scene.urls,
@@ -204,13 +236,7 @@ def boot(
     meanwhile: Meanwhile | None = None,
     orderly: bool = False,
 ) -> Outcome:
-    """Power a machine on, watch what its disk does, and cut the power: `powered` with nothing done in the block.
-
-    With `orderly`, a guest that is up is shut down instead.
-
-    Raises:
-        RigError: The rig failed, or the evidence does not agree: there is no verdict.
-    """
+    """`powered` with nothing done in the block; with `orderly`, a guest that is up is shut down at its end."""
     with powered(scene, machine, label, typing, tpm_pins=tpm_pins, meanwhile=meanwhile) as on:
         if orderly and on.up:
             power_off(on.rig, on.shell)
@@ -241,13 +267,18 @@ def maintain(scene: Scene, machine: Machine, label: str, commands: Sequence[str]
         RigError: The guest did not come up, or a command failed.
     """
     script = shlex.quote("\n".join(commands))
-    _stand(scene, machine)
-    with recorded(scene.logbook, label, machine) as record, power_on(machine, scene.lab.host, record.folder) as rig:
-        watch(rig, BootPlan.for_volumes(scene.policy.volumes, scene.urls), live=scene.lab.live)
-        with shell(rig, scene.image, scene.lab.live) as opened:
-            said = opened.run(f"bash -xeuo pipefail -c {script} 2>&1", MAINTENANCE_SECONDS)
-            power_off(rig, opened)
-    return said
+    plan = BootPlan.for_volumes(scene.policy.volumes, scene.urls)
+
+    def attempt() -> str:
+        _stand(scene, machine)
+        with recorded(scene.logbook, label, machine) as record, power_on(machine, scene.lab.host, record.folder) as rig:
+            watch(rig, plan, live=scene.lab.live)
+            with shell(rig, scene.image, scene.lab.live) as opened:
+                said = opened.run(f"bash -xeuo pipefail -c {script} 2>&1", MAINTENANCE_SECONDS)
+                power_off(rig, opened)
+        return said
+
+    return steady(scene, machine, label, attempt)
 
 
 @contextmanager
@@ -264,7 +295,8 @@ def power_off(rig: Rig, opened: Shell) -> None:
     Raises:
         RigError: It is still on after `POWER_OFF_SECONDS`.
     """
-    opened.run("sync; systemctl poweroff --no-block")
+    with suppress(RigError):  # it may go off before it has said that it will; what counts is that it goes
+        opened.run("sync; systemctl poweroff --no-block")
     if not rig.wait_off(Deadline.after(POWER_OFF_SECONDS)):
         raise RigError(f"the guest did not power off within {POWER_OFF_SECONDS:.0f} s")
 

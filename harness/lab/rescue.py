@@ -11,6 +11,7 @@ from harness.guest import facts
 from harness.guest.driver import watch
 from harness.guest.plan import BootPlan
 from harness.guest.ssh import Shell
+from harness.images import guest_image
 from harness.lab.install import DISK_BYTES
 from harness.lab.powered import Scene, canary_path, partition_label, recorded, shell
 from harness.machine.disk import overlay
@@ -18,6 +19,9 @@ from harness.machine.rig import power_on
 from harness.machine.spec import Bus, Disk, Machine
 from harness.policy.pins import Policy
 
+RESCUE_IMAGE = "attacker"
+
+_ROOT = "root=/dev/nvme0n1p4"
 _UNLOCK_SECONDS = 240.0
 _NO_SUCH_KEY = 2
 """cryptsetup(8), RETURN CODES: no permission (bad passphrase)."""
@@ -46,9 +50,9 @@ class Rescue:
         with self.transcript.open("a") as log:
             log.write(f"# {command}\n")
             log.flush()
-            said = self.shell.run(f"{{ {command}\n}} 2>&1; echo status $?", timeout, stdin=stdin)
-            log.write(said)
-        said, _, status = said.rpartition("status ")
+            output = self.shell.run(f"({command}\n) 2>&1; printf '\\n%d\\n' $?", timeout, stdin=stdin)
+            said, status = output.rstrip("\n").rsplit("\n", 1)
+            log.write(f"{said.rstrip()}\n[status {status}]\n")
         return int(status), said
 
     def run(self, command: str, timeout: float = 60.0, *, stdin: bytes = b"") -> str:
@@ -83,6 +87,24 @@ class Rescue:
             raise RigError(f"cryptsetup in the rescue system ended with status {status}", said)
         return status == 0
 
+    def unlock_by_binding(self, volume: str, pin: str = "") -> bool:
+        """Have clevis, and systemd-cryptsetup(8), try what the header binds; says whether one of them opened it.
+
+        Args:
+            volume: Which.
+            pin: What the TPM is told when it wants a PIN.
+        """
+        device, name = self.device(volume), shlex.quote(volume)
+        environment = f"PIN={shlex.quote(pin)} " if pin else ""
+        by_token = f"{environment}systemd-cryptsetup attach {name} {device} none tpm2-device=auto,headless=yes"
+        status, _ = self.attempt(f"clevis luks unlock -d {device} -n {name} || {by_token}", _UNLOCK_SECONDS)
+        return status == 0
+
+    def close(self, volume: str) -> None:
+        """Unmount and close a volume if it is open."""
+        mapping = f"/dev/mapper/{shlex.quote(volume)}"
+        self.run(f"if test -e {mapping}; then umount -q {mapping} || true; cryptsetup close {mapping}; fi")
+
     def canary(self, volume: str) -> str | None:
         """Mount the open volume and read its canary; None when it is not open, or holds none."""
         mount = f"/run/{volume}"
@@ -92,22 +114,26 @@ class Rescue:
 
 
 @contextmanager
-def rescue_system(scene: Scene, machine: Machine, folder: Path, label: str) -> Iterator[Rescue]:
-    """Boot the scene's image from a new first disk, with the machine's own disk as the second.
+def rescue_system(
+    scene: Scene, machine: Machine, folder: Path, label: str, image_name: str = RESCUE_IMAGE
+) -> Iterator[Rescue]:
+    """Boot an image from a new first disk, with the machine's own disk as the second.
 
     Args:
         scene: Where.
         machine: The hardware, with the one disk that is to be worked on.
         folder: For the new disk; empty.
         label: What this power-on is for, in the evidence.
+        image_name: A folder of images/.
     """
-    own = Disk(overlay(scene.image.disk, folder / "own.qcow2", size=DISK_BYTES), Bus.NVME, "own")
+    image = guest_image(image_name, scene.lab.progress)
+    own = Disk(overlay(image.disk, folder / "own.qcow2", size=DISK_BYTES), Bus.NVME, "own")
     (disk,) = machine.disks
     machine = replace(
         machine,
         disks=(own, replace(disk, bus=Bus.VIRTIO, serial="second")),
-        # Both disks have a file system that is labelled root; the last root= counts.
-        smbios_oem_strings=("io.systemd.stub.kernel-cmdline-extra=root=/dev/nvme0n1p4",),
+        # Both disks may have a file system that is labelled root; the last root= counts.
+        smbios_oem_strings=() if _ROOT in image.cmdline else (f"io.systemd.stub.kernel-cmdline-extra={_ROOT}",),
     )
     for tang in scene.tangs.values():
         tang.stand_at(machine.site)
@@ -116,5 +142,8 @@ def rescue_system(scene: Scene, machine: Machine, folder: Path, label: str) -> I
         power_on(machine, scene.lab.host, record.folder) as rig,
     ):
         watch(rig, BootPlan(()), live=scene.lab.live)
-        with shell(rig, scene.image, scene.lab.live) as opened:
-            yield Rescue(opened, scene.policy, record.folder / _SHELL_LOG, f"{label}-{_SHELL_LOG}")
+        with shell(rig, image, scene.lab.live) as opened:
+            rescue = Rescue(opened, scene.policy, record.folder / _SHELL_LOG, f"{label}-{_SHELL_LOG}")
+            # The system is up before its network is.
+            rescue.attempt("/usr/lib/systemd/systemd-networkd-wait-online --timeout=30")
+            yield rescue

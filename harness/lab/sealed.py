@@ -90,10 +90,6 @@ class Sealed:
         label = partition_label(self.policy, volume)
         return parse_luks_header(read_partition(self.machine.disks[0].path, label, LUKS_BYTES))
 
-    def is_volume_key(self, key: bytes) -> bool:
-        """Whether the header of one of the volumes vouches for this volume key."""
-        return any(self.header(volume.name).vouches_for(key) for volume in self.policy.volumes)
-
     @contextmanager
     def rescue(self, label: str = "rescue") -> Iterator[Rescue]:
         """Carry the disk into another machine of the owner's, and work on it by hand; what is changed stays."""

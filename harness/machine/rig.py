@@ -19,7 +19,9 @@ from harness.machine.domain_xml import Runtime, domain_xml, interface_xml
 from harness.machine.libvirt import Domain, Power, created_domain
 from harness.machine.spec import Machine
 from harness.machine.tpm import Swtpm, manufacture, powered_tpm
+from harness.machine.tpm_decode import described
 from harness.machine.tpm_log import TpmExchange
+from harness.machine.tpm_proxy import Proxy, interposed
 
 _CONNECT_SECONDS = 5.0
 _NOTICE_SECONDS = 5.0
@@ -130,9 +132,10 @@ def power_on(machine: Machine, host: Host, evidence: Path, *, keep: bool = False
     Args:
         machine: What to turn on.
         host: Where.
-        evidence: The folder for domain.xml, qemu.log, qemu-command.txt, console.log, journal.log, swtpm.log.
+        evidence: The folder for domain.xml, qemu.log, qemu-command.txt, console.log, journal.log, swtpm.log,
+            and tpm-bus.txt if somebody is on the TPM's wires.
         keep: Leave the machine on if it still is at the end of the block, and when this process dies;
-            `Rig.attach_hints` says how to get rid of it.
+            `Rig.attach_hints` says how to get rid of it. Who is on its TPM's wires goes, and cuts them.
 
     Raises:
         UsageError: A file that the machine names is missing.
@@ -157,10 +160,14 @@ def power_on(machine: Machine, host: Host, evidence: Path, *, keep: bool = False
         stack.callback(_keep_evidence, evidence, runtime, host)
         swtpm = None
         if placed.tpm:
+            socket_of_swtpm = folder / "swtpm.sock" if placed.tpm.interposer else runtime.tpm_socket
             swtpm = stack.enter_context(
-                powered_tpm(placed.tpm, runtime.tpm_socket, runtime.tpm_log, user=host.user, outlive=keep)
+                powered_tpm(placed.tpm, socket_of_swtpm, runtime.tpm_log, user=host.user, outlive=keep)
             )
             stack.callback(_write_exchanges, evidence, swtpm)
+            if placed.tpm.interposer:
+                proxy = interposed(placed.tpm.interposer, runtime.tpm_socket, socket_of_swtpm, user=host.user)
+                stack.callback(_write_traffic, evidence, stack.enter_context(proxy))
         domain = stack.enter_context(created_domain(host, runtime.name, xml, outlive=keep))
         console = stack.enter_context(_connect(runtime.console_socket))
         journal = stack.enter_context(_connect(runtime.journal_socket))
@@ -232,6 +239,10 @@ def _keep_evidence(evidence: Path, runtime: Runtime, host: Host) -> None:
 
 def _write_exchanges(evidence: Path, swtpm: Swtpm) -> None:
     (evidence / "swtpm.log").write_text("".join(f"{exchange}\n" for exchange in swtpm.exchanges()))
+
+
+def _write_traffic(evidence: Path, proxy: Proxy) -> None:
+    (evidence / "tpm-bus.txt").write_text(described(proxy.exchanges))
 
 
 def command_line(qemu_log: str) -> str:

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
+from harness.machine.tpm_bus import Interposer
+
 
 class Bus(StrEnum):
     """How a disk is attached, and so the device node that the guest gives it."""
@@ -41,11 +43,19 @@ class Disk:
 
 @dataclass(frozen=True)
 class Tpm:
-    """A TPM, identified by the folder with swtpm's state: to copy the folder is to clone the TPM."""
+    """A TPM, identified by the folder with swtpm's state: to copy the folder is to clone the TPM.
+
+    Attributes:
+        state: The folder.
+        version: The library specification that it follows.
+        banks: The PCR banks that it is made with.
+        interposer: Who sits on the wires between it and the machine, if anybody does.
+    """
 
     state: Path
     version: TpmVersion = TpmVersion.TPM_2_0
     banks: tuple[str, ...] = ("sha256",)
+    interposer: Interposer | None = None
 
 
 @dataclass(frozen=True)

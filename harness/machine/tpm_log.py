@@ -10,6 +10,8 @@ import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from harness.machine.tpm_bus import ALGORITHMS, HEADER, PCR_EXTEND, STARTUP
+
 # TCG TPM 2.0 Library, Part 2: Structures, 6.5.2 TPM_CC
 _COMMANDS = {
     0x11F: "NV_UndefineSpaceSpecial",
@@ -90,13 +92,11 @@ _COMMANDS = {
     0x18C: "PolicyPassword",
     0x192: "PolicyAuthorizeNV",
 }
-_STARTUP, _PCR_RESET, _PCR_EXTEND = 0x144, 0x13D, 0x182
-_ALGORITHMS = {0x4: "sha1", 0xB: "sha256", 0xC: "sha384", 0xD: "sha512"}  # Part 2, 6.3 TPM_ALG_ID
+_PCR_RESET = 0x13D
 _TPM_2_TAGS = (0x8001, 0x8002)  # without and with sessions, Part 2, 6.9 TPM_ST
 _DUMP = re.compile(
     r"^ *SWTPM_IO_(?P<way>Read|Write): length (?P<length>\d+)\n(?P<bytes>(?:^ *(?:[0-9A-Fa-f]{2} ?)+\n)*)", re.M
 )
-_HEADER = struct.Struct(">HII")
 
 
 @dataclass(frozen=True)
@@ -134,13 +134,27 @@ def decode_log(text: str) -> tuple[TpmExchange, ...]:
     return tuple(_exchanges(text))
 
 
+def decode(command: bytes, answer: bytes) -> TpmExchange:
+    """What of a whole command and its whole response may be told."""
+    tag, _, code = HEADER.unpack_from(command)
+    (_, _, response) = HEADER.unpack_from(answer)
+    if tag not in _TPM_2_TAGS:
+        return TpmExchange(f"{code:#x}", code, response)
+    name = _COMMANDS.get(code, f"{code:#x}")
+    if code == PCR_EXTEND:
+        return TpmExchange(name, code, response, _handle(command), tuple(_extended(command)))
+    if code == _PCR_RESET:
+        return TpmExchange(name, code, response, _handle(command))
+    return TpmExchange(name, code, response)
+
+
 def replay_pcrs(exchanges: Iterable[TpmExchange], bank: str = "sha256") -> dict[int, str]:
     """The PCRs (hex) that the extends since the last start add up to; those that were never extended are left out."""
     values: dict[int, str] = {}
     for exchange in exchanges:
         if not exchange.ok:
             continue
-        if exchange.code == _STARTUP:
+        if exchange.code == STARTUP:
             values.clear()
         elif exchange.code == _PCR_RESET and exchange.pcr is not None:
             values.pop(exchange.pcr, None)
@@ -157,40 +171,28 @@ def _exchanges(text: str) -> Iterator[TpmExchange]:
     command = b""
     for dump in _DUMP.finditer(text):
         data = bytes.fromhex(dump["bytes"])
-        if len(data) != int(dump["length"]) or len(data) < _HEADER.size:
+        if len(data) != int(dump["length"]) or len(data) < HEADER.size:
             continue  # the log ends in the middle of it
         if dump["way"] == "Read":
             command = data
         elif command:
-            yield _exchange(command, _HEADER.unpack_from(data)[2])
+            yield decode(command, data)
             command = b""
 
 
-def _exchange(command: bytes, response: int) -> TpmExchange:
-    tag, _, code = _HEADER.unpack_from(command)
-    if tag not in _TPM_2_TAGS:
-        return TpmExchange(f"{code:#x}", code, response)
-    name = _COMMANDS.get(code, f"{code:#x}")
-    if code == _PCR_EXTEND:
-        return TpmExchange(name, code, response, _handle(command), tuple(_extended(command)))
-    if code == _PCR_RESET:
-        return TpmExchange(name, code, response, _handle(command))
-    return TpmExchange(name, code, response)
-
-
 def _handle(command: bytes) -> int:
-    return int(struct.unpack_from(">I", command, _HEADER.size)[0])
+    return int(struct.unpack_from(">I", command, HEADER.size)[0])
 
 
 def _extended(command: bytes) -> Iterator[tuple[str, str]]:
     """The digests of a PCR_Extend: after handle, size of authorization, authorization (Part 3, 22.2)."""
-    (authorization,) = struct.unpack_from(">I", command, _HEADER.size + 4)
-    position = _HEADER.size + 8 + authorization
+    (authorization,) = struct.unpack_from(">I", command, HEADER.size + 4)
+    position = HEADER.size + 8 + authorization
     (count,) = struct.unpack_from(">I", command, position)
     position += 4
     for _ in range(count):
         (algorithm,) = struct.unpack_from(">H", command, position)
-        bank = _ALGORITHMS.get(algorithm)
+        bank = ALGORITHMS.get(algorithm)
         if bank is None:
             return  # its length is not known, so neither is where the next one starts
         end = position + 2 + hashlib.new(bank).digest_size

@@ -11,11 +11,11 @@ Sources: systemd-cryptenroll(1), crypttab(5), clevis-luks-bind(1).
 
 import json
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from harness.errors import UsageError
-from harness.policy.pins import CryptenrollPin, Pin, Policy, Sss, TangPin, Tpm2Pin, Volume
+from harness.policy.pins import CryptenrollPin, Pin, Policy, Sss, TangPin, Tpm2Pin, Volume, leaves
 
 BASE = "passphrase"
 """The Butane file of scenarios/policies that an enrolment starts from unless it names another."""
@@ -31,7 +31,8 @@ class Enrolment:
     Attributes:
         name: Of the policy.
         pins: Each becomes a binding of its own: any one opens the volume.
-        base: The Butane file that the machine is installed with.
+        base: The Butane file that the machine is installed with. An image with an encrypted root needs none: there the
+            first volume is its root.
         keeps_passphrase: Whether its keyslot stays.
         keeps_key_file: Whether the key that Ignition left in the guest stays.
         options: Further options of the volume in crypttab(5).
@@ -45,6 +46,24 @@ class Enrolment:
     keeps_key_file: bool = False
     options: tuple[str, ...] = ()
     volume: str | None = None
+
+
+def root_policy(image: str, passphrase: str, device: str) -> Policy:
+    """What an image with an encrypted root is before anything was enrolled: one volume, a passphrase, no pin.
+
+    Args:
+        image: Its name.
+        passphrase: Of its root.
+        device: What its root lies on, by its UUID.
+    """
+    return Policy(
+        name=image,
+        config={},
+        volumes=(Volume("root", device, None, passphrase, "/"),),
+        disk="/dev/nvme0n1",
+        kernel_arguments=(),
+        source=f"# The encrypted root of the image {image}, which a passphrase opens.\n",
+    )
 
 
 def enrolled(base: Policy, enrolment: Enrolment) -> Policy:
@@ -63,7 +82,7 @@ def enrolled(base: Policy, enrolment: Enrolment) -> Policy:
     asks = any(isinstance(pin, CryptenrollPin) and pin.asks_pin for pin in enrolment.pins)
     volume = replace(
         old,
-        pins=None if not bindings else bindings[0] if len(bindings) == 1 else Sss(1, tuple(bindings)),
+        pins=None if not bindings else bindings[0] if len(bindings) == 1 else Sss(1, tuple(bindings), separate=True),
         passphrase=old.passphrase if enrolment.keeps_passphrase else None,
         key_file=old.key_file and enrolment.keeps_key_file,
         headless="headless" in enrolment.options or "headless=yes" in enrolment.options,
@@ -94,6 +113,9 @@ def _lines(volume: Volume, enrolment: Enrolment) -> Iterator[str]:
             yield from _clevis(pin)
     if not enrolment.keeps_passphrase:
         yield 'systemd-cryptenroll --wipe-slot=password "$device"'
+    if volume.mount_point == "/":
+        yield from _kernel_arguments(volume, enrolment.pins, list(dict.fromkeys(options)))
+        return
     yield _crypttab(volume.name, enrolment.keeps_key_file, list(dict.fromkeys(options)))
     if not enrolment.keeps_key_file:
         yield f"rm -f /etc/luks/{shlex.quote(volume.name)}"
@@ -141,6 +163,23 @@ def clevis_config(pin: Pin) -> tuple[str, dict[str, object]]:
                 children.setdefault(name, []).append(config)
             return "sss", {"t": pin.threshold, "pins": children}
     raise UsageError(f"clevis has no such pin: {pin}")
+
+
+def _kernel_arguments(volume: Volume, pins: Sequence[Pin], options: list[str]) -> Iterator[str]:
+    """What the initrd has to know: it cannot be told by the crypttab of a root that is not open yet.
+
+    initramfs-tools asks for no argument. Source: systemd-cryptsetup-generator(8); dracut.cmdline(7).
+    """
+    arguments = ["ip=dhcp", "rd.neednet=1"] if any(_needs_network(pin) for pin in pins) else []
+    if options:
+        arguments.append(f"rd.luks.options={volume.device.rpartition('/')[2]}={','.join(['luks', *options])}")
+    if arguments:
+        tool = "/usr/lib/unlock-lab/kernel-arguments"
+        yield f"if [ -x {tool} ]; then {tool} {shlex.join(arguments)}; fi"
+
+
+def _needs_network(pin: Pin) -> bool:
+    return any(isinstance(leaf, TangPin) for leaf in leaves(pin))
 
 
 def _crypttab(name: str, keeps_key_file: bool, options: list[str]) -> str:

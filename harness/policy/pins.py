@@ -121,10 +121,18 @@ class TangPin:
 
 @dataclass(frozen=True)
 class Sss:
-    """clevis-encrypt-sss(1): at least `threshold` of `pins` must answer."""
+    """clevis-encrypt-sss(1): at least `threshold` of `pins` must answer.
+
+    Attributes:
+        threshold: How many are enough.
+        pins: They are asked at the same time.
+        separate: Whether they are no `sss` but bindings of their own, any of which opens the volume; then they are
+            asked in turn, and one that hangs keeps the later ones waiting.
+    """
 
     threshold: int
     pins: tuple["Pin", ...]
+    separate: bool = False
 
 
 Pin = Tpm2Pin | CryptenrollPin | TangPin | Sss

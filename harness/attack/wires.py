@@ -1,0 +1,120 @@
+"""What can be done on the wires between a machine and its TPM: `Interposer`s, one an attack.
+
+::
+
+    tap = Tap()
+    sealed.boot(attacker.on_the_bus(tap))
+    tap.unsealed            # what the TPM gave away, as it stood on the wires
+
+Each is made for one power-on, or for several in a row, and keeps what it saw until the scenario is over.
+"""
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from harness.lab.faults import Fault, Workshop
+from harness.machine.spec import Machine
+from harness.machine.tpm_bus import (
+    PCR_EXTEND,
+    STARTUP,
+    UNSEAL,
+    Chip,
+    Interposer,
+    code,
+    done,
+    encrypts_response,
+    pcr_extend,
+    startup,
+    unsealed,
+)
+from harness.machine.tpm_log import TpmExchange, decode
+
+
+class Tap:
+    """Listens, and changes nothing."""
+
+    def __init__(self) -> None:
+        self._heard: list[tuple[bytes, bytes]] = []
+
+    def __call__(self, command: bytes, chip: Chip) -> bytes:
+        """Pass it on."""
+        response = chip.ask(command)
+        self._heard.append((command, response))
+        return response
+
+    @property
+    def unsealed(self) -> tuple[bytes, ...]:
+        """What each TPM2_Unseal brought, as it stood on the wires: the secret, or the cipher text of it."""
+        brought = (unsealed(command, response) for command, response in self._heard)
+        return tuple(data for data in brought if data is not None)
+
+    @property
+    def encrypted(self) -> bool:
+        """Whether each TPM2_Unseal was asked for under a session that encrypts what it brings."""
+        return all(encrypts_response(command) for command, _ in self._heard if code(command) == UNSEAL)
+
+    @property
+    def extends(self) -> tuple[TpmExchange, ...]:
+        """What the PCRs were extended with from the last start of the TPM to the first unsealing: a good boot's log."""
+        log: list[TpmExchange] = []
+        for command, response in self._heard:
+            if code(command) == STARTUP:
+                log.clear()
+            elif code(command) == UNSEAL:
+                break
+            elif code(command) == PCR_EXTEND and not code(response):
+                log.append(decode(command, response))
+        return tuple(log)
+
+
+class Replay:
+    """Pulls the TPM's reset pin once it is told to, and plays the log of a good boot to it; till then it passes on."""
+
+    def __init__(self, log: Iterable[TpmExchange]) -> None:
+        self._log = tuple(log)
+        self._armed = False
+
+    def arm(self) -> None:
+        """Do it before the next command."""
+        self._armed = True
+
+    def __call__(self, command: bytes, chip: Chip) -> bytes:
+        """Pass it on, to a TPM that thinks that it saw a good boot."""
+        if self._armed:
+            self._armed = False
+            chip.reset()
+            chip.ask(startup())
+            _play(self._log, chip)
+        return chip.ask(command)
+
+
+class Understudy:
+    """Plays the log of a good boot to the TPM when it starts, and keeps from it what is really booted."""
+
+    def __init__(self, log: Iterable[TpmExchange]) -> None:
+        self._log = tuple(log)
+
+    def __call__(self, command: bytes, chip: Chip) -> bytes:
+        """Tell the machine that its measurements were taken."""
+        if code(command) == PCR_EXTEND:
+            return done()
+        response = chip.ask(command)
+        if code(command) == STARTUP:
+            _play(self._log, chip)
+        return response
+
+
+def _play(log: Iterable[TpmExchange], chip: Chip) -> None:
+    for exchange in log:
+        assert exchange.pcr is not None
+        chip.ask(pcr_extend(exchange.pcr, exchange.digests))
+
+
+def on_the_wires(interposer: Interposer) -> Fault:
+    """The same machine with somebody on the wires of its TPM."""
+
+    def fault(machine: Machine, _workshop: Workshop) -> Machine:
+        assert machine.tpm
+        return replace(machine, tpm=replace(machine.tpm, interposer=interposer))
+
+    return fault

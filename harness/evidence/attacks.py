@@ -1,0 +1,106 @@
+"""What attackers had and got (pure), and the matrix of attacks and guards that it makes.
+
+In the matrix a line is an attack with the grants of a try, a column is what guarded the volume; a mark is **X**,
+extracted, or **R**, resisted. What nobody tried is empty.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Try:
+    """One try of an attacker on one volume.
+
+    Attributes:
+        guard: What guarded the volume: the policy's name, or the volume's in a policy with several.
+        grants: What he had for it, sorted.
+        extracted: Whether he printed the canary or the volume key.
+        evidence: A boot's folder, or a file of the test's, that shows it.
+    """
+
+    guard: str
+    grants: tuple[str, ...]
+    extracted: bool
+    evidence: str
+
+
+@dataclass(frozen=True)
+class Attack:
+    """What an attacker had and got in one test.
+
+    Attributes:
+        grants: What he was granted, sorted.
+        tries: Those that came to their end.
+    """
+
+    grants: tuple[str, ...]
+    tries: tuple[Try, ...] = ()
+
+    @property
+    def extracted(self) -> bool | None:
+        """Whether a try succeeded; None when none came to its end."""
+        return any(attempt.extracted for attempt in self.tries) if self.tries else None
+
+    def document(self) -> dict[str, Any]:
+        """What `outcome.schema.json` says of it."""
+        tries = [{**vars(attempt), "grants": list(attempt.grants)} for attempt in self.tries]
+        return {"grants": list(self.grants), "extracted": self.extracted, "tries": tries}
+
+
+@dataclass(frozen=True)
+class Mark:
+    """One try.
+
+    Attributes:
+        extracted: Whether the attacker printed the canary or the volume key.
+        test: pytest's node id.
+        evidence: As the document names it: a boot's folder, a file, or "".
+    """
+
+    extracted: bool
+    test: str
+    evidence: str
+
+    @property
+    def letter(self) -> str:
+        """``X`` or ``R``."""
+        return "X" if self.extracted else "R"
+
+
+@dataclass(frozen=True)
+class Line:
+    """An attack with certain grants.
+
+    Attributes:
+        attack: The name of the test's function, without ``test_``.
+        grants: What the attacker had, sorted.
+        cells: The marks by what guarded the volume.
+    """
+
+    attack: str
+    grants: tuple[str, ...]
+    cells: dict[str, tuple[Mark, ...]]
+
+    def guards(self, extracted: bool) -> list[str]:
+        """What fell in a try, or what stood."""
+        return sorted(name for name, marks in self.cells.items() if any(mark.extracted is extracted for mark in marks))
+
+
+def attack_lines(documents: Sequence[Mapping[str, Any]]) -> tuple[Line, ...]:
+    """The lines of the matrix, sorted: those of one attack stand together, fewer grants first."""
+    lines: dict[tuple[str, tuple[str, ...]], dict[str, tuple[Mark, ...]]] = {}
+    for document in documents:
+        name = document["test"].partition("::")[2].partition("[")[0].removeprefix("test_").replace("_", "-")
+        for attempt in (document.get("attack") or {}).get("tries", ()):
+            cells = lines.setdefault((name, tuple(attempt["grants"])), {})
+            mark = Mark(attempt["extracted"], document["test"], attempt["evidence"])
+            cells[attempt["guard"]] = (*cells.get(attempt["guard"], ()), mark)
+    ordered = sorted(lines.items(), key=lambda item: (item[0][0], len(item[0][1]), item[0][1]))
+    return tuple(Line(attack, grants, cells) for (attack, grants), cells in ordered)
+
+
+def guards(lines: Sequence[Line]) -> tuple[str, ...]:
+    """The columns of the matrix, sorted."""
+    return tuple(sorted({guard for line in lines for guard in line.cells}))

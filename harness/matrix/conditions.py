@@ -1,0 +1,202 @@
+"""The columns of the truth table: what is done to the world, and how the oracle is told of it.
+
+What is done (faults, servers, maintenance, meanwhile) and what is predicted from (`world`) stand side by side here and
+meet nowhere else: the boots never see the one, the oracle never sees the other.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import product
+
+from harness.guest.events import Event, PromptShown
+from harness.lab.faults import (
+    Fault,
+    boot_entry_added,
+    db_key_enrolled,
+    dbx_updated,
+    firmware_swapped,
+    network_unplugged,
+    secure_boot_enabled,
+    smbios_cmdline,
+    tpm_is_1_2,
+    tpm_removed,
+    tpm_replaced,
+)
+from harness.lab.powered import Meanwhile
+from harness.machine.rig import Rig
+from harness.network.tang import Tang
+from harness.policy.pins import Volume
+from harness.policy.world import Header, Network, Server, Tpm, World
+
+EVERY = "*"
+"""All servers of the machine."""
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One column.
+
+    Attributes:
+        name: Of the column.
+        about: What is done, in a sentence.
+        world: The same for the oracle, but for the servers.
+        faults: Changes of the hardware.
+        servers: Name of a Tang server (or `EVERY`), what is done to it, and what the oracle is told of it.
+        maintenance: What root runs in the guest beforehand, in a boot of its own; it is told the volumes.
+        meanwhile: What happens during the boot.
+    """
+
+    name: str
+    about: str
+    world: World = field(default_factory=World)
+    faults: tuple[Fault, ...] = ()
+    servers: tuple[tuple[str, Callable[[Tang], None], Server], ...] = ()
+    maintenance: Callable[[Sequence[Volume]], list[str]] | None = None
+    meanwhile: Callable[[], Meanwhile] | None = None
+
+    def world_of(self, servers: Iterable[str]) -> World:
+        """What the oracle is told about a machine with these Tang servers."""
+        states = [(name, state) for name in servers for which, _, state in self.servers if which in (EVERY, name)]
+        return replace(self.world, servers=dict(states))
+
+    def apply(self, tangs: Mapping[str, Tang]) -> None:
+        """Do to the servers what is to be done to them."""
+        for name, tang in tangs.items():
+            for which, verb, _ in self.servers:
+                if which in (EVERY, name):
+                    verb(tang)
+
+
+def _delete_keys(tang: Tang) -> None:
+    tang.rotate_keys()
+    tang.delete_old_keys()
+
+
+def _link_at_the_prompt() -> Meanwhile:
+    """The cable is plugged in only when somebody has been asked for a passphrase."""
+    done: list[Event] = []
+
+    def plug_in(rig: Rig, event: Event) -> None:
+        if isinstance(event, PromptShown) and not done:
+            done.append(event)
+            rig.set_link(True)
+
+    return plug_in
+
+
+def _each(command: str) -> Callable[[Sequence[Volume]], list[str]]:
+    """A command for each volume, with ``{device}`` in it."""
+    return lambda volumes: [command.format(device=volume.device) for volume in volumes if volume.pins]
+
+
+def _once(*commands: str) -> Callable[[Sequence[Volume]], list[str]]:
+    return lambda _volumes: list(commands)
+
+
+CONDITIONS: tuple[Condition, ...] = (
+    Condition("present", "nothing is changed"),
+    Condition("tpm-absent", "the TPM is switched off", World(tpm=Tpm.ABSENT), (tpm_removed,)),
+    Condition("tpm-replaced", "another TPM, another storage seed", World(tpm=Tpm.ANOTHER), (tpm_replaced,)),
+    Condition("tpm-1.2", "a TPM 1.2 in place of the 2.0", World(tpm=Tpm.VERSION_1_2), (tpm_is_1_2,)),
+    Condition(
+        "tpm-cleared",
+        "the owner cleared the TPM",
+        World(tpm=Tpm.CLEARED),
+        maintenance=_once("tpm2_clear -c lockout"),
+    ),
+    Condition(
+        "tpm-locked-out",
+        "the TPM is in dictionary-attack lockout",
+        World(tpm=Tpm.LOCKED_OUT),
+        maintenance=_once("tpm2_dictionarylockout -s -n 0 -t 3600 -l 3600"),
+    ),
+    Condition(
+        "tpm-owner-auth",
+        "the TPM's owner authorization was set",
+        World(tpm=Tpm.OWNER_AUTH_SET),
+        maintenance=_once("tpm2_changeauth -c owner hidden"),
+    ),
+    Condition("tang-silent", "packets to the Tang servers vanish", servers=((EVERY, Tang.go_silent, Server.SILENT),)),
+    Condition(
+        "tang-rotated", "the Tang servers' keys were rotated", servers=((EVERY, Tang.rotate_keys, Server.ROTATED),)
+    ),
+    Condition("tang-deleted", "and the old keys deleted", servers=((EVERY, _delete_keys, Server.KEY_DELETED),)),
+    Condition(
+        "tang-imposter", "other keys at the servers' addresses", servers=((EVERY, Tang.replace_keys, Server.IMPOSTER),)
+    ),
+    Condition("no-link", "the network cable is out", World(network=Network.NO_LINK), (network_unplugged,)),
+    Condition(
+        "late-link",
+        "the network comes when somebody was asked already",
+        World(network=Network.LATE_DHCP),
+        (network_unplugged,),
+        meanwhile=_link_at_the_prompt,
+    ),
+    Condition(
+        "firmware-update",
+        "another build of the firmware",
+        World(changed_pcrs=frozenset({0})),
+        (firmware_swapped("bookworm"),),
+    ),
+    Condition(
+        "secure-boot-on",
+        "Secure Boot on, under keys that did not sign the image",
+        World(image_refused=True),
+        (secure_boot_enabled,),
+    ),
+    Condition("key-enrolled", "one more key in db", World(changed_pcrs=frozenset({7})), (db_key_enrolled,)),
+    Condition("dbx-updated", "one more hash in dbx", World(changed_pcrs=frozenset({7})), (dbx_updated,)),
+    Condition("boot-entry", "one more boot entry", World(changed_pcrs=frozenset({1})), (boot_entry_added,)),
+    Condition(
+        "cmdline",
+        "one more kernel argument, by SMBIOS",
+        World(changed_pcrs=frozenset({12})),
+        (smbios_cmdline("unlock-lab.probe=1"),),
+    ),
+    Condition(
+        "machine-id",
+        "another machine id",
+        World(),
+        maintenance=_once("printf '%s\\n' 0123456789abcdef0123456789abcdef > /etc/machine-id"),
+    ),
+    Condition(
+        "token-removed",
+        "the tokens are gone from the headers",
+        World(header=Header.TOKEN_REMOVED),
+        maintenance=_each("for t in 0 1; do cryptsetup token remove --token-id $t {device} || test $t = 1; done"),
+    ),
+    Condition(
+        "keyslot-wiped",
+        "the keyslots of the tokens are wiped",
+        World(header=Header.KEYSLOT_WIPED),
+        maintenance=_each("for s in 1 2; do cryptsetup luksKillSlot -q {device} $s || test $s = 2; done"),
+    ),
+    Condition(
+        "header-zeroed",
+        "the primary header is zeroed",
+        World(header=Header.PRIMARY_ZEROED),
+        maintenance=_each("dd if=/dev/zero of={device} bs=4096 count=4 conv=notrunc,fsync status=none"),
+    ),
+)
+"""One fault each."""
+
+
+def subsets(servers: Sequence[str]) -> Iterator[Condition]:
+    """Every subset of the TPM and these Tang servers that are there: the truth table of every threshold."""
+    names = ("tpm2", *servers)
+    for there in product((True, False), repeat=len(names)):
+        missing = [name for name, is_there in zip(names, there, strict=True) if not is_there]
+        if not missing:
+            continue  # that is "present"
+        yield Condition(
+            f"without {'+'.join(missing)}",
+            f"{' and '.join(missing)} out of reach, the others there",
+            World(tpm=Tpm.ABSENT if "tpm2" in missing else Tpm.PRESENT),
+            (tpm_removed,) if "tpm2" in missing else (),
+            tuple((name, Tang.stop, Server.REFUSED) for name in missing if name != "tpm2"),
+        )
+
+
+def all_conditions() -> tuple[Condition, ...]:
+    """Every column: one fault each, then every subset of the TPM and three Tang servers."""
+    return (*CONDITIONS, *subsets(("tang", "two", "three")))

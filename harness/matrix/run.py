@@ -1,0 +1,208 @@
+"""Boots the truth table: each condition once for each machine, every cell judged from its own volume's evidence.
+
+Cells are written as soon as their boot is over, so that an interrupted run goes on where it was: a cell that was
+observed with the same inputs (the sealed machine, what the condition does) is not booted again; what the oracle says of
+it is asked anew. One machine is one process, since its Tang servers have one address each; as many work side by side as
+this host has slots.
+"""
+
+import multiprocessing
+import sys
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from filelock import FileLock
+
+from harness.cache import digest
+from harness.errors import HarnessError
+from harness.evidence.record import Problem, Result
+from harness.guest.outcome import Outcome
+from harness.host.slots import slot_count
+from harness.lab import laboratory
+from harness.lab.install import SealedEntry, sealed_machine
+from harness.lab.laboratory import Laboratory
+from harness.lab.logbook import Logbook
+from harness.lab.sealed import Sealed
+from harness.matrix import cells, conditions
+from harness.matrix.cells import MATRIX, Cell, Matrix
+from harness.matrix.conditions import Condition
+from harness.matrix.rack import Row, rack
+from harness.policy.oracle import predict
+from harness.policy.pins import Volume
+from harness.policy.world import Stack
+
+
+@dataclass(frozen=True)
+class Share:
+    """What one machine does for the table.
+
+    Attributes:
+        name: Of its rack.
+        rows: What it carries.
+        columns: What is done to it: names of conditions.
+        image: A folder of images/; the stack of the cells.
+        stack: What opens its volumes, for the oracle.
+        artifacts: Where the evidence and the table go.
+        accel: ``auto``, ``kvm`` or ``tcg``.
+    """
+
+    name: str
+    rows: tuple[Row, ...]
+    columns: tuple[str, ...]
+    image: str
+    stack: Stack
+    artifacts: Path
+    accel: str
+
+    @property
+    def places(self) -> Iterator[cells.Place]:
+        """The places of its cells, row by row."""
+        return ((self.image, row.name, column) for row in self.rows for column in self.columns)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What one condition did to a machine.
+
+    Attributes:
+        observed: The outcome of its boot, or why there is none.
+        evidence: The boot's folder, relative to the artifacts.
+        boots: Power-ons that it took.
+        seconds: From the copy of the machine to the verdict.
+    """
+
+    observed: Outcome | Problem
+    evidence: str
+    boots: int
+    seconds: float
+
+
+def fill(shares: Sequence[Share]) -> Matrix:
+    """Boot what is not known yet, and return the table of just these shares.
+
+    Raises:
+        HarnessError: A machine could not be installed, or this host cannot run any.
+    """
+    artifacts = shares[0].artifacts
+    with ProcessPoolExecutor(min(slot_count(), len(shares)), multiprocessing.get_context("spawn")) as pool:
+        for done in [pool.submit(_boot_share, share) for share in shares]:
+            done.result()
+    places = [place for share in shares for place in share.places]
+    with _writing(artifacts):
+        matrix = cells.load(artifacts).ordered(places)
+        cells.save(matrix, artifacts)
+    return matrix
+
+
+def _boot_share(share: Share) -> None:
+    """Boot one machine's columns, in a process of its own."""
+    options = laboratory.Options(
+        share.accel, None, console=False, keep=False, run_id=uuid.uuid4().hex, terminal=sys.stderr
+    )
+    lab = laboratory.prepare(options)
+    entry = sealed_machine(lab, share.image, rack(share.name, share.rows), share.artifacts)
+    wanted = [condition for condition in conditions.all_conditions() if condition.name in share.columns]
+    left = [condition for condition in wanted if not _asked_anew(share, entry, condition)]
+    started = time.monotonic()
+    for number, condition in enumerate(left, 1):
+        done = time.monotonic() - started
+        rest = f", some {done / (number - 1) * (len(left) - number + 1) / 60:.0f} min left" if number > 1 else ""
+        with lab.progress.step(f"{share.name}: {condition.name} ({number} of {len(left)}{rest})"):
+            seen = observe(entry, lab, condition, share.artifacts)
+        found = [cell_of(share, volume, entry, condition, seen) for volume in entry.policy.volumes]
+        _write(share.artifacts, found, seen)
+
+
+def observe(entry: SealedEntry, lab: Laboratory, condition: Condition, artifacts: Path) -> Seen:
+    """Do to a copy of a sealed machine what the condition says, and judge its boot."""
+    logbook = Logbook.open(artifacts, f"matrix::{entry.policy.name}-{condition.name}", condition.about)
+    logbook.installs(entry.policy, entry.image.name)
+    started = time.monotonic()
+    observed: Outcome | Problem
+    try:
+        with Sealed.copy_of(entry, lab, logbook) as sealed:
+            observed = boot_under(condition, sealed)
+    except HarnessError as error:
+        observed = logbook.error = Problem.of(error)
+        logbook.result = Result.ERROR
+    finally:
+        logbook.close()
+    boot = logbook.boots[-1].evidence if logbook.boots else ""
+    boots = len(logbook.boots) + (1 if condition.maintenance else 0)
+    return Seen(observed, str(Path(logbook.folder.name, boot)), boots, time.monotonic() - started)
+
+
+def boot_under(condition: Condition, sealed: Sealed) -> Outcome:
+    """Do to a machine what the condition says, and judge its boot."""
+    if condition.maintenance:
+        sealed.maintain(*condition.maintenance(sealed.policy.volumes))
+    condition.apply(sealed.tangs)
+    meanwhile = condition.meanwhile() if condition.meanwhile else None
+    return sealed.boot(*condition.faults, meanwhile=meanwhile, label=condition.name)
+
+
+def cell_of(share: Share, volume: Volume, entry: SealedEntry, condition: Condition, seen: Seen) -> Cell:
+    """The cell of one volume: what was seen, and beside it what the oracle says."""
+    said = predict(volume, condition.world_of(entry.ports), share.stack)
+    cell = Cell(
+        policy=volume.name,
+        stack=share.image,
+        condition=condition.name,
+        observed=None,
+        predicted=said.unlock,
+        reason=said.reason,
+        predicted_failed_pins=said.failed_pins,
+        evidence=seen.evidence,
+        boot=seen.evidence,
+        inputs=inputs(entry, condition),
+    )
+    if isinstance(seen.observed, Problem):
+        return replace(cell, error=seen.observed.what)
+    outcome = seen.observed.volumes.get(volume.name, seen.observed)
+    return replace(
+        cell,
+        observed=outcome.unlock,
+        seen=outcome.reason,
+        failed_pins=outcome.failed_pins,
+        seconds=outcome.seconds.end,
+    )
+
+
+def inputs(entry: SealedEntry, condition: Condition) -> str:
+    """The hash of all that decides what a cell shows."""
+    return digest(entry.folder.name, condition.name, Path(conditions.__file__))
+
+
+def _asked_anew(share: Share, entry: SealedEntry, condition: Condition) -> bool:
+    """Whether all cells of a boot are known; then the oracle is asked again, since that costs nothing."""
+    matrix, found = _load(share.artifacts), []
+    for volume in entry.policy.volumes:
+        if cell := matrix.known((share.image, volume.name, condition.name), inputs(entry, condition)):
+            said = predict(volume, condition.world_of(entry.ports), share.stack)
+            cell = replace(cell, predicted=said.unlock, reason=said.reason, predicted_failed_pins=said.failed_pins)
+            found.append(cell)
+    if len(found) < len(entry.policy.volumes):
+        return False
+    _write(share.artifacts, found)
+    return True
+
+
+def _write(artifacts: Path, found: Sequence[Cell], seen: Seen | None = None) -> None:
+    with _writing(artifacts):
+        matrix = _load(artifacts)
+        cost = (seen.boots, seen.seconds) if seen else (0, 0.0)
+        cells.save(matrix.joined(found, boots=cost[0], seconds=cost[1]), artifacts)
+
+
+def _load(artifacts: Path) -> Matrix:
+    return cells.load(artifacts) if (artifacts / MATRIX).exists() else Matrix(started=datetime.now(UTC))
+
+
+def _writing(artifacts: Path) -> FileLock:
+    artifacts.mkdir(parents=True, exist_ok=True)
+    return FileLock(artifacts / ".matrix.lock")

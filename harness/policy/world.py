@@ -1,0 +1,92 @@
+"""The state of the world at a boot, as far as it decides what opens: the condition of a cell of the truth table (pure).
+
+`World()` is the control: everything is as it was when the policy was sealed.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class Stack(StrEnum):
+    """What runs in the initrd and opens the volumes."""
+
+    DR = "dracut, systemd"
+    IT = "initramfs-tools, cryptsetup-initramfs, clevis-initramfs"
+
+
+class Tpm(StrEnum):
+    """The TPM that the guest finds."""
+
+    PRESENT = "present"
+    ABSENT = "absent"
+    ANOTHER = "another"
+    """A fresh one: another storage seed, nothing stored."""
+    CLEARED = "cleared"
+    VERSION_1_2 = "version 1.2"
+    LOCKED_OUT = "locked out"
+    """Its defence against guessing refuses every authorization (TPM 2.0 part 1, 19.8)."""
+    OWNER_AUTH_SET = "owner authorization set"
+
+
+class Server(StrEnum):
+    """A Tang server, as the guest finds it."""
+
+    UP = "up"
+    REFUSED = "refused"
+    """Connections to it are refused."""
+    SILENT = "silent"
+    """Packets to it vanish, or it accepts and never answers: nothing fails while a person waits."""
+    ROTATED = "rotated"
+    """It advertises new keys; the old one, hidden, still serves."""
+    KEY_DELETED = "key deleted"
+    IMPOSTER = "imposter"
+    """Somebody else answers at its address, with other keys."""
+
+
+class Network(StrEnum):
+    """The network of the initrd."""
+
+    UP = "up"
+    NO_LINK = "no link"
+    LATE_DHCP = "late DHCP"
+    """The address comes later than initramfs-tools waits for it."""
+
+
+class Header(StrEnum):
+    """The volume's LUKS2 header."""
+
+    INTACT = "intact"
+    TOKEN_REMOVED = "token removed"
+    """The tokens of its pins are gone, their keyslots are not."""
+    KEYSLOT_WIPED = "keyslot wiped"
+    """The keyslots of its pins are gone, or, without pins, that of the key file; clevis's tokens stay behind."""
+    PRIMARY_ZEROED = "primary header zeroed"
+    BOTH_ZEROED = "both headers zeroed"
+
+
+@dataclass(frozen=True)
+class World:
+    """What is as it was, and what is not.
+
+    Attributes:
+        tpm: The TPM.
+        changed_pcrs: Indices whose values in the initrd differ from those that were sealed.
+        servers: Tang servers by name (`TangPin.server`); one that is not named is up.
+        network: The network of the initrd.
+        image_refused: Whether the firmware, or shim, does not start the boot image.
+        header: The volume's LUKS2 header.
+        signature_valid: Whether the initrd has a signature by the owner's key over the present PCR 11.
+        pcrlock_valid: Whether the initrd has the pcrlock policy, and it allows the present PCRs.
+        pin_typed: Whether a person types the TPM's PIN where one is asked for.
+    """
+
+    tpm: Tpm = Tpm.PRESENT
+    changed_pcrs: frozenset[int] = frozenset()
+    servers: Mapping[str, Server] = field(default_factory=dict)
+    network: Network = Network.UP
+    image_refused: bool = False
+    header: Header = Header.INTACT
+    signature_valid: bool = True
+    pcrlock_valid: bool = True
+    pin_typed: bool = True

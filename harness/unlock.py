@@ -1,0 +1,17 @@
+"""What a disk can do at a boot: the word that the oracle's predictions and the judge's outcomes share."""
+
+from enum import StrEnum
+
+
+class Unlock(StrEnum):
+    """What the disk did."""
+
+    AUTO = "auto-unlock"
+    """The boot went through and nothing was typed."""
+    PASSPHRASE_FALLBACK = "passphrase-fallback"
+    """It asked, and what was typed opened it: our passphrase, once the pins are known to have failed (or the hold time
+    was over); or a PIN, for which the TPM then answered (the outcome's `unlocked_by` says which)."""
+    LOCKED = "locked"
+    """It stayed shut: no prompt came, or none that a passphrase could answer."""
+    REFUSED = "refused"
+    """The firmware did not start the boot image."""

@@ -1,0 +1,115 @@
+"""The machine is carried off, or copied whole: whoever has its TPM boots what he likes there."""
+
+import pytest
+
+from harness.api import TPM_PIN, Attacker, CryptenrollPin, Enrolment, Grant, Sealed, Tang, Unlock
+
+BY_THE_TPM = {"tpm2", "tpm2-pcr7", "tpm2-or-tang", "no-threshold"}
+PCR_7 = Enrolment("cryptenroll-pcr7", pins=(CryptenrollPin((7,)),))
+PIN = Enrolment("cryptenroll-pin", pins=(CryptenrollPin((7,), asks_pin=True),))
+
+
+@pytest.mark.attack(Grant.MACHINE)
+@pytest.mark.parametrize(
+    "falls",
+    [
+        pytest.param(BY_THE_TPM, marks=pytest.mark.policy("side-by-side"), id="clevis"),
+        pytest.param({"var"}, marks=pytest.mark.policy(PCR_7), id="cryptenroll-pcr7"),
+    ],
+)
+def test_stolen_foreign_os(attacker: Attacker, falls: set[str]) -> None:
+    """The thief boots his own system on the stolen machine, and has its TPM unseal the key.
+
+    Granted: the machine, out of reach of Tang. A seal without PCRs, as ``tpm2: true`` makes it, asks for nothing but
+    the TPM. PCR 7 says which keys Secure Boot trusts: with Secure Boot off it is the same for every system. PCR 4
+    holds the hash of what the firmware started, which here is another image.
+    The cure: a second factor that is not in the machine (Tang, a PIN), or a seal to what is booted, all of it.
+    Source: seed 000; clevis#335; TCG PC Client Platform Firmware Profile, 3.3.4.5.
+    """
+    with attacker.own_os(disk=attacker.disk()) as system:
+        assert attacker.try_bindings(system) == falls
+
+
+@pytest.mark.policy(PIN)
+@pytest.mark.attack(Grant.MACHINE)
+def test_stolen_foreign_os_without_the_pin(sealed: Sealed, attacker: Attacker) -> None:
+    """The cure beside Tang: a TPM that wants a PIN gives the thief nothing, and counts his guesses.
+
+    Granted: the machine, out of reach of Tang. As a control the right PIN opens it in the thief's own system.
+    Source: systemd-cryptenroll(1), ``--tpm2-with-pin=``.
+    """
+    with attacker.own_os(disk=attacker.disk()) as system:
+        guess = system.canary("var") if system.unlock_by_binding("var", pin="0000") else None
+        loot = attacker.prints(guess, evidence=system.evidence)
+        assert system.unlock_by_binding("var", pin=TPM_PIN), "the right PIN does not open it either"
+    assert not loot.extracted
+
+
+@pytest.mark.policy("side-by-side")
+@pytest.mark.attack(Grant.MACHINE)
+def test_stolen_same_boot_image(sealed: Sealed, attacker: Attacker) -> None:
+    """PCR 4 does not tell a system from another one that boots by the same image: the thief brings that image.
+
+    His disk starts with the victim's own boot image, which is public, and goes on into his root file system. PCR 4 is
+    what it was, and the TPM unseals.
+
+    Granted: the machine, out of reach of Tang. The cure: as above; PCR 4 alone is none.
+    """
+    with attacker.own_os(disk=attacker.disk(), image=sealed.entry.image.name) as system:
+        opened = attacker.try_bindings(system, "tpm2-pcr4", "tpm2-and-tang")
+    assert opened == {"tpm2-pcr4"}
+
+
+@pytest.mark.policy("side-by-side")
+@pytest.mark.attack(Grant.MACHINE)
+def test_ignition_threshold(sealed: Sealed, attacker: Attacker) -> None:
+    """TPM and Tang in the Butane file and no threshold: it is 1, so the thief of the machine needs no Tang.
+
+    Granted: the machine, out of reach of Tang. The cure is one line, ``threshold: 2``.
+    Source: Ignition's luks.go; Butane, "threshold (integer): sets the minimum number of pieces … Default is 1".
+    """
+    with attacker.own_os(disk=attacker.disk()) as system:
+        opened = attacker.try_bindings(system, "no-threshold", "tpm2-and-tang")
+    assert opened == {"no-threshold"}
+
+
+@pytest.mark.policy("tpm2-or-tang")
+@pytest.mark.attack(Grant.MACHINE)
+def test_stolen_server_offsite_opens_when_the_tpm_suffices(sealed: Sealed, attacker: Attacker, tang: Tang) -> None:
+    """The thief switches the stolen machine on where Tang refuses it: with threshold 1 it opens as ever.
+
+    Granted: the machine, out of reach of Tang. The cure: threshold 2. Source: seed 000.
+    """
+    loot = attacker.boot(disk=attacker.disk())
+    assert loot.unlock is Unlock.AUTO
+    assert loot.unlocked_by == {"tpm2"}
+    assert loot.canary == sealed.canary
+    assert not tang.recoveries
+
+
+@pytest.mark.policy("tpm2-and-tang")
+@pytest.mark.attack(Grant.MACHINE)
+def test_stolen_server_offsite_stays_shut(sealed: Sealed, attacker: Attacker, tang: Tang) -> None:
+    """The same theft with threshold 2: the TPM gives its share, Tang does not, and the machine asks.
+
+    Granted: the machine, out of reach of Tang. Source: seed 000.
+    """
+    loot = attacker.boot(disk=attacker.disk())
+    assert loot.unlock is Unlock.LOCKED
+    assert loot.failed_pins == {"tang"}
+    assert loot.canary is None
+    assert not tang.recoveries
+
+
+@pytest.mark.policy("tpm2")
+@pytest.mark.attack(Grant.DISK, Grant.NVRAM, Grant.TPM_STATE)
+def test_tpm_state_clone(sealed: Sealed, attacker: Attacker) -> None:
+    """A virtual machine is copied with the state of its virtual TPM, and the copy opens.
+
+    Granted: disk, UEFI variables, TPM state. A real TPM does not give its seeds away; a virtual one is a file beside
+    the disk, and backups and snapshots hold both. The cure: Tang beside the TPM, which the copy does not reach
+    (`test_disk_clone`, far), or a PIN.
+    """
+    loot = attacker.boot(disk=attacker.disk())
+    assert loot.unlock is Unlock.AUTO
+    assert loot.canary == sealed.canary

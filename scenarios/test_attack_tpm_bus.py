@@ -1,0 +1,132 @@
+"""The attacker sits on the wires between the processor and the TPM: he listens, he lies, he pulls the reset pin."""
+
+import base64
+
+import pytest
+
+from harness.api import (
+    Attacker,
+    CryptenrollPin,
+    Enrolment,
+    Grant,
+    Replay,
+    Rescue,
+    Sealed,
+    Tap,
+    Understudy,
+    Unlock,
+)
+from harness.machine.nvram import enroll_db
+
+CRYPTENROLL = Enrolment("cryptenroll-pcr7", pins=(CryptenrollPin((7,)),))
+
+TPM_ALONE = {"tpm2", "tpm2-pcr7", "tpm2-pcr4"}
+TPM_SUFFICES = {"tpm2-or-tang", "no-threshold"}
+
+KEYS_FROM_THE_BUS = """#!/bin/sh
+# In place of clevis-decrypt-tpm2: where that asks the TPM, this tries the keys that were read on its wires.
+jwe=$(cat)
+for jwk in /run/bus/*; do
+    printf %s "$jwe" | jose jwe dec -k "$jwk" -i- 2>/dev/null && exit 0
+done
+exit 1
+"""
+
+
+def has_keys_from(system: Rescue, tap: Tap) -> None:
+    """Have the attacker's clevis use what was read on the wires as if his TPM had unsealed it."""
+    system.run("mkdir -p /run/bus")
+    for number, data in enumerate(tap.unsealed):
+        system.shell.write_file(f"/run/bus/{number}", data)
+    system.shell.write_file("/usr/bin/clevis-decrypt-tpm2", KEYS_FROM_THE_BUS.encode())
+
+
+@pytest.mark.policy("side-by-side")
+@pytest.mark.attack(Grant.DISK, Grant.TPM_BUS)
+def test_tpm_bus_sniff(sealed: Sealed, attacker: Attacker) -> None:
+    """The wires of the TPM while the machine boots, and a copy of its disk: what the TPM unseals is on those wires.
+
+    clevis asks for it without a session that encrypts, so its JWK passes in clear, PCRs or not, and decrypts the token
+    of the copied header at home. Of TPM and Tang with threshold 2 the wires give one share, which is not enough.
+
+    Granted: a copy of the disk, the TPM's wires. The cure: a second factor that does not pass there (Tang), or
+    systemd-cryptenroll's encrypted session (`test_tpm_bus_sniff_of_an_encrypted_session`).
+    Source: CVE-2026-0714; systemd#22630.
+    """
+    tap = Tap()
+    assert sealed.boot(attacker.on_the_bus(tap)).unlock is Unlock.AUTO
+    assert not tap.encrypted
+    with attacker.own_os(disk=attacker.disk()) as system:
+        before = attacker.try_bindings(system, "tpm2")
+        has_keys_from(system, tap)
+        opened = attacker.try_bindings(system)
+    assert before == set(), "his own TPM opened it, so the wires showed nothing"
+    assert opened == TPM_ALONE | TPM_SUFFICES
+
+
+@pytest.mark.policy(CRYPTENROLL)
+@pytest.mark.attack(Grant.DISK, Grant.TPM_BUS)
+def test_tpm_bus_sniff_of_an_encrypted_session(sealed: Sealed, attacker: Attacker) -> None:
+    """The same wires while systemd unseals: its session encrypts what the TPM returns.
+
+    What was read opens nothing, neither as it is nor in the encodings in which keys are typed.
+    Granted: a copy of the disk, the TPM's wires. Source: systemd 251, NEWS; systemd#22630.
+    """
+    tap = Tap()
+    assert sealed.boot(attacker.on_the_bus(tap)).unlock is Unlock.AUTO
+    assert tap.unsealed
+    assert tap.encrypted
+    with attacker.own_os(disk=attacker.disk()) as system:
+        for data in tap.unsealed:
+            for key in (data, base64.b64encode(data), data.hex().encode()):
+                assert not opens(system, key)
+        loot = attacker.prints(evidence=system.evidence)
+    assert not loot.extracted
+
+
+def opens(system: Rescue, key: bytes) -> bool:
+    """Whether a keyslot opens by these bytes."""
+    command = f"cryptsetup open --test-passphrase --key-file - {system.device('var')}"
+    return system.attempt(command, 120.0, stdin=key)[0] == 0
+
+
+@pytest.mark.policy("side-by-side")
+@pytest.mark.attack(Grant.MACHINE, Grant.TPM_BUS)
+def test_pcr_reset_replay(sealed: Sealed, attacker: Attacker) -> None:
+    """He boots his own system on the victim's machine, then pulls the TPM's reset pin and plays a good boot to it.
+
+    The PCRs are no more than the sum of what the TPM was told since its last start. One good boot was recorded on the
+    wires; a system with another PCR 7 is refused, and after the replay it is not.
+
+    Granted: the machine, the TPM's wires; out of reach of Tang. The cure: what does not come out of the PCRs (Tang, a
+    PIN). Source: hacky.solutions, "TPM GPIO fail" (2024).
+    """
+    tap = Tap()
+    assert sealed.boot(attacker.on_the_bus(tap)).unlock is Unlock.AUTO
+    replay = Replay(tap.extends)
+    variables = attacker.nvram()
+    variables.write_bytes(enroll_db(variables.read_bytes()))
+    with attacker.own_os(disk=attacker.disk(), tpm=attacker.tpm(replay), nvram=variables) as system:
+        before = attacker.try_bindings(system, "tpm2", "tpm2-pcr7")
+        replay.arm()
+        after = attacker.try_bindings(system, "tpm2-pcr7", "tpm2-pcr4", "tpm2-and-tang")
+    assert before == {"tpm2"}
+    assert after == {"tpm2-pcr7", "tpm2-pcr4"}
+
+
+@pytest.mark.policy("side-by-side")
+@pytest.mark.attack(Grant.MACHINE, Grant.TPM_BUS)
+def test_tpm_interposer(sealed: Sealed, attacker: Attacker) -> None:
+    """A chip between processor and TPM answers each measurement itself, and shows the TPM those of a good boot.
+
+    No reset is needed: his system never gets to measure anything. Granted: the machine, the TPM's wires; out of reach
+    of Tang. The cure: as for `test_pcr_reset_replay`. Source: systemd#22637; systemd#26185.
+    """
+    tap = Tap()
+    assert sealed.boot(attacker.on_the_bus(tap)).unlock is Unlock.AUTO
+    variables = attacker.nvram()
+    variables.write_bytes(enroll_db(variables.read_bytes()))
+    liar = Understudy(tap.extends)
+    with attacker.own_os(disk=attacker.disk(), tpm=attacker.tpm(liar), nvram=variables) as system:
+        opened = attacker.try_bindings(system, "tpm2-pcr7", "tpm2-pcr4", "tpm2-and-tang")
+    assert opened == {"tpm2-pcr7", "tpm2-pcr4"}

@@ -1,0 +1,128 @@
+"""What a TPM keeps: the count of wrong PINs, and a seal that it opens for whoever asks while the PCRs fit."""
+
+from dataclasses import replace
+
+import pytest
+
+from harness.api import Attacker, CryptenrollPin, Enrolment, Fault, Grant, Rescue, Sealed, Tpm, Unlock
+
+CRYPTENROLL = Enrolment("cryptenroll-pcr7", pins=(CryptenrollPin((7,)),))
+PIN = Enrolment("cryptenroll-pin", pins=(CryptenrollPin((7,), asks_pin=True),))
+
+FAIL_UNTIL_LOCKOUT = (
+    "cd /run && tpm2_createprimary -Q -C o -c bait-parent",
+    "cd /run && echo bait | tpm2_create -Q -C bait-parent -i - -p right -u bait.pub -r bait.priv",
+    "cd /run && tpm2_load -Q -C bait-parent -u bait.pub -r bait.priv -c bait",
+    "cd /run && for try in $(seq 40); do tpm2_unseal -c bait -p wrong 2>&1 | grep -i lockout && break; done",
+)
+
+
+def lock_out(system: Rescue) -> None:
+    """Ask the TPM for an object of his own with a wrong password until it takes no more."""
+    for command in FAIL_UNTIL_LOCKOUT:
+        system.run(command, 120.0)
+
+
+def given_back(tpm: Tpm) -> Fault:
+    """The victim's machine with its TPM in the state in which the attacker left it."""
+    return lambda machine, _workshop: replace(machine, tpm=tpm)
+
+
+def try_pin(system: Rescue, pin: str) -> bool:
+    """Try a PIN as systemd does; says whether it opened the volume."""
+    options = "tpm2-device=auto,headless=yes"
+    command = f"PIN={pin} systemd-cryptsetup attach var {system.device('var')} - {options}"
+    return system.attempt(command, 120.0)[0] == 0
+
+
+@pytest.mark.parametrize(
+    "unattended",
+    [
+        pytest.param(True, id="clevis", marks=pytest.mark.policy("tpm2-pcr7")),
+        pytest.param(True, id="systemd", marks=pytest.mark.policy(CRYPTENROLL)),
+        pytest.param(False, id="pin", marks=pytest.mark.policy(PIN)),
+    ],
+)
+@pytest.mark.attack(Grant.MACHINE)
+def test_tpm_da_lockout(sealed: Sealed, attacker: Attacker, unattended: bool) -> None:
+    """He has the machine for ten minutes and fails authorizations until its TPM is locked out, then gives it back.
+
+    A seal without a PIN is made with noDA (clevis and systemd both do), so lockout is no matter to it; a right PIN is
+    refused, and the owner needs the passphrase. Granted: the machine. The cure, for availability alone: a recovery
+    passphrase beside the PIN. Source: TCG TPM 2.0 Library, Part 1, 19.8; clevis-encrypt-tpm2; tpm2-util.c.
+    """
+    tpm = attacker.tpm()
+    with attacker.own_os(disk=attacker.disk(), tpm=tpm) as system:
+        lock_out(system)
+    outcome = sealed.boot(given_back(tpm))
+    if unattended:
+        assert outcome.unlock is Unlock.AUTO
+    else:
+        assert outcome.unlock is Unlock.PASSPHRASE_FALLBACK
+        assert outcome.unlocked_by == {"passphrase"}
+        assert outcome.failed_pins == {"tpm2"}
+
+
+@pytest.mark.policy(PIN)
+@pytest.mark.attack(Grant.DISK, Grant.NVRAM, Grant.TPM_STATE)
+def test_tpm_state_rollback(sealed: Sealed, attacker: Attacker) -> None:
+    """He copies a virtual TPM, guesses PINs until it locks out, and goes on with a fresh copy: it holds the old count.
+
+    Granted: disk, UEFI variables and TPM state, as a backup of a virtual machine holds them. A TPM that is a chip does
+    not give its state away. The cure: a PIN with the entropy of a passphrase, or Tang beside it.
+    Source: TCG TPM 2.0 Library, Part 1, 19.8.
+    """
+    right = sealed.policy.volumes[0].tpm_pin
+    assert right
+    guesses = ("0000", "1111", "1234", "4321", "5555", "9999")
+    with attacker.own_os(disk=attacker.disk(), tpm=attacker.tpm()) as system:
+        assert not any(try_pin(system, guess) for guess in guesses)
+        assert not try_pin(system, right), "the TPM was not locked out, so there was nothing to roll back"
+        attacker.prints(system.canary("var"), evidence=system.evidence)
+    with attacker.own_os(disk=attacker.disk(), tpm=attacker.tpm()) as system:
+        assert try_pin(system, right)
+        loot = attacker.prints(system.canary("var"), evidence=system.evidence)
+    assert loot.extracted
+
+
+@pytest.mark.policy(CRYPTENROLL)
+@pytest.mark.attack(Grant.ROOT, Grant.DISK)
+def test_late_unseal(sealed: Sealed, attacker: Attacker) -> None:
+    """Who is root for a minute has the TPM unseal once more, and takes home a key that opens every later copy.
+
+    Raw PCRs do not change when the boot is over. Granted: root in the running system, once; a copy of the disk.
+    Seen: `systemd-cryptenroll --unlock-tpm2-device=auto` enrolls a recovery key with nothing typed. The cure: a PIN
+    (`test_late_unseal_of_a_pin`), or a signed policy for the phase of the initrd. Source: systemd#27430.
+    """
+    device = "/dev/disk/by-partlabel/var"
+    said = attacker.as_root(f"systemd-cryptenroll --unlock-tpm2-device=auto --recovery-key {device} 2>/dev/null")
+    key = recovery_key(said)
+    with attacker.own_os(disk=attacker.disk()) as system:
+        assert system.unlock("var", key)
+        loot = attacker.prints(system.canary("var"), evidence=system.evidence)
+    assert loot.extracted
+
+
+@pytest.mark.policy("side-by-side")
+@pytest.mark.attack(Grant.ROOT, Grant.DISK)
+def test_late_unseal_by_clevis(sealed: Sealed, attacker: Attacker) -> None:
+    """The same with clevis, which prints the passphrase to root: TPM and Tang both answer while the machine is at home.
+
+    Granted: root in the running system, once; a copy of the disk. The cure: none in the policy; bind anew, with another
+    passphrase, once the intruder is out. Source: clevis#331; clevis-luks-pass(1).
+    """
+    names = [volume.name for volume in sealed.policy.volumes]
+    passes = [f"echo {name} $(clevis luks pass -d /dev/disk/by-partlabel/{name} -s 1)" for name in names]
+    said = attacker.as_root(*passes)
+    found = dict(line.split() for line in said.splitlines() if line.split()[:1] and line.split()[0] in names)
+    with attacker.own_os(disk=attacker.disk()) as system:
+        opened = {name for name in names if system.unlock(name, found[name])}
+        loot = {name for name in opened if attacker.prints(system.canary(name), volume=name).extracted}
+    assert loot == set(names)
+
+
+def recovery_key(said: str) -> str:
+    """The recovery key in what systemd-cryptenroll printed: eight groups of modhex (systemd-cryptenroll(1))."""
+    keys = [line.strip() for line in said.splitlines() if line.count("-") == 7 and " " not in line.strip()]
+    assert len(keys) == 1, said
+    return keys[0]

@@ -1,0 +1,47 @@
+"""An encrypted root, opened in the initrd: by dracut and systemd, and by Debian's default, initramfs-tools."""
+
+import pytest
+
+from harness.api import Enrolment, Sealed, Sss, Tang, TangPin, Tpm2Pin, Unlock, tpm_removed
+
+TPM2_AND_TANG = Enrolment(
+    "root-tpm2-and-tang", (Sss(2, (Tpm2Pin(), TangPin("tang", "@TANG_URL@", "@TANG_THUMBPRINT@"))),)
+)
+
+STACKS = [
+    pytest.param("debian-13-root", marks=pytest.mark.image("debian-13-root")),
+    pytest.param("debian-13-initramfs", marks=pytest.mark.image("debian-13-initramfs")),
+]
+
+
+@pytest.mark.policy(TPM2_AND_TANG)
+@pytest.mark.parametrize("stack", STACKS)
+def test_root_opens_by_itself_while_both_pins_answer(sealed: Sealed, tang: Tang, stack: str) -> None:
+    """TPM2 and Tang on the root file system, bound in the running guest: both answer in the initrd.
+
+    Source: clevis-luks-unlockers(7), "Dracut" and "Initramfs-tools".
+    """
+    outcome = sealed.boot()
+    assert outcome.unlock is Unlock.AUTO
+    assert outcome.unlocked_by == {"tpm2", "tang"}
+    assert outcome.canary == sealed.canary
+    assert tang.recoveries
+
+
+@pytest.mark.policy(TPM2_AND_TANG)
+@pytest.mark.parametrize("stack", STACKS)
+def test_root_asks_without_tang(sealed: Sealed, tang: Tang, stack: str) -> None:
+    """Connections to Tang refused: the initrd asks for the passphrase of root."""
+    tang.stop()
+    outcome = sealed.boot()
+    assert outcome.unlock is Unlock.PASSPHRASE_FALLBACK
+    assert outcome.canary == sealed.canary
+
+
+@pytest.mark.policy(TPM2_AND_TANG)
+@pytest.mark.parametrize("stack", STACKS)
+def test_root_asks_without_its_tpm(sealed: Sealed, stack: str) -> None:
+    """The TPM switched off: the initrd asks for the passphrase of root."""
+    outcome = sealed.boot(tpm_removed)
+    assert outcome.unlock is Unlock.PASSPHRASE_FALLBACK
+    assert outcome.canary == sealed.canary

@@ -1,0 +1,148 @@
+"""What an owner does by hand, as shell lines, and the policy that comes of it."""
+
+import json
+import re
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from harness.errors import UsageError
+from harness.paths import POLICIES
+from harness.policy.butane import read_policy
+from harness.policy.enrolment import Enrolment, clevis_config, enrolled
+from harness.policy.pins import CryptenrollPin, Policy, Sss, TangPin, Tpm2Pin, holds
+
+TANG = TangPin("tang", "@TANG_URL@", "@TANG_THUMBPRINT@")
+
+
+@pytest.fixture(scope="module")
+def base() -> Policy:
+    return read_policy(POLICIES / "passphrase.bu")
+
+
+def commands(base: Policy, enrolment: Enrolment, tool: str) -> list[list[str]]:
+    found = enrolled(base, enrolment).enrolment
+    return [shlex.split(line.partition(tool)[2]) for line in found if re.search(rf"\b{tool}\b", line)]
+
+
+def test_a_tpm2_token_with_pcrs(base: Policy) -> None:
+    policy = enrolled(base, Enrolment("mine", (CryptenrollPin((0, 7)),)))
+    (volume,) = policy.volumes
+    assert (policy.name, volume.pins, volume.passphrase) == ("mine", CryptenrollPin((0, 7)), "password")
+    assert not volume.key_file
+    assert volume.tpm_pin is None
+    (arguments,) = commands(base, Enrolment("mine", (CryptenrollPin((0, 7)),)), "systemd-cryptenroll")
+    assert arguments == ["--tpm2-device=auto", "--tpm2-pcrs=0+7", "--tpm2-public-key=", "$device"]
+
+
+def test_a_token_with_a_pin_asks_for_it(base: Policy) -> None:
+    policy = enrolled(base, Enrolment("mine", (CryptenrollPin((7,), asks_pin=True),)))
+    assert policy.volumes[0].tpm_pin
+    line = next(line for line in policy.enrolment if "systemd-cryptenroll" in line)
+    assert line.startswith(f"NEWPIN={policy.volumes[0].tpm_pin} ")
+    assert "--tpm2-with-pin=yes" in line
+
+
+def test_signed_pcrs_name_the_owner_s_key(base: Policy) -> None:
+    pin = CryptenrollPin((), signed_pcr_ids=(11,))
+    (arguments,) = commands(base, Enrolment("mine", (pin,)), "systemd-cryptenroll")
+    assert "--tpm2-public-key-pcrs=11" in arguments
+    assert any(argument.startswith("--tpm2-public-key=/") for argument in arguments)
+
+
+def test_what_no_image_can_do_is_said(base: Policy) -> None:
+    with pytest.raises(UsageError, match="pcrlock"):
+        enrolled(base, Enrolment("mine", (CryptenrollPin(pcrlock=True),)))
+
+
+@pytest.mark.parametrize(
+    ("pin", "name", "config"),
+    [
+        (Tpm2Pin(), "tpm2", {}),
+        (Tpm2Pin((1, 7)), "tpm2", {"pcr_bank": "sha256", "pcr_ids": "1,7"}),
+        (TANG, "tang", {"url": "@TANG_URL@", "thp": "@TANG_THUMBPRINT@"}),
+        (
+            Sss(2, (Tpm2Pin(), Sss(1, (TANG,)))),
+            "sss",
+            {"t": 2, "pins": {"tpm2": [{}], "sss": [{"t": 1, "pins": {"tang": [clevis_config(TANG)[1]]}}]}},
+        ),
+    ],
+)
+def test_clevis_gets_the_pin_as_it_takes_it(base: Policy, pin: object, name: str, config: object) -> None:
+    assert isinstance(pin, Tpm2Pin | TangPin | Sss)
+    (arguments,) = commands(base, Enrolment("mine", (pin,)), "clevis luks bind")
+    assert arguments[-2] == name
+    assert json.loads(arguments[-1]) == config
+
+
+def test_clevis_has_no_pin_of_systemd() -> None:
+    with pytest.raises(UsageError, match="no such pin"):
+        clevis_config(CryptenrollPin())
+
+
+def test_two_bindings_open_each_by_itself(base: Policy) -> None:
+    policy = enrolled(base, Enrolment("mine", (Tpm2Pin(), TANG)))
+    pins = policy.volumes[0].pins
+    assert pins is not None
+    assert holds(pins, frozenset({"tpm2"}))
+    assert holds(pins, frozenset({"tang"}))
+    assert not holds(pins, frozenset())
+    assert policy.tang_servers == ("tang",)
+
+
+def test_a_binding_comes_to_those_that_are_there() -> None:
+    policy = enrolled(read_policy(POLICIES / "tang.bu"), Enrolment("mine", (Tpm2Pin(),), base="tang"))
+    pins = policy.volumes[0].pins
+    assert pins is not None
+    assert holds(pins, frozenset({"tang"}))
+    assert holds(pins, frozenset({"tpm2"}))
+
+
+def test_the_passphrase_may_go(base: Policy) -> None:
+    policy = enrolled(base, Enrolment("mine", (CryptenrollPin(),), keeps_passphrase=False))
+    assert policy.volumes[0].passphrase is None
+    assert any("--wipe-slot=password" in line for line in policy.enrolment)
+
+
+def test_nobody_asks_when_headless(base: Policy) -> None:
+    assert enrolled(base, Enrolment("mine", options=("headless=yes",))).volumes[0].headless
+    assert not enrolled(base, Enrolment("mine")).volumes[0].headless
+
+
+def test_a_volume_without_a_passphrase_cannot_be_enrolled_upon(base: Policy) -> None:
+    with pytest.raises(UsageError, match="has no passphrase"):
+        enrolled(base, Enrolment("mine", volume="other"))
+    bare = enrolled(base, Enrolment("mine", (CryptenrollPin(),), keeps_passphrase=False))
+    with pytest.raises(UsageError, match="has no passphrase"):
+        enrolled(bare, Enrolment("again", (CryptenrollPin(),)))
+
+
+def test_it_is_written_down_with_the_file(base: Policy) -> None:
+    source = enrolled(base, Enrolment("mine", (CryptenrollPin((7,)),))).source
+    assert source.startswith(base.source)
+    assert "--tpm2-pcrs=7" in source
+
+
+@pytest.mark.parametrize(
+    ("enrolment", "line"),
+    [
+        (Enrolment("mine", (CryptenrollPin((7,)),)), "var UUID=x none luks,tpm2-device=auto"),
+        (
+            Enrolment("mine", (CryptenrollPin((7,), measures=True),)),
+            "var UUID=x none luks,tpm2-device=auto,tpm2-measure-pcr=yes",
+        ),
+        (Enrolment("mine", options=("headless=yes",)), "var UUID=x none luks,headless=yes"),
+        (Enrolment("mine", (Tpm2Pin(),)), "var UUID=x none luks"),
+        (Enrolment("mine", keeps_key_file=True), "var UUID=x /etc/luks/var luks"),
+    ],
+)
+def test_crypttab_is_edited_where_the_volume_stands(
+    base: Policy, enrolment: Enrolment, line: str, tmp_path: Path
+) -> None:
+    other = "other UUID=y /etc/luks/other luks"
+    (tmp_path / "crypttab").write_text(f"{other}\nvar UUID=x /etc/luks/var luks\n")
+    edit = next(line for line in enrolled(base, enrolment).enrolment if line.startswith("awk "))
+    subprocess.run(["sh", "-c", edit.replace("/etc/crypttab", str(tmp_path / "crypttab"))], check=True)
+    assert (tmp_path / "crypttab").read_text().splitlines() == [other, line]

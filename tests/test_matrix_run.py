@@ -1,0 +1,131 @@
+"""From a boot to the cells of the table: what was seen and what is predicted do not meet before the table."""
+
+from pathlib import Path
+from types import MappingProxyType
+
+import pytest
+
+from harness.errors import UsageError
+from harness.evidence.record import Problem
+from harness.guest.outcome import Outcome, PinFailure, Seconds
+from harness.images import GuestImage
+from harness.lab.install import SealedEntry
+from harness.machine.spec import Firmware, Machine
+from harness.matrix import cells, run
+from harness.matrix.command import SUBSETS, shares
+from harness.matrix.conditions import CONDITIONS, Condition, all_conditions
+from harness.matrix.rack import rack
+from harness.matrix.rows import RACKS
+from harness.matrix.run import Seen, Share, cell_of, inputs
+from harness.paths import POLICIES
+from harness.policy.pins import Policy
+from harness.policy.world import Stack
+from harness.unlock import Unlock
+
+ROWS = RACKS["by-butane"][:2]
+TPM_ABSENT = next(condition for condition in CONDITIONS if condition.name == "tpm-absent")
+FALLBACK = Outcome(
+    Unlock.PASSPHRASE_FALLBACK,
+    "tpm2 failed",
+    failures=(PinFailure("tpm2", "no TPM", "journal"),),
+    seconds=Seconds(end=40.0),
+)
+AUTO = Outcome(Unlock.AUTO, "tpm2 answered", seconds=Seconds(end=41.0))
+
+
+@pytest.fixture(scope="module")
+def policy() -> Policy:
+    return rack("two", ROWS)
+
+
+@pytest.fixture
+def entry(policy: Policy, tmp_path: Path) -> SealedEntry:
+    image = GuestImage("debian-13", "key", tmp_path, tmp_path, tmp_path, tmp_path, tmp_path, "", "", "")
+    machine = Machine("two", Firmware("f", tmp_path, tmp_path, True), tmp_path, (), None)
+    return SealedEntry(tmp_path / "sealed-hash", policy, image, machine, {}, {}, 1.0, {})
+
+
+@pytest.fixture
+def share(tmp_path: Path) -> Share:
+    return Share("two", tuple(ROWS), ("tpm-absent",), "debian-13", Stack.DR, tmp_path / "artifacts", "tcg")
+
+
+def seen(policy: Policy, one: Outcome, other: Outcome) -> Seen:
+    first, second = (volume.name for volume in policy.volumes)
+    outcome = Outcome(one.unlock, "both", volumes=MappingProxyType({first: one, second: other}))
+    return Seen(outcome, "matrix-1/boot-1", 1, 60.0)
+
+
+def test_each_volume_is_a_cell_with_its_own_outcome(share: Share, entry: SealedEntry, policy: Policy) -> None:
+    what = seen(policy, FALLBACK, AUTO)
+    one, other = (cell_of(share, volume, entry, TPM_ABSENT, what) for volume in policy.volumes)
+    assert one.place == ("debian-13", "tpm2", "tpm-absent")
+    assert one.agrees
+    assert one.failed_pins == {"tpm2"}
+    assert (one.seconds, one.seen) == (40.0, "tpm2 failed")
+    assert other.differs
+    assert (other.observed, other.predicted, other.marks) == (Unlock.AUTO, Unlock.PASSPHRASE_FALLBACK, "A≠P")
+    assert one.boot == other.boot == "matrix-1/boot-1"
+
+
+def test_a_boot_without_a_verdict_leaves_cells_without_one(share: Share, entry: SealedEntry, policy: Policy) -> None:
+    what = Seen(Problem("RigError", "the TPM timed out"), "matrix-1/boot-1", 1, 60.0)
+    cell = cell_of(share, policy.volumes[0], entry, TPM_ABSENT, what)
+    assert cell.observed is None
+    assert not cell.differs
+    assert cell.error == "the TPM timed out"
+
+
+def test_a_cell_depends_on_the_machine_and_the_condition(entry: SealedEntry, tmp_path: Path) -> None:
+    here = inputs(entry, TPM_ABSENT)
+    assert here == inputs(entry, TPM_ABSENT)
+    assert here != inputs(entry, CONDITIONS[0])
+    other = SealedEntry(tmp_path / "another", entry.policy, entry.image, entry.machine, {}, {}, 1.0, {})
+    assert here != inputs(other, TPM_ABSENT)
+
+
+def test_a_known_boot_is_not_made_again_and_the_oracle_is_asked_anew(
+    share: Share, entry: SealedEntry, policy: Policy
+) -> None:
+    assert not run._asked_anew(share, entry, TPM_ABSENT)
+    found = [cell_of(share, volume, entry, TPM_ABSENT, seen(policy, FALLBACK, FALLBACK)) for volume in policy.volumes]
+    run._write(share.artifacts, found[:1], seen(policy, FALLBACK, FALLBACK))
+    assert not run._asked_anew(share, entry, TPM_ABSENT), "one of two volumes is not known"
+    run._write(share.artifacts, found)
+    assert run._asked_anew(share, entry, TPM_ABSENT)
+    matrix = cells.load(share.artifacts)
+    assert (matrix.boots, len(matrix.cells)) == (1, 2)
+    told = Condition("tpm-absent", "the oracle learned better")
+    assert run._asked_anew(share, entry, told)
+    assert {cell.predicted for cell in cells.load(share.artifacts).cells} == {Unlock.AUTO}
+
+
+def test_a_cell_without_a_verdict_is_booted_again(share: Share, entry: SealedEntry, policy: Policy) -> None:
+    what = Seen(Problem("RigError", "the TPM timed out"), "", 1, 60.0)
+    run._write(share.artifacts, [cell_of(share, volume, entry, TPM_ABSENT, what) for volume in policy.volumes], what)
+    assert not run._asked_anew(share, entry, TPM_ABSENT)
+
+
+def test_all_racks_and_columns_unless_told_otherwise(tmp_path: Path) -> None:
+    chosen = {share.name: share for share in shares(None, [], [], tmp_path, "tcg")}
+    assert set(chosen) == set(RACKS)
+    assert len(chosen[SUBSETS].columns) == len(all_conditions())
+    assert len(chosen["by-hand"].columns) == len(CONDITIONS)
+    assert len(list(chosen["by-hand"].places)) == len(CONDITIONS) * len(RACKS["by-hand"])
+
+
+def test_one_rack_and_one_column(tmp_path: Path) -> None:
+    (share,) = shares(None, ["present"], ["by-hand"], tmp_path, "tcg")
+    assert share.columns == ("present",)
+
+
+def test_a_butane_file_of_one_s_own_is_the_only_row(tmp_path: Path) -> None:
+    (share,) = shares(POLICIES / "tang.bu", [], [], tmp_path, "tcg")
+    assert [row.name for row in share.rows] == ["tang"]
+
+
+def test_what_there_is_not_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no condition nowhere"):
+        shares(None, ["nowhere"], [], tmp_path, "tcg")
+    with pytest.raises(UsageError, match="no rack mine"):
+        shares(None, [], ["mine"], tmp_path, "tcg")

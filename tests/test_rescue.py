@@ -1,0 +1,85 @@
+"""The rescue system without a machine: what is run there, what is written down, what counts as opened."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from harness.errors import RigError
+from harness.guest.ssh import Shell
+from harness.lab.rescue import Rescue
+from harness.paths import POLICIES
+from harness.policy.butane import read_policy
+
+
+class LocalShell(Shell):
+    """Runs commands here, with doubles of cryptsetup and the like first in the path."""
+
+    def __init__(self, doubles: Path) -> None:
+        self.doubles = doubles
+
+    def run(self, command: str, timeout: float = 60.0, *, check: bool = True, stdin: bytes = b"") -> str:
+        path = f"{self.doubles}:/usr/bin:/bin"
+        done = subprocess.run(["sh", "-c", command], env={"PATH": path}, input=stdin, capture_output=True, check=check)
+        return done.stdout.decode()
+
+
+@pytest.fixture
+def doubles(tmp_path: Path) -> Path:
+    (tmp_path / "bin").mkdir()
+    double(tmp_path / "bin", "lsblk", "echo '/dev/vda4 root'; echo '/dev/vda5 var'")
+    return tmp_path / "bin"
+
+
+def double(folder: Path, name: str, script: str) -> None:
+    (folder / name).write_text(f"#!/bin/sh\n{script}\n")
+    (folder / name).chmod(0o755)
+
+
+@pytest.fixture
+def rescue(doubles: Path, tmp_path: Path) -> Rescue:
+    return Rescue(LocalShell(doubles), read_policy(POLICIES / "tang.bu"), tmp_path / "shell.log", "rescue-shell.log")
+
+
+def test_what_is_run_is_written_down_with_all_that_it_said(rescue: Rescue) -> None:
+    assert rescue.attempt("echo out; echo err >&2; false") == (1, "out\nerr\n")
+    assert rescue.run("printf 'no newline'") == "no newline"
+    assert rescue.transcript.read_text() == (
+        "# echo out; echo err >&2; false\nout\nerr\n[status 1]\n# printf 'no newline'\nno newline\n[status 0]\n"
+    )
+
+
+def test_what_must_succeed_and_does_not_is_the_rigs_fault(rescue: Rescue) -> None:
+    with pytest.raises(RigError, match="status 3") as caught:
+        rescue.run("echo why; exit 3")
+    assert caught.value.detail == "why\n"
+
+
+def test_a_volume_is_found_by_the_label_of_its_partition(rescue: Rescue, doubles: Path) -> None:
+    assert rescue.device("var") == "/dev/vda5"
+    double(doubles, "lsblk", "echo '/dev/vda4 root'")
+    with pytest.raises(RigError, match="no partition var"):
+        rescue.device("var")
+
+
+@pytest.mark.parametrize(("status", "opened"), [(0, True), (2, False)])
+def test_a_passphrase_opens_or_is_refused(rescue: Rescue, doubles: Path, status: int, opened: bool) -> None:
+    double(doubles, "cryptsetup", f'test "$(cat)" = secret && exit {status}; exit 9')
+    assert rescue.unlock("var", "secret") is opened
+
+
+def test_cryptsetup_that_fails_otherwise_says_nothing_about_the_passphrase(rescue: Rescue, doubles: Path) -> None:
+    double(doubles, "cryptsetup", "echo no such device; exit 4")
+    with pytest.raises(RigError, match="status 4"):
+        rescue.unlock("var", "secret")
+
+
+@pytest.mark.parametrize(
+    ("clevis", "systemd", "opened"), [(0, 1, True), (1, 0, True), (1, 1, False)], ids=["clevis", "systemd", "neither"]
+)
+def test_either_kind_of_binding_may_open(
+    rescue: Rescue, doubles: Path, clevis: int, systemd: int, opened: bool
+) -> None:
+    double(doubles, "clevis", f"exit {clevis}")
+    double(doubles, "systemd-cryptsetup", f'test "$PIN" = 12 && exit {systemd}; exit 1')
+    assert rescue.unlock_by_binding("var", pin="12") is opened

@@ -1,0 +1,105 @@
+"""Attacks on the wires of a TPM, with a TPM that only remembers what it was told."""
+
+import struct
+
+import pytest
+
+from harness.attack.wires import Replay, Tap, Understudy
+from harness.machine.tpm_bus import PCR_EXTEND, STARTUP, code, done, encrypts_response, pcr_extend, refusal, startup
+from harness.machine.tpm_log import TpmExchange, decode
+
+FIRMWARE = (("sha256", "11" * 32),)
+SYSTEM = (("sha256", "22" * 32),)
+SECRET = bytes.fromhex("80020000001d 00000000 0000000a 0008") + b"notsecre" + bytes.fromhex("0000010000")
+
+
+def unseal(*sessions: tuple[int, int]) -> bytes:
+    """Asks for an object, under sessions of which each has a nonce of so many bytes, and these attributes."""
+    area = b"".join(
+        struct.pack(">IH", 0x03000000, nonce) + bytes(nonce) + bytes([attributes]) + struct.pack(">H", 32) + bytes(32)
+        for nonce, attributes in sessions
+    )
+    body = struct.pack(">II", 0x80000001, len(area)) + area
+    return struct.pack(">HII", 0x8002, 10 + len(body), 0x15E) + body
+
+
+class Memory:
+    """A TPM that does all that it is asked for."""
+
+    def __init__(self) -> None:
+        self.heard: list[bytes] = []
+
+    def ask(self, command: bytes) -> bytes:
+        self.heard.append(command)
+        return SECRET if code(command) == 0x15E else done()
+
+    def reset(self) -> None:
+        self.heard.append(b"reset")
+
+
+def extend(pcr: int) -> bytes:
+    return pcr_extend(pcr, FIRMWARE)
+
+
+def boot(tap: Tap, tpm: Memory) -> None:
+    for command in (startup(), extend(0), extend(7), unseal((16, 1)), pcr_extend(9, SYSTEM)):
+        tap(command, tpm)
+
+
+def test_who_listens_changes_nothing_and_hears_the_secret() -> None:
+    tap, tpm = Tap(), Memory()
+    boot(tap, tpm)
+    assert [code(command) for command in tpm.heard] == [STARTUP, PCR_EXTEND, PCR_EXTEND, 0x15E, PCR_EXTEND]
+    assert tap.unsealed == (b"notsecre",)
+    assert not tap.encrypted
+
+
+def test_the_log_of_a_boot_goes_to_its_first_unsealing_and_starts_with_the_tpm() -> None:
+    tap, tpm = Tap(), Memory()
+    tap(startup(), tpm)
+    tap(pcr_extend(3, SYSTEM), tpm)
+    boot(tap, tpm)
+    assert [(exchange.pcr, exchange.digests) for exchange in tap.extends] == [(0, FIRMWARE), (7, FIRMWARE)]
+
+
+@pytest.mark.parametrize(
+    ("sessions", "encrypts"),
+    [((), False), (((0, 0),), False), (((16, 1),), False), (((16, 0x41),), True), (((0, 1), (20, 0x60)), True)],
+)
+def test_a_session_that_encrypts_is_seen(sessions: tuple[tuple[int, int], ...], encrypts: bool) -> None:
+    assert encrypts_response(unseal(*sessions)) == encrypts
+    assert not encrypts_response(startup())
+
+
+def log() -> tuple[TpmExchange, ...]:
+    return tuple(decode(extend(pcr), done()) for pcr in (0, 7))
+
+
+def test_a_replay_waits_until_it_is_armed_and_happens_once() -> None:
+    replay, tpm = Replay(log()), Memory()
+    replay(unseal(), tpm)
+    assert tpm.heard == [unseal()]
+    replay.arm()
+    assert replay(unseal(), tpm) == SECRET
+    replay(unseal(), tpm)
+    played = [b"reset", startup(), extend(0), extend(7)]
+    assert tpm.heard == [unseal(), *played, unseal(), unseal()]
+
+
+def test_an_understudy_keeps_what_is_booted_from_the_tpm() -> None:
+    liar, tpm = Understudy(log()), Memory()
+    for command in (startup(), pcr_extend(0, SYSTEM), pcr_extend(7, SYSTEM)):
+        assert liar(command, tpm) == done()
+    assert liar(unseal(), tpm) == SECRET
+    assert tpm.heard == [startup(), extend(0), extend(7), unseal()]
+
+
+def test_what_the_tpm_refused_is_in_no_log() -> None:
+    class Refusing(Memory):
+        def ask(self, command: bytes) -> bytes:
+            return refusal()
+
+    tap = Tap()
+    boot(tap, Refusing())
+    assert tap.extends == ()
+    assert tap.unsealed == ()
