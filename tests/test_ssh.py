@@ -6,7 +6,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -62,10 +62,11 @@ class Server(paramiko.ServerInterface):
             check=False,
             env={"PATH": f"{self.path}:/usr/bin:/bin:/usr/sbin:/sbin"},
         )
-        channel.sendall(done.stdout)
-        channel.sendall_stderr(done.stderr)
-        channel.send_exit_status(done.returncode)
-        channel.close()
+        with suppress(EOFError, OSError, paramiko.SSHException):  # the client may have heard enough and hung up
+            channel.sendall(done.stdout)
+            channel.sendall_stderr(done.stderr)
+            channel.send_exit_status(done.returncode)
+            channel.close()
 
 
 @pytest.fixture(scope="module")

@@ -78,7 +78,7 @@ def backing_device(shell: Shell, mapping: str) -> str:
 
 
 def _device(mapping: str) -> str:
-    """A command that prints what a mapping lies on, without starting cryptsetup (sysfs: a block device's ``slaves``)."""
+    """A command that prints what a mapping lies on (sysfs: a block device's ``slaves``); cryptsetup would be slow."""
     node = f"/sys/class/block/$(basename $(readlink -f /dev/mapper/{shlex.quote(mapping)}))/slaves"
     return f"for slave in $(ls {node} 2>/dev/null); do echo /dev/$slave; done"
 
