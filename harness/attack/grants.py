@@ -32,7 +32,7 @@ class Grant(StrEnum):
 
 
 def abilities(grants: Iterable[Grant]) -> Abilities:
-    """What these grants are worth, for the oracle's `extract`: to one who uses all that he has from a system of his own."""
+    """What these grants are worth, for the oracle's `extract`: to one who uses them all from a system of his own."""
     has = frozenset(grants)
     return Abilities(
         disk=Grant.DISK in has,
