@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from enum import StrEnum
 
+from harness.policy.extract import Abilities
+
 
 class Grant(StrEnum):
     """One thing that an attacker has of the victim's."""
@@ -27,6 +29,19 @@ class Grant(StrEnum):
     """A shell as root in the victim's running system, once."""
     SMBIOS = "smbios"
     """The strings that the platform shows to its firmware, as the owner of a hypervisor sets them."""
+
+
+def abilities(grants: Iterable[Grant]) -> Abilities:
+    """What these grants are worth, for the oracle's `extract`: to one who uses them all from a system of his own."""
+    has = frozenset(grants)
+    return Abilities(
+        disk=Grant.DISK in has,
+        machine=Grant.MACHINE in has,
+        tpm_state=Grant.TPM_STATE in has,
+        tpm_bus=Grant.TPM_BUS in has,
+        network=Grant.NETWORK in has,
+        ram=Grant.RAM in has,
+    )
 
 
 def mark_line(grants: Iterable[Grant]) -> str:

@@ -54,6 +54,15 @@ def tpm_is_1_2(machine: Machine, workshop: Workshop) -> Machine:
     return replace(machine, tpm=old)
 
 
+def with_memory(mib: int) -> Fault:
+    """So much RAM, in MiB. The firmware may measure it into PCR 1."""
+
+    def fault(machine: Machine, _workshop: Workshop) -> Machine:
+        return replace(machine, memory_mib=mib)
+
+    return fault
+
+
 def network_unplugged(machine: Machine, _workshop: Workshop) -> Machine:
     """The network cable is out."""
     return replace(machine, link_up=False)
