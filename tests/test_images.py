@@ -12,7 +12,7 @@ import pytest
 
 from harness import images
 from harness.errors import HostError, UsageError
-from harness.images import archive, build, firmware, guest_image, guest_key, recipe
+from harness.images import archive, build, firmware, guest_image, guest_key, luks, recipe
 from harness.images.keys import key_pair
 from harness.images.recipe import firmware_recipe, guest_names, guest_recipe
 from harness.paths import IMAGES
@@ -209,6 +209,16 @@ def test_a_changed_input_changes_the_key(folder: Path, monkeypatch: pytest.Monke
     assert changed != key
     monkeypatch.setattr(archive, "archive_state", lambda suite: "two")
     assert guest_key(toy) != changed
+
+
+def test_how_a_root_is_encrypted_counts_for_images_that_have_one(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_recipe(base, EXTENDED + "root_passphrase: secret\n", "more")
+    monkeypatch.setattr(archive, "archive_state", lambda suite: "one")
+    before = guest_key(guest_recipe("toy")), guest_key(guest_recipe("more"))
+    monkeypatch.setattr(luks, "HEADER_BYTES", 2 * luks.HEADER_BYTES)
+    after = guest_key(guest_recipe("toy")), guest_key(guest_recipe("more"))
+    assert after[0] == before[0]
+    assert after[1] != before[1]
 
 
 @pytest.fixture
