@@ -68,8 +68,8 @@ class Record:
 def recorded(logbook: Logbook, label: str, machine: Machine) -> Iterator[Record]:
     """Keep what one power-on leaves behind, judged or not.
 
-    What is raised inside is written down as this boot's problem, and goes on. A power-on that is not to be judged (an
-    installation, a rescue system) leaves its files beside the boots.
+    What is raised inside before there is a verdict is written down as this boot's problem, and goes on. A power-on that
+    is not to be judged (an installation, a rescue system) leaves its files beside the boots.
     """
     with tempfile.TemporaryDirectory(prefix="unlock-lab-") as name:
         record = Record(Path(name))
@@ -80,7 +80,7 @@ def recorded(logbook: Logbook, label: str, machine: Machine) -> Iterator[Record]
             problem = Problem.of(error)
             raise
         finally:
-            observed = problem or record.outcome
+            observed = record.outcome or problem  # what goes wrong after the verdict does not undo it
             files = {path.name: path for path in record.folder.iterdir()}
             if observed is not None:
                 logbook.record(Boot(observed, label, machine.name), files)
@@ -112,7 +112,42 @@ class Scene:
         return {name: tang.url for name, tang in self.tangs.items()}
 
 
-def boot(
+@dataclass(frozen=True)
+class Powered:
+    """A machine that is on, and whose boot was judged.
+
+    Attributes:
+        rig: Its hardware.
+        outcome: The verdict on its boot.
+    """
+
+    rig: Rig
+    outcome: Outcome
+    _shell: Shell | None
+
+    @property
+    def up(self) -> bool:
+        """Whether the guest came up, and so has a shell."""
+        return self._shell is not None
+
+    @property
+    def shell(self) -> Shell:
+        """Root in the guest.
+
+        Raises:
+            RigError: The guest did not come up.
+        """
+        if self._shell is None:
+            raise RigError("the guest did not come up, so it has no shell", self.outcome.reason)
+        return self._shell
+
+    def device(self, volume: str) -> str:
+        """What an open volume of the guest lies on."""
+        return facts.backing_device(self.shell, volume)
+
+
+@contextmanager
+def powered(
     scene: Scene,
     machine: Machine,
     label: str,
@@ -120,9 +155,8 @@ def boot(
     *,
     tpm_pins: Sequence[str] | None = None,
     meanwhile: Meanwhile | None = None,
-    orderly: bool = False,
-) -> Outcome:
-    """Power a machine on, watch what its disk does, and cut the power.
+) -> Iterator[Powered]:
+    """Power a machine on, watch what its disk does, and leave it on for the block.
 
     Args:
         scene: Where.
@@ -131,17 +165,20 @@ def boot(
         typing: What to type at the prompts of each volume; by default its own passphrase, once.
         tpm_pins: What to type at prompts for the TPM's PIN; by default the right one, unless something else is typed.
         meanwhile: Is told each event as it is seen, and may change the world in mid-boot.
-        orderly: Whether a guest that is up is shut down instead.
 
     Raises:
         RigError: The rig failed, or the evidence does not agree: there is no verdict. After a `StallError` it is tried
             once more from the same state, unless something happened meanwhile.
     """
 
-    def attempt() -> Outcome:
-        return _boot(scene, machine, label, typing, tpm_pins=tpm_pins, meanwhile=meanwhile, orderly=orderly)
+    def attempt() -> tuple[Powered, ExitStack]:
+        with ExitStack() as stack:
+            on = stack.enter_context(_powered(scene, machine, label, typing, tpm_pins=tpm_pins, meanwhile=meanwhile))
+            return on, stack.pop_all()
 
-    return attempt() if meanwhile else steady(scene, machine, label, attempt)
+    on, stack = attempt() if meanwhile else steady(scene, machine, label, attempt)
+    with stack:
+        yield on
 
 
 def steady(scene: Scene, machine: Machine, label: str, attempt: Callable[[], T]) -> T:
@@ -150,7 +187,8 @@ def steady(scene: Scene, machine: Machine, label: str, attempt: Callable[[], T])
         return once_more(attempt, saved(machine, Path(folder)), f"{machine.name}, {label}", scene.lab.progress)
 
 
-def _boot(
+@contextmanager
+def _powered(
     scene: Scene,
     machine: Machine,
     label: str,
@@ -158,8 +196,7 @@ def _boot(
     *,
     tpm_pins: Sequence[str] | None,
     meanwhile: Meanwhile | None,
-    orderly: bool,
-) -> Outcome:
+) -> Iterator[Powered]:
     plan = BootPlan.for_volumes(
         scene.policy.volumes,
         scene.urls,
@@ -177,17 +214,33 @@ def _boot(
             tpm=rig.tpm_exchanges(),
             urls=scene.urls,
         )
+        opened = None
         if seen.end is End.UP:
-            with shell(rig, scene.image, scene.lab.live) as opened:
-                open_now = {event.volume for event in seen.events if isinstance(event, VolumeUnlocked)}
-                volumes = [volume for volume in scene.policy.volumes if volume.name in open_now]
-                witnesses = ask_guest(opened, volumes, witnesses)
-                if orderly:
-                    power_off(rig, opened)
+            opened = stack.enter_context(shell(rig, scene.image, scene.lab.live))
+            open_now = {event.volume for event in seen.events if isinstance(event, VolumeUnlocked)}
+            volumes = [volume for volume in scene.policy.volumes if volume.name in open_now]
+            witnesses = ask_guest(opened, volumes, witnesses)
         record.outcome = judge(plan.volumes, seen, witnesses)
+        yield Powered(rig, record.outcome, opened)
         if keep:
             scene.lab.progress.say(f"{machine.name} was left running ({label}):\n{rig.attach_hints}")
-    return record.outcome
+
+
+def boot(
+    scene: Scene,
+    machine: Machine,
+    label: str,
+    typing: Sequence[str] | None = None,
+    *,
+    tpm_pins: Sequence[str] | None = None,
+    meanwhile: Meanwhile | None = None,
+    orderly: bool = False,
+) -> Outcome:
+    """`powered` with nothing done in the block; with `orderly`, a guest that is up is shut down at its end."""
+    with powered(scene, machine, label, typing, tpm_pins=tpm_pins, meanwhile=meanwhile) as on:
+        if orderly and on.up:
+            power_off(on.rig, on.shell)
+        return on.outcome
 
 
 def _stand(scene: Scene, machine: Machine) -> None:
@@ -281,10 +334,12 @@ class _Mark:
 
     requests: int
     unanswered: int
+    tampered: int
 
     @classmethod
     def of(cls, tang: Tang) -> "_Mark":
-        return cls(len(tang.requests), tang.unanswered)
+        return cls(len(tang.requests), tang.unanswered, tang.tampered)
 
     def since(self, name: str, tang: Tang) -> TangSeen:
-        return TangSeen(name, tang.requests[self.requests :], tang.unanswered - self.unanswered)
+        unanswered, tampered = tang.unanswered - self.unanswered, tang.tampered - self.tampered
+        return TangSeen(name, tang.requests[self.requests :], unanswered, tampered)

@@ -37,13 +37,6 @@ class Square:
     cell: Cell | None
     links: Links
 
-    @property
-    def colour(self) -> str:
-        """The name of its style."""
-        if self.cell is None:
-            return "void"
-        return self.cell.observed.value if self.cell.observed else "none"
-
 
 @dataclass(frozen=True)
 class Section:
