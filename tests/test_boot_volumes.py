@@ -10,6 +10,7 @@ from harness.guest.boot import BootReader
 from harness.guest.events import (
     Asks,
     ClevisAnswered,
+    ClevisTries,
     Event,
     KeyslotUsed,
     PinFailed,
@@ -136,6 +137,19 @@ def test_each_is_typed_only_when_its_own_pins_have_failed() -> None:
     assert isinstance(decide(plan, events, (), 35.0), Wait), "the prompt is free's, and free has not failed"
     events = (*events, answered("free", 36.0), opened("free", 37.0), prompt("bound", 38.0))
     assert decide(plan, events, (), 39.0) == Type("bound", "secret")
+
+
+def test_who_still_waits_for_his_turn_waits_for_all_before_him() -> None:
+    plan = BootPlan((FREE, BOUND), hold=25.0)
+    shown = (attaching("free"), attaching("bound"), prompt("bound", 22.0))
+    first = decide(plan, shown, (), 50.0)
+    assert isinstance(first, Wait)
+    assert first.until == 20.0 + 2 * 25.0
+    trying = (*shown, made(ClevisTries, 60.0, device="/dev/disk/by-uuid/bound"))
+    turn = decide(plan, trying, (), 61.0)
+    assert isinstance(turn, Wait)
+    assert turn.until == 60.0 + 25.0
+    assert decide(plan, trying, (), 86.0) == Type("bound", "secret")
 
 
 TOKEN = LuksHeader(((0, "pbkdf2"), (1, "pbkdf2")), (Token(0, "systemd-tpm2", (1,)),))

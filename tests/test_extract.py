@@ -43,7 +43,7 @@ def by(*ways: Way) -> Abilities:
         ("stolen-foreign-os, same signer", by(Way.SAME_SIGNER), [C, C7, S7], [S4, SP, PIN]),
         ("cmdline-edit", by(Way.COMMAND_LINE), [C7, S7], [C8]),
         ("initrd-replaced", by(Way.INITRD), [C7, S7], [C9, S9]),
-        ("smbios-cmdline", by(Way.STUB_COMMAND_LINE), [S7, S4, SP], [S12]),
+        ("smbios-cmdline", by(Way.STUB_COMMAND_LINE), [S7, S4, SP], [S12, Tpm2Pin((1,))]),
         ("smbios-credential", by(Way.CREDENTIAL), [S7, SP], [Tpm2Pin((1,)), CryptenrollPin((1, 7)), LOCK]),
         ("late-unseal", by(Way.RUNNING_ROOT), [C7, S7], [SP]),
         ("rootfs-confusion", by(Way.ROGUE_ROOT), [C7, S7, S12], [SP, PIN, S15, LOCK]),

@@ -164,7 +164,7 @@ def test_the_table_shows_each_cell_and_what_needs_attention() -> None:
 
 def test_the_sum_of_a_table_that_agrees() -> None:
     assert (
-        table.summary(Matrix((AUTO, AUTO), 1)) == "2 cells, 1 boots (0.50 boots per cell), 0 differ from the prediction"
+        table.summary(Matrix((AUTO, AUTO), 1)) == "2 cells, 1 boot (0.50 boots per cell), 0 differ from the prediction"
     )
     assert "0 cells" in shown(Matrix())
 
@@ -179,6 +179,11 @@ def wide(columns: int, name: int = 12) -> Matrix:
             for column in range(columns)
         )
     )
+
+
+def test_a_row_stands_only_in_tables_where_it_has_a_cell() -> None:
+    few = Cell("few", "debian-13", "condition 0", A, A, "r")
+    assert len([line for line in shown(wide(40).joined([few]), 60).splitlines() if line.startswith("few ")]) == 1
 
 
 @pytest.mark.parametrize("columns", [1, 20, 40])
@@ -267,6 +272,13 @@ def test_the_page_leads_to_the_evidence_with_one_click(tmp_path: Path) -> None:
     assert all((tmp_path / link["href"]).is_file() for link in made.every("a"))
 
 
+def test_a_cell_that_never_booted_leads_to_what_its_test_says(tmp_path: Path) -> None:
+    unbooted = replace(BROKEN, evidence="m-2")
+    with_evidence(tmp_path, unbooted, "outcome.json")
+    made = page(Matrix((unbooted,)), tmp_path)
+    assert {link["href"] for link in made.every("a")} == {"./m-2/outcome.json"}
+
+
 @pytest.mark.parametrize("evidence", ["", "../secret", "/etc", "m/../../secret", "javascript:alert(1)", ".hidden"])
 def test_the_page_leads_nowhere_else(tmp_path: Path, evidence: str) -> None:
     folder = tmp_path / "artifacts"
@@ -290,7 +302,7 @@ def test_each_cell_says_what_was_observed_predicted_and_why(tmp_path: Path) -> N
     ("matrix", "title"),
     [
         (Matrix(), "Nothing was booted yet"),
-        (Matrix((AUTO,)), "1 cells, all as predicted"),
+        (Matrix((AUTO,)), "1 cell, as predicted"),
         (Matrix((AUTO, BROKEN)), "1 of 2 cells as predicted, the others without a verdict"),
     ],
 )

@@ -94,11 +94,7 @@ def fill(shares: Sequence[Share]) -> Matrix:
     with ProcessPoolExecutor(min(slot_count(), len(shares)), multiprocessing.get_context("spawn")) as pool:
         for done in [pool.submit(_boot_share, share) for share in shares]:
             done.result()
-    places = [place for share in shares for place in share.places]
-    with _writing(artifacts):
-        matrix = cells.load(artifacts).ordered(places)
-        cells.save(matrix, artifacts)
-    return matrix
+    return _load(artifacts).ordered(place for share in shares for place in share.places)
 
 
 def _boot_share(share: Share) -> None:

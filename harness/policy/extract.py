@@ -31,13 +31,14 @@ class Way(Enum):
     """How own code comes to run on the victim's machine, in words, and the PCRs that it leaves as they were."""
 
     OWN_OS = "a system of his own", frozenset[int]()
-    SAME_SIGNER = "another image by the same signer", frozenset({0, 1, 2, 3, 7})
+    SAME_SIGNER = "another image that the firmware accepts", frozenset({0, 1, 2, 3, 7})
+    """One by the same signer; with Secure Boot off, any."""
     COMMAND_LINE = "GRUB's menu", _ALL - {8}
     INITRD = "another initrd, which the boot loader does not verify", _ALL - {9}
-    STUB_COMMAND_LINE = "a command line by SMBIOS", _ALL - {12}
-    """``io.systemd.stub.kernel-cmdline-extra``."""
+    STUB_COMMAND_LINE = "another command line for systemd-stub", _ALL - {1, 12}
+    """By SMBIOS (``io.systemd.stub.kernel-cmdline-extra``) or a boot entry; the firmware measures both into PCR 1."""
     CREDENTIAL = "a credential by SMBIOS", _ALL - {1}
-    """``io.systemd.credential:systemd.extra-unit``."""
+    """``io.systemd.credential:systemd.extra-unit``, which the firmware measures into PCR 1."""
     INITRAMFS_SHELL = "a shell in the victim's initrd", _ALL
     """Such as opens when the disk cannot be found (CVE-2016-4484)."""
     PCR_RESET = "a reset of the TPM and the victim's event log replayed", _ALL
