@@ -4,9 +4,14 @@ The fixtures are `sealed`, `tang`, `tangs` and `attacker`; the marks `policy`, `
 your own".
 """
 
+from harness.attack import tang as exchange
 from harness.attack.attacker import Attacker, Loot
 from harness.attack.grants import Grant
+from harness.attack.memory import aes256_keys, xts_keys
+from harness.attack.search import find_secret
 from harness.attack.wires import Replay, Tap, Understudy
+from harness.deadline import Deadline
+from harness.guest.console import ConsoleShell
 from harness.guest.outcome import Outcome, PinFailure, Seconds, Unlock
 from harness.lab.faults import (
     Fault,
@@ -18,14 +23,18 @@ from harness.lab.faults import (
     firmware_swapped,
     network_unplugged,
     secure_boot_enabled,
+    secure_boot_owned,
     smbios_cmdline,
     tpm_fails,
     tpm_is_1_2,
     tpm_removed,
     tpm_replaced,
+    with_memory,
 )
+from harness.lab.powered import Powered
 from harness.lab.rescue import Rescue
 from harness.lab.sealed import Sealed
+from harness.machine.nvram import boot_once
 from harness.machine.spec import Tpm
 from harness.network.tang import Tang
 from harness.policy.enrolment import TPM_PIN, Enrolment
@@ -34,13 +43,16 @@ from harness.policy.pins import CryptenrollPin, Sss, TangPin, Tpm2Pin
 __all__ = [
     "TPM_PIN",
     "Attacker",
+    "ConsoleShell",
     "CryptenrollPin",
+    "Deadline",
     "Enrolment",
     "Fault",
     "Grant",
     "Loot",
     "Outcome",
     "PinFailure",
+    "Powered",
     "Replay",
     "Rescue",
     "Sealed",
@@ -54,16 +66,23 @@ __all__ = [
     "Understudy",
     "Unlock",
     "Workshop",
+    "aes256_keys",
     "boot_entry_added",
+    "boot_once",
     "carried_off",
     "db_key_enrolled",
     "dbx_updated",
+    "exchange",
+    "find_secret",
     "firmware_swapped",
     "network_unplugged",
     "secure_boot_enabled",
+    "secure_boot_owned",
     "smbios_cmdline",
     "tpm_fails",
     "tpm_is_1_2",
     "tpm_removed",
     "tpm_replaced",
+    "with_memory",
+    "xts_keys",
 ]

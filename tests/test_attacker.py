@@ -35,6 +35,9 @@ class Site:
     def answers_only(self, *sites: str, refusing: bool = False) -> None:
         self.calls.append((sites, refusing))
 
+    def replace_keys(self, keys: Any) -> None:
+        self.calls.append((keys,))
+
     def stand_at(self, site: str) -> None:
         self.site = site
 
@@ -77,6 +80,35 @@ def test_what_was_not_granted_cannot_be_taken(victim: Any, take: Any, grant: Gra
         take(Attacker.of(victim, set(Grant) - {grant, Grant.MACHINE}))
     assert f"Grant.{grant.name}" in caught.value.hint
     assert take(Attacker.of(victim, [grant]))
+
+
+@pytest.mark.parametrize(
+    ("reach", "grant"),
+    [
+        (lambda attacker: attacker.wire(), Grant.NETWORK),
+        (lambda attacker: attacker.memory(None).__enter__(), Grant.RAM),
+        (lambda attacker: attacker.console(disk=None, smbios=["own"]).__enter__(), Grant.SMBIOS),
+    ],
+)
+def test_what_was_not_granted_is_out_of_reach(victim: Any, reach: Any, grant: Grant) -> None:
+    with pytest.raises(UsageError, match=f"needs {grant}"):
+        reach(Attacker.of(victim, set(Grant) - {grant}))
+
+
+def test_memory_is_read_from_the_dump(victim: Any, tmp_path: Path) -> None:
+    (tmp_path / "dump").write_bytes(b"what was in memory")
+    machine: Any = SimpleNamespace(rig=SimpleNamespace(dump_memory=lambda: tmp_path / "dump"))
+    with Attacker.of(victim, [Grant.RAM]).memory(machine) as memory:
+        assert memory.find(b"memory") == 12
+
+
+def test_his_own_tang_answers_him_alone(victim: Any) -> None:
+    attacker = Attacker.of(victim, [Grant.TANG_KEYS])
+    attacker.run_tang(attacker.tang_keys())
+    refused, replaced, answers = victim.tangs["tang"].calls
+    assert refused == (("home",), True)
+    assert replaced == ("its keys",)
+    assert answers[0] != ("home",)
 
 
 def test_who_has_the_machine_has_what_is_in_it(victim: Any) -> None:

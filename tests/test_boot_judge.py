@@ -58,8 +58,8 @@ def seen(*events: Event, typed: tuple[TypedPassphrase, ...] = (), end: End = End
     return Observation(events, typed, end, why, 50.0, 25.0)
 
 
-def tang(*requests: TangRequest, unanswered: int = 0, server: str = "tang") -> TangSeen:
-    return TangSeen(server, requests, unanswered)
+def tang(*requests: TangRequest, unanswered: int = 0, tampered: int = 0, server: str = "tang") -> TangSeen:
+    return TangSeen(server, requests, unanswered, tampered)
 
 
 def volume(pins: Pin | None) -> VolumePlan:
@@ -156,6 +156,14 @@ def test_a_pin_that_failed_and_was_not_needed_is_named() -> None:
     assert outcome.unlock is Unlock.AUTO
     assert outcome.unlocked_by == {"tpm2"}
     assert outcome.failed_pins == {"tang"}
+
+
+def test_a_reply_that_was_changed_on_its_way_is_no_answer() -> None:
+    outcome = judged(TANG, seen(PROMPT, OPEN, typed=(TYPED,)), Witnesses((tang(SERVED, SERVED, tampered=2),), (), URLS))
+    assert outcome.unlock is Unlock.PASSPHRASE_FALLBACK
+    assert outcome.failures == (PinFailure("tang", "2 replies changed on their way", "gate"),)
+    with pytest.raises(RigError, match="no pin failed"):
+        judged(TANG, seen(PROMPT, OPEN, typed=(TYPED,)), Witnesses((tang(SERVED, tampered=0),), (), URLS))
 
 
 def test_fallback_in_full() -> None:

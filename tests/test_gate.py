@@ -215,6 +215,13 @@ def test_tamper_sees_whole_replies(gate: Gate) -> None:
     assert gate.connections[0].received.startswith(b"HTTP/1.1 302"), "the record holds what the guest got"
     gate.tamper = None
     assert ask(gate) == REPLY
+    assert [connection.tampered for connection in gate.connections] == [1, 0]
+
+
+def test_a_reply_that_is_left_as_it_is_was_not_tampered_with(gate: Gate) -> None:
+    gate.tamper = bytes
+    assert ask(gate) == REPLY
+    assert gate.connections[0].tampered == 0
 
 
 def test_a_failing_tamper_function_is_an_error_of_the_rig(upstream: tuple[str, int], quiet: Progress) -> None:

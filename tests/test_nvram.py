@@ -77,6 +77,13 @@ def test_boot_entries_and_their_order() -> None:
     assert nvram.boot_order(nvram.set_boot_order(two, (1, 0))) == (1, 0)
 
 
+def test_a_file_is_started_once_with_arguments() -> None:
+    held = nvram.variables(nvram.boot_once(nvram.add_boot_entry(template()), r"\EFI\a.efi", "init=/bin/sh"))
+    assert held["BootNext"] == b"\1\0"
+    assert held["Boot0001"].endswith("init=/bin/sh\0".encode("utf-16-le"))
+    assert r"\EFI\a.efi".encode("utf-16-le") in held["Boot0001"]
+
+
 def test_an_edit_leaves_what_it_is_given_alone_and_keeps_the_size() -> None:
     before = template()
     after = nvram.enroll_db(before)

@@ -194,6 +194,18 @@ def test_buttons_and_cable(host: Host, machine: Machine, tmp_path: Path) -> None
 
 
 @pytest.mark.real
+def test_memory_is_dumped_and_goes_with_the_machine(host: Host, machine: Machine, tmp_path: Path) -> None:
+    with power_on(machine, host, tmp_path) as rig:
+        read_until(rig, BOOT_MANAGER)
+        first, second = rig.dump_memory(), rig.dump_memory()
+        assert first != second
+        assert first.read_bytes()[:4] == b"\x7fELF"
+        assert first.stat().st_size >= machine.memory_mib << 20
+        assert rig.trouble() is None
+    assert not first.exists()
+
+
+@pytest.mark.real
 @pytest.mark.parametrize(("victim", "blamed"), [("qemu-system-x86_64", "QEMU"), ("swtpm", "swtpm")])
 def test_a_part_that_dies_is_noticed_at_once(
     host: Host, machine: Machine, tmp_path: Path, victim: str, blamed: str

@@ -21,25 +21,34 @@ import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Any
 
 from harness.attack.grants import Grant, mark_line
 from harness.errors import UsageError
 from harness.evidence.attacks import Try
+from harness.guest.console import ConsoleShell
+from harness.guest.driver import drained
+from harness.guest.luks import LuksHeader, parse_luks_header
 from harness.guest.outcome import Outcome
 from harness.images import firmware as firmware_image
 from harness.lab.faults import Fault, as_firmware, tpm_interposed
-from harness.lab.powered import boot, partition_label
+from harness.lab.powered import Powered, boot, partition_label, recorded
 from harness.lab.rescue import RESCUE_IMAGE, Rescue, rescue_system
 from harness.lab.sealed import Sealed
 from harness.machine import tpm as tpms
 from harness.machine.disk import overlay
 from harness.machine.partition import read_partition
+from harness.machine.rig import power_on
 from harness.machine.spec import Disk, Firmware, Machine, Tpm
 from harness.machine.tpm_bus import Interposer
 from harness.network.keys import TangKeys
+from harness.network.tang import Tang
 from harness.policy.pins import DEFAULT_SERVER
+
+_ELSEWHERE = "elsewhere"
+"""Where his machine stands when it is not in the victim's network."""
 
 
 @dataclass(frozen=True)
@@ -151,6 +160,31 @@ class Attacker:
         self.require(Grant.TANG_KEYS)
         return self.victim.tangs[server].keys
 
+    def run_tang(self, keys: TangKeys, server: str = DEFAULT_SERVER) -> None:
+        """Put a Tang server of his own, with these keys, where his machine looks for the victim's, which is not there.
+
+        Nobody but him is answered from now on.
+        """
+        tang = self.victim.tangs[server]
+        tang.replace_keys(keys)
+        tang.answers_only(_ELSEWHERE)
+
+    def wire(self, server: str = DEFAULT_SERVER) -> Tang:
+        """A Tang server, to be recorded, silenced and answered for by whoever sits between it and the victim."""
+        self.require(Grant.NETWORK)
+        return self.victim.tangs[server]
+
+    def header(self, volume: str) -> LuksHeader:
+        """What the LUKS header of a volume says."""
+        return parse_luks_header(self.header_backup(volume))
+
+    @contextmanager
+    def memory(self, machine: Powered) -> Iterator[mmap]:
+        """What the memory of a machine that is on holds now."""
+        self.require(Grant.RAM)
+        with machine.rig.dump_memory().open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as memory:
+            yield memory
+
     def boot(
         self,
         *,
@@ -178,6 +212,32 @@ class Attacker:
             seen = outcome.volumes.get(volume.name, outcome)
             self.prints(seen.canary, volume=volume.name, evidence=logbook.boots[-1].evidence)
         return outcome
+
+    @contextmanager
+    def console(
+        self, *, disk: Disk, nvram: Path | None = None, smbios: Sequence[str] = (), label: str = "console"
+    ) -> Iterator[ConsoleShell]:
+        """Start a disk, and sit at the console, where a shell of his own awaits him if he has seen to that.
+
+        What the console says is the evidence, ``LABEL-console.log``; what he gets out he must print: `prints`.
+
+        Args:
+            disk: The one that is started.
+            nvram: Other UEFI variables than his machine's.
+            smbios: What the platform shows as its SMBIOS strings (type 11).
+            label: What this power-on is for, in the evidence.
+        """
+        if smbios:
+            self.require(Grant.SMBIOS)
+        machine = replace(self._machine(disk, None, nvram, None), smbios_oem_strings=tuple(smbios))
+        scene = self.victim.scene
+        self._stands(machine.site)
+        with (
+            recorded(scene.logbook, label, machine) as record,
+            power_on(machine, scene.lab.host, record.folder) as rig,
+            drained(rig, console=False),
+        ):
+            yield ConsoleShell(rig.console, scene.lab.live)
 
     @contextmanager
     def own_os(
@@ -244,7 +304,7 @@ class Attacker:
 
     @property
     def _site(self) -> str:
-        return self.victim.machine.site if Grant.NETWORK in self.grants else "elsewhere"
+        return self.victim.machine.site if Grant.NETWORK in self.grants else _ELSEWHERE
 
     def _stands(self, site: str) -> None:
         for tang in self.victim.tangs.values():

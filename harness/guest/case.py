@@ -143,11 +143,13 @@ class Case:
             refused = dict.fromkeys(
                 f"{request.method} {request.path} => {request.status}"
                 for request in server.requests
-                if request.method == "POST"
+                if request.method == "POST" and not request.is_recovery
             )
             found += [PinFailure(leaf.name, words, "tang log") for words in refused]
             if server.unanswered:
                 found.append(PinFailure(leaf.name, f"{server.unanswered} connections, none answered", "gate"))
+            if server.tampered:
+                found.append(PinFailure(leaf.name, f"{server.tampered} replies changed on their way", "gate"))
         return found
 
     def _tpm_failures(self, leaf: Tpm2Pin | CryptenrollPin) -> list[PinFailure]:

@@ -95,18 +95,19 @@ def watch(
 
 
 @contextmanager
-def drained(rig: Watched, live: Live | None = None) -> Iterator[None]:
+def drained(rig: Watched, live: Live | None = None, *, console: bool = True) -> Iterator[None]:
     """Take what both streams say during the block, so that the guest never waits for a reader.
 
     Args:
         rig: A machine whose boot was watched.
         live: Gets every byte of the console.
+        console: Whether to take the console's too, or to leave it to a shell there.
     """
     wake, woken = socket.socketpair()
 
     def drain() -> None:
         with selectors.DefaultSelector() as selector:
-            for stream in (rig.console, rig.journal, woken):
+            for stream in (*([rig.console] if console else []), rig.journal, woken):
                 selector.register(stream, selectors.EVENT_READ, stream)
             while True:
                 for key, _ in selector.select():

@@ -7,7 +7,8 @@ import hashlib
 import hmac
 import json
 from base64 import b64decode
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from harness.errors import RigError
 
@@ -23,11 +24,13 @@ class Token:
         number: Its index in the header.
         type: ``clevis``, ``systemd-tpm2``, …
         keyslots: What it leads to.
+        jwe: What clevis sealed (RFC 7516, 7.2.2); empty in a token of another type.
     """
 
     number: int
     type: str
     keyslots: tuple[int, ...]
+    jwe: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,7 @@ def parse_luks_dump(text: str) -> LuksHeader:
             for number, slot in sorted(metadata["keyslots"].items(), key=_number)
         )
         tokens = tuple(
-            Token(int(number), str(token["type"]), tuple(int(slot) for slot in token["keyslots"]))
+            Token(int(number), str(token["type"]), tuple(int(slot) for slot in token["keyslots"]), token.get("jwe", {}))
             for number, token in sorted(metadata["tokens"].items(), key=_number)
         )
         digests = tuple(

@@ -84,16 +84,18 @@ class TangSeen:
         server: Its name in the policy.
         requests: From its log.
         unanswered: Connections or packets that the gate saw and let nobody answer.
+        tampered: Replies that the gate changed.
     """
 
     server: str
     requests: tuple[TangRequest, ...] = ()
     unanswered: int = 0
+    tampered: int = 0
 
     @property
     def recoveries(self) -> int:
-        """How often it did its half of an exchange."""
-        return sum(request.is_recovery for request in self.requests)
+        """How often it did its half of an exchange, and the guest got that."""
+        return max(0, sum(request.is_recovery for request in self.requests) - self.tampered)
 
 
 @dataclass(frozen=True)

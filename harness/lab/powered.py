@@ -16,7 +16,6 @@ from harness.guest import facts
 from harness.guest.driver import Live, drained, watch
 from harness.guest.events import Event, VolumeUnlocked
 from harness.guest.judge import judge
-from harness.guest.luks import LuksHeader
 from harness.guest.outcome import Outcome
 from harness.guest.plan import BootPlan
 from harness.guest.ssh import Shell, connect
@@ -68,8 +67,8 @@ class Record:
 def recorded(logbook: Logbook, label: str, machine: Machine) -> Iterator[Record]:
     """Keep what one power-on leaves behind, judged or not.
 
-    What is raised inside is written down as this boot's problem, and goes on. A power-on that is not to be judged (an
-    installation, a rescue system) leaves its files beside the boots.
+    What is raised inside before there is a verdict is written down as this boot's problem, and goes on. A power-on that
+    is not to be judged (an installation, a rescue system) leaves its files beside the boots.
     """
     with tempfile.TemporaryDirectory(prefix="unlock-lab-") as name:
         record = Record(Path(name))
@@ -80,7 +79,7 @@ def recorded(logbook: Logbook, label: str, machine: Machine) -> Iterator[Record]
             problem = Problem.of(error)
             raise
         finally:
-            observed = problem or record.outcome
+            observed = record.outcome or problem  # what goes wrong after the verdict does not undo it
             files = {path.name: path for path in record.folder.iterdir()}
             if observed is not None:
                 logbook.record(Boot(observed, label, machine.name), files)
@@ -112,7 +111,42 @@ class Scene:
         return {name: tang.url for name, tang in self.tangs.items()}
 
 
-def boot(
+@dataclass(frozen=True)
+class Powered:
+    """A machine that is on, and whose boot was judged.
+
+    Attributes:
+        rig: Its hardware.
+        outcome: The verdict on its boot.
+    """
+
+    rig: Rig
+    outcome: Outcome
+    _shell: Shell | None
+
+    @property
+    def up(self) -> bool:
+        """Whether the guest came up, and so has a shell."""
+        return self._shell is not None
+
+    @property
+    def shell(self) -> Shell:
+        """Root in the guest.
+
+        Raises:
+            RigError: The guest did not come up.
+        """
+        if self._shell is None:
+            raise RigError("the guest did not come up, so it has no shell", self.outcome.reason)
+        return self._shell
+
+    def device(self, volume: str) -> str:
+        """What an open volume of the guest lies on."""
+        return facts.backing_device(self.shell, volume)
+
+
+@contextmanager
+def powered(
     scene: Scene,
     machine: Machine,
     label: str,
@@ -120,9 +154,8 @@ def boot(
     *,
     tpm_pins: Sequence[str] | None = None,
     meanwhile: Meanwhile | None = None,
-    orderly: bool = False,
-) -> Outcome:
-    """Power a machine on, watch what its disk does, and cut the power.
+) -> Iterator[Powered]:
+    """Power a machine on, watch what its disk does, and leave it on for the block.
 
     Args:
         scene: Where.
@@ -131,17 +164,20 @@ def boot(
         typing: What to type at the prompts of each volume; by default its own passphrase, once.
         tpm_pins: What to type at prompts for the TPM's PIN; by default the right one, unless something else is typed.
         meanwhile: Is told each event as it is seen, and may change the world in mid-boot.
-        orderly: Whether a guest that is up is shut down instead.
 
     Raises:
         RigError: The rig failed, or the evidence does not agree: there is no verdict. After a `StallError` it is tried
             once more from the same state, unless something happened meanwhile.
     """
 
-    def attempt() -> Outcome:
-        return _boot(scene, machine, label, typing, tpm_pins=tpm_pins, meanwhile=meanwhile, orderly=orderly)
+    def attempt() -> tuple[Powered, ExitStack]:
+        with ExitStack() as stack:
+            on = stack.enter_context(_powered(scene, machine, label, typing, tpm_pins=tpm_pins, meanwhile=meanwhile))
+            return on, stack.pop_all()
 
-    return attempt() if meanwhile else steady(scene, machine, label, attempt)
+    on, stack = attempt() if meanwhile else steady(scene, machine, label, attempt)
+    with stack:
+        yield on
 
 
 def steady(scene: Scene, machine: Machine, label: str, attempt: Callable[[], T]) -> T:
@@ -150,7 +186,8 @@ def steady(scene: Scene, machine: Machine, label: str, attempt: Callable[[], T])
         return once_more(attempt, saved(machine, Path(folder)), f"{machine.name}, {label}", scene.lab.progress)
 
 
-def _boot(
+@contextmanager
+def _powered(
     scene: Scene,
     machine: Machine,
     label: str,
@@ -158,8 +195,7 @@ def _boot(
     *,
     tpm_pins: Sequence[str] | None,
     meanwhile: Meanwhile | None,
-    orderly: bool,
-) -> Outcome:
+) -> Iterator[Powered]:
     plan = BootPlan.for_volumes(
         scene.policy.volumes,
         scene.urls,
@@ -177,17 +213,33 @@ def _boot(
             tpm=rig.tpm_exchanges(),
             urls=scene.urls,
         )
+        opened = None
         if seen.end is End.UP:
-            with shell(rig, scene.image, scene.lab.live) as opened:
-                open_now = {event.volume for event in seen.events if isinstance(event, VolumeUnlocked)}
-                volumes = [volume for volume in scene.policy.volumes if volume.name in open_now]
-                witnesses = ask_guest(opened, volumes, witnesses)
-                if orderly:
-                    power_off(rig, opened)
+            opened = stack.enter_context(shell(rig, scene.image, scene.lab.live))
+            open_now = {event.volume for event in seen.events if isinstance(event, VolumeUnlocked)}
+            volumes = [volume for volume in scene.policy.volumes if volume.name in open_now]
+            witnesses = ask_guest(opened, volumes, witnesses)
         record.outcome = judge(plan.volumes, seen, witnesses)
+        yield Powered(rig, record.outcome, opened)
         if keep:
             scene.lab.progress.say(f"{machine.name} was left running ({label}):\n{rig.attach_hints}")
-    return record.outcome
+
+
+def boot(
+    scene: Scene,
+    machine: Machine,
+    label: str,
+    typing: Sequence[str] | None = None,
+    *,
+    tpm_pins: Sequence[str] | None = None,
+    meanwhile: Meanwhile | None = None,
+    orderly: bool = False,
+) -> Outcome:
+    """`powered` with nothing done in the block; with `orderly`, a guest that is up is shut down at its end."""
+    with powered(scene, machine, label, typing, tpm_pins=tpm_pins, meanwhile=meanwhile) as on:
+        if orderly and on.up:
+            power_off(on.rig, on.shell)
+        return on.outcome
 
 
 def _stand(scene: Scene, machine: Machine) -> None:
@@ -248,31 +300,11 @@ def power_off(rig: Rig, opened: Shell) -> None:
         raise RigError(f"the guest did not power off within {POWER_OFF_SECONDS:.0f} s")
 
 
-def read_headers(opened: Shell, volumes: Sequence[Volume]) -> dict[str, LuksHeader]:
-    """The LUKS headers of the volumes that are open."""
-    return {
-        volume.name: facts.read_luks_header(opened, facts.backing_device(opened, volume.name)) for volume in volumes
-    }
-
-
-def read_canaries(opened: Shell, volumes: Sequence[Volume]) -> dict[str, str]:
-    """The canaries that can be read on the volumes that are mounted, by the name of the volume."""
-    found = {
-        volume.name: facts.read_canary(opened, canary_path(volume.mount_point))
-        for volume in volumes
-        if volume.mount_point
-    }
-    return {name: text for name, text in found.items() if text}
-
-
 def ask_guest(opened: Shell, volumes: Sequence[Volume], witnesses: Witnesses) -> Witnesses:
     """The same witnesses, and what the guest's own shell says of itself and of the volumes that are open."""
-    return replace(
-        witnesses,
-        pcrs=facts.read_pcrs(opened),
-        canaries=read_canaries(opened, volumes),
-        headers=read_headers(opened, volumes),
-    )
+    paths = {volume.name: canary_path(volume.mount_point) if volume.mount_point else None for volume in volumes}
+    said = facts.read_facts(opened, paths)
+    return replace(witnesses, pcrs=said.pcrs, canaries=said.canaries, headers=said.headers)
 
 
 @dataclass(frozen=True)
@@ -281,10 +313,12 @@ class _Mark:
 
     requests: int
     unanswered: int
+    tampered: int
 
     @classmethod
     def of(cls, tang: Tang) -> "_Mark":
-        return cls(len(tang.requests), tang.unanswered)
+        return cls(len(tang.requests), tang.unanswered, tang.tampered)
 
     def since(self, name: str, tang: Tang) -> TangSeen:
-        return TangSeen(name, tang.requests[self.requests :], tang.unanswered - self.unanswered)
+        unanswered, tampered = tang.unanswered - self.unanswered, tang.tampered - self.tampered
+        return TangSeen(name, tang.requests[self.requests :], unanswered, tampered)

@@ -14,7 +14,7 @@ from harness.lab.faults import Fault, Workshop
 from harness.lab.install import SealedEntry, copied, served
 from harness.lab.laboratory import Laboratory
 from harness.lab.logbook import Logbook
-from harness.lab.powered import Meanwhile, Scene, boot, maintain, partition_label
+from harness.lab.powered import Meanwhile, Powered, Scene, maintain, partition_label, powered
 from harness.lab.rescue import Rescue, rescue_system
 from harness.machine.partition import read_partition
 from harness.machine.spec import Machine, Tpm
@@ -99,15 +99,16 @@ class Sealed:
         with rescue_system(self.scene, other, folder, label) as opened:
             yield opened
 
-    def boot(
+    @contextmanager
+    def powered(
         self,
         *faults: Fault,
         typing: Sequence[str] | None = None,
         tpm_pins: Sequence[str] | None = None,
         meanwhile: Meanwhile | None = None,
         label: str = "boot",
-    ) -> Outcome:
-        """Power it on, judge what its disk does, cut the power.
+    ) -> Iterator[Powered]:
+        """Power it on, judge what its disk does, and leave it on for the block; then cut the power.
 
         Args:
             *faults: Changes of the hardware, for this boot only, applied in order.
@@ -125,10 +126,23 @@ class Sealed:
         for fault in faults:
             machine = fault(machine, workshop)
         try:
-            return boot(self.scene, machine, label, typing, tpm_pins=tpm_pins, meanwhile=meanwhile)
+            with powered(self.scene, machine, label, typing, tpm_pins=tpm_pins, meanwhile=meanwhile) as on:
+                yield on
         finally:
             if self.scene.lab.options.keep:
                 (self.folder / KEEP).touch()
+
+    def boot(
+        self,
+        *faults: Fault,
+        typing: Sequence[str] | None = None,
+        tpm_pins: Sequence[str] | None = None,
+        meanwhile: Meanwhile | None = None,
+        label: str = "boot",
+    ) -> Outcome:
+        """Power it on, judge what its disk does, cut the power: `powered` with nothing done in the block."""
+        with self.powered(*faults, typing=typing, tpm_pins=tpm_pins, meanwhile=meanwhile, label=label) as on:
+            return on.outcome
 
     def maintain(self, *commands: str, label: str = "maintenance") -> str:
         """Boot it as its owner does, run commands as root in the guest, and shut it down; what they change stays.

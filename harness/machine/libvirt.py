@@ -12,6 +12,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
+from pathlib import Path
 from typing import Any, TypeVar
 
 import libvirt
@@ -23,6 +24,7 @@ from harness.host.session import Host
 _CALL_SECONDS = 20.0
 _CONNECT_SECONDS = 30.0
 _CREATE_SECONDS = 60.0  # the first one makes libvirt probe every emulator, 4 s each in emulation
+_DUMP_SECONDS = 120.0
 _EVENT_SECONDS = 5.0
 
 T = TypeVar("T")
@@ -137,6 +139,18 @@ class Domain:
     def reset(self) -> None:
         """Press the reset button."""
         _bounded("reset the machine", lambda: self._handle.reset(0))
+
+    def dump_memory(self, to: Path) -> None:
+        """Have libvirt write the guest's memory into a file, as an ELF core; its user must be able to make that file.
+
+        QMP's dump-guest-memory would do the same, and was seen to kill libvirtd when sent through it.
+        """
+        how = libvirt.VIR_DOMAIN_CORE_DUMP_FORMAT_RAW, libvirt.VIR_DUMP_MEMORY_ONLY
+        _bounded(
+            "dump the memory of the machine",
+            lambda: self._handle.coreDumpWithFormat(str(to), *how),
+            seconds=_DUMP_SECONDS,
+        )
 
     def update_device(self, xml: str) -> None:
         """Change a device that is there."""

@@ -120,6 +120,19 @@ def add_boot_entry(nvram: bytes, title: str = "unlock-lab", path: str = r"\EFI\u
     return _changed(nvram, change)
 
 
+def boot_once(nvram: bytes, path: str, arguments: str) -> bytes:
+    """Start a file on any disk at the next boot, with arguments, before the boot order is looked at.
+
+    Source: UEFI specification 2.10, 3.1.3 (OptionalData of a load option) and 3.3 (BootNext).
+    """
+
+    def change(found: EfiVarList) -> None:
+        data = (arguments + "\0").encode("utf-16-le")
+        found.set_boot_next(found.add_boot_entry("unlock-lab once", devpath.DevicePath.filepath(path), data))
+
+    return _changed(nvram, change)
+
+
 def boot_order(nvram: bytes) -> tuple[int, ...]:
     """The numbers of the boot entries, in the order in which they are tried."""
     data = variables(nvram).get("BootOrder", b"")

@@ -83,6 +83,12 @@ class Rig:
         """What the machine is doing."""
         return self._domain.power()[0]
 
+    def dump_memory(self) -> Path:
+        """What the memory of the machine holds now, as an ELF core, in a file that goes with the machine."""
+        to = self._runtime.folder / f"memory-{len(list(self._runtime.folder.glob('memory-*')))}"
+        self._domain.dump_memory(to)
+        return to
+
     def trouble(self) -> str | None:
         """What is wrong with the rig, or None when nothing is; that the guest turned itself off is no trouble."""
         status = self._swtpm.exit_status() if self._swtpm else None

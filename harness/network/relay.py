@@ -40,6 +40,7 @@ class Connection:
         mode: What the gate did with it: `Mode.OPEN` or `Mode.STALL`.
         sent: All that the guest sent.
         received: All that the guest was sent, after tampering.
+        tampered: How many of the replies in it are not what Tang said.
     """
 
     opened: float
@@ -48,6 +49,7 @@ class Connection:
     mode: Mode
     sent: bytes
     received: bytes
+    tampered: int = 0
 
 
 @dataclass
@@ -60,10 +62,13 @@ class Record:
     closed: float | None = None
     sent: bytearray = field(default_factory=bytearray)
     received: bytearray = field(default_factory=bytearray)
+    tampered: int = 0
 
     def frozen(self) -> Connection:
         """What is known of it now."""
-        return Connection(self.opened, self.closed, self.site, self.mode, bytes(self.sent), bytes(self.received))
+        return Connection(
+            self.opened, self.closed, self.site, self.mode, bytes(self.sent), bytes(self.received), self.tampered
+        )
 
 
 def message_end(data: bytes) -> int | None:
@@ -155,7 +160,9 @@ async def _replies(
             continue
         while (end := message_end(held)) is not None:
             reply, held = held[:end], held[end:]
-            await send(_changed(reply, change))
+            changed = _changed(reply, change)
+            record.tampered += changed != reply
+            await send(changed)
     if held:
         await send(held)
     guest.shutdown(socket.SHUT_WR)

@@ -133,6 +133,11 @@ class Tang:
         return self.gate.dropped + sum(connection.mode is Mode.STALL for connection in self.connections)
 
     @property
+    def tampered(self) -> int:
+        """How many of its replies were changed on their way."""
+        return sum(connection.tampered for connection in self.connections)
+
+    @property
     def raw_log(self) -> str:
         """Tang's log as it stands."""
         return self.server.raw_log

@@ -1,0 +1,47 @@
+"""Finds AES keys in memory without knowing them, by their key schedules (pure).
+
+A cipher keeps its key expanded into the keys of its rounds, and that expansion is redundant: with AES-256 (FIPS 197,
+5.2) each of its 60 words is the word before it XOR the word eight before it, but for every fourth. Nothing else in
+memory looks like that. Source: Halderman et al., "Lest We Remember", USENIX Security 2008, section 6; aeskeyfind.
+"""
+
+from collections.abc import Iterable, Iterator
+from itertools import permutations
+from mmap import mmap
+
+import numpy as np
+from numpy.typing import NDArray
+
+Memory = bytes | mmap
+
+KEY_BYTES = 32
+_WORDS = 60
+"""Of a schedule, each of four bytes."""
+
+_AT_ONCE = 2**22
+"""Words that are looked at in one go: they fill a part of the host's memory several times over."""
+
+
+def aes256_keys(memory: Memory) -> tuple[bytes, ...]:
+    """The AES-256 keys whose schedules lie in a memory, at any word of it; each once, in order."""
+    words = np.frombuffer(memory, "<u4", len(memory) // 4)
+    starts = range(0, max(len(words) - _WORDS + 1, 0), _AT_ONCE)
+    return tuple(dict.fromkeys(key for start in starts for key in _keys(words[start : start + _AT_ONCE + _WORDS - 1])))
+
+
+def xts_keys(keys: Iterable[bytes]) -> Iterator[bytes]:
+    """What may be a key of aes-xts-plain64 with 512 bits: two AES keys in a row (IEEE 1619)."""
+    for data, tweak in permutations(keys, 2):
+        yield data + tweak
+
+
+def _keys(words: NDArray[np.uint32]) -> list[bytes]:
+    # The word at i of this is 0 if word i + 9 of the memory is the XOR of words i + 8 and i + 1.
+    unexplained = words[9:] ^ words[8:-1] ^ words[1:-8]
+    count = len(words) - _WORDS + 1
+    # Nearly everything is ruled out by a few words, so only what is left is looked at further; zeros fit but for one.
+    fits = (unexplained[:count] == 0) & (unexplained[1 : count + 1] == 0) & (unexplained[3 : count + 3] != 0)
+    places = np.flatnonzero(fits)
+    for number in range(9, _WORDS):
+        places = places[(unexplained[places + number - 9] == 0) == (number % 4 != 0)]
+    return [words[place : place + KEY_BYTES // 4].tobytes() for place in places]

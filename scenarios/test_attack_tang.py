@@ -1,0 +1,208 @@
+"""Attacks on the exchange with Tang: on the wire, with a server in its place, and with its keys."""
+
+import json
+import re
+import shlex
+
+import pytest
+
+from harness.api import Attacker, Grant, Powered, Sealed, Tang, Unlock, exchange, find_secret
+
+
+@pytest.mark.parametrize(
+    "guard", [pytest.param(name, marks=pytest.mark.policy(name)) for name in ("tang", "tpm2-and-tang")]
+)
+@pytest.mark.attack(Grant.NETWORK)
+def test_tang_capture_shows_no_key(guard: str, sealed: Sealed, attacker: Attacker) -> None:
+    """A whole unlock is recorded between the machine and Tang: no key is in it, in no encoding that we know.
+
+    Searched for: clevis's passphrase, the volume key, the point K that the binding is sealed to, its content key, and
+    the secret of the blinding. What is known to be there is found by the same search: the blinded point that clevis
+    sent. The owner gets all of them from clevis itself, on the open machine, in an exchange that is recorded too.
+
+    Granted: the wire between machine and Tang. Resisted. Cure: none needed, plain HTTP suffices: clevis blinds its
+    point anew each time. Source: seed 000; tang(8), "Recovery"; McCallum-Relyea exchange.
+    """
+    with sealed.powered() as machine:
+        assert machine.outcome.unlock is Unlock.AUTO
+        keys, blinded_point = watched_exchange(machine, sealed)
+    wire = b"".join(call.sent + call.received for call in attacker.wire().connections)
+    sealed.scene.logbook.keep({"wire.http": wire})
+    assert find_secret(wire, blinded_point), "the search does not even find what is there"
+    found = {name: place for name, key in keys.items() if (place := find_secret(wire, key))}
+    loot = attacker.prints(volume_key=keys["volume key"] if "volume key" in found else None, evidence="wire.http")
+    assert not found
+    assert not loot.extracted
+
+
+def watched_exchange(machine: Powered, sealed: Sealed) -> tuple[dict[str, bytes], bytes]:
+    """Have clevis unseal its passphrase once more, watched by its own shell: its keys, and the point that it sends."""
+    shell = machine.shell
+    device = machine.device("var")
+    unseal = f"clevis luks pass -d {device} -s {machine.outcome.keyslot}"
+    passphrase = shell.run(f"SHELLOPTS=xtrace BASH_XTRACEFD=9 {unseal} 9>/run/trace", 120).encode()
+    trace = shell.read_file("/run/trace").decode()
+    said = {name: json.loads(value) for name, value in re.findall(r"^\++ (eph|xfr|jwk)='(.*)'$", trace, re.MULTILINE)}
+    dump = f"cryptsetup luksDump -q --dump-volume-key --volume-key-file /run/key --key-file - {device} >&2"
+    shell.run(dump, 120, stdin=sealed.passphrase.encode())
+    point = exchange.x_of(said["jwk"])
+    keys = {
+        "passphrase": passphrase,
+        "volume key": shell.read_file("/run/key"),
+        "K": point,
+        "content key": exchange.content_key(point),
+        "blinding": exchange.decoded(said["eph"]["d"]),
+    }
+    return keys, exchange.x_of(said["xfr"])
+
+
+@pytest.mark.policy("tang")
+@pytest.mark.attack(Grant.NETWORK, Grant.DISK)
+def test_tang_replay_opens_nothing(sealed: Sealed, attacker: Attacker) -> None:
+    """A recorded reply is played to a later boot, and a recorded request to Tang: neither is of use.
+
+    The old reply answers an old blinding: the machine asks for its passphrase. Tang answers the old request as it did
+    before, with the same point, out of which K is not to be had without the secret of the blinding; as a control, with
+    Tang's own keys the same reckoning does open the binding.
+
+    Granted: the wire, and a copy of the disk. Resisted. Cure: none needed. Source: tang(8), "Recovery".
+    """
+    tang = attacker.wire()
+    assert sealed.boot().unlock is Unlock.AUTO
+    recorded = next(call for call in tang.connections if call.sent.startswith(b"POST /rec/"))
+    tang.tamper(lambda _: recorded.received)
+    replayed = sealed.boot(label="old reply")
+    assert replayed.unlock is Unlock.PASSPHRASE_FALLBACK
+    tang.tamper(None)
+
+    again = exchange.replay(tang.port, recorded.sent)
+    assert json.loads(exchange.body(again)) == json.loads(exchange.body(recorded.received))
+    binding = attacker.header("var").tokens[0].jwe
+    points = [json.loads(exchange.body(message)) for message in (again, recorded.sent)]
+    points.append(exchange.header(binding)["epk"])
+    assert not any(exchange.unseal(binding, exchange.x_of(point)) for point in points)
+    assert exchange.unseal(binding, exchange.recover(tang.keys, binding)), "the reckoning opens nothing at all"
+    assert not attacker.prints().extracted
+
+
+@pytest.mark.policy("tang")
+@pytest.mark.attack(Grant.NETWORK)
+def test_tang_imposter_opens_nothing_and_is_not_bound_to(sealed: Sealed, attacker: Attacker) -> None:
+    """Another server answers in Tang's place: the machine asks for its passphrase, and nobody is bound to the imposter.
+
+    At bind time the owner's thumbprint refuses it, also when it signs an advertisement of its own and serves it under
+    the thumbprint of the genuine one; before it came, the same command bound.
+
+    Granted: Tang's place in the network. Resisted. Cure: state the thumbprint (``thp``) when binding; without one, and
+    with ``-y``, clevis trusts whoever answers. Source: clevis-encrypt-tang(1), ``thp``; tang(8).
+    """
+    tang = attacker.wire()
+    genuine = tang.thumbprint
+    with sealed.powered() as machine:
+        assert machine.outcome.unlock is Unlock.AUTO
+        assert bind(machine, sealed, tang, genuine)[0]
+        tang.replace_keys()
+        assert tang.thumbprint != genuine
+        refused = bind(machine, sealed, tang, genuine)
+        own = machine.shell.run(f"curl -sf {tang.url}/adv").encode()
+        tang.tamper(lambda _: exchange.reply_with(own))
+        caught = bind(machine, sealed, tang, genuine)
+        tang.tamper(None)
+    assert not refused[0]
+    assert "Unable to fetch advertisement" in refused[1]
+    assert not caught[0]
+    assert f"Trusted JWK '{genuine}' did not sign the advertisement!" in caught[1]
+    outcome = sealed.boot(label="imposter")
+    assert outcome.unlock is Unlock.PASSPHRASE_FALLBACK
+    assert outcome.failed_pins == {"tang"}
+    assert not attacker.prints(evidence="boot-2").extracted
+
+
+def bind(machine: Powered, sealed: Sealed, tang: Tang, thumbprint: str) -> tuple[bool, str]:
+    """Bind the open volume to a Tang of that thumbprint; says whether that was done, and what clevis said."""
+    config = shlex.quote(json.dumps({"url": tang.url, "thp": thumbprint}))
+    device = machine.device("var")
+    said = machine.shell.run(
+        f"clevis luks bind -y -k - -d {device} tang {config} 2>&1; echo status $?",
+        120,
+        stdin=sealed.passphrase.encode(),
+    )
+    return said.rstrip().endswith("status 0"), said
+
+
+@pytest.mark.policy("tang")
+@pytest.mark.attack(Grant.NETWORK)
+def test_tang_forged_reply_opens_nothing(sealed: Sealed, attacker: Attacker) -> None:
+    """Somebody on the wire answers with a point of his own: the machine asks for its passphrase.
+
+    Granted: the wire. Resisted. Cure: none needed, the wrong point gives a wrong K. Source: clevis-decrypt-tang.
+    """
+    attacker.wire().tamper(exchange.forged)
+    outcome = sealed.boot()
+    assert outcome.unlock is Unlock.PASSPHRASE_FALLBACK
+    assert outcome.canary == sealed.canary
+    assert not attacker.prints(evidence="boot-1").extracted
+
+
+@pytest.mark.policy("tang")
+@pytest.mark.attack(Grant.NETWORK)
+def test_tang_redirect_is_not_followed(sealed: Sealed, attacker: Attacker) -> None:
+    """Somebody on the wire sends the machine to another address (302): it does not go there, it asks instead.
+
+    Granted: the wire. Resisted. Cure: none needed, clevis's curl follows no redirects. Source: clevis-decrypt-tang.
+    """
+    tang = attacker.wire()
+    elsewhere = f"{tang.url}/elsewhere"
+    found = f"HTTP/1.1 302 Found\r\nLocation: {elsewhere}\r\nContent-Length: 0\r\n\r\n".encode()
+    tang.tamper(lambda _: found)
+    outcome = sealed.boot()
+    assert outcome.unlock is Unlock.PASSPHRASE_FALLBACK
+    assert any(call.received == found for call in tang.connections)
+    assert not any(b"/elsewhere" in call.sent for call in tang.connections)
+    assert not attacker.prints(evidence="boot-1").extracted
+
+
+@pytest.mark.policy("tang")
+@pytest.mark.attack(Grant.NETWORK)
+def test_tang_tarpit_leaves_the_prompt_usable(sealed: Sealed, attacker: Attacker) -> None:
+    """Somebody in Tang's place accepts connections and never answers: the machine stays shut until a person types.
+
+    An attack on availability. clevis has no time limit, so it hangs and never tries again; the prompt must not hang.
+    Granted: Tang's place in the network. Cure: the passphrase. Source: clevis-decrypt-tang; clevis#472.
+    """
+    tang = attacker.wire()
+    tang.stall()
+    outcome = sealed.boot()
+    assert outcome.unlock is Unlock.PASSPHRASE_FALLBACK
+    assert outcome.canary == sealed.canary
+    assert tang.unanswered
+    assert not attacker.prints(evidence="boot-1").extracted
+
+
+@pytest.mark.policy("tang")
+@pytest.mark.attack(Grant.DISK, Grant.TANG_KEYS)
+def test_tang_keys_stolen_open_the_disk_when_tang_alone_guards_it(sealed: Sealed, attacker: Attacker) -> None:
+    """With Tang's keys the attacker runs a Tang of his own, far from the victim's network: the clone opens there.
+
+    Granted: a copy of the disk, and of Tang's keys; not the network. Extracted. Cure: a TPM beside Tang (below); after
+    such a theft, new keys, new bindings and a new volume key. Source: tang(8), "Security considerations".
+    """
+    attacker.run_tang(attacker.tang_keys())
+    loot = attacker.boot(disk=attacker.disk())
+    assert loot.unlock is Unlock.AUTO
+    assert loot.canary == sealed.canary
+
+
+@pytest.mark.policy("tpm2-and-tang")
+@pytest.mark.attack(Grant.DISK, Grant.TANG_KEYS)
+def test_tang_keys_stolen_are_not_enough_without_the_tpm(sealed: Sealed, attacker: Attacker) -> None:
+    """The same theft from a machine whose TPM holds the other share: Tang's half is there, the clone stays shut.
+
+    Granted: a copy of the disk, and of Tang's keys. Resisted, and this is the cure. Source: clevis-encrypt-sss(1).
+    """
+    attacker.run_tang(attacker.tang_keys())
+    loot = attacker.boot(disk=attacker.disk())
+    assert loot.unlock is Unlock.LOCKED
+    assert loot.failed_pins == {"tpm2"}
+    assert loot.canary is None
+    assert sealed.tangs["tang"].recoveries, "his Tang was not asked, so this showed nothing"
