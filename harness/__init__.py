@@ -37,7 +37,7 @@ Imports go one way, from the top of this list to the bottom; `tests/test_archite
     network/           Tang (container), gate (between guest and Tang)
     images             builds what the folders of images/ describe
     host/              what this host has, lacks and must start
-    policy/            pins, Butane, Ignition (pure: no I/O beyond the file that is read)
+    policy/            pins, Butane, Ignition, the oracle (pure: no I/O beyond the file that is read)
     unlock             what a disk can do at a boot: observed, and predicted
     cache, process, progress, paths, deadline, errors
 """

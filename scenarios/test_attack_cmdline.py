@@ -33,7 +33,7 @@ def unsealed(said: str) -> set[int]:
 
 
 def printed(attacker: Attacker, said: str, opened: set[int]) -> set[int]:
-    """Print the canary once for each binding that gave him a passphrase; says for which of them it is the secret."""
+    """Print the canary he read, once for each binding that gave him a passphrase; says for which it is the secret."""
     canary = re.search(r"^[0-9a-f]{32}", said, re.MULTILINE)
     loot = {
         pcr: attacker.prints(

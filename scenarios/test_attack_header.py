@@ -6,9 +6,6 @@ import pytest
 
 from harness.api import Attacker, Grant, Sealed
 
-LEAKED = "password"
-"""The passphrase that the Butane files hold."""
-
 
 @pytest.mark.policy("side-by-side")
 @pytest.mark.attack(Grant.DISK, Grant.MACHINE)
@@ -50,13 +47,14 @@ def test_header_rollback(sealed: Sealed, attacker: Attacker) -> None:
     Granted: a copy of the disk from before the revocation and one from after it, and the leaked passphrase.
     Source: cryptsetup's FAQ, 6.x, and cryptsetup-luksHeaderRestore(8).
     """
+    leaked = {volume.name: str(volume.passphrase) for volume in sealed.policy.volumes}
     before = {volume: attacker.header_backup(volume) for volume in ("tang", "tpm2")}
     with sealed.rescue("owner") as owner:
         owner.run("cryptsetup --version; echo -n renewed > /run/new")
         for volume in before:
             device = owner.device(volume)
             quick = "--pbkdf pbkdf2 --pbkdf-force-iterations 1000"
-            owner.run(f"echo -n {LEAKED} | cryptsetup luksAddKey -q {quick} --key-file - {device} /run/new")
+            owner.run(f"cryptsetup luksAddKey -q {quick} --key-file - {device} /run/new", stdin=leaked[volume].encode())
             owner.run(f"cryptsetup luksKillSlot -q {device} 0")
         device = owner.device("tpm2")
         renew = f"cryptsetup reencrypt -q --resilience none {quick} --key-file /run/new --key-slot 2 {device}"
@@ -66,10 +64,10 @@ def test_header_rollback(sealed: Sealed, attacker: Attacker) -> None:
     with attacker.own_os(disk=attacker.disk()) as system:
         system.run("cryptsetup --version")
         for volume, header in before.items():
-            assert not system.unlock(volume, LEAKED), "it was not revoked"
+            assert not system.unlock(volume, leaked[volume]), "it was not revoked"
             system.shell.write_file("/run/header", header)
             system.run(f"dd if=/run/header of={system.device(volume)} bs=64k conv=notrunc,fsync")
-            canary = system.canary(volume) if system.unlock(volume, LEAKED) else None
+            canary = system.canary(volume) if system.unlock(volume, leaked[volume]) else None
             guard = {"tang": "revoked", "tpm2": "reencrypted"}[volume]
             fell[guard] = attacker.prints(canary, volume=volume, guard=guard, evidence=system.evidence).extracted
     assert fell == {"revoked": True, "reencrypted": False}

@@ -12,10 +12,10 @@ from harness.images import GuestImage
 from harness.lab.install import SealedEntry
 from harness.machine.spec import Firmware, Machine
 from harness.matrix import cells, run
-from harness.matrix.command import SUBSETS, shares
+from harness.matrix.command import shares
 from harness.matrix.conditions import CONDITIONS, Condition, all_conditions
 from harness.matrix.rack import rack
-from harness.matrix.rows import RACKS
+from harness.matrix.rows import COLUMNS, RACKS, ROOTS
 from harness.matrix.run import Seen, Share, cell_of, inputs
 from harness.paths import POLICIES
 from harness.policy.pins import Policy
@@ -46,8 +46,8 @@ def entry(policy: Policy, tmp_path: Path) -> SealedEntry:
 
 
 @pytest.fixture
-def share(tmp_path: Path) -> Share:
-    return Share("two", tuple(ROWS), ("tpm-absent",), "debian-13", Stack.DR, tmp_path / "artifacts", "tcg")
+def share(policy: Policy, tmp_path: Path) -> Share:
+    return Share(policy, ("tpm-absent",), "debian-13", Stack.DR, tmp_path / "artifacts", "tcg")
 
 
 def seen(policy: Policy, one: Outcome, other: Outcome) -> Seen:
@@ -106,26 +106,43 @@ def test_a_cell_without_a_verdict_is_booted_again(share: Share, entry: SealedEnt
     assert not run._asked_anew(share, entry, TPM_ABSENT)
 
 
-def test_all_racks_and_columns_unless_told_otherwise(tmp_path: Path) -> None:
-    chosen = {share.name: share for share in shares(None, [], [], tmp_path, "tcg")}
-    assert set(chosen) == set(RACKS)
-    assert len(chosen[SUBSETS].columns) == len(all_conditions())
-    assert len(chosen["by-hand"].columns) == len(CONDITIONS)
-    assert len(list(chosen["by-hand"].places)) == len(CONDITIONS) * len(RACKS["by-hand"])
+def test_all_machines_and_the_columns_that_make_sense(tmp_path: Path) -> None:
+    chosen = shares(None, [], [], tmp_path, "tcg")
+    assert {share.policy.name for share in chosen} == set(COLUMNS)
+    assert {share.image for share in chosen} == {"debian-13", *ROOTS}
+    by_name = {share.policy.name: share for share in chosen}
+    assert len(by_name["by-butane"].columns) == len(all_conditions())
+    assert len(list(by_name["by-hand"].places)) == len(CONDITIONS) * len(RACKS["by-hand"])
+    places = [place for share in chosen for place in share.places]
+    assert len(set(places)) == len(places)
+    for share in chosen:
+        assert set(share.columns) <= {condition.name for condition in all_conditions()}
 
 
-def test_one_rack_and_one_column(tmp_path: Path) -> None:
+def test_a_boot_answers_for_many_cells(tmp_path: Path) -> None:
+    """The aim of the table: at most 0.15 boots a cell, with those that maintenance takes."""
+    chosen = shares(None, [], [], tmp_path, "tcg")
+    cost = {condition.name: 2 if condition.maintenance else 1 for condition in all_conditions()}
+    boots = sum(cost[column] for share in chosen for column in share.columns)
+    shared = [share for share in chosen if len(share.policy.volumes) > 1]
+    cells_of_racks = sum(len(list(share.places)) for share in shared)
+    assert sum(cost[column] for share in shared for column in share.columns) / cells_of_racks <= 0.15
+    assert boots / sum(len(list(share.places)) for share in chosen) <= 0.25
+
+
+def test_one_machine_and_one_column(tmp_path: Path) -> None:
     (share,) = shares(None, ["present"], ["by-hand"], tmp_path, "tcg")
     assert share.columns == ("present",)
 
 
 def test_a_butane_file_of_one_s_own_is_the_only_row(tmp_path: Path) -> None:
     (share,) = shares(POLICIES / "tang.bu", [], [], tmp_path, "tcg")
-    assert [row.name for row in share.rows] == ["tang"]
+    assert {row for _, row, _ in share.places} == {"tang"}
+    assert len(share.columns) == len(CONDITIONS)
 
 
 def test_what_there_is_not_is_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no condition nowhere"):
         shares(None, ["nowhere"], [], tmp_path, "tcg")
-    with pytest.raises(UsageError, match="no rack mine"):
+    with pytest.raises(UsageError, match="no machine mine"):
         shares(None, [], ["mine"], tmp_path, "tcg")

@@ -14,12 +14,14 @@ from harness.guest.outcome import Outcome, Unlock
 from harness.guest.plan import BootPlan
 from harness.guest.ssh import Shell
 from harness.guest.volumes import VolumePlan
-from harness.guest.witness import Observation, Witnesses
+from harness.guest.witness import End, Observation, Witnesses
 from harness.host.scratch import scratch
 from harness.images import GuestImage, guest_image
 from harness.images.recipe import guest_names, guest_recipe
 from harness.lab.powered import power_off, shell
 from harness.machine.disk import overlay
+from harness.machine.esp import sign_boot_images
+from harness.machine.nvram import enable_secure_boot, new_key
 from harness.machine.rig import Rig, power_on
 from harness.machine.spec import Disk, Machine, Tpm
 from harness.policy.pins import Pin, Tpm2Pin
@@ -59,9 +61,10 @@ def enroll(opened: Shell, image: GuestImage) -> None:
 def outcome_of(machine: Machine, image: GuestImage, evidence: Path, pins: Pin | None) -> Outcome:
     with power_on(machine, this_host(), evidence) as rig:
         volume, seen = booted(rig, image, pins)
+        assert seen.end is End.UP, seen.why
         witnesses = Witnesses(tpm=rig.tpm_exchanges())
         with shell(rig, image) as opened:
-            header = facts.read_luks_header(opened, facts.backing_device(opened, "root"))
+            header = facts.read_facts(opened, {"root": None}).headers["root"]
             if not header.tokens:
                 enroll(opened, image)
             power_off(rig, opened)
@@ -77,3 +80,18 @@ def test_root_asks_is_enrolled_and_opens_by_itself(image: GuestImage, machine: M
     assert second.unlocked_by == {"tpm2"}
     third = outcome_of(replace(machine, tpm=None), image, tmp_path / "tpm-removed", Tpm2Pin())
     assert third.unlock is Unlock.PASSPHRASE_FALLBACK
+
+
+@pytest.mark.slow
+def test_a_signed_boot_image_starts_under_secure_boot(image: GuestImage, machine: Machine, tmp_path: Path) -> None:
+    key = new_key("unlock-lab db")
+    sign_boot_images(machine.disks[0].path, key)
+    enforcing = replace(machine, firmware=named_firmware("trixie"))
+    enforcing.nvram.write_bytes(enable_secure_boot(enforcing.firmware.nvram_template.read_bytes(), key))
+    with power_on(enforcing, this_host(), tmp_path) as rig:
+        _, seen = booted(rig, image, None)
+        assert seen.end is End.UP, seen.why
+        with shell(rig, image) as opened:
+            variable = "/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
+            assert opened.read_file(variable)[-1] == 1
+            power_off(rig, opened)

@@ -148,7 +148,7 @@ def _fact_table(outcome: Outcome) -> Iterator[tuple[str, list[str]]]:
     yield "opened by", [", ".join([" + ".join(sorted(outcome.unlocked_by)) or "nothing", *slot])]
     if outcome.failures:
         yield "failed pins", [f"{pin.pin}: {pin.reason} ({pin.source})" for pin in outcome.failures]
-    yield "typed", [f"{_count(outcome.typed_bytes, 'byte')}, {_count(outcome.prompts, 'prompt')}"]
+    yield "typed", [f"{counted(outcome.typed_bytes, 'byte')}, {counted(outcome.prompts, 'prompt')}"]
     if outcome.volumes:
         yield "volumes", [f"{name}: {_opened(volume)}" for name, volume in outcome.volumes.items()]
     if when := seconds_text(outcome.seconds):
@@ -173,7 +173,7 @@ def _console(lines: Sequence[str], width: int) -> list[str]:
     if not lines:
         return []
     quoted = [part for line in lines for part in _wrap(line, width, "  │ ", "  │   ")]
-    return ["", f"the last {_count(len(lines), 'line')} of the console:", *quoted]
+    return ["", f"the last {counted(len(lines), 'line')} of the console:", *quoted]
 
 
 def _evidence(folder: Path | None) -> list[str]:
@@ -258,10 +258,11 @@ def _totals(documents: Sequence[Document]) -> Text:
     counts = []
     for result, _, colour in _GROUPS:
         if count := sum(document["result"] == result for document in documents):
-            counts.append(Text(_count(count, "error") if result is Result.ERROR else f"{count} {result}", colour))
-    line = Text(f"{_count(len(documents), 'scenario')}, {_count(boots, 'boot')}: ", "bold")
+            counts.append(Text(counted(count, "error") if result is Result.ERROR else f"{count} {result}", colour))
+    line = Text(f"{counted(len(documents), 'scenario')}, {counted(boots, 'boot')}: ", "bold")
     return line.append(Text(", ").join(counts or [Text("nothing ran")]))
 
 
-def _count(number: int, noun: str) -> str:
+def counted(number: int, noun: str) -> str:
+    """A number of things, in words."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -38,7 +38,7 @@ from harness.guest.events import (
     VolumeUnlocked,
 )
 from harness.guest.failures import can_hold, failed_for_good
-from harness.guest.volumes import VolumePlan, answers_for, asked_at, concerning, volume_of
+from harness.guest.volumes import VolumePlan, answers_for, asked_at, concerning, turn_of, volume_of
 from harness.guest.witness import End, TypedPassphrase, hold_time
 from harness.policy.pins import Volume
 
@@ -289,11 +289,24 @@ def _at_pin_prompt(scene: _Scene, shut: Sequence[VolumePlan], prompt: PromptShow
     return Type(volume.name, volume.tpm_pins[len(said)], pin=True)
 
 
+def _hold(scene: _Scene, volume: VolumePlan, prompt: PromptShown) -> tuple[float, float]:
+    """Since when, and for how long, the pins of a volume have had their chance.
+
+    Clevis takes the waiting volumes one after the other. One whose turn has come has the hold time from then on; one
+    that still waits has that of all who may be before it.
+    """
+    asked = asked_at(volume, scene.events, prompt)
+    hold = hold_time(scene.plan.hold, asked)
+    if turn := turn_of(volume, scene.events):
+        return turn, hold
+    waiting = len(scene.plan.volumes) - sum(isinstance(event, VolumeUnlocked) for event in scene.events)
+    return asked, hold * max(1, waiting)
+
+
 def _at_prompt(scene: _Scene, volume: VolumePlan, prompt: PromptShown) -> Step:
     plan = scene.plan
     said = [entry for entry in scene.typed if entry.volume == volume.name and not entry.pin]
-    first = asked_at(volume, scene.events, prompt)
-    hold = hold_time(plan.hold, first)
+    first, hold = _hold(scene, volume, prompt)
     until = first + hold
     about = concerning(volume, scene.events, len(plan.volumes) == 1)
     hopeless = volume.pins is None or not can_hold(volume.pins, failed_for_good(volume.pins, about, plan.urls))

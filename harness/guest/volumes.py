@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from harness.guest.events import ClevisAnswered, Event, PinFailed, PromptShown, VolumeAttaching
+from harness.guest.events import ClevisAnswered, ClevisTries, Event, PinFailed, PromptShown, VolumeAttaching
 from harness.policy.pins import Pin
 
 
@@ -73,6 +73,12 @@ def asked_at(volume: VolumePlan, events: Sequence[Event], prompt: PromptShown) -
     shown = (event.at for event in events if isinstance(event, PromptShown) and event.volume == prompt.volume)
     put = (event.at for event in events if isinstance(event, VolumeAttaching) and event.volume == volume.name)
     return min((*shown, *put), default=prompt.at)
+
+
+def turn_of(volume: VolumePlan, events: Sequence[Event]) -> float | None:
+    """When clevis first set to work on a volume, in seconds from power-on, if it is known to have."""
+    names = _names(volume, events)
+    return next((event.at for event in events if isinstance(event, ClevisTries) and event.device in names), None)
 
 
 def _names(volume: VolumePlan, events: Sequence[Event]) -> set[str]:

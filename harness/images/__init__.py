@@ -139,7 +139,8 @@ def encrypted_root(name: str) -> tuple[str, str] | None:
 def guest_key(recipe: Recipe) -> str:
     """The hash of all that decides an image's content."""
     staged = hashlib.sha256(build.stage(recipe)).hexdigest()
-    return digest(_FORMAT, staged, build.arguments(recipe), recipe.suite, archive.archive_state(recipe.suite))
+    state = archive.archive_state(recipe.suite)
+    return digest(_FORMAT, staged, build.arguments(recipe), recipe.suite, state, *build.encryption(recipe))
 
 
 def firmware(name: str, progress: Progress) -> FirmwareImage:

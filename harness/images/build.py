@@ -110,13 +110,18 @@ def arguments(recipe: Recipe) -> list[str]:
     ]
 
 
-_ROOM_FOR_THE_HEADER = f"""
-cd /{_STAGE}/out
-truncate -s +{luks.HEADER_BYTES} disk.raw
-sfdisk -q --relocate gpt-bak-std disk.raw
-echo ,+ | sfdisk -q -N 4 disk.raw
-"""
-"""What makes partition 4, the last one, longer than its file system."""
+def encryption(recipe: Recipe) -> list[object]:
+    """What decides, beside the recipe, how the root file system is encrypted: parts of the image's key."""
+    return [_room_for_the_header(recipe), Path(luks.__file__)] if recipe.root_passphrase else []
+
+
+def _room_for_the_header(recipe: Recipe) -> str:
+    """The command that makes partition 4, the last one, longer than its file system."""
+    header_mib = luks.HEADER_BYTES // 2**20
+    return (
+        f"cd /{_STAGE}/out && truncate -s +{header_mib}M disk.raw && sfdisk -q --relocate gpt-bak-std disk.raw"
+        f" && echo ,{recipe.root_mib + header_mib}MiB | sfdisk -q -N 4 disk.raw"
+    )
 
 
 def build(recipe: Recipe, folder: Path) -> None:
@@ -134,7 +139,7 @@ def build(recipe: Recipe, folder: Path) -> None:
         wanted = {"disk.raw": raw, **{name: folder / name for name in _KEPT[recipe.builder]}}
         hooks = [f"tar-in {shlex.quote(str(staged))} /", f'chroot "$1" /{_STAGE}/build']
         if recipe.root_passphrase:
-            hooks.append(f'chroot "$1" sh -c {shlex.quote(_ROOM_FOR_THE_HEADER)}')
+            hooks.append(f'chroot "$1" sh -c {shlex.quote(_room_for_the_header(recipe))}')
         hooks += [f"download /{_STAGE}/out/{name} {shlex.quote(str(path))}" for name, path in wanted.items()]
         try:
             process.run(

@@ -12,6 +12,8 @@ from harness.errors import UsageError
 from harness.images import FirmwareImage
 from harness.images import firmware as firmware_image
 from harness.machine import nvram
+from harness.machine.disk import overlay
+from harness.machine.esp import sign_boot_images
 from harness.machine.spec import Firmware, Machine, TpmVersion
 from harness.progress import Progress
 
@@ -97,6 +99,16 @@ def dbx_updated(machine: Machine, workshop: Workshop) -> Machine:
 def secure_boot_enabled(machine: Machine, workshop: Workshop) -> Machine:
     """Secure Boot on, under keys of a stranger: the image of this machine is not signed by them."""
     return _nvram(machine, workshop, nvram.enable_secure_boot)
+
+
+def secure_boot_owned(machine: Machine, workshop: Workshop) -> Machine:
+    """Secure Boot on, under keys of the machine's owner, who signed what it boots. It changes PCR 7 and PCR 4."""
+    key = nvram.new_key("unlock-lab owner")
+    first, *others = machine.disks
+    signed = replace(first, path=overlay(first.path, workshop.folder / "signed.qcow2"))
+    sign_boot_images(signed.path, key)
+    enforcing = _nvram(machine, workshop, lambda found: nvram.enable_secure_boot(found, key))
+    return replace(enforcing, disks=(signed, *others))
 
 
 def boot_entry_added(machine: Machine, workshop: Workshop) -> Machine:

@@ -16,7 +16,6 @@ from harness.guest import facts
 from harness.guest.driver import Live, drained, watch
 from harness.guest.events import Event, VolumeUnlocked
 from harness.guest.judge import judge
-from harness.guest.luks import LuksHeader
 from harness.guest.outcome import Outcome
 from harness.guest.plan import BootPlan
 from harness.guest.ssh import Shell, connect
@@ -301,31 +300,11 @@ def power_off(rig: Rig, opened: Shell) -> None:
         raise RigError(f"the guest did not power off within {POWER_OFF_SECONDS:.0f} s")
 
 
-def read_headers(opened: Shell, volumes: Sequence[Volume]) -> dict[str, LuksHeader]:
-    """The LUKS headers of the volumes that are open."""
-    return {
-        volume.name: facts.read_luks_header(opened, facts.backing_device(opened, volume.name)) for volume in volumes
-    }
-
-
-def read_canaries(opened: Shell, volumes: Sequence[Volume]) -> dict[str, str]:
-    """The canaries that can be read on the volumes that are mounted, by the name of the volume."""
-    found = {
-        volume.name: facts.read_canary(opened, canary_path(volume.mount_point))
-        for volume in volumes
-        if volume.mount_point
-    }
-    return {name: text for name, text in found.items() if text}
-
-
 def ask_guest(opened: Shell, volumes: Sequence[Volume], witnesses: Witnesses) -> Witnesses:
     """The same witnesses, and what the guest's own shell says of itself and of the volumes that are open."""
-    return replace(
-        witnesses,
-        pcrs=facts.read_pcrs(opened),
-        canaries=read_canaries(opened, volumes),
-        headers=read_headers(opened, volumes),
-    )
+    paths = {volume.name: canary_path(volume.mount_point) if volume.mount_point else None for volume in volumes}
+    said = facts.read_facts(opened, paths)
+    return replace(witnesses, pcrs=said.pcrs, canaries=said.canaries, headers=said.headers)
 
 
 @dataclass(frozen=True)

@@ -2,24 +2,27 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from rich.console import Console
 
 from harness.errors import UsageError
 from harness.host.accel import CHOICES
+from harness.images import encrypted_root
 from harness.matrix.conditions import CONDITIONS, all_conditions
 from harness.matrix.picture import write_page, write_svg
-from harness.matrix.rows import RACKS, own_row
+from harness.matrix.rack import rack
+from harness.matrix.rows import ALONE, COLUMNS, ON_ROOT, RACKS, ROOTS, own_row
 from harness.matrix.run import Share, fill
 from harness.matrix.table import show
+from harness.paths import POLICIES
 from harness.policy.butane import read_policy
+from harness.policy.enrolment import enrolled, root_policy
+from harness.policy.pins import Policy
 from harness.policy.world import Stack
 
 IMAGE = "debian-13"
-SUBSETS = "by-butane"
-"""The rack that is booted with every subset of what its thresholds are about."""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -29,7 +32,7 @@ def main(argv: Sequence[str]) -> int:
         for condition in all_conditions():
             print(f"{condition.name:28} {condition.about}")
         return 0
-    chosen = shares(arguments.butane, arguments.only, arguments.rack, arguments.artifacts, arguments.accel)
+    chosen = shares(arguments.butane, arguments.only, arguments.machine, arguments.artifacts, arguments.accel)
     matrix = fill(chosen)
     show(matrix, Console())
     page = write_page(matrix, arguments.artifacts)
@@ -39,37 +42,54 @@ def main(argv: Sequence[str]) -> int:
 
 
 def shares(
-    butane: Path | None, only: Sequence[str], racks: Sequence[str], artifacts: Path, accel: str
+    butane: Path | None, only: Sequence[str], machines: Sequence[str], artifacts: Path, accel: str
 ) -> tuple[Share, ...]:
     """What is to be booted.
 
+    Args:
+        butane: A user's own file, as the only row.
+        only: Names of columns; all that make sense unless some are named.
+        machines: Names of machines; all unless some are named.
+        artifacts: Where the evidence and the table go.
+        accel: ``auto``, ``kvm`` or ``tcg``.
+
     Raises:
-        UsageError: There is no such column or rack, or the Butane file is wrong.
+        UsageError: There is no such column or machine, or the Butane file is wrong.
     """
-    names = [condition.name for condition in all_conditions()]
-    if unknown := sorted(set(only) - set(names)):
+    if unknown := sorted(set(only) - {condition.name for condition in all_conditions()}):
         raise UsageError(
             f"there is no condition {', '.join(unknown)}", hint="`python -m harness matrix --list` has them"
         )
-    if unknown := sorted(set(racks) - set(RACKS)):
-        raise UsageError(f"there is no rack {', '.join(unknown)}", f"there is: {', '.join(RACKS)}")
-    single = [condition.name for condition in CONDITIONS]
-    rows = {name: rows for name, rows in RACKS.items() if not racks or name in racks}
-    if butane:
-        read_policy(butane)
-        rows = {"own": (own_row(butane),), **(rows if racks else {})}
+    chosen = [(IMAGE, Stack.DR, rack(butane.stem, [own_row(butane)]))] if butane else list(_machines())
+    known = [policy.name for _, _, policy in chosen]
+    if unknown := sorted(set(machines) - set(known)):
+        raise UsageError(f"there is no machine {', '.join(unknown)}", f"there is: {', '.join(dict.fromkeys(known))}")
+    columns = COLUMNS if not butane else {butane.stem: tuple(condition.name for condition in CONDITIONS)}
     return tuple(
         Share(
-            name=name,
-            rows=rows[name],
-            columns=tuple(column for column in (names if name == SUBSETS else single) if not only or column in only),
-            image=IMAGE,
-            stack=Stack.DR,
+            policy=policy,
+            columns=tuple(column for column in columns[policy.name] if not only or column in only),
+            image=image,
+            stack=stack,
             artifacts=artifacts,
             accel=accel,
         )
-        for name in rows
+        for image, stack, policy in chosen
+        if not machines or policy.name in machines
     )
+
+
+def _machines() -> Iterator[tuple[str, Stack, Policy]]:
+    """Every machine of the table: image, stack, and what it carries."""
+    for name, rows in RACKS.items():
+        yield IMAGE, Stack.DR, rack(name, rows)
+    for enrolment in ALONE.values():
+        yield IMAGE, Stack.DR, enrolled(read_policy(POLICIES / f"{enrolment.base}.bu"), enrolment)
+    for image, stack in ROOTS.items():
+        root = encrypted_root(image)
+        assert root
+        for enrolment in ON_ROOT:
+            yield image, stack, enrolled(root_policy(image, *root), enrolment)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -77,7 +97,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--butane", type=Path, help="a Butane file of your own, with one encrypted volume, as the only row"
     )
-    parser.add_argument("--rack", action="append", default=[], help=f"only this machine: {', '.join(RACKS)}")
+    names = ", ".join(COLUMNS)
+    parser.add_argument("--machine", action="append", default=[], metavar="NAME", help=f"only this machine: {names}")
     parser.add_argument("--only", action="append", default=[], metavar="CONDITION", help="only this column")
     parser.add_argument("--list", action="store_true", help="list the columns")
     parser.add_argument("--accel", default="auto", choices=CHOICES, help="KVM or emulation (%(default)s)")

@@ -37,13 +37,6 @@ class Square:
     cell: Cell | None
     links: Links
 
-    @property
-    def colour(self) -> str:
-        """The name of its style."""
-        if self.cell is None:
-            return "void"
-        return self.cell.observed.value if self.cell.observed else "none"
-
 
 @dataclass(frozen=True)
 class Section:
@@ -109,6 +102,6 @@ def _links(cell: Cell, folder: Path) -> Links:
     if not _FOLDER.fullmatch(cell.evidence):
         return {}
     place = folder / cell.evidence
-    # A boot's folder lies in that of a test, whose outcome tells of all its boots.
-    files = (place / artifacts.CONSOLE, place / artifacts.JOURNAL, place.parent / OUTCOME)
+    # A boot's folder lies in that of a test, whose outcome tells of all its boots; without a boot it is that folder.
+    files = (place / artifacts.CONSOLE, place / artifacts.JOURNAL, place.parent / OUTCOME, place / OUTCOME)
     return {file.name: href(file, folder) for file in files if file.is_file()}

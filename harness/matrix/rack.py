@@ -5,7 +5,9 @@ A row of the truth table is a policy: a Butane file with one volume, or such a f
 mount unit of its own, and is itself a Butane file: what was installed can be read in the evidence.
 
 A volume of a rack sees the same firmware, TPM, servers and faults as the others. What it does not see is a boot of its
-own: clevis takes the waiting volumes one after the other, so a pin that hangs makes the later ones wait.
+own: clevis takes the waiting volumes one after the other, so a pin that hangs makes the later ones wait. And the first
+passphrase that clevis gives to one volume costs every other one two of its three attempts, since systemd tries it there
+as well (seen with systemd 257; ask-password's cache, systemd#38495).
 """
 
 import tempfile

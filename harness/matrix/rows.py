@@ -1,16 +1,19 @@
 """The rows of the truth table: which policies there are, and which racks carry them.
 
-A policy that Butane can say is a file of scenarios/policies; the rest is what an owner does by hand. Two racks, so that
-two machines can be judged side by side: a rack's Tang servers have one address each, so its own boots take turns.
+A policy that Butane can say is a file of scenarios/policies; the rest is what an owner does by hand. There are two
+racks, so that two machines can be judged side by side: a rack's Tang servers have one address each, so its own boots
+take turns. What cannot share a machine has one of its own.
 """
 
 from collections.abc import Mapping
 from pathlib import Path
 
+from harness.matrix.conditions import CONDITIONS, all_conditions
 from harness.matrix.rack import Row
 from harness.paths import POLICIES
 from harness.policy.enrolment import BASE, Enrolment
-from harness.policy.pins import CryptenrollPin, TangPin, Tpm2Pin, placeholder
+from harness.policy.pins import CryptenrollPin, Sss, TangPin, Tpm2Pin, placeholder
+from harness.policy.world import Stack
 
 _TANG = TangPin("tang", placeholder("URL", "tang"), placeholder("THUMBPRINT", "tang"))
 
@@ -22,6 +25,8 @@ def _file(name: str) -> Row:
 def _by_hand(enrolment: Enrolment) -> Row:
     return Row(enrolment.name, POLICIES / f"{enrolment.base}.bu", enrolment)
 
+
+_TPM2_AND_TANG, _TPM2_OR_TANG = Sss(2, (Tpm2Pin(), _TANG)), Sss(1, (Tpm2Pin(), _TANG))
 
 RACKS: Mapping[str, tuple[Row, ...]] = {
     "by-butane": (
@@ -47,7 +52,37 @@ RACKS: Mapping[str, tuple[Row, ...]] = {
         Row("key-file", POLICIES / f"{BASE}.bu"),
     ),
 }
-"""The policies of the table, by the machine that carries them."""
+"""The policies that share a machine, by the name of the machine."""
+
+ALONE: Mapping[str, Enrolment] = {
+    enrolment.name: enrolment
+    for enrolment in (
+        Enrolment("cryptenroll-pin", (CryptenrollPin((7,), asks_pin=True),)),
+        Enrolment("no-fallback-slot", (CryptenrollPin((7,)),), keeps_passphrase=False),
+        Enrolment("headless", (CryptenrollPin((7,)),), options=("headless=yes",)),
+    )
+}
+"""Those that need a machine of their own: a PIN's prompt names no volume; one that never asks ends the boot."""
+
+ROOTS: Mapping[str, Stack] = {"debian-13-root": Stack.DR, "debian-13-initramfs": Stack.IT}
+"""Images whose root is encrypted, and what opens it."""
+
+ON_ROOT = (
+    Enrolment("root-tpm2-and-tang", (_TPM2_AND_TANG,)),
+    Enrolment("root-tpm2-or-tang", (_TPM2_OR_TANG,)),
+)
+"""What is bound to an encrypted root."""
+
+_TPM = ("present", "tpm-absent", "tpm-replaced", "tpm-cleared", "tpm-locked-out", "tpm-owner-auth", "key-enrolled")
+COLUMNS: Mapping[str, tuple[str, ...]] = {
+    **{rack: tuple(condition.name for condition in CONDITIONS) for rack in RACKS},
+    "by-butane": tuple(condition.name for condition in all_conditions()),
+    "cryptenroll-pin": _TPM,
+    "no-fallback-slot": ("present", "tpm-absent", "key-enrolled"),
+    "headless": ("present", "tpm-absent", "key-enrolled"),
+    **{each.name: ("present", "tpm-absent", "without tang", "no-link", "late-link") for each in ON_ROOT},
+}
+"""The columns that make sense for a machine. Every subset of servers is for the thresholds that are about them."""
 
 
 def own_row(path: Path) -> Row:

@@ -31,9 +31,8 @@ from harness.lab.sealed import Sealed
 from harness.matrix import cells, conditions
 from harness.matrix.cells import MATRIX, Cell, Matrix
 from harness.matrix.conditions import Condition
-from harness.matrix.rack import Row, rack
 from harness.policy.oracle import predict
-from harness.policy.pins import Volume
+from harness.policy.pins import Policy, Volume
 from harness.policy.world import Stack
 
 
@@ -42,8 +41,7 @@ class Share:
     """What one machine does for the table.
 
     Attributes:
-        name: Of its rack.
-        rows: What it carries.
+        policy: What it carries: each volume is a row, and an encrypted root the row that is called like the policy.
         columns: What is done to it: names of conditions.
         image: A folder of images/; the stack of the cells.
         stack: What opens its volumes, for the oracle.
@@ -51,18 +49,22 @@ class Share:
         accel: ``auto``, ``kvm`` or ``tcg``.
     """
 
-    name: str
-    rows: tuple[Row, ...]
+    policy: Policy
     columns: tuple[str, ...]
     image: str
     stack: Stack
     artifacts: Path
     accel: str
 
+    def row(self, volume: Volume) -> str:
+        """The row that a volume stands for."""
+        return volume.name if len(self.policy.volumes) > 1 else self.policy.name
+
     @property
     def places(self) -> Iterator[cells.Place]:
         """The places of its cells, row by row."""
-        return ((self.image, row.name, column) for row in self.rows for column in self.columns)
+        rows = map(self.row, self.policy.volumes)
+        return ((self.image, row, column) for row in rows for column in self.columns)
 
 
 @dataclass(frozen=True)
@@ -92,11 +94,7 @@ def fill(shares: Sequence[Share]) -> Matrix:
     with ProcessPoolExecutor(min(slot_count(), len(shares)), multiprocessing.get_context("spawn")) as pool:
         for done in [pool.submit(_boot_share, share) for share in shares]:
             done.result()
-    places = [place for share in shares for place in share.places]
-    with _writing(artifacts):
-        matrix = cells.load(artifacts).ordered(places)
-        cells.save(matrix, artifacts)
-    return matrix
+    return _load(artifacts).ordered(place for share in shares for place in share.places)
 
 
 def _boot_share(share: Share) -> None:
@@ -105,14 +103,14 @@ def _boot_share(share: Share) -> None:
         share.accel, None, console=False, keep=False, run_id=uuid.uuid4().hex, terminal=sys.stderr
     )
     lab = laboratory.prepare(options)
-    entry = sealed_machine(lab, share.image, rack(share.name, share.rows), share.artifacts)
+    entry = sealed_machine(lab, share.image, share.policy, share.artifacts)
     wanted = [condition for condition in conditions.all_conditions() if condition.name in share.columns]
     left = [condition for condition in wanted if not _asked_anew(share, entry, condition)]
     started = time.monotonic()
     for number, condition in enumerate(left, 1):
         done = time.monotonic() - started
         rest = f", some {done / (number - 1) * (len(left) - number + 1) / 60:.0f} min left" if number > 1 else ""
-        with lab.progress.step(f"{share.name}: {condition.name} ({number} of {len(left)}{rest})"):
+        with lab.progress.step(f"{share.policy.name}: {condition.name} ({number} of {len(left)}{rest})"):
             seen = observe(entry, lab, condition, share.artifacts)
         found = [cell_of(share, volume, entry, condition, seen) for volume in entry.policy.volumes]
         _write(share.artifacts, found, seen)
@@ -150,7 +148,7 @@ def cell_of(share: Share, volume: Volume, entry: SealedEntry, condition: Conditi
     """The cell of one volume: what was seen, and beside it what the oracle says."""
     said = predict(volume, condition.world_of(entry.ports), share.stack)
     cell = Cell(
-        policy=volume.name,
+        policy=share.row(volume),
         stack=share.image,
         condition=condition.name,
         observed=None,
@@ -182,7 +180,7 @@ def _asked_anew(share: Share, entry: SealedEntry, condition: Condition) -> bool:
     """Whether all cells of a boot are known; then the oracle is asked again, since that costs nothing."""
     matrix, found = _load(share.artifacts), []
     for volume in entry.policy.volumes:
-        if cell := matrix.known((share.image, volume.name, condition.name), inputs(entry, condition)):
+        if cell := matrix.known((share.image, share.row(volume), condition.name), inputs(entry, condition)):
             said = predict(volume, condition.world_of(entry.ports), share.stack)
             cell = replace(cell, predicted=said.unlock, reason=said.reason, predicted_failed_pins=said.failed_pins)
             found.append(cell)

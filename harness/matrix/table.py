@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.evidence.artifacts import plain
+from harness.evidence.terminal import counted
 from harness.matrix.cells import DOES_NOT_APPLY, MARKS, MEANINGS, Cell, Matrix
 from harness.unlock import Unlock
 
@@ -43,7 +44,7 @@ def show(matrix: Matrix, console: Console) -> None:
 def summary(matrix: Matrix) -> str:
     """The sum in one line."""
     cells, differ, unjudged = len(matrix.cells), len(matrix.differing), len(matrix.unjudged)
-    parts = [f"{cells} cells", f"{matrix.boots} boots ({matrix.boots_per_cell:.2f} boots per cell)"]
+    parts = [counted(cells, "cell"), f"{counted(matrix.boots, 'boot')} ({matrix.boots_per_cell:.2f} boots per cell)"]
     parts.append(f"{differ} {'differs' if differ == 1 else 'differ'} from the prediction")
     parts += [f"{unjudged} without a verdict"] if unjudged else []
     parts += [f"{matrix.seconds / 60:.0f} min"] if matrix.seconds else []
@@ -95,8 +96,9 @@ def _table(matrix: Matrix, stack: str, block: Sequence[Numbered]) -> Table:
         table.add_column(str(number), justify="center", no_wrap=True, min_width=_MARK)
     found = matrix.at
     for policy in matrix.policies(stack):
-        cells = (found.get((stack, policy, condition)) for _, condition in block)
-        table.add_row(Text(plain(policy)), *map(_marked, cells))
+        cells = [found.get((stack, policy, condition)) for _, condition in block]
+        if any(cells):
+            table.add_row(Text(plain(policy)), *map(_marked, cells))
     return table
 
 

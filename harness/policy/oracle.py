@@ -73,7 +73,7 @@ def predict(volume: Volume, world: World, stack: Stack) -> Prediction:
         return Prediction(
             Unlock.LOCKED, frozenset(), "both copies of the LUKS header are gone, and the keyslots with them"
         )
-    if volume.key_file and (volume.pins or world.header is not Header.KEYSLOT_WIPED):
+    if volume.key_file:
         return Prediction(Unlock.AUTO, frozenset(), "a key file that the guest has opens it")
     if volume.pins is None:
         return _shut(volume, world, stack, frozenset(), "no pin guards it")

@@ -60,7 +60,7 @@ class Header(StrEnum):
     TOKEN_REMOVED = "token removed"
     """The tokens of its pins are gone, their keyslots are not."""
     KEYSLOT_WIPED = "keyslot wiped"
-    """The keyslots of its pins are gone, or, without pins, that of the key file; clevis's tokens stay behind."""
+    """The keyslots of its pins are gone; clevis's tokens stay behind."""
     PRIMARY_ZEROED = "primary header zeroed"
     BOTH_ZEROED = "both headers zeroed"
 

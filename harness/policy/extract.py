@@ -1,0 +1,174 @@
+"""What an attacker gets out of a volume: the policy, evaluated with the leaves that he can make answer (pure).
+
+Some abilities do without the pins: to read the memory of a machine whose volume is open, to have an old header and the
+secret that was revoked since, or to find the key file on the disk. Otherwise it takes the header and enough leaves:
+
+- a Tang leaf, when he reaches the server or has its keys;
+- a TPM leaf, when he has all that the TPM keeps, or the machine and a `Way` to run code of his own there that leaves
+  the PCRs that the leaf is bound to as they were. A PIN he must know besides;
+- a TPM leaf of clevis also when he listens to the bus, since clevis asks for no encrypted session (CVE-2026-0714).
+
+Sources: oddlama, "Bypassing disk encryption on systems with automatic TPM2 unlock"; TCG PC Client Platform Firmware
+Profile, 3.3.4; systemd-stub(7), systemd-pcrphase.service(8), systemd-pcrlock(8); GRUB manual, "Measured boot".
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+
+from harness.policy.pins import CryptenrollPin, Leaf, Pin, Sss, TangPin, Tpm2Pin, Volume, leaves
+
+_ALL = frozenset(range(24))
+
+_OF_LATER_PHASES = frozenset({11, 15})
+"""PCRs into which a measured boot puts the end of the initrd, and the key of the volume that was opened."""
+
+_PCRLOCK = frozenset({0, 1, 2, 3, 4, 5, 7, 11, 12, 13, 14, 15})
+"""PCRs that a pcrlock policy covers unless it is told otherwise (systemd-pcrlock(8), ``--pcr=``)."""
+
+
+class Way(Enum):
+    """How own code comes to run on the victim's machine, in words, and the PCRs that it leaves as they were."""
+
+    OWN_OS = "a system of his own", frozenset[int]()
+    SAME_SIGNER = "another image that the firmware accepts", frozenset({0, 1, 2, 3, 7})
+    """One by the same signer; with Secure Boot off, any."""
+    COMMAND_LINE = "GRUB's menu", _ALL - {8}
+    INITRD = "another initrd, which the boot loader does not verify", _ALL - {9}
+    STUB_COMMAND_LINE = "another command line for systemd-stub", _ALL - {1, 12}
+    """By SMBIOS (``io.systemd.stub.kernel-cmdline-extra``) or a boot entry; the firmware measures both into PCR 1."""
+    CREDENTIAL = "a credential by SMBIOS", _ALL - {1}
+    """``io.systemd.credential:systemd.extra-unit``, which the firmware measures into PCR 1."""
+    INITRAMFS_SHELL = "a shell in the victim's initrd", _ALL
+    """Such as opens when the disk cannot be found (CVE-2016-4484)."""
+    PCR_RESET = "a reset of the TPM and the victim's event log replayed", _ALL
+    ROGUE_ROOT = "a look-alike of the root", _ALL
+    """The victim's own initrd opens it, and starts what is on it."""
+    RUNNING_ROOT = "root in the running system", _ALL
+
+    def kept(self, measured: bool) -> frozenset[int]:
+        """PCRs that are as they were when the volume was opened.
+
+        Args:
+            measured: Whether systemd-stub measured the boot.
+        """
+        later = measured and self in (Way.ROGUE_ROOT, Way.RUNNING_ROOT)
+        kept: frozenset[int] = self.value[1]
+        return kept - _OF_LATER_PHASES if later else kept
+
+
+@dataclass(frozen=True)
+class Abilities:
+    """What an attacker can do.
+
+    Attributes:
+        disk: He has a copy of the disk.
+        machine: He has the machine, disk and TPM included, and decides what it boots.
+        tpm_state: He has a copy of all that the TPM keeps; in a TPM of his own he brings the PCRs to any value.
+        ways: How he runs own code on the machine, besides `Way.OWN_OS`, which comes with it.
+        tpm_bus: He listens between processor and TPM while the victim unlocks.
+        network: He reaches every Tang server.
+        tang_keys: Servers whose keys he has, by name.
+        pin: He knows the TPM's PIN.
+        ram: He reads the memory of the machine while the volume is open.
+        old_secret: He has the header from before a secret was revoked, and that secret.
+    """
+
+    disk: bool = False
+    machine: bool = False
+    tpm_state: bool = False
+    ways: frozenset[Way] = frozenset()
+    tpm_bus: bool = False
+    network: bool = False
+    tang_keys: frozenset[str] = frozenset()
+    pin: bool = False
+    ram: bool = False
+    old_secret: bool = False
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """What became of a key.
+
+    Attributes:
+        extracted: Whether the attacker has it: X in the catalogue, and R otherwise.
+        reason: One sentence. It names each leaf that he makes answer, or else each that he cannot.
+    """
+
+    extracted: bool
+    reason: str
+
+
+def extract(volume: Volume, abilities: Abilities, *, measured: bool = True) -> Extraction:
+    """What these abilities are worth against a volume.
+
+    Args:
+        volume: The victim's.
+        abilities: The attacker's.
+        measured: Whether systemd-stub measured the boot, as it does a UKI. Under GRUB nothing comes into PCRs 11 and
+            15, and what is bound to them protects nothing.
+    """
+    has_disk = abilities.disk or abilities.machine
+    if shortcut := _shortcut(volume, abilities, has_disk):
+        return Extraction(True, shortcut)
+    if not has_disk:
+        return Extraction(False, "he has no copy of the LUKS header")
+    if volume.pins is None:
+        return Extraction(False, "no pin guards it, and he does not know the passphrase")
+    return _by_pins(volume.pins, abilities, measured)
+
+
+def _shortcut(volume: Volume, abilities: Abilities, has_disk: bool) -> str | None:
+    """What opens it whatever its pins are, in words."""
+    if abilities.ram:
+        return "the volume key is in the machine's memory while the volume is open"
+    if abilities.old_secret:
+        return "the old header takes the revoked secret, and the volume key is still the same"
+    return "a key file lies on the disk in the clear" if volume.key_file and has_disk else None
+
+
+def _by_pins(pins: Pin, abilities: Abilities, measured: bool) -> Extraction:
+    how = {
+        leaf: _tang(leaf, abilities) if isinstance(leaf, TangPin) else _tpm(leaf, abilities, measured)
+        for leaf in leaves(pins)
+    }
+    extracted = _yields(pins, {leaf: answers for leaf, (answers, _) in how.items()})
+    verb = "answers" if extracted else "does not answer"
+    said = (f"{leaf.name} {verb} him: {why}" for leaf, (answers, why) in how.items() if answers is extracted)
+    return Extraction(extracted, "; ".join(said))
+
+
+def _yields(pin: Pin, answers: Mapping[Leaf, bool]) -> bool:
+    if isinstance(pin, Sss):
+        return sum(_yields(child, answers) for child in pin.pins) >= pin.threshold
+    return answers[pin]
+
+
+def _tang(leaf: TangPin, abilities: Abilities) -> tuple[bool, str]:
+    """Whether he makes it answer, and how, or what he lacks."""
+    if leaf.server in abilities.tang_keys:
+        return True, "he has the server's keys"
+    return (True, "he reaches the server") if abilities.network else (False, "he is kept from the server")
+
+
+def _tpm(leaf: Tpm2Pin | CryptenrollPin, abilities: Abilities, measured: bool) -> tuple[bool, str]:
+    """Whether he makes it answer, and how, or what he lacks."""
+    if abilities.tpm_bus and isinstance(leaf, Tpm2Pin):
+        return True, "it is read on the bus"
+    if isinstance(leaf, CryptenrollPin) and leaf.asks_pin and not abilities.pin:
+        return False, "he does not know the PIN"
+    if abilities.tpm_state:
+        return True, "all that the TPM keeps was copied"
+    if not abilities.machine:
+        return False, "he does not have the TPM"
+    bound = _bound(leaf)
+    ways = (way for way in Way if way in abilities.ways or way is Way.OWN_OS)
+    way = next((way for way in ways if way.kept(measured) >= bound), None)
+    return (True, way.value[0]) if way else (False, "his code changes what it is bound to")
+
+
+def _bound(leaf: Tpm2Pin | CryptenrollPin) -> frozenset[int]:
+    """PCRs that may not change. A signature allows PCR 11 of one phase of one boot image, and that is not his."""
+    if isinstance(leaf, Tpm2Pin):
+        return frozenset(leaf.pcr_ids)
+    return frozenset((*leaf.pcr_ids, *leaf.signed_pcr_ids)) | (_PCRLOCK if leaf.pcrlock else frozenset())

@@ -1,0 +1,138 @@
+"""What an attacker gets out: the catalogue's predictions, and what must hold whatever the policy and his abilities."""
+
+from dataclasses import fields, replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.policy.extract import Abilities, Way, extract
+from harness.policy.pins import CryptenrollPin, Pin, Sss, TangPin, Tpm2Pin, Volume, holds, leaves, placeholder
+
+C, C7, C8, C9 = (Tpm2Pin(ids) for ids in ((), (7,), (8,), (9,)))
+S7, S4, S9, S12, S15 = (CryptenrollPin(ids, measures=15 in ids) for ids in ((7,), (4,), (9,), (12,), (15,)))
+SP, PIN, LOCK = CryptenrollPin(signed_pcr_ids=(11,)), CryptenrollPin((7,), asks_pin=True), CryptenrollPin(pcrlock=True)
+T, TWO = TangPin("tang", placeholder("URL", "tang")), TangPin("two", placeholder("URL", "two"))
+BOTH, EITHER = Sss(2, (C, T)), Sss(1, (C, T))
+
+CLONE = Abilities(disk=True, network=True)
+THIEF = Abilities(machine=True)
+STATE = Abilities(disk=True, tpm_state=True)
+
+
+def gets(pins: Pin | None, abilities: Abilities, *, measured: bool = True) -> bool:
+    return extract(volume(pins), abilities, measured=measured).extracted
+
+
+def volume(pins: Pin | None) -> Volume:
+    return Volume("var", "/dev/vda4", pins, "secret", "/var")
+
+
+def by(*ways: Way) -> Abilities:
+    return Abilities(machine=True, ways=frozenset(ways))
+
+
+@pytest.mark.parametrize(
+    ("scenario", "abilities", "extracted", "resists"),
+    [
+        ("disk-clone", CLONE, [T, EITHER], [C, BOTH, S7]),
+        ("disk-clone elsewhere", Abilities(disk=True), [], [T, C, EITHER, None]),
+        ("tang-keys-stolen", Abilities(disk=True, tang_keys=frozenset({"tang"})), [T], [BOTH, TWO]),
+        ("stolen-server-offsite", THIEF, [C, EITHER], [T, BOTH, C7]),
+        ("stolen server at home", replace(THIEF, network=True), [C, T, BOTH], [C7, S7]),
+        ("stolen-foreign-os, same signer", by(Way.SAME_SIGNER), [C, C7, S7], [S4, SP, PIN]),
+        ("cmdline-edit", by(Way.COMMAND_LINE), [C7, S7], [C8]),
+        ("initrd-replaced", by(Way.INITRD), [C7, S7], [C9, S9]),
+        ("smbios-cmdline", by(Way.STUB_COMMAND_LINE), [S7, S4, SP], [S12, Tpm2Pin((1,))]),
+        ("smbios-credential", by(Way.CREDENTIAL), [S7, SP], [Tpm2Pin((1,)), CryptenrollPin((1, 7)), LOCK]),
+        ("late-unseal", by(Way.RUNNING_ROOT), [C7, S7], [SP]),
+        ("rootfs-confusion", by(Way.ROGUE_ROOT), [C7, S7, S12], [SP, PIN, S15, LOCK]),
+        ("initramfs-shell", by(Way.INITRAMFS_SHELL), [C7, S7, SP, S15, LOCK], [PIN]),
+        ("pcr-reset-replay", by(Way.PCR_RESET), [C7, SP, S15], [PIN, T]),
+        ("tpm-state-clone", STATE, [C7, S7, SP], [PIN, BOTH]),
+        ("tpm-bus-sniff", Abilities(disk=True, tpm_bus=True), [C, C7], [S7, BOTH]),
+        ("the PIN known", replace(by(Way.SAME_SIGNER), pin=True), [PIN], [S4]),
+        ("ram-dump", Abilities(ram=True), [PIN, BOTH, None], []),
+        ("header-rollback", Abilities(old_secret=True), [PIN, BOTH, None], []),
+        ("nothing", Abilities(network=True, pin=True, tpm_bus=True), [], [C, T, None]),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_the_catalogue(
+    scenario: str, abilities: Abilities, extracted: list[Pin | None], resists: list[Pin | None]
+) -> None:
+    assert [pins for pins in extracted if not gets(pins, abilities)] == [], scenario
+    assert [pins for pins in resists if gets(pins, abilities)] == [], scenario
+
+
+def test_pcr_15_protects_nothing_under_grub() -> None:
+    assert not gets(S15, by(Way.ROGUE_ROOT), measured=True)
+    assert gets(S15, by(Way.ROGUE_ROOT), measured=False)
+
+
+def test_a_key_file_is_taken_with_the_disk() -> None:
+    guest_has_it = replace(volume(BOTH), key_file=True)
+    assert extract(guest_has_it, Abilities(disk=True)).extracted
+    assert not extract(guest_has_it, Abilities(network=True)).extracted
+
+
+def test_the_reason_says_how_or_what_is_missing() -> None:
+    assert extract(volume(EITHER), THIEF).reason == "tpm2 answers him: a system of his own"
+    assert extract(volume(BOTH), CLONE).reason == "tpm2 does not answer him: he does not have the TPM"
+    assert "he is kept from the server" in extract(volume(T), THIEF).reason
+    assert "his code changes what it is bound to" in extract(volume(C7), THIEF).reason
+
+
+leaf: st.SearchStrategy[Pin] = st.sampled_from((C, C7, C8, S7, S4, S15, SP, PIN, LOCK, T, TWO))
+trees: st.SearchStrategy[Pin] = st.recursive(
+    leaf,
+    lambda children: st.lists(children, min_size=1, max_size=3).flatmap(
+        lambda pins: st.integers(1, len(pins)).map(lambda threshold: Sss(threshold, tuple(pins)))
+    ),
+    max_leaves=6,
+)
+flags = [each.name for each in fields(Abilities) if each.type is bool or each.type == "bool"]
+abilities = st.builds(
+    Abilities,
+    **{name: st.booleans() for name in flags},
+    ways=st.frozensets(st.sampled_from(Way)),
+    tang_keys=st.frozensets(st.sampled_from(("tang", "two"))),
+)
+
+
+def joined(some: Abilities, more: Abilities) -> Abilities:
+    return Abilities(**{each.name: getattr(some, each.name) | getattr(more, each.name) for each in fields(Abilities)})
+
+
+@given(st.one_of(st.none(), trees), abilities, abilities, st.booleans())
+def test_more_abilities_never_turn_extraction_into_resistance(
+    pins: Pin | None, some: Abilities, more: Abilities, measured: bool
+) -> None:
+    assert gets(pins, some, measured=measured) <= gets(pins, joined(some, more), measured=measured)
+
+
+@given(trees, abilities)
+def test_a_boot_that_is_measured_never_gives_more_away(pins: Pin, some: Abilities) -> None:
+    assert gets(pins, some, measured=True) <= gets(pins, some, measured=False)
+
+
+@given(trees, abilities, st.booleans())
+def test_a_higher_threshold_never_gives_more_away(pins: Pin, some: Abilities, measured: bool) -> None:
+    if isinstance(pins, Sss) and pins.threshold < len(pins.pins):
+        higher = replace(pins, threshold=pins.threshold + 1)
+        assert gets(higher, some, measured=measured) <= gets(pins, some, measured=measured)
+
+
+@given(trees, abilities)
+def test_it_is_the_policy_evaluated_with_the_leaves_that_he_has(pins: Pin, some: Abilities) -> None:
+    """Leaf by leaf, then the tree: what `holds` says of them, when no two go by one name."""
+    some = replace(some, ram=False, old_secret=False)
+    names = [each.name for each in leaves(pins)]
+    if len(set(names)) == len(names):
+        answering = frozenset(each.name for each in leaves(pins) if gets(each, some))
+        assert gets(pins, some) == holds(pins, answering)
+
+
+@given(st.one_of(st.none(), trees), abilities)
+def test_there_is_always_a_reason(pins: Pin | None, some: Abilities) -> None:
+    assert extract(volume(pins), some).reason
