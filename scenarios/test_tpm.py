@@ -2,7 +2,7 @@
 
 import pytest
 
-from harness.api import Sealed, Tang, Unlock, tpm_removed, tpm_replaced
+from harness.api import Sealed, Tang, Unlock, tpm_fails, tpm_removed, tpm_replaced
 
 
 @pytest.mark.ci
@@ -39,3 +39,16 @@ def test_tpm_replaced_asks_for_the_passphrase(sealed: Sealed) -> None:
     outcome = sealed.boot(tpm_replaced)
     assert outcome.unlock is Unlock.PASSPHRASE_FALLBACK
     assert outcome.failed_pins == {"tpm2"}
+
+
+@pytest.mark.policy("tpm2-and-tang")
+def test_tpm_io_error_asks_for_the_passphrase(sealed: Sealed) -> None:
+    """The TPM is there, answers, and fails when it is asked to unseal: that does not hold up the boot.
+
+    The failure is the scenario's own, and the guest is judged by what it does about it; a TPM that fails of itself is
+    an error of the rig. Source: TCG TPM 2.0 Library, Part 1, 12.2.7 (failure mode); clevis-decrypt-tpm2.
+    """
+    outcome = sealed.boot(tpm_fails)
+    assert outcome.unlock is Unlock.PASSPHRASE_FALLBACK
+    assert outcome.failed_pins == {"tpm2"}
+    assert outcome.canary == sealed.canary

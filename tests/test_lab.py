@@ -45,6 +45,7 @@ def differing(one: Machine, other: Machine) -> set[str]:
         (faults.tpm_removed, "tpm"),
         (faults.tpm_replaced, "tpm"),
         (faults.tpm_is_1_2, "tpm"),
+        (faults.tpm_fails, "tpm"),
         (faults.network_unplugged, "link_up"),
         (faults.carried_off, "site"),
     ],
@@ -64,7 +65,7 @@ def test_another_tpm_is_made_in_the_workshop_and_not_over_the_old_one(machine: M
     assert changed.state != old.state
 
 
-@pytest.mark.parametrize("fault", [faults.tpm_replaced, faults.tpm_is_1_2])
+@pytest.mark.parametrize("fault", [faults.tpm_replaced, faults.tpm_is_1_2, faults.tpm_fails])
 def test_a_tpm_that_is_not_there_cannot_be_another(machine: Machine, workshop: Workshop, fault: Fault) -> None:
     with pytest.raises(UsageError, match="has a TPM"):
         fault(replace(machine, tpm=None), workshop)

@@ -1,12 +1,29 @@
 """Attacks on the wires of a TPM, with a TPM that only remembers what it was told."""
 
 import struct
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
+from machines import BOOT_MANAGER, SETTLED, bare_machine, read_until, this_host
 
 from harness.attack.wires import Replay, Tap, Understudy
-from harness.machine.tpm_bus import PCR_EXTEND, STARTUP, code, done, encrypts_response, pcr_extend, refusal, startup
-from harness.machine.tpm_log import TpmExchange, decode
+from harness.host.session import Host
+from harness.machine.nvram import enroll_db
+from harness.machine.rig import power_on
+from harness.machine.spec import Machine
+from harness.machine.tpm_bus import (
+    PCR_EXTEND,
+    STARTUP,
+    Interposer,
+    code,
+    done,
+    encrypts_response,
+    pcr_extend,
+    refusal,
+    startup,
+)
+from harness.machine.tpm_log import TpmExchange, decode, replay_pcrs
 
 FIRMWARE = (("sha256", "11" * 32),)
 SYSTEM = (("sha256", "22" * 32),)
@@ -103,3 +120,31 @@ def test_what_the_tpm_refused_is_in_no_log() -> None:
     boot(tap, Refusing())
     assert tap.extends == ()
     assert tap.unsealed == ()
+
+
+@pytest.mark.real
+def test_a_real_tpm_takes_a_played_boot_for_a_real_one(tmp_path: Path) -> None:
+    """The firmware has another key in db and measures it; its TPM adds up what it was told."""
+    host = this_host()
+    with bare_machine(host, "trixie") as machine:
+        pcrs = [pcrs_of(machine, host, tmp_path)]
+        tap = Tap()
+        pcrs.append(pcrs_of(wired(machine, tap), host, tmp_path))
+        machine.nvram.write_bytes(enroll_db(machine.nvram.read_bytes()))
+        pcrs.append(pcrs_of(machine, host, tmp_path))
+        pcrs.append(pcrs_of(wired(machine, Understudy(tap.extends)), host, tmp_path))
+    _, good, other, played = pcrs
+    assert other[7] != good[7]
+    assert {pcr: played[pcr] for pcr in SETTLED} == {pcr: good[pcr] for pcr in SETTLED}
+
+
+def wired(machine: Machine, interposer: Interposer) -> Machine:
+    assert machine.tpm
+    return replace(machine, tpm=replace(machine.tpm, interposer=interposer))
+
+
+def pcrs_of(machine: Machine, host: Host, evidence: Path) -> dict[int, str]:
+    """What the TPM says after the firmware is done, which the firmware's own log need not be asked for."""
+    with power_on(machine, host, evidence) as rig:
+        read_until(rig, BOOT_MANAGER)
+        return replay_pcrs(rig.tpm_exchanges())

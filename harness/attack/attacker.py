@@ -26,7 +26,6 @@ from pathlib import Path
 from typing import Any
 
 from harness.attack.grants import Grant, mark_line
-from harness.attack.wires import on_the_wires
 from harness.errors import UsageError
 from harness.evidence.attacks import Try
 from harness.guest.console import ConsoleShell
@@ -34,7 +33,7 @@ from harness.guest.driver import drained
 from harness.guest.luks import LuksHeader, parse_luks_header
 from harness.guest.outcome import Outcome
 from harness.images import firmware as firmware_image
-from harness.lab.faults import Fault, as_firmware
+from harness.lab.faults import Fault, as_firmware, tpm_interposed
 from harness.lab.powered import Powered, boot, partition_label, recorded
 from harness.lab.rescue import RESCUE_IMAGE, Rescue, rescue_system
 from harness.lab.sealed import Sealed
@@ -149,7 +148,7 @@ class Attacker:
     def on_the_bus(self, interposer: Interposer) -> Fault:
         """The victim's machine with this one on the wires of its TPM."""
         self.require(Grant.TPM_BUS)
-        return on_the_wires(interposer)
+        return tpm_interposed(interposer)
 
     def as_root(self, *commands: str) -> str:
         """Run commands as root in the victim's running system, at home; returns what they printed."""

@@ -10,16 +10,12 @@ Each is made for one power-on, or for several in a row, and keeps what it saw un
 """
 
 from collections.abc import Iterable
-from dataclasses import replace
 
-from harness.lab.faults import Fault, Workshop
-from harness.machine.spec import Machine
 from harness.machine.tpm_bus import (
     PCR_EXTEND,
     STARTUP,
     UNSEAL,
     Chip,
-    Interposer,
     code,
     done,
     encrypts_response,
@@ -108,13 +104,3 @@ def _play(log: Iterable[TpmExchange], chip: Chip) -> None:
     for exchange in log:
         assert exchange.pcr is not None
         chip.ask(pcr_extend(exchange.pcr, exchange.digests))
-
-
-def on_the_wires(interposer: Interposer) -> Fault:
-    """The same machine with somebody on the wires of its TPM."""
-
-    def fault(machine: Machine, _workshop: Workshop) -> Machine:
-        assert machine.tpm
-        return replace(machine, tpm=replace(machine.tpm, interposer=interposer))
-
-    return fault

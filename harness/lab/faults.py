@@ -15,6 +15,7 @@ from harness.machine import nvram
 from harness.machine.disk import overlay
 from harness.machine.esp import sign_boot_images
 from harness.machine.spec import Firmware, Machine, TpmVersion
+from harness.machine.tpm_bus import UNSEAL, Interposer, code, refusal
 from harness.progress import Progress
 
 
@@ -52,6 +53,24 @@ def tpm_is_1_2(machine: Machine, workshop: Workshop) -> Machine:
         raise UsageError("tpm_is_1_2 needs a machine that has a TPM", hint="apply it before tpm_removed")
     old = replace(machine.tpm, state=workshop.folder / "tpm-1.2", version=TpmVersion.TPM_1_2)
     return replace(machine, tpm=old)
+
+
+def tpm_interposed(interposer: Interposer) -> Fault:
+    """Somebody on the wires between the machine and its TPM, for better or worse."""
+
+    def fault(machine: Machine, _workshop: Workshop) -> Machine:
+        if machine.tpm is None:
+            raise UsageError("this needs a machine that has a TPM", hint="apply it before tpm_removed")
+        return replace(machine, tpm=replace(machine.tpm, interposer=interposer))
+
+    return fault
+
+
+def tpm_fails(machine: Machine, workshop: Workshop) -> Machine:
+    """A TPM that works until it is asked to unseal, and then says that it has failed (TPM_RC_FAILURE)."""
+    return tpm_interposed(lambda command, chip: refusal() if code(command) == UNSEAL else chip.ask(command))(
+        machine, workshop
+    )
 
 
 def with_memory(mib: int) -> Fault:
