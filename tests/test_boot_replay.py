@@ -112,6 +112,14 @@ RECORDINGS: dict[str, Recording] = {
     # initramfs-tools: before the switch of roots there is the console alone, and nobody says who answered.
     "initramfs-passphrase": Recording(IN_INITRAMFS, (*FIRMWARE, NetworkUp, VolumeAttaching, VolumeUnlocked, SystemUp)),
     "initramfs-auto-unlock": Recording(IN_INITRAMFS, (*FIRMWARE, VolumeAttaching, VolumeUnlocked, NetworkUp, SystemUp)),
+    # Debian 12; its GRUB welcomes, and its kernel says nothing before the initramfs does.
+    "initramfs-12-auto-unlock": Recording(
+        (
+            *(FirmwareStarted, BootEntryStarted, InitrdStarted, PromptShown, VolumeUnlocked, SystemStarted),
+            *(VolumeUnlocked, SystemUp, LoginReached, PoweredOff),
+        ),
+        (FirmwareStarted, BootEntryStarted, NetworkUp, VolumeAttaching, VolumeUnlocked, SystemUp),
+    ),
     # One wrong passphrase is refused twice: systemd 257 tries the cached one again (systemd#38495).
     "wrong-passphrase": Recording(
         FALLBACK.console,
@@ -270,6 +278,7 @@ def play(plan: BootPlan, events: list[Event]) -> tuple[list[str], Observation]:
     [
         ("initramfs-passphrase", None, ["secret"], Unlock.PASSPHRASE_FALLBACK, {"passphrase"}),
         ("initramfs-auto-unlock", Tpm2Pin(), [], Unlock.AUTO, {"tpm2"}),
+        ("initramfs-12-auto-unlock", Tpm2Pin(), [], Unlock.AUTO, {"tpm2"}),
     ],
 )
 def test_a_boot_without_a_journal_is_judged_by_its_console(

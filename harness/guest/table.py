@@ -112,7 +112,7 @@ STAGES = (  # systemd: core/main.c, core/job.c; dracut-emergency.sh; sulogin.c; 
     _row(InitrdStarted, r"Welcome to .*[Ii]nitramfs|Booting initrd of |Begin: Loading essential drivers", once=True),
     _row(
         SystemStarted,
-        r"Welcome to (?!.*[Ii]nitramfs)|systemd\[1\]: Switching root|Begin: Running /scripts/init-bottom",
+        r"Welcome to (?!GRUB!|.*[Ii]nitramfs)|systemd\[1\]: Switching root|Begin: Running /scripts/init-bottom",
         once=True,
     ),
     _row(NetworkUp, r"DHCPv4 address \S+ |Reached target network-online\.target|IP-Config: (?:Complete|\S+ complete)"),

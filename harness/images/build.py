@@ -194,6 +194,8 @@ def _explained(recipe: Recipe, error: HostError) -> HostError:
     text = str(error)
     if gone := re.search(r"Unable to locate package (\S+)|Package '?([^' ]+)'? has no installation candidate", text):
         hint = f"{recipe.folder / 'recipe.yaml'}: packages: {gone[1] or gone[2]} is not in {recipe.suite} of {mirror()}"
+    elif "is expired" in text:
+        hint = f"{mirror()} has not been updated for long: name another mirror in UNLOCK_LAB_DEBIAN_MIRROR"
     elif re.search(r"Failed to fetch|Could not (resolve|connect)|Connection (failed|refused|timed out)", text):
         hint = f"{mirror()} does not answer: name another mirror in UNLOCK_LAB_DEBIAN_MIRROR"
     elif os.geteuid() != 0:
