@@ -1,5 +1,6 @@
 """A rack: many policies in one machine, each with a volume of its own."""
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,21 @@ def test_what_is_done_by_hand_is_done_to_the_row_s_own_volume() -> None:
     assert volumes["key-file"].key_file
     assert not volumes["passphrase-alone"].key_file
     assert "device=$(readlink -f /dev/disk/by-partlabel/cryptenroll-pcr7)" in policy.enrolment
+
+
+def test_no_volume_opens_by_another_s_passphrase() -> None:
+    policy = rack("by-butane", RACKS["by-butane"])
+    assert len({volume.passphrase for volume in policy.volumes}) == len(policy.volumes)
+
+
+def test_no_volume_tries_another_s_passphrase(tmp_path: Path) -> None:
+    edit = rack("by-butane", RACKS["by-butane"]).enrolment[0]
+    crypttab = tmp_path / "crypttab"
+    crypttab.write_text("one UUID=x none luks,_netdev\ntwo UUID=y /etc/luks/two luks\n")
+    subprocess.run(["sh", "-c", edit.replace("/etc/crypttab", str(crypttab))], check=True)
+    assert crypttab.read_text() == (
+        "one UUID=x none luks,_netdev,password-cache=no\ntwo UUID=y /etc/luks/two luks,password-cache=no\n"
+    )
 
 
 def test_a_row_is_about_one_volume(tmp_path: Path) -> None:

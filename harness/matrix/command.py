@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from harness.errors import UsageError
+from harness.errors import HarnessError, UsageError
 from harness.host.accel import CHOICES
 from harness.images import encrypted_root
 from harness.matrix.conditions import CONDITIONS, all_conditions
@@ -33,11 +33,17 @@ def main(argv: Sequence[str]) -> int:
             print(f"{condition.name:28} {condition.about}")
         return 0
     chosen = shares(arguments.butane, arguments.only, arguments.machine, arguments.artifacts, arguments.accel)
-    matrix = fill(chosen)
+    matrix, errors = fill(chosen)
     show(matrix, Console())
     page = write_page(matrix, arguments.artifacts)
     write_svg(matrix, arguments.artifacts / "matrix.svg")
     print(f"{page}, {arguments.artifacts / 'matrix.svg'}", file=sys.stderr)
+    if errors:
+        raise HarnessError(
+            f"{len(errors)} of {len(chosen)} machines are missing from the table",
+            "\n\n".join(map(str, errors)),
+            "run it again: what was booted is kept",
+        )
     return 1 if matrix.differing or matrix.unjudged else 0
 
 

@@ -5,9 +5,11 @@ A row of the truth table is a policy: a Butane file with one volume, or such a f
 mount unit of its own, and is itself a Butane file: what was installed can be read in the evidence.
 
 A volume of a rack sees the same firmware, TPM, servers and faults as the others. What it does not see is a boot of its
-own: clevis takes the waiting volumes one after the other, so a pin that hangs makes the later ones wait. And the first
-passphrase that clevis gives to one volume costs every other one two of its three attempts, since systemd tries it there
-as well (seen with systemd 257; ask-password's cache, systemd#38495).
+own: clevis takes the waiting volumes one after the other, so a pin that hangs makes the later ones wait. And systemd
+tries a passphrase that one volume was given, by clevis or by a person, on every other volume that waits: seen with
+systemd 257, each such trial costs two of a volume's three attempts (systemd#38495), so that volumes with keys of their
+own gave up before anybody had typed. So here each has a passphrase of its own, and none takes another's
+(``password-cache=no``, crypttab(5)).
 """
 
 import tempfile
@@ -27,6 +29,8 @@ _MIB = 64
 """Of each volume: a LUKS2 header takes 16 (LUKS2 On-Disk Format Specification, 2.4)."""
 
 _ROOT_MIB = 4000
+
+_KEEP_APART = "sed -i 's/[^[:space:]]*$/&,password-cache=no/' /etc/crypttab"
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,7 @@ def rack(name: str, rows: Sequence[Row]) -> Policy:
         path = Path(folder) / f"{name}.bu"
         path.write_text(text)
         policy = read_policy(path)
+    policy = replace(policy, enrolment=(_KEEP_APART,) if len(rows) > 1 else ())
     for row in rows:
         if row.enrolment:
             policy = enrolled(policy, replace(row.enrolment, volume=row.name))
@@ -66,7 +71,8 @@ def _butane(name: str, rows: Sequence[Row]) -> str:
     luks, filesystems = [], []
     for row in rows:
         disks.append({"label": row.name, "size_mib": _MIB})
-        luks.append({**_volume(row), "name": row.name, "device": f"/dev/disk/by-partlabel/{row.name}"})
+        own = {"name": row.name, "device": f"/dev/disk/by-partlabel/{row.name}"}
+        luks.append({**_volume(row), **own, **({"key_file": {"inline": row.name}} if len(rows) > 1 else {})})
         filesystems.append(
             {
                 "path": f"/var/rack/{row.name}",

@@ -6,7 +6,10 @@ it is asked anew. One machine is one process, since its Tang servers have one ad
 this host has slots.
 """
 
+import ctypes
 import multiprocessing
+import os
+import signal
 import sys
 import time
 import uuid
@@ -34,6 +37,8 @@ from harness.matrix.conditions import Condition
 from harness.policy.oracle import predict
 from harness.policy.pins import Policy, Volume
 from harness.policy.world import Stack
+
+_PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True)
@@ -84,26 +89,46 @@ class Seen:
     seconds: float
 
 
-def fill(shares: Sequence[Share]) -> Matrix:
-    """Boot what is not known yet, and return the table of just these shares.
+def fill(shares: Sequence[Share]) -> tuple[Matrix, tuple[HarnessError, ...]]:
+    """Boot what is not known yet.
 
-    Raises:
-        HarnessError: A machine could not be installed, or this host cannot run any.
+    Returns:
+        The table of just these shares, and why a machine is missing from it: it could not be installed, say.
     """
     artifacts = shares[0].artifacts
-    with ProcessPoolExecutor(min(slot_count(), len(shares)), multiprocessing.get_context("spawn")) as pool:
-        for done in [pool.submit(_boot_share, share) for share in shares]:
-            done.result()
-    return _load(artifacts).ordered(place for share in shares for place in share.places)
+    spawn = multiprocessing.get_context("spawn")
+    workers = min(slot_count(), len(shares))
+    with ProcessPoolExecutor(workers, spawn, initializer=_end_with, initargs=(os.getpid(),)) as pool:
+        running = [pool.submit(_boot_share, share) for share in shares]
+        try:
+            errors = tuple(error for done in running if (error := done.result()))
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    return _load(artifacts).ordered(place for share in shares for place in share.places), errors
 
 
-def _boot_share(share: Share) -> None:
-    """Boot one machine's columns, in a process of its own."""
+def _end_with(parent: int) -> None:
+    """Let the kernel end this process when its parent ends, however that comes (prctl(2), PR_SET_PDEATHSIG)."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def _boot_share(share: Share) -> HarnessError | None:
+    """Boot one machine's columns, in a process of its own; returns why it could not."""
     options = laboratory.Options(
         share.accel, None, console=False, keep=False, run_id=uuid.uuid4().hex, terminal=sys.stderr
     )
-    lab = laboratory.prepare(options)
-    entry = sealed_machine(lab, share.image, share.policy, share.artifacts)
+    try:
+        lab = laboratory.prepare(options)
+        _boot_columns(share, lab, sealed_machine(lab, share.image, share.policy, share.artifacts))
+    except HarnessError as error:
+        return error
+    return None
+
+
+def _boot_columns(share: Share, lab: Laboratory, entry: SealedEntry) -> None:
     wanted = [condition for condition in conditions.all_conditions() if condition.name in share.columns]
     left = [condition for condition in wanted if not _asked_anew(share, entry, condition)]
     started = time.monotonic()
