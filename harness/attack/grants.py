@@ -1,4 +1,4 @@
-"""What a scenario grants to an attacker. What it does not name he cannot take: see `Attacker.require`."""
+"""What a scenario grants to an attacker. What it does not name he cannot take: see `Grantee.require`."""
 
 from collections.abc import Iterable
 from enum import StrEnum
