@@ -40,7 +40,7 @@ def watched_exchange(machine: Powered, sealed: Sealed) -> tuple[dict[str, bytes]
     shell = machine.shell
     device = machine.device("var")
     unseal = f"clevis luks pass -d {device} -s {machine.outcome.keyslot}"
-    passphrase = shell.run(f"SHELLOPTS=xtrace BASH_XTRACEFD=9 {unseal} 9>/run/trace", 120).encode()
+    passphrase = shell.run(f"env SHELLOPTS=xtrace BASH_XTRACEFD=9 {unseal} 9>/run/trace", 120).encode()
     trace = shell.read_file("/run/trace").decode()
     said = {name: json.loads(value) for name, value in re.findall(r"^\++ (eph|xfr|jwk)='(.*)'$", trace, re.MULTILINE)}
     dump = f"cryptsetup luksDump -q --dump-volume-key --volume-key-file /run/key --key-file - {device} >&2"

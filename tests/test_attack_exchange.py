@@ -5,6 +5,7 @@ import secrets
 import socket
 import threading
 from base64 import urlsafe_b64encode
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -40,6 +41,10 @@ def keys(server: ec.EllipticCurvePrivateKey) -> TangKeys:
 
 @pytest.fixture(scope="module")
 def binding(server: ec.EllipticCurvePrivateKey) -> dict[str, str]:
+    return bound(server, b"the passphrase")
+
+
+def bound(server: ec.EllipticCurvePrivateKey, text: bytes) -> dict[str, str]:
     """As clevis-encrypt-tang makes it: ECDH-ES with the server's key, by a client that forgets its own secret."""
     client = ec.generate_private_key(ec.SECP521R1())
     x = client.exchange(ec.ECDH(), server.public_key())
@@ -50,14 +55,31 @@ def binding(server: ec.EllipticCurvePrivateKey) -> dict[str, str]:
         "kid": thumbprint(jwk_of(server.public_key().public_numbers())),
         "clevis": {"pin": "tang", "tang": {}},
     }
+    return sealed(head, exchange.content_key(x), text)
+
+
+def sealed(head: dict[str, Any], key: bytes, text: bytes) -> dict[str, str]:
     protected, nonce = encode(json.dumps(head).encode()), secrets.token_bytes(12)
-    sealed = AESGCM(exchange.content_key(x)).encrypt(nonce, b"the passphrase", protected.encode())
-    return {
-        "protected": protected,
-        "iv": encode(nonce),
-        "ciphertext": encode(sealed[:-16]),
-        "tag": encode(sealed[-16:]),
-    }
+    data = AESGCM(key).encrypt(nonce, text, protected.encode())
+    parts = {"iv": nonce, "ciphertext": data[:-16], "tag": data[-16:]}
+    return {"protected": protected, "encrypted_key": "", **{name: encode(part) for name, part in parts.items()}}
+
+
+@pytest.fixture(scope="module")
+def wrapped(server: ec.EllipticCurvePrivateKey) -> dict[str, str]:
+    """As Ignition has clevis make it: a threshold of one over Tang alone."""
+    key = secrets.token_bytes(32)
+    share = bound(server, secrets.token_bytes(32) + key)
+    words = ".".join(share[name] for name in ("protected", "encrypted_key", "iv", "ciphertext", "tag"))
+    return sealed(
+        {"alg": "dir", "enc": "A256GCM", "clevis": {"pin": "sss", "sss": {"t": 1, "jwe": [words]}}}, key, b"deep"
+    )
+
+
+def test_a_binding_is_opened_through_a_threshold_of_one(keys: TangKeys, wrapped: dict[str, str]) -> None:
+    x = exchange.recover(keys, wrapped)
+    assert exchange.unseal(wrapped, x) == b"deep"
+    assert exchange.unseal(wrapped, x[::-1]) is None
 
 
 def test_the_servers_keys_open_a_binding(keys: TangKeys, binding: dict[str, str]) -> None:
@@ -74,7 +96,7 @@ def test_other_keys_are_not_those_of_the_binding(keys: TangKeys, binding: dict[s
         exchange.recover(TangKeys(keys.files[:1]), binding)
 
 
-@pytest.mark.parametrize("head", [b"{}", b"nonsense", b'{"alg":"dir","enc":"A256GCM","clevis":{"pin":"sss"}}'])
+@pytest.mark.parametrize("head", [b"{}", b"nonsense", b'{"clevis":{"pin":"sss","sss":{"t":2,"jwe":["",""]}}}'])
 def test_what_is_no_binding_to_tang_alone_is_refused(head: bytes) -> None:
     with pytest.raises(RigError, match="no binding"):
         exchange.header({"protected": encode(head)})

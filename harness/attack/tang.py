@@ -24,6 +24,9 @@ from harness.network.relay import message_end
 _SECONDS = 20.0
 _CHUNK = 65536
 _KEY_BYTES = 32
+_COMPACT = ("protected", "encrypted_key", "iv", "ciphertext", "tag")
+"""The parts of a JWE in one word (RFC 7516, 7.1)."""
+
 _CURVES: Mapping[str, ec.EllipticCurve] = {"P-256": ec.SECP256R1(), "P-384": ec.SECP384R1(), "P-521": ec.SECP521R1()}
 
 
@@ -44,11 +47,11 @@ def recover(keys: TangKeys, jwe: Mapping[str, str]) -> bytes:
 
 def unseal(jwe: Mapping[str, str], x: bytes) -> bytes | None:
     """What a binding holds, if this is the x coordinate of its K; else None."""
-    sealed = decoded(jwe["ciphertext"]) + decoded(jwe["tag"])
-    try:
-        return AESGCM(content_key(x)).decrypt(decoded(jwe["iv"]), sealed, jwe["protected"].encode())
-    except InvalidTag:
-        return None
+    if (inner := _only_share(jwe)) is None:
+        return _decrypt(jwe, content_key(x))
+    share = unseal(inner, x)
+    # A share is a point of a polynomial, x and y; where one point suffices, y is the key (clevis, src/pins/sss).
+    return _decrypt(jwe, share[len(share) // 2 :]) if share else None
 
 
 def content_key(x: bytes) -> bytes:
@@ -60,16 +63,15 @@ def content_key(x: bytes) -> bytes:
 def header(jwe: Mapping[str, str]) -> dict[str, Any]:
     """The protected header of a binding: client's point ``epk``, key's name ``kid``, and what clevis keeps there.
 
+    Of a threshold of one over Tang alone, as Ignition writes it, that is the header of its only share.
+
     Raises:
-        RigError: It is no binding to Tang as clevis makes it.
+        RigError: It is no binding to Tang alone as clevis makes it.
     """
-    try:
-        found: dict[str, Any] = json.loads(decoded(jwe["protected"]))
-        if (found["alg"], found["enc"], found["clevis"]["pin"]) == ("ECDH-ES", "A256GCM", "tang"):
-            return found
-    except (KeyError, ValueError, TypeError) as error:
-        raise RigError(f"that is no binding of clevis's: {error!r}") from error
-    raise RigError("that is no binding to Tang alone", json.dumps(found)[:400])
+    found = _protected(_only_share(jwe) or jwe)
+    if (found.get("alg"), found.get("enc"), _pin(found)) != ("ECDH-ES", "A256GCM", "tang"):
+        raise RigError("that is no binding to Tang alone", json.dumps(found)[:400])
+    return found
 
 
 def x_of(jwk: Mapping[str, str]) -> bytes:
@@ -120,6 +122,37 @@ def replay(port: int, request: bytes) -> bytes:
 def body(message: bytes) -> bytes:
     """The body of an HTTP message."""
     return message.partition(b"\r\n\r\n")[2]
+
+
+def _only_share(jwe: Mapping[str, str]) -> dict[str, str] | None:
+    """The one that a threshold of one has, or None when it is no such thing."""
+    found = _protected(jwe)
+    if _pin(found) != "sss":
+        return None
+    threshold, shares = found["clevis"]["sss"]["t"], found["clevis"]["sss"]["jwe"]
+    if threshold != 1 or len(shares) != 1:
+        raise RigError(f"that is no binding to Tang alone: {threshold} of {len(shares)} pins")
+    return dict(zip(_COMPACT, shares[0].split("."), strict=True))
+
+
+def _protected(jwe: Mapping[str, str]) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads(decoded(jwe["protected"]))
+    except (KeyError, ValueError) as error:
+        raise RigError(f"that is no binding of clevis's: {error!r}") from error
+    return found
+
+
+def _pin(head: Mapping[str, Any]) -> object:
+    return head.get("clevis", {}).get("pin")
+
+
+def _decrypt(jwe: Mapping[str, str], key: bytes) -> bytes | None:
+    sealed = decoded(jwe["ciphertext"]) + decoded(jwe["tag"])
+    try:
+        return AESGCM(key).decrypt(decoded(jwe["iv"]), sealed, jwe["protected"].encode())
+    except InvalidTag:
+        return None
 
 
 def _point(jwk: Mapping[str, str]) -> ec.EllipticCurvePublicNumbers:
