@@ -6,6 +6,7 @@ the test, in a folder ``policies`` beside it, or in scenarios/policies) and, whe
 with ``@pytest.mark.image("debian-13")``. An attack names what its attacker has: ``@pytest.mark.attack(Grant.DISK)``.
 """
 
+import json
 import os
 import sys
 import uuid
@@ -235,7 +236,8 @@ def pytest_runtest_makereport(
     if book and call.when == "teardown":
         document = book.close()
         report.user_properties += junit_properties(book.boots)
-        setattr(report, _DOCUMENT, document)
+        # Plain values: xdist carries no others from a worker to the terminal.
+        setattr(report, _DOCUMENT, json.loads(json.dumps(document)))
     return report
 
 

@@ -97,10 +97,11 @@ def test_two_workers_bring_their_outcomes_to_one_table(run: pytest.Pytester) -> 
     run.makepyfile(
         test_one=scenario('sealed.boot(Outcome(Unlock.AUTO, "yes"))'),
         test_two=scenario('sealed.boot(Outcome(Unlock.REFUSED, "no"))'),
+        test_attack=scenario('sealed.logbook.attack_begins({Grant.DISK})\nsealed.boot(Outcome(Unlock.LOCKED, "no"))'),
     )
     result = run.runpytest_subprocess("-n", "2")
-    result.assert_outcomes(passed=2)
-    result.stdout.fnmatch_lines_random(["*auto-unlock*", "*refused*", "2 scenarios, 2 boots: 2 passed"])
+    result.assert_outcomes(passed=3)
+    result.stdout.fnmatch_lines_random(["*auto-unlock*", "*refused*", "*locked*", "3 scenarios, 3 boots: 3 passed"])
 
 
 def test_junit_has_the_outcome_as_properties(run: pytest.Pytester) -> None:
