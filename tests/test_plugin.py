@@ -6,8 +6,12 @@ from pathlib import Path
 
 import pytest
 
+import harness.api
 from harness.paths import POLICIES
 from harness.plugin import find_policy
+
+# Pytester forgets what a test imports, and numpy can be loaded once a process: so all that scenarios import is here.
+assert harness.api
 
 pytest_plugins = ["pytester"]
 
