@@ -162,6 +162,7 @@ def log_of_a_good_boot(sealed: Sealed, attacker: Attacker) -> tuple[TpmExchange,
     tap = Tap()
     sealed.boot(attacker.on_the_bus(tap))
     assert tap.unsealed, "it did not unseal, so its PCRs are none worth having"
+    assert {exchange.pcr for exchange in tap.extends} >= {4, 7}
     return tap.extends
 
 

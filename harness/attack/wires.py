@@ -53,12 +53,13 @@ class Tap:
     def extends(self) -> tuple[TpmExchange, ...]:
         """What the PCRs were extended with from the last start of the TPM to the first unsealing: a good boot's log."""
         log: list[TpmExchange] = []
-        for command, response in self._heard:
+        succeeded = (exchange for exchange in self._heard if not code(exchange[1]))
+        for command, response in succeeded:
             if code(command) == STARTUP:
                 log.clear()
             elif code(command) == UNSEAL:
                 break
-            elif code(command) == PCR_EXTEND and not code(response):
+            elif code(command) == PCR_EXTEND:
                 log.append(decode(command, response))
         return tuple(log)
 
@@ -95,7 +96,7 @@ class Understudy:
         if code(command) == PCR_EXTEND:
             return done()
         response = chip.ask(command)
-        if code(command) == STARTUP:
+        if code(command) == STARTUP and not code(response):  # Linux tries it once more, and is refused
             _play(self._log, chip)
         return response
 
