@@ -49,6 +49,12 @@ def test_what_is_run_is_written_down_with_all_that_it_said(rescue: Rescue) -> No
     )
 
 
+def test_what_a_command_leaves_running_may_speak_after_its_end(rescue: Rescue) -> None:
+    status, said = rescue.attempt("(sleep 0.3; echo late) & echo soon; exit 4")
+    assert status == 4
+    assert said.split() == ["soon", "late"]
+
+
 def test_what_must_succeed_and_does_not_is_the_rigs_fault(rescue: Rescue) -> None:
     with pytest.raises(RigError, match="status 3") as caught:
         rescue.run("echo why; exit 3")

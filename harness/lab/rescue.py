@@ -1,5 +1,6 @@
 """A system that is booted beside a disk, to work on the disk by hand: an owner's tool, and an attacker's."""
 
+import secrets
 import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -50,8 +51,12 @@ class Rescue:
         with self.transcript.open("a") as log:
             log.write(f"# {command}\n")
             log.flush()
-            output = self.shell.run(f"({command}\n) 2>&1; printf '\\n%d\\n' $?", timeout, stdin=stdin)
-            said, status = output.rstrip("\n").rsplit("\n", 1)
+            # What a command leaves running (clevis's sss ends the pins it no longer needs) may speak after its end.
+            mark = secrets.token_hex(8)
+            output = self.shell.run(f"({command}\n) 2>&1; printf '\\n%s %d\\n' {mark} $?", timeout, stdin=stdin)
+            before, _, after = output.partition(f"\n{mark} ")
+            status, _, late = after.partition("\n")
+            said = before + late
             log.write(f"{said.rstrip()}\n[status {status}]\n")
         return int(status), said
 
