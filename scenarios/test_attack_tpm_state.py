@@ -84,7 +84,7 @@ def test_late_unseal(attacker: Attacker) -> None:
     """Who is root for a minute has the TPM unseal once more, and takes home a key that opens every later copy.
 
     Raw PCRs do not change when the boot is over. Granted: root in the running system, once; a copy of the disk.
-    Seen: `systemd-cryptenroll --unlock-tpm2-device=auto` enrolls a recovery key with nothing typed. The cure: a PIN
+    Expected: `systemd-cryptenroll --unlock-tpm2-device=auto` enrolls a recovery key with nothing typed. The cure: a PIN
     or a signed policy for the phase of the initrd. Source: systemd#27430.
     """
     device = "/dev/disk/by-partlabel/var"
