@@ -169,10 +169,16 @@ def powered(
         RigError: The rig failed, or the evidence does not agree: there is no verdict. After a `StallError` it is tried
             once more from the same state, unless something happened meanwhile.
     """
+    plan = BootPlan.for_volumes(
+        scene.policy.volumes,
+        scene.urls,
+        None if typing is None else tuple(typing),
+        None if tpm_pins is None else tuple(tpm_pins),
+    )
 
     def attempt() -> tuple[Powered, ExitStack]:
         with ExitStack() as stack:
-            on = stack.enter_context(_powered(scene, machine, label, typing, tpm_pins=tpm_pins, meanwhile=meanwhile))
+            on = stack.enter_context(_powered(scene, machine, label, plan, meanwhile))
             return on, stack.pop_all()
 
     on, stack = attempt() if meanwhile else steady(scene, machine, label, attempt)
@@ -188,20 +194,8 @@ def steady(scene: Scene, machine: Machine, label: str, attempt: Callable[[], T])
 
 @contextmanager
 def _powered(
-    scene: Scene,
-    machine: Machine,
-    label: str,
-    typing: Sequence[str] | None,
-    *,
-    tpm_pins: Sequence[str] | None,
-    meanwhile: Meanwhile | None,
+    scene: Scene, machine: Machine, label: str, plan: BootPlan, meanwhile: Meanwhile | None
 ) -> Iterator[Powered]:
-    plan = BootPlan.for_volumes(
-        scene.policy.volumes,
-        scene.urls,
-        None if typing is None else tuple(typing),
-        None if tpm_pins is None else tuple(tpm_pins),
-    )
     _stand(scene, machine)
     with recorded(scene.logbook, label, machine) as record, ExitStack() as stack:
         before = {name: _Mark.of(tang) for name, tang in scene.tangs.items()}
