@@ -4,6 +4,7 @@ What is done (faults, servers, maintenance, meanwhile) and what is predicted fro
 meet nowhere else: the boots never see the one, the oracle never sees the other.
 """
 
+import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
@@ -65,6 +66,19 @@ class Condition:
             for which, verb, _ in self.servers:
                 if which in (EVERY, name):
                     verb(tang)
+
+    def inputs(self, volumes: Sequence[Volume]) -> Iterator[str]:
+        """All that decides what it does to a machine with these volumes, as texts that every process finds the same."""
+        yield self.name
+        yield from self.maintenance(volumes) if self.maintenance else ()
+        yield from map(_source, self.faults)
+        yield from (f"{which} {_source(verb)}" for which, verb, _ in self.servers)
+        yield _source(self.meanwhile) if self.meanwhile else ""
+
+
+def _source(function: Callable[..., object]) -> str:
+    """What a function does, with what it closes over."""
+    return inspect.getsource(function) + repr(sorted(inspect.getclosurevars(function).nonlocals.items()))
 
 
 def _delete_keys(tang: Tang) -> None:
