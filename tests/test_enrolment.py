@@ -11,7 +11,7 @@ import pytest
 from harness.errors import UsageError
 from harness.paths import POLICIES
 from harness.policy.butane import read_policy
-from harness.policy.enrolment import Enrolment, clevis_config, enrolled
+from harness.policy.enrolment import RECOVERY_KEY, Enrolment, clevis_config, enrolled
 from harness.policy.pins import CryptenrollPin, Policy, Sss, TangPin, Tpm2Pin, holds
 
 TANG = TangPin("tang", "@TANG_URL@", "@TANG_THUMBPRINT@")
@@ -50,6 +50,38 @@ def test_signed_pcrs_name_the_owner_s_key(base: Policy) -> None:
     (arguments,) = commands(base, Enrolment("mine", (pin,)), "systemd-cryptenroll")
     assert "--tpm2-public-key-pcrs=11" in arguments
     assert any(argument.startswith("--tpm2-public-key=/") for argument in arguments)
+
+
+def test_pcrs_of_the_initrd_are_bound_to_what_they_will_be_there(base: Policy) -> None:
+    pin = CryptenrollPin((7,), initrd_pcr_ids=(11, 15))
+    line = next(line for line in enrolled(base, Enrolment("mine", (pin,))).enrolment if "systemd-cryptenroll" in line)
+    said = subprocess.run(
+        [
+            "bash",
+            "-c",
+            f"{line.replace('systemd-cryptenroll', 'echo').replace('/usr/lib/unlock-lab/pcr-11', 'echo ab12')}",
+        ],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    assert f"--tpm2-pcrs=7+11:sha256=ab12+15:sha256={'0' * 64} " in said
+    with pytest.raises(UsageError, match="PCR 4"):
+        enrolled(base, Enrolment("mine", (CryptenrollPin(initrd_pcr_ids=(4,)),)))
+
+
+def test_a_recovery_key_is_typed_instead_of_the_passphrase(base: Policy) -> None:
+    policy = enrolled(base, Enrolment("mine", (CryptenrollPin(),), keeps_passphrase=False, recovery_key=True))
+    assert policy.volumes[0].passphrase == RECOVERY_KEY
+    assert re.fullmatch(r"([cbdefghijklnrtuv]{8}-){7}[cbdefghijklnrtuv]{8}", RECOVERY_KEY)
+    lines = [
+        line for line in policy.enrolment if "luksAddKey" in line or "token import" in line or "--wipe-slot" in line
+    ]
+    assert ["luksAddKey" in line for line in lines] == [True, False, False]
+    assert "--wipe-slot=password" in lines[-1]
+    token = json.loads(shlex.split(lines[1])[1])
+    assert token == {"type": "systemd-recovery", "keyslots": ["7"]}
+    assert "--new-key-slot 7" in lines[0]
 
 
 def test_what_no_image_can_do_is_said(base: Policy) -> None:

@@ -211,6 +211,36 @@ def subsets(servers: Sequence[str]) -> Iterator[Condition]:
         )
 
 
+_UPDATE_UKI = "/usr/lib/unlock-lab/update-uki"
+_OWNER_S_KEY = "/etc/systemd/tpm2-pcr-private-key.pem"
+
+UPDATES: tuple[Condition, ...] = (
+    Condition(
+        "kernel-updated",
+        "another kernel in the UKI, signed by the same key",
+        World(changed_pcrs=frozenset({4, 11})),
+        maintenance=_once(f"{_UPDATE_UKI} kernel"),
+    ),
+    Condition(
+        "initrd-rebuilt",
+        "another initrd in the UKI, signed by the same key",
+        World(changed_pcrs=frozenset({4, 9, 11})),
+        maintenance=_once(f"{_UPDATE_UKI} initrd"),
+    ),
+    Condition(
+        "signed-by-another",
+        "another kernel in the UKI, signed by another key",
+        World(changed_pcrs=frozenset({4, 11}), signature_valid=False),
+        maintenance=_once(
+            f"openssl genpkey -quiet -algorithm RSA -pkeyopt rsa_keygen_bits:2048 -out {_OWNER_S_KEY}",
+            f"openssl pkey -in {_OWNER_S_KEY} -pubout -out {_OWNER_S_KEY.replace('private', 'public')}",
+            f"{_UPDATE_UKI} kernel",
+        ),
+    ),
+)
+"""What becomes of the UKI of images/debian-13-root, which has the tools for it."""
+
+
 def all_conditions() -> tuple[Condition, ...]:
-    """Every column: one fault each, then every subset of the TPM and three Tang servers."""
-    return (*CONDITIONS, *subsets(("tang", "two", "three")))
+    """Every column: one fault each, then every subset of the TPM and three Tang servers, then updates of a UKI."""
+    return (*CONDITIONS, *subsets(("tang", "two", "three")), *UPDATES)

@@ -23,6 +23,14 @@ BASE = "passphrase"
 TPM_PIN = "2580"
 """What is typed where the TPM asks for a PIN. It is no secret here."""
 
+RECOVERY_KEY = "-".join(["cbdefghi", "jklnrtuv"] * 4)
+"""As systemd-cryptenroll(1) makes them, of modhex letters, but known beforehand. It is no secret here."""
+
+_RECOVERY_KEYSLOT = 7
+
+_IN_INITRD = {11: "$(/usr/lib/unlock-lab/pcr-11)", 15: "0" * 64}
+"""Values in hex, for the shell: what systemd-measure(1) foretells; what nobody has extended yet."""
+
 
 @dataclass(frozen=True)
 class Enrolment:
@@ -34,6 +42,7 @@ class Enrolment:
         base: The Butane file that the machine is installed with. An image with an encrypted root needs none: there the
             first volume is its root.
         keeps_passphrase: Whether its keyslot stays.
+        recovery_key: Whether there is a recovery key; then that is what is typed.
         keeps_key_file: Whether the key that Ignition left in the guest stays.
         options: Further options of the volume in crypttab(5).
         volume: Which volume of the base is meant; the first unless it is named.
@@ -43,6 +52,7 @@ class Enrolment:
     pins: tuple[Pin, ...] = ()
     base: str = BASE
     keeps_passphrase: bool = True
+    recovery_key: bool = False
     keeps_key_file: bool = False
     options: tuple[str, ...] = ()
     volume: str | None = None
@@ -83,7 +93,7 @@ def enrolled(base: Policy, enrolment: Enrolment) -> Policy:
     volume = replace(
         old,
         pins=None if not bindings else bindings[0] if len(bindings) == 1 else Sss(1, tuple(bindings), separate=True),
-        passphrase=old.passphrase if enrolment.keeps_passphrase else None,
+        passphrase=RECOVERY_KEY if enrolment.recovery_key else old.passphrase if enrolment.keeps_passphrase else None,
         key_file=old.key_file and enrolment.keeps_key_file,
         headless="headless" in enrolment.options or "headless=yes" in enrolment.options,
         tpm_pin=TPM_PIN if asks else None,
@@ -111,6 +121,8 @@ def _lines(volume: Volume, enrolment: Enrolment) -> Iterator[str]:
             options += ["tpm2-device=auto", *(["tpm2-measure-pcr=yes"] if pin.measures else [])]
         else:
             yield from _clevis(pin)
+    if enrolment.recovery_key:
+        yield from _recovery_key()
     if not enrolment.keeps_passphrase:
         yield 'systemd-cryptenroll --wipe-slot=password "$device"'
     if volume.mount_point == "/":
@@ -125,7 +137,10 @@ def _cryptenroll(pin: CryptenrollPin) -> Iterator[str]:
     """systemd-cryptenroll(1); the present passphrase comes in PASSWORD, a new PIN in NEWPIN."""
     if pin.pcrlock:
         raise UsageError("a pcrlock policy cannot be enrolled yet: no guest image predicts PCRs")
-    arguments = ["--tpm2-device=auto", f"--tpm2-pcrs={'+'.join(map(str, pin.pcr_ids))}"]
+    if unknown := sorted(set(pin.initrd_pcr_ids) - _IN_INITRD.keys()):
+        raise UsageError(f"nobody foretells what the initrd will find in PCR {unknown[0]}", "give it in pcr_ids")
+    pcrs = [*map(str, pin.pcr_ids), *(f"{index}:sha256={_IN_INITRD[index]}" for index in pin.initrd_pcr_ids)]
+    arguments = ["--tpm2-device=auto", f"--tpm2-pcrs={'+'.join(pcrs)}"]
     if pin.signed_pcr_ids:
         arguments += [
             "--tpm2-public-key=/etc/systemd/tpm2-pcr-public-key.pem",
@@ -135,7 +150,15 @@ def _cryptenroll(pin: CryptenrollPin) -> Iterator[str]:
         arguments.append("--tpm2-public-key=")
     arguments += ["--tpm2-with-pin=yes"] if pin.asks_pin else []
     new_pin = f"NEWPIN={TPM_PIN} " if pin.asks_pin else ""
-    yield f'{new_pin}systemd-cryptenroll {shlex.join(arguments)} "$device"'
+    yield f'{new_pin}systemd-cryptenroll {" ".join(arguments)} "$device"'
+
+
+def _recovery_key() -> Iterator[str]:
+    """What ``systemd-cryptenroll --recovery-key`` does, but with a key that is known: a keyslot, and a token for it."""
+    add = f"cryptsetup luksAddKey --pbkdf pbkdf2 --pbkdf-force-iterations 1000 --new-key-slot {_RECOVERY_KEYSLOT} -d -"
+    yield f'printf %s "$PASSWORD" | {add} "$device" <(printf %s {RECOVERY_KEY})'
+    token = json.dumps({"type": "systemd-recovery", "keyslots": [str(_RECOVERY_KEYSLOT)]})
+    yield f'echo {shlex.quote(token)} | cryptsetup token import "$device"'
 
 
 def _clevis(pin: Pin) -> Iterator[str]:
