@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from itertools import product
 
 from harness.guest.events import Event, PromptShown
+from harness.guest.plan import HOLD_SECONDS
 from harness.lab.faults import (
     Fault,
     boot_entry_added,
@@ -45,6 +46,7 @@ class Condition:
         servers: Name of a Tang server (or `EVERY`), what is done to it, and what the oracle is told of it.
         maintenance: What root runs in the guest beforehand, in a boot of its own; it is told the volumes.
         meanwhile: What happens during the boot.
+        hold: Seconds after a prompt for which pins may keep silent, at the least.
     """
 
     name: str
@@ -54,6 +56,7 @@ class Condition:
     servers: tuple[tuple[str, Callable[[Tang], None], Server], ...] = ()
     maintenance: Callable[[Sequence[Volume]], list[str]] | None = None
     meanwhile: Callable[[], Meanwhile] | None = None
+    hold: float = HOLD_SECONDS
 
     def world_of(self, servers: Iterable[str]) -> World:
         """What the oracle is told about a machine with these Tang servers."""
@@ -74,6 +77,7 @@ class Condition:
         yield from map(_source, self.faults)
         yield from (f"{which} {_source(verb)}" for which, verb, _ in self.servers)
         yield _source(self.meanwhile) if self.meanwhile else ""
+        yield from [f"hold {self.hold}"] if self.hold != HOLD_SECONDS else []
 
 
 def _source(function: Callable[..., object]) -> str:
@@ -214,7 +218,14 @@ def subsets(servers: Sequence[str]) -> Iterator[Condition]:
 _UPDATE_UKI = "/usr/lib/unlock-lab/update-uki"
 _OWNER_S_KEY = "/etc/systemd/tpm2-pcr-private-key.pem"
 
-UPDATES: tuple[Condition, ...] = (
+OF_ROOTS: tuple[Condition, ...] = (
+    Condition(
+        "no-link-held",
+        "the network cable is out, and nobody types before initramfs-tools has given up the network",
+        World(network=Network.NO_LINK),
+        (network_unplugged,),
+        hold=330.0,
+    ),
     Condition(
         "kernel-updated",
         "another kernel in the UKI, signed by the same key",
@@ -238,9 +249,9 @@ UPDATES: tuple[Condition, ...] = (
         ),
     ),
 )
-"""What becomes of the UKI of images/debian-13-root, which has the tools for it."""
+"""What only encrypted roots are put through; updates, only the UKI of images/debian-13-root, which has the tools."""
 
 
 def all_conditions() -> tuple[Condition, ...]:
-    """Every column: one fault each, then every subset of the TPM and three Tang servers, then updates of a UKI."""
-    return (*CONDITIONS, *subsets(("tang", "two", "three")), *UPDATES)
+    """Every column: one fault each, then every subset of the TPM and three Tang servers, then what is for roots."""
+    return (*CONDITIONS, *subsets(("tang", "two", "three")), *OF_ROOTS)

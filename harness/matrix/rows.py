@@ -8,7 +8,7 @@ take turns. What cannot share a machine has one of its own.
 from collections.abc import Mapping
 from pathlib import Path
 
-from harness.matrix.conditions import CONDITIONS, UPDATES, all_conditions
+from harness.matrix.conditions import CONDITIONS, OF_ROOTS, all_conditions
 from harness.matrix.rack import Row
 from harness.paths import POLICIES
 from harness.policy.enrolment import BASE, Enrolment
@@ -86,16 +86,19 @@ ON_ROOT: Mapping[str, tuple[Enrolment, ...]] = {
 """What is bound to the encrypted root of an image: each policy has a machine of its own."""
 
 _TPM = ("present", "tpm-absent", "tpm-replaced", "tpm-cleared", "tpm-locked-out", "tpm-owner-auth", "key-enrolled")
+_NETWORK = ("present", "tpm-absent", "without tang", "late-link")
+_UPDATES = ("kernel-updated", "initrd-rebuilt")
 COLUMNS: Mapping[str, tuple[str, ...]] = {
     **{rack: tuple(condition.name for condition in CONDITIONS) for rack in RACKS},
-    "by-butane": tuple(condition.name for condition in all_conditions() if condition not in UPDATES),
+    "by-butane": tuple(condition.name for condition in all_conditions() if condition not in OF_ROOTS),
     "cryptenroll-pin": _TPM,
     "no-fallback-slot": ("present", "tpm-absent", "key-enrolled"),
     "headless": ("present", "tpm-absent", "key-enrolled"),
-    **{each.name: ("present", "tpm-absent", "without tang", "no-link", "late-link") for each in _BY_CLEVIS},
-    "root-pcr7": ("present", "key-enrolled", "kernel-updated", "initrd-rebuilt"),
-    "root-pcr11": ("present", "kernel-updated", "initrd-rebuilt"),
-    "root-signed-pcr11": ("present", "tpm-absent", "key-enrolled", *(condition.name for condition in UPDATES)),
+    "root-tpm2-and-tang": (*_NETWORK, "no-link"),
+    "root-tpm2-or-tang": (*_NETWORK, "no-link-held"),
+    "root-pcr7": ("present", "key-enrolled", *_UPDATES),
+    "root-pcr11": ("present", *_UPDATES),
+    "root-signed-pcr11": ("present", "tpm-absent", "key-enrolled", *_UPDATES, "signed-by-another"),
     "root-pcr15": ("present", "tpm-absent", "kernel-updated"),
     "root-recovery-key": ("present", "tpm-absent", "key-enrolled"),
 }

@@ -167,7 +167,7 @@ def boot_under(condition: Condition, sealed: Sealed) -> Outcome:
         sealed.maintain(*condition.maintenance(sealed.policy.volumes))
     condition.apply(sealed.tangs)
     meanwhile = condition.meanwhile() if condition.meanwhile else None
-    return sealed.boot(*condition.faults, meanwhile=meanwhile, label=condition.name)
+    return sealed.boot(*condition.faults, meanwhile=meanwhile, hold=condition.hold, label=condition.name)
 
 
 def cell_of(share: Share, volume: Volume, entry: SealedEntry, condition: Condition, seen: Seen) -> Cell:
