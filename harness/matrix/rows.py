@@ -76,6 +76,7 @@ _BY_SYSTEMD = (
     Enrolment("root-pcr11", (CryptenrollPin(initrd_pcr_ids=(11,)),)),
     Enrolment("root-signed-pcr11", (CryptenrollPin(signed_pcr_ids=(11,)),)),
     Enrolment("root-pcr15", (CryptenrollPin(initrd_pcr_ids=(15,), measures=True),)),
+    Enrolment("root-pcrlock", (CryptenrollPin(initrd_pcr_ids=(7, 11), pcrlock=True),)),
     Enrolment("root-recovery-key", (CryptenrollPin((7,)),), keeps_passphrase=False, recovery_key=True),
 )
 
@@ -100,6 +101,7 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     "root-pcr11": ("present", *_UPDATES),
     "root-signed-pcr11": ("present", "tpm-absent", "key-enrolled", *_UPDATES, "signed-by-another"),
     "root-pcr15": ("present", "tpm-absent", "kernel-updated"),
+    "root-pcrlock": ("present", "key-enrolled", "kernel-updated"),
     "root-recovery-key": ("present", "tpm-absent", "key-enrolled"),
 }
 """The columns that make sense for a machine. Every subset of servers is for the thresholds that are about them."""

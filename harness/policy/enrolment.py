@@ -135,11 +135,13 @@ def _lines(volume: Volume, enrolment: Enrolment) -> Iterator[str]:
 
 def _cryptenroll(pin: CryptenrollPin) -> Iterator[str]:
     """systemd-cryptenroll(1); the present passphrase comes in PASSWORD, a new PIN in NEWPIN."""
+    pcrs = [str(index) for index in pin.pcr_ids]
     if pin.pcrlock:
-        raise UsageError("a pcrlock policy cannot be enrolled yet: no guest image predicts PCRs")
-    if unknown := sorted(set(pin.initrd_pcr_ids) - _IN_INITRD.keys()):
+        yield from _pcrlock(pin.initrd_pcr_ids)
+    elif unknown := sorted(set(pin.initrd_pcr_ids) - _IN_INITRD.keys()):
         raise UsageError(f"nobody foretells what the initrd will find in PCR {unknown[0]}", "give it in pcr_ids")
-    pcrs = [*map(str, pin.pcr_ids), *(f"{index}:sha256={_IN_INITRD[index]}" for index in pin.initrd_pcr_ids)]
+    else:
+        pcrs += [f"{index}:sha256={_IN_INITRD[index]}" for index in pin.initrd_pcr_ids]
     arguments = ["--tpm2-device=auto", f"--tpm2-pcrs={'+'.join(pcrs)}"]
     if pin.signed_pcr_ids:
         arguments += [
@@ -148,9 +150,20 @@ def _cryptenroll(pin: CryptenrollPin) -> Iterator[str]:
         ]
     else:
         arguments.append("--tpm2-public-key=")
+    arguments += ["--tpm2-pcrlock=/var/lib/systemd/pcrlock.json"] if pin.pcrlock else []
     arguments += ["--tpm2-with-pin=yes"] if pin.asks_pin else []
     new_pin = f"NEWPIN={TPM_PIN} " if pin.asks_pin else ""
     yield f'{new_pin}systemd-cryptenroll {" ".join(arguments)} "$device"'
+
+
+def _pcrlock(pcr_ids: Sequence[int]) -> Iterator[str]:
+    """Foretell PCRs and put the policy where the initrd finds it: a credential on the ESP (systemd-pcrlock(8))."""
+    tool = "SYSTEMD_RELAX_ESP_CHECKS=1 /usr/lib/systemd/systemd-pcrlock"
+    yield "mkdir -p /efi && mount -t vfat /dev/disk/by-partlabel/EFI-SYSTEM /efi"
+    yield f"{tool} lock-secureboot-policy"
+    yield f"{tool} lock-uki --pcrlock=/var/lib/pcrlock.d/650-uki.pcrlock.d/first.pcrlock /efi/EFI/BOOT/BOOTX64.EFI"
+    yield f"{tool} make-policy {' '.join(f'--pcr={index}' for index in pcr_ids)}"
+    yield "umount /efi"
 
 
 def _recovery_key() -> Iterator[str]:
