@@ -89,8 +89,8 @@ def test_raw_pcr_11_of_the_running_system_never_matches_in_the_initrd(sealed: Se
 def test_pcrlock_opens_after_an_update_that_it_foretold(sealed: Sealed) -> None:
     """The next UKI is made known to pcrlock before it boots, and opens; one that nobody foretold asks.
 
-    Seen with systemd 257.13: `lock-uki` foretells PCR 11, and of PCR 4 the UKI alone. The firmware measures there also the
-    addon and the kernel that systemd-stub starts (systemd#36076), so pcrlock drops PCR 4 from the policy.
+    Seen with systemd 257.13: `lock-uki` foretells PCR 11, and of PCR 4 the UKI alone, where the event log has also the
+    addon and the kernel that systemd-stub starts (systemd#36076): PCR 4 cannot be among them.
     Source: systemd-pcrlock(8); the catalogue's pcrlock.
     """
     with sealed.powered() as first:
