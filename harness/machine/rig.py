@@ -17,6 +17,7 @@ from harness.host.slots import machine_slot
 from harness.host.user import hand_over
 from harness.machine.domain_xml import Runtime, domain_xml, interface_xml
 from harness.machine.libvirt import Domain, Power, created_domain
+from harness.machine.pump import pumped
 from harness.machine.spec import Machine
 from harness.machine.tpm import Swtpm, manufacture, powered_tpm
 from harness.machine.tpm_decode import described
@@ -169,8 +170,8 @@ def power_on(machine: Machine, host: Host, evidence: Path, *, keep: bool = False
                 proxy = interposed(placed.tpm.interposer, runtime.tpm_socket, socket_of_swtpm, user=host.user)
                 stack.callback(_write_traffic, evidence, stack.enter_context(proxy))
         domain = stack.enter_context(created_domain(host, runtime.name, xml, outlive=keep))
-        console = stack.enter_context(_connect(runtime.console_socket))
-        journal = stack.enter_context(_connect(runtime.journal_socket))
+        console = stack.enter_context(pumped(stack.enter_context(_connect(runtime.console_socket))))
+        journal = stack.enter_context(pumped(stack.enter_context(_connect(runtime.journal_socket))))
         alarms = (domain.alarm, swtpm.alarm) if swtpm else (domain.alarm,)
         domain.resume()
         started_at = time.monotonic()

@@ -1,0 +1,90 @@
+"""What an owner does to a machine in use: in the right order nobody is asked, in the wrong one a person must type."""
+
+from dataclasses import replace
+
+import pytest
+
+from harness.api import (
+    CryptenrollPin,
+    Enrolment,
+    Pin,
+    Sealed,
+    Sss,
+    Tang,
+    Unlock,
+    edited,
+    firmware_swapped,
+    renewed,
+    unbound,
+)
+
+
+def one_is_enough(pins: Pin) -> Pin:
+    """The same pins, any of which opens."""
+    assert isinstance(pins, Sss)
+    return replace(pins, threshold=1)
+
+
+@pytest.mark.policy("tpm2-and-tang")
+def test_tang_rotation_in_the_right_order(sealed: Sealed, tang: Tang) -> None:
+    """Keys rotated, every client bound anew, and only then the old keys deleted: nobody is asked.
+
+    Source: tang(8), "Rotating keys"; clevis-luks-regen(1).
+    """
+    tang.rotate_keys()
+    sealed = sealed.maintained(renewed)
+    tang.delete_old_keys()
+    outcome = sealed.boot()
+    assert outcome.unlock is Unlock.AUTO
+    assert outcome.unlocked_by == {"tpm2", "tang"}
+
+
+@pytest.mark.policy("tpm2-and-tang")
+def test_tang_rotation_in_the_wrong_order(sealed: Sealed, tang: Tang) -> None:
+    """The old keys deleted before the client was bound anew: it asks, and the passphrase brings the binding back.
+
+    Source: tang(8), "Rotating keys"; clevis-luks-regen(1).
+    """
+    tang.rotate_keys()
+    tang.delete_old_keys()
+    late = sealed.boot()
+    assert late.unlock is Unlock.PASSPHRASE_FALLBACK
+    assert late.failed_pins == {"tang"}
+    assert sealed.maintained(renewed).boot().unlock is Unlock.AUTO
+
+
+@pytest.mark.policy("tpm2-and-tang")
+def test_a_lower_threshold_makes_the_tpm_enough(sealed: Sealed, tang: Tang) -> None:
+    """``clevis luks edit`` with t=1 in place of 2: what was AND is OR, and the TPM alone opens it.
+
+    Source: seed 000; clevis-luks-edit(1).
+    """
+    sealed = sealed.maintained(edited(one_is_enough))
+    tang.stop()
+    outcome = sealed.boot()
+    assert outcome.unlock is Unlock.AUTO
+    assert outcome.unlocked_by == {"tpm2"}
+
+
+@pytest.mark.policy("tpm2-and-tang")
+def test_unbound_it_asks_though_all_is_well(sealed: Sealed) -> None:
+    """``clevis luks unbind`` takes the token and its keyslot away: no pin is asked, a person must type.
+
+    Source: clevis-luks-unbind(1).
+    """
+    outcome = sealed.maintained(unbound).boot()
+    assert outcome.unlock is Unlock.PASSPHRASE_FALLBACK
+    assert not outcome.failed_pins
+    assert not sealed.header("var").tokens
+
+
+@pytest.mark.policy(Enrolment("cryptenroll-pcr0-7", (CryptenrollPin((0, 7)),)))
+def test_firmware_update_with_recovery_and_enrolment_anew(sealed: Sealed) -> None:
+    """New firmware changes PCR 0: a person types once, enrolls anew, and is not asked again.
+
+    Enrolled anew before the update, it would be sealed to the firmware that goes away: `make matrix` shows that in the
+    column firmware-renewed-early. Source: seed 001; systemd-cryptenroll(1), ``--wipe-slot=``.
+    """
+    update = firmware_swapped("bookworm")
+    assert sealed.boot(update).unlock is Unlock.PASSPHRASE_FALLBACK
+    assert sealed.maintained(renewed, update).boot(update).unlock is Unlock.AUTO
