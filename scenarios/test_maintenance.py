@@ -11,6 +11,7 @@ from harness.api import (
     Sealed,
     Sss,
     Tang,
+    Tpm2Pin,
     Unlock,
     edited,
     firmware_swapped,
@@ -88,3 +89,34 @@ def test_firmware_update_with_recovery_and_enrolment_anew(sealed: Sealed) -> Non
     update = firmware_swapped("bookworm")
     assert sealed.boot(update).unlock is Unlock.PASSPHRASE_FALLBACK
     assert sealed.maintained(renewed, update).boot(update).unlock is Unlock.AUTO
+
+
+PINNED = Enrolment("root-tpm2-pcr8-9", (Tpm2Pin((8, 9)),))
+"""What GRUB did, and what it read: PCRs 8 and 9 hold its commands, the kernel, its arguments and the initrd."""
+
+
+def rebuilt_initrd(module: str) -> tuple[str, ...]:
+    """The commands of root that make an initrd with one kernel module more. /boot is too small for two of them."""
+    return (
+        "mount /boot",
+        f"echo {module} >> /etc/initramfs-tools/modules",
+        'mkinitramfs -o /run/initrd "$(uname -r)"',
+        'cat /run/initrd > "/boot/initrd.img-$(uname -r)"',
+    )
+
+
+@pytest.mark.image("debian-13-initramfs")
+@pytest.mark.policy(PINNED)
+def test_an_update_asks_unless_the_pcrs_were_unpinned_before(sealed: Sealed) -> None:
+    """PCRs 8 and 9 pinned, the initrd rebuilt: a person must type. Unpinned before and pinned after: nobody.
+
+    Source: seed 003; clevis-luks-edit(1); GNU GRUB manual, "Measuring boot components".
+    """
+    sealed.maintain(*rebuilt_initrd("loop"))
+    assert sealed.boot().unlock is Unlock.PASSPHRASE_FALLBACK
+
+    sealed = sealed.maintained(edited(lambda _: Tpm2Pin()))
+    sealed.maintain(*rebuilt_initrd("dm_verity"))
+    assert sealed.boot().unlock is Unlock.AUTO
+    pinned = sealed.maintained(edited(lambda _: Tpm2Pin((8, 9))))
+    assert pinned.boot().unlock is Unlock.AUTO
