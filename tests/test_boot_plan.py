@@ -268,7 +268,7 @@ def test_several_volumes_each_get_their_own() -> None:
     events = (*events, prompt(36.0, "var"))
     assert isinstance(decide(plan, events, typed, 37.0), Wait)
     other = made(ClevisAnswered, 38.0, device="/dev/disk/by-uuid/other")
-    assert decide(plan, (*events, other), typed, 72.0) == Type("var", "v")
+    assert decide(plan, (*events, other), typed, 88.0) == Type("var", "v")
     own = made(ClevisAnswered, 38.0, device="/dev/disk/by-uuid/v")
     assert isinstance(decide(plan, (*events, own), typed, 61.0), Wait)
 

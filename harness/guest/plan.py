@@ -293,14 +293,14 @@ def _hold(scene: _Scene, volume: VolumePlan, prompt: PromptShown) -> tuple[float
     """Since when, and for how long, the pins of a volume have had their chance.
 
     Clevis takes the waiting volumes one after the other. One whose turn has come has the hold time from then on; one
-    that still waits has that of all who may be before it.
+    that still waits has that of all who may be before it, those that have opened since among them.
     """
     asked = asked_at(volume, scene.events, prompt)
     hold = hold_time(scene.plan.hold, asked)
     if turn := turn_of(volume, scene.events):
         return turn, hold
-    waiting = len(scene.plan.volumes) - sum(isinstance(event, VolumeUnlocked) for event in scene.events)
-    return asked, hold * max(1, waiting)
+    opened = {event.volume for event in scene.events if isinstance(event, VolumeUnlocked) and event.at < asked}
+    return asked, hold * (len(scene.plan.volumes) - len(opened))
 
 
 def _at_prompt(scene: _Scene, volume: VolumePlan, prompt: PromptShown) -> Step:
