@@ -1,8 +1,12 @@
 """The machine is carried off, or copied whole: whoever has its TPM boots what he likes there."""
 
+import shlex
+
 import pytest
 
-from harness.api import TPM_PIN, Attacker, CryptenrollPin, Enrolment, Grant, Sealed, Tang, Unlock
+from harness.api import TPM_PIN, Attacker, CryptenrollPin, Enrolment, Grant, Rescue, Sealed, Tang, Unlock
+from harness.machine.esp import sign_boot_images
+from harness.machine.nvram import disable_secure_boot, enable_secure_boot, new_key
 
 BY_THE_TPM = {"tpm2", "tpm2-pcr7", "tpm2-or-tang", "no-threshold"}
 PCR_7 = Enrolment("cryptenroll-pcr7", pins=(CryptenrollPin((7,)),))
@@ -43,6 +47,41 @@ def test_stolen_foreign_os_without_the_pin(sealed: Sealed, attacker: Attacker) -
         loot = attacker.prints(guess, evidence=system.evidence)
         assert system.unlock_by_binding("var", pin=TPM_PIN), "the right PIN does not open it either"
     assert not loot.extracted
+
+
+@pytest.mark.policy(PCR_7)
+@pytest.mark.attack(Grant.MACHINE)
+def test_stolen_foreign_os_under_secure_boot(sealed: Sealed, attacker: Attacker) -> None:
+    """Secure Boot is on, and PCR 7 tells by whose key an image was let in: it keeps the key from all but that signer's.
+
+    The owner enrolls one key, signs his image, and seals anew. The thief switches Secure Boot off, as his system is
+    signed by nobody: PCR 7 is another. Then he brings a system that is signed by the very same key, as any
+    distribution's medium is where the firmware trusts a vendor's: PCR 7 is the victim's.
+
+    Granted: the machine, out of reach of Tang. The cure: a key of one's own in db, and no vendor's; a second factor.
+    Source: TCG PC Client Platform Firmware Profile, 3.3.4.8 (EV_EFI_VARIABLE_AUTHORITY); clevis#335.
+    """
+    signer = new_key("signer")
+    sign_boot_images(sealed.machine.disks[0].path, signer)
+    sealed.machine.nvram.write_bytes(enable_secure_boot(sealed.machine.nvram.read_bytes(), signer))
+    sealed.maintain(
+        f"PASSWORD={shlex.quote(sealed.passphrase)} systemd-cryptenroll --wipe-slot=tpm2 --tpm2-device=auto"
+        " --tpm2-public-key= --tpm2-pcrs=7 /dev/disk/by-partlabel/var"
+    )
+    variables = attacker.nvram()
+    variables.write_bytes(disable_secure_boot(variables.read_bytes()))
+    fell = {}
+    with attacker.own_os(disk=attacker.disk(), nvram=variables) as system:
+        fell["nobody's"] = extracted(attacker, system, "pcr7-own-key")
+    with attacker.own_os(disk=attacker.disk(), signer=signer) as system:
+        fell["the same"] = extracted(attacker, system, "pcr7-vendor-key")
+    assert fell == {"nobody's": False, "the same": True}
+
+
+def extracted(attacker: Attacker, system: Rescue, guard: str) -> bool:
+    """Whether the binding opens in his system, and he reads the secret."""
+    canary = system.canary("var") if system.unlock_by_binding("var") else None
+    return attacker.prints(canary, guard=guard, evidence=system.evidence).extracted
 
 
 @pytest.mark.policy("side-by-side")

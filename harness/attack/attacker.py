@@ -31,6 +31,7 @@ from harness.guest.outcome import Outcome
 from harness.lab.powered import boot, recorded
 from harness.lab.rescue import RESCUE_IMAGE, Rescue, rescue_system
 from harness.lab.sealed import Sealed
+from harness.machine.nvram import SigningKey
 from harness.machine.rig import power_on
 from harness.machine.spec import Disk, Firmware, Machine, Tpm
 
@@ -127,13 +128,15 @@ class Attacker(Grantee):
         firmware: Firmware | None = None,
         label: str = "attacker",
         image: str = RESCUE_IMAGE,
+        signer: SigningKey | None = None,
     ) -> Iterator[Rescue]:
         """Boot a system of his own with a disk as the second one, and work there as root.
 
-        What he gets out he must print: `prints`. The arguments are those of `boot`, and the image that he boots.
+        What he gets out he must print: `prints`. The arguments are those of `boot`, and the image that he boots, signed
+        for Secure Boot by a key if somebody did that for him.
         """
         machine = self._machine(disk, tpm, nvram, firmware)
-        with rescue_system(self.victim.scene, machine, self._folder(), label, image) as opened:
+        with rescue_system(self.victim.scene, machine, self._folder(), label, image, signer=signer) as opened:
             yield opened
 
     def try_bindings(self, system: Rescue, *volumes: str) -> frozenset[str]:
