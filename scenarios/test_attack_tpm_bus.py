@@ -109,7 +109,7 @@ def opens(system: Rescue, key: bytes) -> bool:
 
 @pytest.mark.attack(Grant.MACHINE, Grant.TPM_BUS)
 @pytest.mark.parametrize(("asked", "falls"), BY_PCRS)
-def test_pcr_reset_replay(sealed: Sealed, attacker: Attacker, asked: set[str], falls: set[str]) -> None:
+def test_pcr_reset_replay(attacker: Attacker, asked: set[str], falls: set[str]) -> None:
     """He boots his own system on the victim's machine, then pulls the TPM's reset pin and plays a good boot to it.
 
     PCRs are no more than the sum of what the TPM was told since its last start. One good boot was recorded on the
@@ -118,7 +118,7 @@ def test_pcr_reset_replay(sealed: Sealed, attacker: Attacker, asked: set[str], f
     Granted: the machine, the TPM's wires; out of reach of Tang. The cure: what does not come out of the PCRs: Tang, or
     a PIN (`test_pcr_reset_replay_without_the_pin`). Source: hacky.solutions, "TPM GPIO fail" (2024).
     """
-    replay = Replay(log_of_a_good_boot(sealed, attacker))
+    replay = Replay(log_of_a_good_boot(attacker))
     tpm, variables = attacker.tpm(replay), with_another_key(attacker)
     with attacker.own_os(disk=attacker.disk(), tpm=tpm, nvram=variables) as system:
         before = attacker.try_bindings(system, *sorted(asked))
@@ -130,12 +130,12 @@ def test_pcr_reset_replay(sealed: Sealed, attacker: Attacker, asked: set[str], f
 
 @pytest.mark.policy(PIN)
 @pytest.mark.attack(Grant.MACHINE, Grant.TPM_BUS)
-def test_pcr_reset_replay_without_the_pin(sealed: Sealed, attacker: Attacker) -> None:
+def test_pcr_reset_replay_without_the_pin(attacker: Attacker) -> None:
     """The same replay where the TPM wants a PIN as well: good PCRs are not enough.
 
     As a control the right PIN opens it there, so it was the PIN alone that was missing. Granted: as above.
     """
-    replay = Replay(log_of_a_good_boot(sealed, attacker))
+    replay = Replay(log_of_a_good_boot(attacker))
     tpm, variables = attacker.tpm(replay), with_another_key(attacker)
     with attacker.own_os(disk=attacker.disk(), tpm=tpm, nvram=variables) as system:
         replay.arm()
@@ -146,23 +146,22 @@ def test_pcr_reset_replay_without_the_pin(sealed: Sealed, attacker: Attacker) ->
 
 @pytest.mark.attack(Grant.MACHINE, Grant.TPM_BUS)
 @pytest.mark.parametrize(("asked", "falls"), BY_PCRS)
-def test_tpm_interposer(sealed: Sealed, attacker: Attacker, asked: set[str], falls: set[str]) -> None:
+def test_tpm_interposer(attacker: Attacker, asked: set[str], falls: set[str]) -> None:
     """A chip between processor and TPM answers each measurement itself, and shows the TPM those of a good boot.
 
     No reset is needed: his system never gets to measure anything. Granted: the machine, the TPM's wires; out of reach
     of Tang. The cure: as for `test_pcr_reset_replay`. Source: systemd#22637; systemd#26185.
     """
-    tpm = attacker.tpm(Understudy(log_of_a_good_boot(sealed, attacker)))
+    tpm = attacker.tpm(Understudy(log_of_a_good_boot(attacker)))
     with attacker.own_os(disk=attacker.disk(), tpm=tpm, nvram=with_another_key(attacker)) as system:
         opened = attacker.try_bindings(system, *sorted(asked))
     assert opened == falls
 
 
-def log_of_a_good_boot(sealed: Sealed, attacker: Attacker) -> tuple[TpmExchange, ...]:
+def log_of_a_good_boot(attacker: Attacker) -> tuple[TpmExchange, ...]:
     """What the victim's TPM was told, from power-on until it unsealed."""
     tap = Tap()
-    sealed.boot(attacker.on_the_bus(tap))
-    assert tap.unsealed, "it did not unseal, so its PCRs are none worth having"
+    attacker.overhear(tap)
     assert {exchange.pcr for exchange in tap.extends} >= {4, 7}
     return tap.extends
 

@@ -23,17 +23,23 @@ from pathlib import Path
 
 from harness.attack.grants import Grant
 from harness.attack.takings import ELSEWHERE, Grantee
+from harness.attack.wires import Tap
+from harness.deadline import Deadline
 from harness.errors import UsageError
 from harness.evidence.attacks import Try
 from harness.guest.console import ConsoleShell
 from harness.guest.driver import drained
 from harness.guest.outcome import Outcome
+from harness.lab.faults import Workshop
 from harness.lab.powered import boot, recorded
 from harness.lab.rescue import RESCUE_IMAGE, Rescue, rescue_system
 from harness.lab.sealed import Sealed
 from harness.machine.nvram import SigningKey
 from harness.machine.rig import power_on
 from harness.machine.spec import Disk, Firmware, Machine, Tpm
+
+UNSEAL_SECONDS = 300.0
+"""In which a victim's TPM unseals after power-on: generous, since it only ends what hangs."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +97,27 @@ class Attacker(Grantee):
             seen = outcome.volumes.get(volume.name, outcome)
             self.prints(seen.canary, volume=volume.name, evidence=logbook.boots[-1].evidence)
         return outcome
+
+    def overhear(self, tap: Tap, label: str = "good-boot") -> None:
+        """Listen to the TPM while the victim's machine boots at home, until it has unsealed once; then power is cut.
+
+        Args:
+            tap: What is put on the wires.
+            label: What this power-on is for, in the evidence.
+
+        Raises:
+            RigError: It did not unseal.
+        """
+        scene = self.victim.scene
+        workshop = Workshop(self._folder(), scene.lab.progress)
+        machine = self.on_the_bus(tap)(self.victim.machine, workshop)
+        self._stands(machine.site)
+        with (
+            recorded(scene.logbook, label, machine) as record,
+            power_on(machine, scene.lab.host, record.folder) as rig,
+            drained(rig, scene.lab.live),
+        ):
+            tap.wait_for_secret(Deadline.after(UNSEAL_SECONDS))
 
     @contextmanager
     def console(
