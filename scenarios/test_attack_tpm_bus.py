@@ -115,6 +115,9 @@ def test_pcr_reset_replay(attacker: Attacker, asked: set[str], falls: set[str]) 
     PCRs are no more than the sum of what the TPM was told since its last start. One good boot was recorded on the
     wires; his own system, with another key in db, is refused, and after the replay it is not.
 
+    Seen with clevis 20, systemd 257.13 and swtpm 0.7.1: clevis's seals to PCR 7 and to PCR 4, and systemd's to PCR 7,
+    are refused before the replay (0x99d, a policy check failed) and unseal after it; TPM and Tang stay shut.
+
     Granted: the machine, the TPM's wires; out of reach of Tang. The cure: what does not come out of the PCRs: Tang, or
     a PIN (`test_pcr_reset_replay_without_the_pin`). Source: hacky.solutions, "TPM GPIO fail" (2024).
     """
