@@ -55,7 +55,7 @@ def test_header_rollback(sealed: Sealed, attacker: Attacker) -> None:
             device = owner.device(volume)
             quick = "--pbkdf pbkdf2 --pbkdf-force-iterations 1000"
             owner.run(f"cryptsetup luksAddKey -q {quick} --key-file - {device} /run/new", stdin=leaked[volume].encode())
-            owner.run(f"cryptsetup luksKillSlot -q {device} 0")
+            owner.run(f"cryptsetup luksKillSlot -q --key-file /run/new {device} 0")
         device = owner.device("tpm2")
         renew = f"cryptsetup reencrypt -q --resilience none {quick} --key-file /run/new --key-slot 2 {device}"
         owner.run(renew, timeout=300)
