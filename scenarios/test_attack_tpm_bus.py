@@ -142,9 +142,7 @@ def test_pcr_reset_replay_without_the_pin(attacker: Attacker) -> None:
     tpm, variables = attacker.tpm(replay), with_another_key(attacker)
     with attacker.own_os(disk=attacker.disk(), tpm=tpm, nvram=variables) as system:
         replay.arm()
-        opened = attacker.try_bindings(system)
-        assert system.unlock_by_binding("var", pin=TPM_PIN), "the right PIN does not open it either"
-    assert opened == set()
+        assert opened_without_the_pin(attacker, system) == set()
 
 
 @pytest.mark.attack(Grant.MACHINE, Grant.TPM_BUS)
@@ -159,6 +157,22 @@ def test_tpm_interposer(attacker: Attacker, asked: set[str], falls: set[str]) ->
     with attacker.own_os(disk=attacker.disk(), tpm=tpm, nvram=with_another_key(attacker)) as system:
         opened = attacker.try_bindings(system, *sorted(asked))
     assert opened == falls
+
+
+@pytest.mark.policy(PIN)
+@pytest.mark.attack(Grant.MACHINE, Grant.TPM_BUS)
+def test_tpm_interposer_without_the_pin(attacker: Attacker) -> None:
+    """The same chip where the TPM wants a PIN as well, with the same control. Granted: as above."""
+    tpm = attacker.tpm(Understudy(log_of_a_good_boot(attacker)))
+    with attacker.own_os(disk=attacker.disk(), tpm=tpm, nvram=with_another_key(attacker)) as system:
+        assert opened_without_the_pin(attacker, system) == set()
+
+
+def opened_without_the_pin(attacker: Attacker, system: Rescue) -> frozenset[str]:
+    """What opens in his system without the PIN, where it does with it."""
+    opened = attacker.try_bindings(system)
+    assert system.unlock_by_binding("var", pin=TPM_PIN), "the right PIN does not open it either"
+    return opened
 
 
 def log_of_a_good_boot(attacker: Attacker) -> tuple[TpmExchange, ...]:

@@ -8,8 +8,6 @@ import pytest
 from tpm_client import Client
 
 from harness.attack.wires import Replay, Tap, Understudy
-from harness.deadline import Deadline
-from harness.errors import RigError
 from harness.machine.spec import Tpm
 from harness.machine.tpm import manufacture, powered_tpm
 from harness.machine.tpm_bus import (
@@ -71,14 +69,6 @@ def test_who_listens_changes_nothing_and_hears_the_secret() -> None:
     assert [code(command) for command in tpm.heard] == [STARTUP, PCR_EXTEND, PCR_EXTEND, 0x15E, PCR_EXTEND]
     assert tap.unsealed == (b"notsecre",)
     assert not tap.encrypted
-
-
-def test_who_listens_waits_until_the_tpm_has_unsealed() -> None:
-    tap = Tap()
-    with pytest.raises(RigError, match="unsealed nothing within 0 s"):
-        tap.wait_for_secret(Deadline.after(0))
-    boot(tap, Memory())
-    tap.wait_for_secret(Deadline.after(0))
 
 
 def test_the_log_of_a_boot_goes_to_its_first_unsealing_and_starts_with_the_tpm() -> None:

@@ -17,19 +17,20 @@ He succeeded iff he printed the canary, or a volume key that the victim's LUKS h
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.attack.grants import Grant
 from harness.attack.takings import ELSEWHERE, Grantee
 from harness.attack.wires import Tap
-from harness.deadline import Deadline
-from harness.errors import UsageError
+from harness.errors import RigError, UsageError
 from harness.evidence.attacks import Try
 from harness.guest.console import ConsoleShell
-from harness.guest.driver import drained
+from harness.guest.driver import drained, watch
+from harness.guest.events import Event
 from harness.guest.outcome import Outcome
+from harness.guest.plan import BootPlan
 from harness.lab.faults import Workshop
 from harness.lab.powered import boot, recorded
 from harness.lab.rescue import RESCUE_IMAGE, Rescue, rescue_system
@@ -38,8 +39,9 @@ from harness.machine.nvram import SigningKey
 from harness.machine.rig import power_on
 from harness.machine.spec import Disk, Firmware, Machine, Tpm
 
-UNSEAL_SECONDS = 300.0
-"""In which a victim's TPM unseals after power-on: generous, since it only ends what hangs."""
+
+class _HeardError(Exception):
+    """Ends a boot that has served its purpose."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,7 @@ class Attacker(Grantee):
         return outcome
 
     def overhear(self, tap: Tap, label: str = "good-boot") -> None:
-        """Listen to the TPM while the victim's machine boots at home, until it has unsealed once; then power is cut.
+        """Listen to the TPM while the victim boots at home, until it has unsealed once; then the power is cut.
 
         Args:
             tap: What is put on the wires.
@@ -108,16 +110,23 @@ class Attacker(Grantee):
         Raises:
             RigError: It did not unseal.
         """
-        scene = self.victim.scene
-        workshop = Workshop(self._folder(), scene.lab.progress)
-        machine = self.on_the_bus(tap)(self.victim.machine, workshop)
+        scene, victim = self.victim.scene, self.victim
+        machine = self.on_the_bus(tap)(victim.machine, Workshop(self._folder(), scene.lab.progress))
+        plan = BootPlan.for_volumes(victim.policy.volumes, scene.urls)
+
+        def stop(_event: Event) -> None:
+            if tap.unsealed:
+                raise _HeardError
+
         self._stands(machine.site)
         with (
             recorded(scene.logbook, label, machine) as record,
             power_on(machine, scene.lab.host, record.folder) as rig,
-            drained(rig, scene.lab.live),
         ):
-            tap.wait_for_secret(Deadline.after(UNSEAL_SECONDS))
+            with suppress(_HeardError):
+                watch(rig, plan, live=scene.lab.live, on_event=stop)
+            if not tap.unsealed:
+                raise RigError("the victim booted, and its TPM unsealed nothing")
 
     @contextmanager
     def console(

@@ -9,11 +9,8 @@
 Each is made for one power-on, or for several in a row, and keeps what it saw until the scenario is over.
 """
 
-import threading
 from collections.abc import Iterable
 
-from harness.deadline import Deadline
-from harness.errors import RigError
 from harness.machine.tpm_bus import (
     PCR_EXTEND,
     STARTUP,
@@ -34,24 +31,12 @@ class Tap:
 
     def __init__(self) -> None:
         self._heard: list[tuple[bytes, bytes]] = []
-        self._secret = threading.Event()
 
     def __call__(self, command: bytes, chip: Chip) -> bytes:
         """Pass it on."""
         response = chip.ask(command)
         self._heard.append((command, response))
-        if unsealed(command, response) is not None:
-            self._secret.set()
         return response
-
-    def wait_for_secret(self, deadline: Deadline) -> None:
-        """Wait until the TPM has unsealed something.
-
-        Raises:
-            RigError: It did not in time.
-        """
-        if not self._secret.wait(deadline.remaining):
-            raise RigError(f"the TPM unsealed nothing within {deadline.seconds:.0f} s")
 
     @property
     def unsealed(self) -> tuple[bytes, ...]:
