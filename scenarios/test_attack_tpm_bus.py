@@ -25,7 +25,6 @@ PCR_7 = Enrolment("cryptenroll-pcr7", pins=(CryptenrollPin((7,)),))
 PIN = Enrolment("cryptenroll-pin", pins=(CryptenrollPin((7,), asks_pin=True),))
 
 TPM_ALONE = {"tpm2", "tpm2-pcr7", "tpm2-pcr4"}
-TPM_SUFFICES = {"tpm2-or-tang", "no-threshold"}
 
 BY_PCRS = [
     pytest.param(
@@ -63,7 +62,11 @@ def test_tpm_bus_sniff(sealed: Sealed, attacker: Attacker) -> None:
 
     clevis asks for it without a session that encrypts, so its JWK passes in clear, PCRs or not, and decrypts the token
     of the copied header at home. Of TPM and Tang with threshold 2 the wires give one share, which is not enough. Where
-    either suffices it depends on who is faster: once Tang has answered, nobody asks the TPM any more.
+    either suffices (not asked here) it depends on who is faster: once Tang has answered, nobody asks the TPM any more.
+
+    Seen with clevis 20, tpm2-tools 5.7 and swtpm 0.7.1: six TPM2_Unseal, each under a session that encrypts nothing.
+    His own TPM refuses the header (0x1df, integrity check failed); with the keys from the wires the volumes of the TPM
+    alone open, bound to PCRs or not, and that of both stays shut. Both where either suffices opened, too.
 
     Granted: a copy of the disk, the TPM's wires. The cure: a second factor that does not pass there (Tang), or
     systemd-cryptenroll's encrypted session (`test_tpm_bus_sniff_of_an_encrypted_session`).
@@ -75,10 +78,9 @@ def test_tpm_bus_sniff(sealed: Sealed, attacker: Attacker) -> None:
     with attacker.own_os(disk=attacker.disk()) as system:
         before = attacker.try_bindings(system, "tpm2")
         has_keys_from(system, tap)
-        opened = attacker.try_bindings(system)
+        opened = attacker.try_bindings(system, *sorted(TPM_ALONE), "tpm2-and-tang")
     assert before == set(), "his own TPM opened it, so the wires showed nothing"
-    assert opened >= TPM_ALONE
-    assert opened <= TPM_ALONE | TPM_SUFFICES
+    assert opened == TPM_ALONE
 
 
 @pytest.mark.policy(PCR_7)
