@@ -140,15 +140,27 @@ def test_stolen_server_offsite_stays_shut(sealed: Sealed, attacker: Attacker, ta
     assert not tang.recoveries
 
 
-@pytest.mark.policy("tpm2")
+@pytest.mark.policy(PCR_7)
 @pytest.mark.attack(Grant.DISK, Grant.NVRAM, Grant.TPM_STATE)
 def test_tpm_state_clone(sealed: Sealed, attacker: Attacker) -> None:
     """A virtual machine is copied with the state of its virtual TPM, and the copy opens.
 
     Granted: disk, UEFI variables, TPM state. A real TPM does not give its seeds away; a virtual one is a file beside
     the disk, and backups and snapshots hold both. The cure: Tang beside the TPM, which the copy does not reach
-    (`test_disk_clone`, far), or a PIN.
+    (`test_disk_clone`, far), or a PIN (below). Source: TCG TPM 2.0 Library, Part 1, 14 (seeds); swtpm(8), ``--tpmstate``.
     """
     loot = attacker.boot(disk=attacker.disk())
     assert loot.unlock is Unlock.AUTO
     assert loot.canary == sealed.canary
+
+
+@pytest.mark.policy(PIN)
+@pytest.mark.attack(Grant.DISK, Grant.NVRAM, Grant.TPM_STATE)
+def test_tpm_state_clone_without_the_pin(attacker: Attacker) -> None:
+    """The same copy of a machine whose TPM wants a PIN: it asks, and stays shut.
+
+    Granted: as above. But who has the state has as many guesses as he likes (`test_tpm_state_rollback`).
+    """
+    loot = attacker.boot(disk=attacker.disk())
+    assert loot.unlock is Unlock.LOCKED
+    assert loot.canary is None
