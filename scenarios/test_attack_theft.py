@@ -147,7 +147,7 @@ def test_tpm_state_clone(sealed: Sealed, attacker: Attacker) -> None:
 
     Granted: disk, UEFI variables, TPM state. A real TPM does not give its seeds away; a virtual one is a file beside
     the disk, and backups and snapshots hold both. The cure: Tang beside the TPM, which the copy does not reach
-    (`test_disk_clone`, far), or a PIN (below). Source: TCG TPM 2.0 Library, Part 1, 14 (seeds); swtpm(8), ``--tpmstate``.
+    (`test_disk_clone`, far), or a PIN (below). Source: TCG TPM 2.0 Library, Part 1, 14; swtpm(8), ``--tpmstate``.
     """
     loot = attacker.boot(disk=attacker.disk())
     assert loot.unlock is Unlock.AUTO
