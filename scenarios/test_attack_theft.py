@@ -27,6 +27,8 @@ def test_stolen_foreign_os(attacker: Attacker, falls: set[str]) -> None:
     Granted: the machine, out of reach of Tang. A seal without PCRs, as ``tpm2: true`` makes it, asks for nothing but
     the TPM. PCR 7 says which keys Secure Boot trusts: with Secure Boot off it is the same for every system. PCR 4
     holds the hash of what the firmware started, which here is another image.
+    Seen with clevis 20 and systemd 257.13: just the volumes of TPM alone and those where it suffices open, PCR 7 among
+    them; PCR 4 is refused (0x99d), and Tang refuses.
     The cure: a second factor that is not in the machine (Tang, a PIN), or a seal to what is booted, all of it.
     Source: seed 000; clevis#335; TCG PC Client Platform Firmware Profile, 3.3.4.5.
     """
