@@ -269,11 +269,16 @@ def _volumes(scene: _Scene) -> Step:
 
 
 def _pending(scene: _Scene, volume: VolumePlan, prompt: PromptShown) -> float | None:
-    """When the prompt was answered, by us or by clevis, if that answer has not been refused yet."""
-    by_us = [entry.at for entry in scene.typed if entry.volume == volume.name and entry.at >= prompt.at]
+    """When the prompt was answered, by us or by clevis, if that answer has not been refused yet.
+
+    That it is asked again refuses nothing: with several volumes the agent at the console shows a question anew that was
+    answered already, until systemd-cryptsetup has come round to take it back.
+    """
     alone = len(scene.plan.volumes) == 1
     refused = (event for event in scene.events if isinstance(event, PassphraseWrong))
     wrong = max((event.at for event in refused if alone or event.volume == volume.name), default=-1.0)
+    ours = (entry.at for entry in scene.typed if entry.volume == volume.name and not entry.pin)
+    by_us = [at for at in ours if at >= prompt.at or at > wrong]
     by_clevis = [event.at for event in answers_for(volume, scene.events, alone) if event.at >= max(prompt.at, wrong)]
     return max(by_us + by_clevis, default=None)
 
