@@ -38,7 +38,8 @@ from harness.machine.nvram import boot_once
 from harness.machine.spec import Tpm
 from harness.network.tang import Tang
 from harness.policy.enrolment import TPM_PIN, Enrolment
-from harness.policy.pins import CryptenrollPin, Sss, TangPin, Tpm2Pin
+from harness.policy.maintenance import edited, renewed, unbound
+from harness.policy.pins import CryptenrollPin, Pin, Sss, TangPin, Tpm2Pin
 
 __all__ = [
     "TPM_PIN",
@@ -51,6 +52,7 @@ __all__ = [
     "Grant",
     "Loot",
     "Outcome",
+    "Pin",
     "PinFailure",
     "Powered",
     "Replay",
@@ -72,10 +74,12 @@ __all__ = [
     "carried_off",
     "db_key_enrolled",
     "dbx_updated",
+    "edited",
     "exchange",
     "find_secret",
     "firmware_swapped",
     "network_unplugged",
+    "renewed",
     "secure_boot_enabled",
     "secure_boot_owned",
     "smbios_cmdline",
@@ -83,6 +87,7 @@ __all__ = [
     "tpm_is_1_2",
     "tpm_removed",
     "tpm_replaced",
+    "unbound",
     "with_memory",
     "xts_keys",
 ]

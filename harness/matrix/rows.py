@@ -8,7 +8,7 @@ take turns. What cannot share a machine has one of its own.
 from collections.abc import Mapping
 from pathlib import Path
 
-from harness.matrix.conditions import CONDITIONS, OF_ROOTS, all_conditions
+from harness.matrix.conditions import CONDITIONS, MAINTENANCE, OF_ROOTS, all_conditions
 from harness.matrix.rack import Row
 from harness.paths import POLICIES
 from harness.policy.enrolment import BASE, Enrolment
@@ -89,9 +89,10 @@ ON_ROOT: Mapping[str, tuple[Enrolment, ...]] = {
 _TPM = ("present", "tpm-absent", "tpm-replaced", "tpm-cleared", "tpm-locked-out", "tpm-owner-auth", "key-enrolled")
 _NETWORK = ("present", "tpm-absent", "without tang", "late-link")
 _UPDATES = ("kernel-updated", "initrd-rebuilt")
+_OF_SERVERS = ("threshold-edited", "rebound", "regenerated", "regenerated-late")
 COLUMNS: Mapping[str, tuple[str, ...]] = {
-    **{rack: tuple(condition.name for condition in CONDITIONS) for rack in RACKS},
     "by-butane": tuple(condition.name for condition in all_conditions() if condition not in OF_ROOTS),
+    "by-hand": tuple(each.name for each in (*CONDITIONS, *MAINTENANCE) if each.name not in _OF_SERVERS),
     "cryptenroll-pin": _TPM,
     "no-fallback-slot": ("present", "tpm-absent", "key-enrolled"),
     "headless": ("present", "tpm-absent", "key-enrolled"),
@@ -104,7 +105,7 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     "root-pcrlock": ("present", "key-enrolled", "kernel-updated"),
     "root-recovery-key": ("present", "tpm-absent", "key-enrolled"),
 }
-"""The columns that make sense for a machine. Every subset of servers is for the thresholds that are about them."""
+"""The columns that make sense for a machine. Servers in subsets, or changed, are for the thresholds about them."""
 
 
 def own_row(path: Path) -> Row:

@@ -117,7 +117,7 @@ def _lines(volume: Volume, enrolment: Enrolment) -> Iterator[str]:
     yield f"export PASSWORD={shlex.quote(volume.passphrase)}"
     for pin in enrolment.pins:
         if isinstance(pin, CryptenrollPin):
-            yield from _cryptenroll(pin)
+            yield from cryptenroll(pin)
             options += ["tpm2-device=auto", *(["tpm2-measure-pcr=yes"] if pin.measures else [])]
         else:
             yield from _clevis(pin)
@@ -133,8 +133,15 @@ def _lines(volume: Volume, enrolment: Enrolment) -> Iterator[str]:
         yield f"rm -f /etc/luks/{shlex.quote(volume.name)}"
 
 
-def _cryptenroll(pin: CryptenrollPin) -> Iterator[str]:
-    """systemd-cryptenroll(1); the present passphrase comes in PASSWORD, a new PIN in NEWPIN."""
+def cryptenroll(pin: CryptenrollPin, *further: str) -> Iterator[str]:
+    """The lines of systemd-cryptenroll(1) for a token.
+
+    They expect the volume's node in ``$device`` and a passphrase of it in ``$PASSWORD``.
+
+    Args:
+        pin: What is enrolled.
+        *further: Further arguments, such as ``--wipe-slot=tpm2``: it takes away what was enrolled before.
+    """
     pcrs = [str(index) for index in pin.pcr_ids]
     if pin.pcrlock:
         yield from _pcrlock(pin.initrd_pcr_ids)
@@ -142,7 +149,7 @@ def _cryptenroll(pin: CryptenrollPin) -> Iterator[str]:
         raise UsageError(f"nobody foretells what the initrd will find in PCR {unknown[0]}", "give it in pcr_ids")
     else:
         pcrs += [f"{index}:sha256={_IN_INITRD[index]}" for index in pin.initrd_pcr_ids]
-    arguments = ["--tpm2-device=auto", f"--tpm2-pcrs={'+'.join(pcrs)}"]
+    arguments = [*further, "--tpm2-device=auto", f"--tpm2-pcrs={'+'.join(pcrs)}"]
     if pin.signed_pcr_ids:
         arguments += [
             "--tpm2-public-key=/etc/systemd/tpm2-pcr-public-key.pem",
