@@ -144,7 +144,8 @@ def _boot_columns(share: Share, lab: Laboratory, entry: SealedEntry) -> None:
 
 def observe(entry: SealedEntry, lab: Laboratory, condition: Condition, artifacts: Path) -> Seen:
     """Do to a copy of a sealed machine what the condition says, and judge its boot."""
-    logbook = Logbook.open(artifacts, f"matrix::{entry.policy.name}-{entry.image.name}-{condition.name}", condition.about)
+    name = f"matrix::{entry.policy.name}-{entry.image.name}-{condition.name}"
+    logbook = Logbook.open(artifacts, name, condition.about)
     logbook.installs(entry.policy, entry.image.name)
     started = time.monotonic()
     observed: Outcome | Problem
