@@ -13,9 +13,9 @@ stacks differ:
 
 - initramfs-tools asks no token of systemd-cryptenroll, and does not know `headless`. On dracut clevis does nothing but
   answer the prompt, so a headless volume never opens by it.
-- a late network still opens both: on dracut clevis tries for ever; on initramfs-tools it has the network configured once,
-  but for up to 265 s (2+3+4+6+9+16+25+36+64+100, configure_networking), and asks no pin before. The catalogue has it ask;
-  seen with clevis 20 and initramfs-tools 0.148: a cable plugged in at the prompt, and root open 17 s later.
+- a late network still opens both: on dracut clevis tries for ever; on initramfs-tools it has the network configured
+  once, for up to 265 s (configure_networking: 2+3+4+6+9+16+25+36+64+100), and asks no pin before. The catalogue has it
+  ask; seen with clevis 20 and initramfs-tools 0.148: a cable plugged in at the prompt, and root open 17 s later.
 - initramfs-tools answers its prompts by a clevis token that leads to no keyslot, until they are used up (clevis#524).
 
 A cell of the truth table that was booted and differs is a bug found, or a rule corrected here with the reason beside
