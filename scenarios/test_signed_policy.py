@@ -47,7 +47,7 @@ def test_signed_policy_opens_after_an_update_by_the_same_key(sealed: Sealed, upd
 def test_signed_policy_asks_when_another_key_has_signed(sealed: Sealed) -> None:
     """The same update signed by another key: the signature is there, and it is not by the key that was enrolled.
 
-    Seen: systemd finds that out itself ("Couldn't find signature for this PCR bank, PCR index and public key"), and the TPM
+    Seen: systemd finds out itself ("Couldn't find signature for this PCR bank, PCR index and public key"); the TPM
     is not asked. Source: systemd-measure(1); the catalogue's signed-policy.
     """
     sealed.maintain(*OWNER_MAKES_ANOTHER_KEY, UPDATE_KERNEL)
