@@ -1,5 +1,6 @@
 """What an owner does by hand, as shell lines, and the policy that comes of it."""
 
+import hashlib
 import json
 import re
 import shlex
@@ -11,7 +12,7 @@ import pytest
 from harness.errors import UsageError
 from harness.paths import POLICIES
 from harness.policy.butane import read_policy
-from harness.policy.enrolment import Enrolment, clevis_config, enrolled
+from harness.policy.enrolment import Enrolment, NewVolume, clevis_config, enrolled
 from harness.policy.pins import CryptenrollPin, Policy, Sss, TangPin, Tpm2Pin, holds
 
 TANG = TangPin("tang", "@TANG_URL@", "@TANG_THUMBPRINT@")
@@ -50,6 +51,38 @@ def test_signed_pcrs_name_the_owner_s_key(base: Policy) -> None:
     (arguments,) = commands(base, Enrolment("mine", (pin,)), "systemd-cryptenroll")
     assert "--tpm2-public-key-pcrs=11" in arguments
     assert any(argument.startswith("--tpm2-public-key=/") for argument in arguments)
+
+
+def test_pcrs_that_nobody_has_extended(base: Policy) -> None:
+    pin = CryptenrollPin((7,), zero_pcr_ids=(15,))
+    (arguments,) = commands(base, Enrolment("mine", (pin,)), "systemd-cryptenroll")
+    assert arguments[1] == f"--tpm2-pcrs=7+15:sha256={'0' * 64}"
+    assert pin.raw_pcr_ids == (7, 15)
+
+
+def test_pcr_11_is_reckoned_for_the_phase_that_it_is_unsealed_in(base: Policy, tmp_path: Path) -> None:
+    log = "pcrs:\n  sha1:\n    11 : 0x{0}\n  sha256:\n    0  : 0x{1}\n    11 : 0x{2}\n  sha384:\n    11 : 0x{3}\n"
+    start = bytes(range(0, 64, 2))
+    (tmp_path / "tpm2_eventlog").write_text(
+        "#!/bin/sh\ncat <<'EOF'\n" + log.format("11" * 20, "22" * 32, start.hex(), "33" * 48) + "EOF\n"
+    )
+    (tmp_path / "tpm2_eventlog").chmod(0o755)
+    pin = CryptenrollPin((7,), phases=("enter-initrd", "leave-initrd"))
+    lines = enrolled(base, Enrolment("mine", (pin,))).enrolment
+    reckon = [line for line in lines if line.startswith("pcr11=")]
+    said = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", "\n".join([*reckon, "echo $pcr11"])],
+        env={"PATH": f"{tmp_path}:/usr/bin:/bin"},
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    value = start
+    for phase in pin.phases:
+        value = hashlib.sha256(value + hashlib.sha256(phase.encode()).digest()).digest()
+    assert said.strip() == value.hex()
+    assert any("--tpm2-pcrs=7+11:sha256=$pcr11 " in line for line in lines)
+    assert pin.raw_pcr_ids == (7, 11)
 
 
 def test_what_no_image_can_do_is_said(base: Policy) -> None:
@@ -146,3 +179,36 @@ def test_crypttab_is_edited_where_the_volume_stands(
     edit = next(line for line in enrolled(base, enrolment).enrolment if line.startswith("awk "))
     subprocess.run(["sh", "-c", edit.replace("/etc/crypttab", str(tmp_path / "crypttab"))], check=True)
     assert (tmp_path / "crypttab").read_text().splitlines() == [other, line]
+
+
+STATE = NewVolume("state", "/srv", (CryptenrollPin((7,), measures=True),), after="systemd-pcrmachine.service")
+KEYED = NewVolume("keyed", "/mnt", key_file="/srv/key")
+
+
+def test_a_new_volume_is_one_more_of_the_policy(base: Policy) -> None:
+    policy = enrolled(base, Enrolment("mine", (CryptenrollPin((7,)),), volumes=(STATE, KEYED)))
+    assert [volume.name for volume in policy.volumes] == ["var", "state", "keyed"]
+    state, keyed = policy.volumes[1:]
+    assert (state.pins, state.mount_point, state.key_file) == (STATE.pins[0], "/srv", False)
+    assert (keyed.pins, keyed.key_file) == (None, True)
+    assert len({volume.passphrase for volume in policy.volumes}) == 3, "systemd tries one that was typed on all of them"
+
+
+def test_new_volumes_come_after_each_other_and_the_owner_s_commands_last(base: Policy) -> None:
+    lines = enrolled(base, Enrolment("mine", volumes=(STATE, KEYED), commands=("echo done",))).enrolment
+    opened = [line for line in lines if line.startswith("systemd-cryptsetup attach ")]
+    assert [line.split()[2] for line in opened] == ["state", "keyed"]
+    assert opened[0].endswith(" luks,tpm2-measure-pcr=yes"), "it is measured when it is made, but no token opens it"
+    assert (
+        "echo state /dev/disk/by-partlabel/state none luks,tpm2-device=auto,tpm2-measure-pcr=yes >> /etc/crypttab"
+        in lines
+    )
+    assert "echo keyed /dev/disk/by-partlabel/keyed /srv/key luks >> /etc/crypttab" in lines
+    assert lines[-1] == "echo done"
+
+
+def test_a_new_volume_may_wait_for_a_unit(base: Policy, tmp_path: Path) -> None:
+    folder = "/etc/systemd/system/systemd-cryptsetup@state.service.d"
+    (line,) = (line for line in enrolled(base, Enrolment("mine", volumes=(STATE,))).enrolment if folder in line)
+    subprocess.run(["sh", "-c", line.replace(folder, str(tmp_path / "d"))], check=True)
+    assert (tmp_path / "d" / "after.conf").read_text() == "[Unit]\nAfter=systemd-pcrmachine.service\n"

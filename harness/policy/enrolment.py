@@ -23,6 +23,42 @@ BASE = "passphrase"
 TPM_PIN = "2580"
 """What is typed where the TPM asks for a PIN. It is no secret here."""
 
+_QUICK = "--pbkdf pbkdf2 --pbkdf-force-iterations 1000"
+"""Emulated processors pay for more, and no passphrase here is a secret."""
+
+
+@dataclass(frozen=True)
+class NewVolume:
+    """A volume that the owner makes on a partition of its own, and that the running system opens and mounts.
+
+    Attributes:
+        name: Of partition and mapping: letters and digits.
+        mount_point: A folder that is there. What it holds moves to the volume.
+        pins: Each becomes a binding of its own: any one opens the volume.
+        key_file: Where the guest keeps a key that opens it, on a volume made before; or nowhere.
+        after: The unit that comes first at each boot: what is measured into one PCR must come in one order.
+    """
+
+    name: str
+    mount_point: str
+    pins: tuple[Pin, ...] = ()
+    key_file: str | None = None
+    after: str | None = None
+
+    @property
+    def volume(self) -> Volume:
+        """What it is to a policy."""
+        device, passphrase = f"/dev/disk/by-partlabel/{self.name}", f"password of {self.name}"
+        return Volume(
+            self.name,
+            device,
+            _tree(self.pins),
+            passphrase,
+            self.mount_point,
+            self.key_file is not None,
+            tpm_pin=_tpm_pin(self.pins),
+        )
+
 
 @dataclass(frozen=True)
 class Enrolment:
@@ -37,6 +73,8 @@ class Enrolment:
         keeps_key_file: Whether the key that Ignition left in the guest stays.
         options: Further options of the volume in crypttab(5).
         volume: Which volume of the base is meant; the first unless it is named.
+        volumes: Those that are made besides, in this order.
+        commands: What the owner does at the end.
     """
 
     name: str
@@ -46,6 +84,8 @@ class Enrolment:
     keeps_key_file: bool = False
     options: tuple[str, ...] = ()
     volume: str | None = None
+    volumes: tuple[NewVolume, ...] = ()
+    commands: tuple[str, ...] = ()
 
 
 def root_policy(image: str, passphrase: str, device: str) -> Policy:
@@ -78,21 +118,23 @@ def enrolled(base: Policy, enrolment: Enrolment) -> Policy:
             f"the policy {base.name} cannot be enrolled upon: its volume {enrolment.volume or ''} has no passphrase",
             hint="give it a luks section with a key_file",
         )
-    bindings = ([old.pins] if old.pins else []) + list(enrolment.pins)
-    asks = any(isinstance(pin, CryptenrollPin) and pin.asks_pin for pin in enrolment.pins)
     volume = replace(
         old,
-        pins=None if not bindings else bindings[0] if len(bindings) == 1 else Sss(1, tuple(bindings), separate=True),
+        pins=_tree([*([old.pins] if old.pins else []), *enrolment.pins]),
         passphrase=old.passphrase if enrolment.keeps_passphrase else None,
         key_file=old.key_file and enrolment.keeps_key_file,
         headless="headless" in enrolment.options or "headless=yes" in enrolment.options,
-        tpm_pin=TPM_PIN if asks else None,
+        tpm_pin=_tpm_pin(enrolment.pins),
     )
-    lines = tuple(_lines(old, enrolment))
+    made = (line for new in enrolment.volumes for line in _new_volume(base.disk, new))
+    lines = (*_lines(old, enrolment), *made, *enrolment.commands)
     return replace(
         base,
         name=enrolment.name,
-        volumes=tuple(volume if each is old else each for each in base.volumes),
+        volumes=(
+            *(volume if each is old else each for each in base.volumes),
+            *(new.volume for new in enrolment.volumes),
+        ),
         source="\n".join(
             [base.source, "# and by hand, in the installed guest:", *(f"#   {line}" for line in lines), ""]
         ),
@@ -100,17 +142,18 @@ def enrolled(base: Policy, enrolment: Enrolment) -> Policy:
     )
 
 
+def _tree(bindings: Sequence[Pin]) -> Pin | None:
+    """Bindings that each open it by themselves, as one pin."""
+    return Sss(1, tuple(bindings), separate=True) if len(bindings) > 1 else next(iter(bindings), None)
+
+
+def _tpm_pin(pins: Sequence[Pin]) -> str | None:
+    return TPM_PIN if any(isinstance(pin, CryptenrollPin) and pin.asks_pin for pin in pins) else None
+
+
 def _lines(volume: Volume, enrolment: Enrolment) -> Iterator[str]:
-    assert volume.passphrase is not None
-    options = list(enrolment.options)
-    yield f"device=$(readlink -f {shlex.quote(volume.device)})"
-    yield f"export PASSWORD={shlex.quote(volume.passphrase)}"
-    for pin in enrolment.pins:
-        if isinstance(pin, CryptenrollPin):
-            yield from _cryptenroll(pin)
-            options += ["tpm2-device=auto", *(["tpm2-measure-pcr=yes"] if pin.measures else [])]
-        else:
-            yield from _clevis(pin)
+    options = [*enrolment.options, *_options(enrolment.pins)]
+    yield from _bound(volume, enrolment.pins)
     if not enrolment.keeps_passphrase:
         yield 'systemd-cryptenroll --wipe-slot=password "$device"'
     if volume.mount_point == "/":
@@ -121,11 +164,55 @@ def _lines(volume: Volume, enrolment: Enrolment) -> Iterator[str]:
         yield f"rm -f /etc/luks/{shlex.quote(volume.name)}"
 
 
+def _options(pins: Sequence[Pin]) -> list[str]:
+    """The options of crypttab(5) that tokens of systemd-cryptenroll want."""
+    own = [pin for pin in pins if isinstance(pin, CryptenrollPin)]
+    measures = any(pin.measures for pin in own)
+    return [*(["tpm2-device=auto"] if own else []), *(["tpm2-measure-pcr=yes"] if measures else [])]
+
+
+def _bound(volume: Volume, pins: Sequence[Pin]) -> Iterator[str]:
+    assert volume.passphrase is not None
+    yield f"device=$(readlink -f {shlex.quote(volume.device)})"
+    yield f"export PASSWORD={shlex.quote(volume.passphrase)}"
+    for pin in pins:
+        yield from _cryptenroll(pin) if isinstance(pin, CryptenrollPin) else _clevis(pin)
+
+
+def _new_volume(disk: str, new: NewVolume) -> Iterator[str]:
+    """Partition, encrypt, bind, open as the system will (which measures what it will), fill and mount it."""
+    volume = new.volume
+    options = ["luks", *_options(new.pins)]
+    mapping = f"/dev/mapper/{new.name}"
+    yield f"sgdisk --move-second-header --new=0:0:+64M --change-name=0:{new.name} {disk} >&2"
+    yield f"partx --update {disk} && udevadm settle"
+    yield f"printf %s {shlex.quote(str(volume.passphrase))} > /run/passphrase"
+    yield f"cryptsetup luksFormat -q {_QUICK} {volume.device} /run/passphrase"
+    yield from _bound(volume, new.pins)
+    if new.key_file:
+        yield f"(umask 077; head -c 32 /dev/urandom > {new.key_file})"
+        yield f'cryptsetup luksAddKey -q {_QUICK} --key-file /run/passphrase "$device" {new.key_file}'
+    by_hand = ",".join(option for option in options if option != "tpm2-device=auto")
+    yield f'systemd-cryptsetup attach {new.name} "$device" /run/passphrase {by_hand}'
+    yield f"mkfs.ext4 -q {mapping} && mkdir -p /run/new && mount {mapping} /run/new"
+    yield f"find {new.mount_point} -mindepth 1 -maxdepth 1 -exec mv -t /run/new {{}} +"
+    yield f"umount /run/new && mount {mapping} {new.mount_point}"
+    yield f"echo {new.name} {volume.device} {new.key_file or 'none'} {','.join(options)} >> /etc/crypttab"
+    yield f"echo {mapping} {new.mount_point} ext4 defaults 0 0 >> /etc/fstab"
+    if new.after:
+        folder = f"/etc/systemd/system/systemd-cryptsetup@{new.name}.service.d"
+        yield f"mkdir -p {folder} && printf '[Unit]\\nAfter={new.after}\\n' > {folder}/after.conf"
+
+
 def _cryptenroll(pin: CryptenrollPin) -> Iterator[str]:
     """systemd-cryptenroll(1); the present passphrase comes in PASSWORD, a new PIN in NEWPIN."""
     if pin.pcrlock:
         raise UsageError("a pcrlock policy cannot be enrolled yet: no guest image predicts PCRs")
-    arguments = ["--tpm2-device=auto", f"--tpm2-pcrs={'+'.join(map(str, pin.pcr_ids))}"]
+    pcrs = [*map(str, pin.pcr_ids), *(f"{number}:sha256={'0' * 64}" for number in pin.zero_pcr_ids)]
+    if pin.phases:
+        yield from _pcr_11(pin.phases)
+        pcrs.append("11:sha256=$pcr11")
+    arguments = ["--tpm2-device=auto", f"--tpm2-pcrs={'+'.join(pcrs)}"]
     if pin.signed_pcr_ids:
         arguments += [
             "--tpm2-public-key=/etc/systemd/tpm2-pcr-public-key.pem",
@@ -135,7 +222,21 @@ def _cryptenroll(pin: CryptenrollPin) -> Iterator[str]:
         arguments.append("--tpm2-public-key=")
     arguments += ["--tpm2-with-pin=yes"] if pin.asks_pin else []
     new_pin = f"NEWPIN={TPM_PIN} " if pin.asks_pin else ""
-    yield f'{new_pin}systemd-cryptenroll {shlex.join(arguments)} "$device"'
+    yield f'{new_pin}systemd-cryptenroll {" ".join(arguments)} "$device"'
+
+
+def _pcr_11(phases: Sequence[str]) -> Iterator[str]:
+    """Reckon what PCR 11 holds at the end of these phases, from the firmware's log, where the stub's measurements are.
+
+    A phase extends it by the hash of its name (systemd-pcrphase.service(8); TCG TPM 2.0 Library, Part 1, 17.2).
+    """
+    log = "/sys/kernel/security/tpm0/binary_bios_measurements"
+    bank = """awk '/^ +sha/ { bank = $1 } bank == "sha256:" && $1 == 11 { print substr($3, 3) }'"""
+    yield f"pcr11=$(tpm2_eventlog {log} | {bank})"
+    for phase in phases:
+        digest = f"$(printf %s {phase} | sha256sum | cut -c -64)"
+        both = f"$(printf %s $pcr11{digest} | sed 's/../\\\\x&/g')"
+        yield f'pcr11=$(printf "{both}" | sha256sum | cut -c -64)'
 
 
 def _clevis(pin: Pin) -> Iterator[str]:

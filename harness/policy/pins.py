@@ -76,6 +76,9 @@ class CryptenrollPin:
         pcrlock: Whether a pcrlock policy says what may change (``--tpm2-pcrlock=``).
         measures: Whether the volume key is measured into PCR 15 (``tpm2-measure-pcr=`` of crypttab(5)).
         name: What failed pins are called in an outcome.
+        zero_pcr_ids: PCRs that nobody may have extended when it is unsealed, whatever they hold at enrolment.
+        phases: Those that PCR 11 has seen when it is unsealed, if it is bound to that: at enrolment it has seen more
+            (systemd-pcrphase.service(8)).
     """
 
     pcr_ids: tuple[int, ...] = ()
@@ -84,6 +87,13 @@ class CryptenrollPin:
     pcrlock: bool = False
     measures: bool = False
     name: str = "tpm2"
+    zero_pcr_ids: tuple[int, ...] = ()
+    phases: tuple[str, ...] = ()
+
+    @property
+    def raw_pcr_ids(self) -> tuple[int, ...]:
+        """All PCRs that it is bound to by their values, from wherever those were taken."""
+        return (*self.pcr_ids, *self.zero_pcr_ids, *((11,) if self.phases else ()))
 
 
 @dataclass(frozen=True)
