@@ -19,9 +19,10 @@ from harness.api import (
 )
 
 TOKENS = (
-    CryptenrollPin(phases=("enter-initrd",), name="pcr11"),
+    CryptenrollPin(signed_pcr_ids=(11,), name="signed-pcr11"),
+    CryptenrollPin(initrd_pcr_ids=(11,), name="pcr11"),
     CryptenrollPin((0, 2, 3, 5, 7), name="raw-pcrs"),
-    CryptenrollPin(zero_pcr_ids=(15,), measures=True, name="pcr15"),
+    CryptenrollPin(initrd_pcr_ids=(15,), measures=True, name="pcr15"),
     CryptenrollPin((7,), asks_pin=True, name="pin"),
 )
 """In the order of their numbers in the header."""
@@ -87,15 +88,15 @@ def start_look_alike(console: ConsoleShell) -> None:
 
 @pytest.mark.policy(EACH_WAY)
 @pytest.mark.image("debian-13-root")
-def test_a_seal_to_the_phase_of_the_initrd_opens_root(sealed: Sealed) -> None:
-    """PCR 11 as it is in the initrd, reckoned beforehand, opens root by itself: the control of what follows.
+def test_the_signature_of_the_initrds_phase_opens_root(sealed: Sealed) -> None:
+    """The control of what follows: the first token, bound to a signature over PCR 11, opens root by itself.
 
-    A raw PCR 11 taken from the running system would not: it has seen further phases by then.
-    Source: systemd-pcrphase.service(8).
+    Those of the others: `test_raw_pcr_11_asks_after_a_kernel_update` begins with a raw PCR 11 that opens; PCR 15 and PIN
+    open below, where what guards them is taken away, or known.
     """
     outcome = sealed.boot()
     assert outcome.unlock is Unlock.AUTO
-    assert outcome.token == [pin.name for pin in TOKENS].index("pcr11")
+    assert outcome.token == [pin.name for pin in TOKENS].index("signed-pcr11")
 
 
 @pytest.mark.policy(EACH_WAY)
@@ -115,8 +116,8 @@ def test_rootfs_confusion(sealed: Sealed, attacker: Attacker, measured: bool, fa
     be. The initrd finds no token that fits, asks, and takes the thief's passphrase for his own volume. His init then
     has the TPM unseal the victim's tokens, from the header that is still on the disk.
 
-    Granted: the machine. Extracted from a seal to raw PCRs. Cures: a PIN; PCR 11 of the initrd's phase (it was left
-    before his init was started); PCR 15, if the initrd measures the key of the volume that it opens, whichever that is
+    Granted: the machine. Extracted from a seal to raw PCRs. Cures: a PIN; PCR 11 of the initrd's phase, signed or not
+    (that phase was left before his init was started); PCR 15, if the initrd measures the key of the volume that it opens, whichever that is
     (``tpm2-measure-pcr=yes``), and before it starts anything from it. The last cure hangs on an option: here it is in
     an unsigned addon on the ESP, and who takes that away (PCR 12 alone would tell) leaves PCR 15 as it was. So bind
     PCR 12 too, or have the option in the signed image.

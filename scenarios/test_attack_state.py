@@ -14,7 +14,7 @@ from harness.api import Attacker, CryptenrollPin, Deadline, Enrolment, Grant, Ne
 
 STATE = NewVolume("state", "/srv", (CryptenrollPin((7,), measures=True),), after="systemd-pcrmachine.service")
 PCR_7 = NewVolume("pcr7", "/home", (CryptenrollPin((7,)),))
-PCR_11 = NewVolume("pcr11", "/opt", (CryptenrollPin((7,), phases=("enter-initrd", "leave-initrd")),))
+PCR_11 = NewVolume("pcr11", "/opt", (CryptenrollPin((7,), initrd_pcr_ids=(11,), further_phases=("leave-initrd",)),))
 PCR_15 = NewVolume("pcr15", "/mnt", (CryptenrollPin((7, 15)),), after="systemd-cryptsetup@state.service")
 KEY_IN_STATE = NewVolume("keyinstate", "/media", key_file="/srv/ephemeral.key")
 

@@ -12,7 +12,7 @@ import pytest
 from harness.errors import UsageError
 from harness.paths import POLICIES
 from harness.policy.butane import read_policy
-from harness.policy.enrolment import Enrolment, NewVolume, clevis_config, enrolled
+from harness.policy.enrolment import RECOVERY_KEY, Enrolment, NewVolume, clevis_config, enrolled
 from harness.policy.pins import CryptenrollPin, Policy, Sss, TangPin, Tpm2Pin, holds
 
 TANG = TangPin("tang", "@TANG_URL@", "@TANG_THUMBPRINT@")
@@ -53,36 +53,51 @@ def test_signed_pcrs_name_the_owner_s_key(base: Policy) -> None:
     assert any(argument.startswith("--tpm2-public-key=/") for argument in arguments)
 
 
-def test_pcrs_that_nobody_has_extended(base: Policy) -> None:
-    pin = CryptenrollPin((7,), zero_pcr_ids=(15,))
-    (arguments,) = commands(base, Enrolment("mine", (pin,)), "systemd-cryptenroll")
-    assert arguments[1] == f"--tpm2-pcrs=7+15:sha256={'0' * 64}"
-    assert pin.raw_pcr_ids == (7, 15)
-
-
-def test_pcr_11_is_reckoned_for_the_phase_that_it_is_unsealed_in(base: Policy, tmp_path: Path) -> None:
-    log = "pcrs:\n  sha1:\n    11 : 0x{0}\n  sha256:\n    0  : 0x{1}\n    11 : 0x{2}\n  sha384:\n    11 : 0x{3}\n"
-    start = bytes(range(0, 64, 2))
-    (tmp_path / "tpm2_eventlog").write_text(
-        "#!/bin/sh\ncat <<'EOF'\n" + log.format("11" * 20, "22" * 32, start.hex(), "33" * 48) + "EOF\n"
-    )
-    (tmp_path / "tpm2_eventlog").chmod(0o755)
-    pin = CryptenrollPin((7,), phases=("enter-initrd", "leave-initrd"))
-    lines = enrolled(base, Enrolment("mine", (pin,))).enrolment
-    reckon = [line for line in lines if line.startswith("pcr11=")]
+def test_pcrs_of_the_initrd_are_bound_to_what_they_will_be_there(base: Policy) -> None:
+    pin = CryptenrollPin((7,), initrd_pcr_ids=(11, 15))
+    line = next(line for line in enrolled(base, Enrolment("mine", (pin,))).enrolment if "systemd-cryptenroll" in line)
     said = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", "\n".join([*reckon, "echo $pcr11"])],
-        env={"PATH": f"{tmp_path}:/usr/bin:/bin"},
+        [
+            "bash",
+            "-c",
+            f"{line.replace('systemd-cryptenroll', 'echo').replace('/usr/lib/unlock-lab/pcr-11', 'echo ab12')}",
+        ],
         check=True,
         capture_output=True,
         text=True,
     ).stdout
-    value = start
-    for phase in pin.phases:
-        value = hashlib.sha256(value + hashlib.sha256(phase.encode()).digest()).digest()
-    assert said.strip() == value.hex()
+    assert f"--tpm2-pcrs=7+11:sha256=ab12+15:sha256={'0' * 64} " in said
+    with pytest.raises(UsageError, match="PCR 4"):
+        enrolled(base, Enrolment("mine", (CryptenrollPin(initrd_pcr_ids=(4,)),)))
+
+
+def test_pcr_11_is_reckoned_for_the_phase_in_which_a_volume_is_opened(base: Policy) -> None:
+    pin = CryptenrollPin((7,), initrd_pcr_ids=(11,), further_phases=("leave-initrd",))
+    lines = enrolled(base, Enrolment("mine", (pin,))).enrolment
+    entered = bytes(range(0, 64, 2))
+    reckon = [line.replace("/usr/lib/unlock-lab/pcr-11", f"echo {entered.hex()}") for line in lines if "pcr11=" in line]
+    said = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", "\n".join([*reckon, "echo $pcr11"])],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    assert said.strip() == hashlib.sha256(entered + hashlib.sha256(b"leave-initrd").digest()).hexdigest()
     assert any("--tpm2-pcrs=7+11:sha256=$pcr11 " in line for line in lines)
-    assert pin.raw_pcr_ids == (7, 11)
+
+
+def test_a_recovery_key_is_typed_instead_of_the_passphrase(base: Policy) -> None:
+    policy = enrolled(base, Enrolment("mine", (CryptenrollPin(),), keeps_passphrase=False, recovery_key=True))
+    assert policy.volumes[0].passphrase == RECOVERY_KEY
+    assert re.fullmatch(r"([cbdefghijklnrtuv]{8}-){7}[cbdefghijklnrtuv]{8}", RECOVERY_KEY)
+    lines = [
+        line for line in policy.enrolment if "luksAddKey" in line or "token import" in line or "--wipe-slot" in line
+    ]
+    assert ["luksAddKey" in line for line in lines] == [True, False, False]
+    assert "--wipe-slot=password" in lines[-1]
+    token = json.loads(shlex.split(lines[1])[1])
+    assert token == {"type": "systemd-recovery", "keyslots": ["7"]}
+    assert "--new-key-slot 7" in lines[0]
 
 
 def test_what_no_image_can_do_is_said(base: Policy) -> None:

@@ -4,6 +4,7 @@ What is done (faults, servers, maintenance, meanwhile) and what is predicted fro
 meet nowhere else: the boots never see the one, the oracle never sees the other.
 """
 
+import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
@@ -65,6 +66,19 @@ class Condition:
             for which, verb, _ in self.servers:
                 if which in (EVERY, name):
                     verb(tang)
+
+    def inputs(self, volumes: Sequence[Volume]) -> Iterator[str]:
+        """All that decides what it does to a machine with these volumes, as texts that every process finds the same."""
+        yield self.name
+        yield from self.maintenance(volumes) if self.maintenance else ()
+        yield from map(_source, self.faults)
+        yield from (f"{which} {_source(verb)}" for which, verb, _ in self.servers)
+        yield _source(self.meanwhile) if self.meanwhile else ""
+
+
+def _source(function: Callable[..., object]) -> str:
+    """What a function does, with what it closes over."""
+    return inspect.getsource(function) + repr(sorted(inspect.getclosurevars(function).nonlocals.items()))
 
 
 def _delete_keys(tang: Tang) -> None:
@@ -197,6 +211,36 @@ def subsets(servers: Sequence[str]) -> Iterator[Condition]:
         )
 
 
+_UPDATE_UKI = "/usr/lib/unlock-lab/update-uki"
+_OWNER_S_KEY = "/etc/systemd/tpm2-pcr-private-key.pem"
+
+UPDATES: tuple[Condition, ...] = (
+    Condition(
+        "kernel-updated",
+        "another kernel in the UKI, signed by the same key",
+        World(changed_pcrs=frozenset({4, 11})),
+        maintenance=_once(f"{_UPDATE_UKI} kernel"),
+    ),
+    Condition(
+        "initrd-rebuilt",
+        "another initrd in the UKI, signed by the same key",
+        World(changed_pcrs=frozenset({4, 9, 11})),
+        maintenance=_once(f"{_UPDATE_UKI} initrd"),
+    ),
+    Condition(
+        "signed-by-another",
+        "another kernel in the UKI, signed by another key",
+        World(changed_pcrs=frozenset({4, 11}), signature_valid=False),
+        maintenance=_once(
+            f"openssl genpkey -quiet -algorithm RSA -pkeyopt rsa_keygen_bits:2048 -out {_OWNER_S_KEY}",
+            f"openssl pkey -in {_OWNER_S_KEY} -pubout -out {_OWNER_S_KEY.replace('private', 'public')}",
+            f"{_UPDATE_UKI} kernel",
+        ),
+    ),
+)
+"""What becomes of the UKI of images/debian-13-root, which has the tools for it."""
+
+
 def all_conditions() -> tuple[Condition, ...]:
-    """Every column: one fault each, then every subset of the TPM and three Tang servers."""
-    return (*CONDITIONS, *subsets(("tang", "two", "three")))
+    """Every column: one fault each, then every subset of the TPM and three Tang servers, then updates of a UKI."""
+    return (*CONDITIONS, *subsets(("tang", "two", "three")), *UPDATES)

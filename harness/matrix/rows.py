@@ -8,7 +8,7 @@ take turns. What cannot share a machine has one of its own.
 from collections.abc import Mapping
 from pathlib import Path
 
-from harness.matrix.conditions import CONDITIONS, all_conditions
+from harness.matrix.conditions import CONDITIONS, UPDATES, all_conditions
 from harness.matrix.rack import Row
 from harness.paths import POLICIES
 from harness.policy.enrolment import BASE, Enrolment
@@ -67,20 +67,37 @@ ALONE: Mapping[str, Enrolment] = {
 ROOTS: Mapping[str, Stack] = {"debian-13-root": Stack.DR, "debian-13-initramfs": Stack.IT}
 """Images whose root is encrypted, and what opens it."""
 
-ON_ROOT = (
+_BY_CLEVIS = (
     Enrolment("root-tpm2-and-tang", (_TPM2_AND_TANG,)),
     Enrolment("root-tpm2-or-tang", (_TPM2_OR_TANG,)),
 )
-"""What is bound to an encrypted root."""
+_BY_SYSTEMD = (
+    Enrolment("root-pcr7", (CryptenrollPin((7,)),)),
+    Enrolment("root-pcr11", (CryptenrollPin(initrd_pcr_ids=(11,)),)),
+    Enrolment("root-signed-pcr11", (CryptenrollPin(signed_pcr_ids=(11,)),)),
+    Enrolment("root-pcr15", (CryptenrollPin(initrd_pcr_ids=(15,), measures=True),)),
+    Enrolment("root-recovery-key", (CryptenrollPin((7,)),), keeps_passphrase=False, recovery_key=True),
+)
+
+ON_ROOT: Mapping[str, tuple[Enrolment, ...]] = {
+    "debian-13-root": (*_BY_CLEVIS, *_BY_SYSTEMD),
+    "debian-13-initramfs": _BY_CLEVIS,
+}
+"""What is bound to the encrypted root of an image: each policy has a machine of its own."""
 
 _TPM = ("present", "tpm-absent", "tpm-replaced", "tpm-cleared", "tpm-locked-out", "tpm-owner-auth", "key-enrolled")
 COLUMNS: Mapping[str, tuple[str, ...]] = {
     **{rack: tuple(condition.name for condition in CONDITIONS) for rack in RACKS},
-    "by-butane": tuple(condition.name for condition in all_conditions()),
+    "by-butane": tuple(condition.name for condition in all_conditions() if condition not in UPDATES),
     "cryptenroll-pin": _TPM,
     "no-fallback-slot": ("present", "tpm-absent", "key-enrolled"),
     "headless": ("present", "tpm-absent", "key-enrolled"),
-    **{each.name: ("present", "tpm-absent", "without tang", "no-link", "late-link") for each in ON_ROOT},
+    **{each.name: ("present", "tpm-absent", "without tang", "no-link", "late-link") for each in _BY_CLEVIS},
+    "root-pcr7": ("present", "key-enrolled", "kernel-updated", "initrd-rebuilt"),
+    "root-pcr11": ("present", "kernel-updated", "initrd-rebuilt"),
+    "root-signed-pcr11": ("present", "tpm-absent", "key-enrolled", *(condition.name for condition in UPDATES)),
+    "root-pcr15": ("present", "tpm-absent", "kernel-updated"),
+    "root-recovery-key": ("present", "tpm-absent", "key-enrolled"),
 }
 """The columns that make sense for a machine. Every subset of servers is for the thresholds that are about them."""
 

@@ -23,6 +23,14 @@ BASE = "passphrase"
 TPM_PIN = "2580"
 """What is typed where the TPM asks for a PIN. It is no secret here."""
 
+RECOVERY_KEY = "-".join(["cbdefghi", "jklnrtuv"] * 4)
+"""As systemd-cryptenroll(1) makes them, of modhex letters, but known beforehand. It is no secret here."""
+
+_RECOVERY_KEYSLOT = 7
+
+_IN_INITRD = {11: "$(/usr/lib/unlock-lab/pcr-11)", 15: "0" * 64}
+"""Values in hex, for the shell: what systemd-measure(1) foretells; what nobody has extended yet."""
+
 _QUICK = "--pbkdf pbkdf2 --pbkdf-force-iterations 1000"
 """Emulated processors pay for more, and no passphrase here is a secret."""
 
@@ -70,6 +78,7 @@ class Enrolment:
         base: The Butane file that the machine is installed with. An image with an encrypted root needs none: there the
             first volume is its root.
         keeps_passphrase: Whether its keyslot stays.
+        recovery_key: Whether there is a recovery key; then that is what is typed.
         keeps_key_file: Whether the key that Ignition left in the guest stays.
         options: Further options of the volume in crypttab(5).
         volume: Which volume of the base is meant; the first unless it is named.
@@ -81,6 +90,7 @@ class Enrolment:
     pins: tuple[Pin, ...] = ()
     base: str = BASE
     keeps_passphrase: bool = True
+    recovery_key: bool = False
     keeps_key_file: bool = False
     options: tuple[str, ...] = ()
     volume: str | None = None
@@ -121,7 +131,7 @@ def enrolled(base: Policy, enrolment: Enrolment) -> Policy:
     volume = replace(
         old,
         pins=_tree([*([old.pins] if old.pins else []), *enrolment.pins]),
-        passphrase=old.passphrase if enrolment.keeps_passphrase else None,
+        passphrase=RECOVERY_KEY if enrolment.recovery_key else old.passphrase if enrolment.keeps_passphrase else None,
         key_file=old.key_file and enrolment.keeps_key_file,
         headless="headless" in enrolment.options or "headless=yes" in enrolment.options,
         tpm_pin=_tpm_pin(enrolment.pins),
@@ -154,6 +164,8 @@ def _tpm_pin(pins: Sequence[Pin]) -> str | None:
 def _lines(volume: Volume, enrolment: Enrolment) -> Iterator[str]:
     options = [*enrolment.options, *_options(enrolment.pins)]
     yield from _bound(volume, enrolment.pins)
+    if enrolment.recovery_key:
+        yield from _recovery_key()
     if not enrolment.keeps_passphrase:
         yield 'systemd-cryptenroll --wipe-slot=password "$device"'
     if volume.mount_point == "/":
@@ -208,10 +220,14 @@ def _cryptenroll(pin: CryptenrollPin) -> Iterator[str]:
     """systemd-cryptenroll(1); the present passphrase comes in PASSWORD, a new PIN in NEWPIN."""
     if pin.pcrlock:
         raise UsageError("a pcrlock policy cannot be enrolled yet: no guest image predicts PCRs")
-    pcrs = [*map(str, pin.pcr_ids), *(f"{number}:sha256={'0' * 64}" for number in pin.zero_pcr_ids)]
-    if pin.phases:
-        yield from _pcr_11(pin.phases)
-        pcrs.append("11:sha256=$pcr11")
+    if unknown := sorted(set(pin.initrd_pcr_ids) - _IN_INITRD.keys()):
+        raise UsageError(f"nobody foretells what the initrd will find in PCR {unknown[0]}", "give it in pcr_ids")
+    foretold = _IN_INITRD
+    if pin.further_phases:
+        yield f"pcr11={_IN_INITRD[11]}"
+        yield from map(_extend_pcr_11, pin.further_phases)
+        foretold = {**_IN_INITRD, 11: "$pcr11"}
+    pcrs = [*map(str, pin.pcr_ids), *(f"{index}:sha256={foretold[index]}" for index in pin.initrd_pcr_ids)]
     arguments = ["--tpm2-device=auto", f"--tpm2-pcrs={'+'.join(pcrs)}"]
     if pin.signed_pcr_ids:
         arguments += [
@@ -225,18 +241,19 @@ def _cryptenroll(pin: CryptenrollPin) -> Iterator[str]:
     yield f'{new_pin}systemd-cryptenroll {" ".join(arguments)} "$device"'
 
 
-def _pcr_11(phases: Sequence[str]) -> Iterator[str]:
-    """Reckon what PCR 11 holds at the end of these phases, from the firmware's log, where the stub's measurements are.
+def _extend_pcr_11(phase: str) -> str:
+    """Reckon on: a phase extends it by the hash of its name (systemd-pcrphase.service(8); TPM 2.0 Library, 1, 17.2)."""
+    digest = f"$(printf %s {phase} | sha256sum | cut -c -64)"
+    both = f"$(printf %s $pcr11{digest} | sed 's/../\\\\x&/g')"
+    return f'pcr11=$(printf "{both}" | sha256sum | cut -c -64)'
 
-    A phase extends it by the hash of its name (systemd-pcrphase.service(8); TCG TPM 2.0 Library, Part 1, 17.2).
-    """
-    log = "/sys/kernel/security/tpm0/binary_bios_measurements"
-    bank = """awk '/^ +sha/ { bank = $1 } bank == "sha256:" && $1 == 11 { print substr($3, 3) }'"""
-    yield f"pcr11=$(tpm2_eventlog {log} | {bank})"
-    for phase in phases:
-        digest = f"$(printf %s {phase} | sha256sum | cut -c -64)"
-        both = f"$(printf %s $pcr11{digest} | sed 's/../\\\\x&/g')"
-        yield f'pcr11=$(printf "{both}" | sha256sum | cut -c -64)'
+
+def _recovery_key() -> Iterator[str]:
+    """What ``systemd-cryptenroll --recovery-key`` does, but with a key that is known: a keyslot, and a token for it."""
+    add = f"cryptsetup luksAddKey --pbkdf pbkdf2 --pbkdf-force-iterations 1000 --new-key-slot {_RECOVERY_KEYSLOT} -d -"
+    yield f'printf %s "$PASSWORD" | {add} "$device" <(printf %s {RECOVERY_KEY})'
+    token = json.dumps({"type": "systemd-recovery", "keyslots": [str(_RECOVERY_KEYSLOT)]})
+    yield f'echo {shlex.quote(token)} | cryptsetup token import "$device"'
 
 
 def _clevis(pin: Pin) -> Iterator[str]:
