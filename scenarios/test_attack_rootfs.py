@@ -91,8 +91,8 @@ def start_look_alike(console: ConsoleShell) -> None:
 def test_the_signature_of_the_initrds_phase_opens_root(sealed: Sealed) -> None:
     """The control of what follows: the first token, bound to a signature over PCR 11, opens root by itself.
 
-    Those of the others: `test_raw_pcr_11_asks_after_a_kernel_update` begins with a raw PCR 11 that opens; PCR 15 and PIN
-    open below, where what guards them is taken away, or known.
+    Those of the others: `test_raw_pcr_11_asks_after_a_kernel_update` begins with a raw PCR 11 that opens; PCR 15 and
+    PIN open below, where what guards them is taken away, or known.
     """
     outcome = sealed.boot()
     assert outcome.unlock is Unlock.AUTO
@@ -117,10 +117,10 @@ def test_rootfs_confusion(sealed: Sealed, attacker: Attacker, measured: bool, fa
     has the TPM unseal the victim's tokens, from the header that is still on the disk.
 
     Granted: the machine. Extracted from a seal to raw PCRs. Cures: a PIN; PCR 11 of the initrd's phase, signed or not
-    (that phase was left before his init was started); PCR 15, if the initrd measures the key of the volume that it opens, whichever that is
-    (``tpm2-measure-pcr=yes``), and before it starts anything from it. The last cure hangs on an option: here it is in
-    an unsigned addon on the ESP, and who takes that away (PCR 12 alone would tell) leaves PCR 15 as it was. So bind
-    PCR 12 too, or have the option in the signed image.
+    (that phase was left before his init was started); PCR 15, if the initrd measures the key of the volume that it
+    opens, whichever that is (``tpm2-measure-pcr=yes``), before it starts anything from it. The last cure hangs on an
+    option: here it is in an unsigned addon on the ESP, and who takes that away (PCR 12 alone would tell) leaves PCR 15
+    as it was. So bind PCR 12 too, or have the option in the signed image.
     Source: oddlama, "Bypassing disk encryption on systems with automatic TPM2 unlock"; systemd#42748.
     """
     disk = attacker.disk()
