@@ -44,7 +44,7 @@ LOOK_ALIKE = (
     " && ln -s dash usr/bin/init",
     "cd /run/root && libraries=/usr/lib/x86_64-linux-gnu && plugin=cryptsetup/libcryptsetup-token-systemd-tpm2.so"
     " && cp $libraries/$plugin .$libraries/cryptsetup"
-    " && for part in esys mu rc sys tcti-device; do cp $libraries/libtss2-$part.so.0 .$libraries; done"
+    " && for part in esys mu rc tcti-device; do cp $libraries/libtss2-$part.so.0 .$libraries || exit; done"
     " && cp $libraries/libgcc_s.so.1 .$libraries"
     " && ldd usr/bin/* .$libraries/$plugin .$libraries/libtss2-*"
     " | sed -n 's,^[^/]*\\(/[^ ]*\\) (.*,\\1,p' | sort -u | xargs cp -L --parents -t . && df -h .",
