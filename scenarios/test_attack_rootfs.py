@@ -80,7 +80,7 @@ def start_look_alike(console: ConsoleShell) -> None:
     """Type his passphrase where the victim's initrd asks for that of root; his shell is what it starts then."""
     console.wait_for(r"Please enter passphrase for disk [^\r\n]*:", Deadline.after(240))
     console.send_line(HIS_PASSPHRASE)
-    console.wait_for("job control turned off", Deadline.after(240))
+    console.wait_for("\n# ", Deadline.after(240))
     console.run(
         "cd /sys/class/tpm/tpm0/pcr-sha256; for pcr in 7 11 12 15; do echo $pcr $(cat $pcr); done", Deadline.after(60)
     )
