@@ -37,7 +37,8 @@ from harness.lab.sealed import Sealed
 from harness.machine.nvram import boot_once
 from harness.machine.spec import Tpm
 from harness.network.tang import Tang
-from harness.policy.enrolment import TPM_PIN, Enrolment, NewVolume
+from harness.policy.enrolment import TPM_PIN, Enrolment
+from harness.policy.new_volume import NewVolume
 from harness.policy.pins import CryptenrollPin, Sss, TangPin, Tpm2Pin
 
 __all__ = [

@@ -12,7 +12,8 @@ import pytest
 from harness.errors import UsageError
 from harness.paths import POLICIES
 from harness.policy.butane import read_policy
-from harness.policy.enrolment import RECOVERY_KEY, Enrolment, NewVolume, clevis_config, enrolled
+from harness.policy.enrolment import RECOVERY_KEY, Enrolment, clevis_config, enrolled
+from harness.policy.new_volume import NewVolume
 from harness.policy.pins import CryptenrollPin, Policy, Sss, TangPin, Tpm2Pin, holds
 
 TANG = TangPin("tang", "@TANG_URL@", "@TANG_THUMBPRINT@")

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from harness.errors import UsageError
+from harness.policy.new_volume import NewVolume, made
 from harness.policy.pins import CryptenrollPin, Pin, Policy, Sss, TangPin, Tpm2Pin, Volume, leaves
 
 BASE = "passphrase"
@@ -30,42 +31,6 @@ _RECOVERY_KEYSLOT = 7
 
 _IN_INITRD = {11: "$(/usr/lib/unlock-lab/pcr-11)", 15: "0" * 64}
 """Values in hex, for the shell: what systemd-measure(1) foretells; what nobody has extended yet."""
-
-_QUICK = "--pbkdf pbkdf2 --pbkdf-force-iterations 1000"
-"""Emulated processors pay for more, and no passphrase here is a secret."""
-
-
-@dataclass(frozen=True)
-class NewVolume:
-    """A volume that the owner makes on a partition of its own, and that the running system opens and mounts.
-
-    Attributes:
-        name: Of partition and mapping: letters and digits.
-        mount_point: A folder that is there. What it holds moves to the volume.
-        pins: Each becomes a binding of its own: any one opens the volume.
-        key_file: Where the guest keeps a key that opens it, on a volume made before; or nowhere.
-        after: The unit that comes first at each boot: what is measured into one PCR must come in one order.
-    """
-
-    name: str
-    mount_point: str
-    pins: tuple[Pin, ...] = ()
-    key_file: str | None = None
-    after: str | None = None
-
-    @property
-    def volume(self) -> Volume:
-        """What it is to a policy."""
-        device, passphrase = f"/dev/disk/by-partlabel/{self.name}", f"password of {self.name}"
-        return Volume(
-            self.name,
-            device,
-            _tree(self.pins),
-            passphrase,
-            self.mount_point,
-            self.key_file is not None,
-            tpm_pin=_tpm_pin(self.pins),
-        )
 
 
 @dataclass(frozen=True)
@@ -136,14 +101,16 @@ def enrolled(base: Policy, enrolment: Enrolment) -> Policy:
         headless="headless" in enrolment.options or "headless=yes" in enrolment.options,
         tpm_pin=_tpm_pin(enrolment.pins),
     )
-    made = (line for new in enrolment.volumes for line in _new_volume(base.disk, new))
-    lines = (*_lines(old, enrolment), *made, *enrolment.commands)
+    lines = tuple(_lines(old, enrolment))
+    for new in enrolment.volumes:
+        lines += tuple(made(new, base.disk, _bound(_volume(new), new.pins), _options(new.pins)))
+    lines += enrolment.commands
     return replace(
         base,
         name=enrolment.name,
         volumes=(
             *(volume if each is old else each for each in base.volumes),
-            *(new.volume for new in enrolment.volumes),
+            *map(_volume, enrolment.volumes),
         ),
         source="\n".join(
             [base.source, "# and by hand, in the installed guest:", *(f"#   {line}" for line in lines), ""]
@@ -159,6 +126,12 @@ def _tree(bindings: Sequence[Pin]) -> Pin | None:
 
 def _tpm_pin(pins: Sequence[Pin]) -> str | None:
     return TPM_PIN if any(isinstance(pin, CryptenrollPin) and pin.asks_pin for pin in pins) else None
+
+
+def _volume(new: NewVolume) -> Volume:
+    device, key_file = new.device, new.key_file is not None
+    pins = _tree(new.pins)
+    return Volume(new.name, device, pins, new.passphrase, new.mount_point, key_file, tpm_pin=_tpm_pin(new.pins))
 
 
 def _lines(volume: Volume, enrolment: Enrolment) -> Iterator[str]:
@@ -189,31 +162,6 @@ def _bound(volume: Volume, pins: Sequence[Pin]) -> Iterator[str]:
     yield f"export PASSWORD={shlex.quote(volume.passphrase)}"
     for pin in pins:
         yield from _cryptenroll(pin) if isinstance(pin, CryptenrollPin) else _clevis(pin)
-
-
-def _new_volume(disk: str, new: NewVolume) -> Iterator[str]:
-    """Partition, encrypt, bind, open as the system will (which measures what it will), fill and mount it."""
-    volume = new.volume
-    options = ["luks", *_options(new.pins)]
-    mapping = f"/dev/mapper/{new.name}"
-    yield f"sgdisk --move-second-header --new=0:0:+64M --change-name=0:{new.name} {disk} >&2"
-    yield f"partx --update {disk} && udevadm settle"
-    yield f"printf %s {shlex.quote(str(volume.passphrase))} > /run/passphrase"
-    yield f"cryptsetup luksFormat -q {_QUICK} {volume.device} /run/passphrase"
-    yield from _bound(volume, new.pins)
-    if new.key_file:
-        yield f"(umask 077; head -c 32 /dev/urandom > {new.key_file})"
-        yield f'cryptsetup luksAddKey -q {_QUICK} --key-file /run/passphrase "$device" {new.key_file}'
-    by_hand = ",".join(option for option in options if option != "tpm2-device=auto")
-    yield f'systemd-cryptsetup attach {new.name} "$device" /run/passphrase {by_hand}'
-    yield f"mkfs.ext4 -q {mapping} && mkdir -p /run/new && mount {mapping} /run/new"
-    yield f"find {new.mount_point} -mindepth 1 -maxdepth 1 -exec mv -t /run/new {{}} +"
-    yield f"umount /run/new && mount {mapping} {new.mount_point}"
-    yield f"echo {new.name} {volume.device} {new.key_file or 'none'} {','.join(options)} >> /etc/crypttab"
-    yield f"echo {mapping} {new.mount_point} ext4 defaults 0 0 >> /etc/fstab"
-    if new.after:
-        folder = f"/etc/systemd/system/systemd-cryptsetup@{new.name}.service.d"
-        yield f"mkdir -p {folder} && printf '[Unit]\\nAfter={new.after}\\n' > {folder}/after.conf"
 
 
 def _cryptenroll(pin: CryptenrollPin) -> Iterator[str]:
