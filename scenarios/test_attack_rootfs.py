@@ -48,14 +48,16 @@ LOOK_ALIKE = (
     " && cp $libraries/libgcc_s.so.1 .$libraries"
     " && ldd usr/bin/* .$libraries/$plugin .$libraries/libtss2-*"
     " | sed -n 's,^[^/]*\\(/[^ ]*\\) (.*,\\1,p' | sort -u | xargs cp -L --parents -t . && df -h .",
-    "umount /run/root && cryptsetup close look-alike && sync",
+    "cd /run/root && mkdir etc/systemd /run/esp && mount /dev/vda2 /run/esp"
+    " && grep -ao '{\"sha256\": \\[{[^}]*}]}' /run/esp/EFI/BOOT/BOOTX64.EFI | tee etc/systemd/tpm2-pcr-signature.json"
+    " && grep -q sig etc/systemd/tpm2-pcr-signature.json",
+    "umount /run/root /run/esp && cryptsetup close look-alike && sync",
 )
 """The victim's root keeps its place under another UUID. A small root of his own, under the old one, takes that of
-/boot, which a UKI does not need: so nothing changes in the disk's partition table, which the firmware measures."""
+/boot, which a UKI does not need: so nothing changes in the disk's partition table, which the firmware measures. It has
+the owner's signature over PCR 11 as well: that is in the UKI, for everybody to read."""
 
-FORGET_THE_ARGUMENTS = (
-    "mkdir /run/esp && mount /dev/vda2 /run/esp && rm -rv /run/esp/EFI/BOOT/*.extra.d && umount /run/esp"
-)
+FORGET_THE_ARGUMENTS = "mount /dev/vda2 /run/esp && rm -rv /run/esp/EFI/BOOT/*.extra.d && umount /run/esp"
 
 
 def make_look_alike(system: Rescue) -> None:
@@ -66,13 +68,13 @@ def make_look_alike(system: Rescue) -> None:
 
 def canary_by(console: ConsoleShell, token: int, pin: str = "") -> str | None:
     """The canary of the victim's root, if the TPM unseals this token of its header; asked by the rogue init."""
-    deadline = Deadline.after(240)
-    pins = f"echo {pin} |" if pin else ""
-    by_token = f"{pins} cryptsetup open --token-only --token-id {token} /dev/nvme0n1p4 victim"
+    typed = f"echo {pin} | " if pin else ""
+    opened = f"{typed}cryptsetup open --token-only --token-id {token} /dev/nvme0n1p4 victim"
+    told = "mount -o ro /dev/mapper/victim /mnt && cat /mnt/unlock-lab-canary"
+    closed = "umount /mnt && cryptsetup close victim"
     # No udev runs, so nobody but device-mapper itself makes the node.
-    console.run(f"export DM_DISABLE_UDEV=1; {by_token}", deadline, check=False)
-    said = console.run("mount -o ro /dev/mapper/victim /mnt && cat /mnt/unlock-lab-canary", deadline, check=False)
-    console.run("umount /mnt; cryptsetup close victim", deadline, check=False)
+    command = f"export DM_DISABLE_UDEV=1; {opened} && {told} && {closed}"
+    said = console.run(command, Deadline.after(240), check=False)
     return next((line for line in said.splitlines() if len(line) == 32), None)
 
 
