@@ -3,6 +3,8 @@
 One root has a token for each way to bind it, so that one start of the look-alike tells which of them keep the key.
 """
 
+import re
+
 import pytest
 
 from harness.api import (
@@ -29,6 +31,9 @@ TOKENS = (
 EACH_WAY = Enrolment("root-bound-each-way", TOKENS)
 
 HIS_PASSPHRASE = "look-alike"
+
+REFUSAL = "Failed to unseal secret using TPM2"
+"""What systemd's token plugin says when the TPM does not give the key."""
 
 LOOK_ALIKE = (
     "uuid=$(cryptsetup luksUUID /dev/vda4)"
@@ -59,16 +64,21 @@ the owner's signature over PCR 11 as well: that is in the UKI, for everybody to 
 FORGET_THE_ARGUMENTS = "mount /dev/vda2 /run/esp && rm -rv /run/esp/EFI/BOOT/*.extra.d && umount /run/esp"
 
 
-def canary_by(console: ConsoleShell, token: int, pin: str = "") -> str | None:
-    """The canary of the victim's root, if the TPM unseals this token of its header; asked by the rogue init."""
+def ask_the_tpm(console: ConsoleShell, token: int, pin: str = "") -> str:
+    """Have the rogue init open the victim's root by this token of its header, and read; returns all that was said."""
     typed = f"echo {pin} | " if pin else ""
     opened = f"{typed}cryptsetup open --token-only --token-id {token} /dev/nvme0n1p4 victim"
     told = "mount -o ro /dev/mapper/victim /mnt && cat /mnt/unlock-lab-canary"
     closed = "umount /mnt && cryptsetup close victim"
     # No udev runs, so nobody but device-mapper itself makes the node.
     command = f"export DM_DISABLE_UDEV=1; {opened} && {told} && {closed}"
-    said = console.run(command, Deadline.after(240), check=False)
-    return next((line for line in said.splitlines() if len(line) == 32), None)
+    return console.run(command, Deadline.after(240), check=False)
+
+
+def canary_in(said: str) -> str | None:
+    """The canary, if that is what was said."""
+    found = re.search(r"^[0-9a-f]{32}$", said, re.MULTILINE)
+    return found[0] if found else None
 
 
 def start_look_alike(console: ConsoleShell) -> None:
@@ -95,12 +105,16 @@ def start_from_a_look_alike(sealed: Sealed, attacker: Attacker, *further: str) -
             system.run(command, 120, stdin=HIS_PASSPHRASE.encode())
     with attacker.console(disk=disk) as console:
         start_look_alike(console)
-        loot = {pin.name: canary_by(console, token, "0000" * pin.asks_pin) for token, pin in enumerate(TOKENS)}
-        by_the_right_pin = canary_by(console, [pin.asks_pin for pin in TOKENS].index(True), TPM_PIN)
-    assert by_the_right_pin == sealed.canary, "the right PIN does not open it either"
+        said = {pin.name: ask_the_tpm(console, token, "0000" * pin.asks_pin) for token, pin in enumerate(TOKENS)}
+        by_the_right_pin = ask_the_tpm(console, [pin.asks_pin for pin in TOKENS].index(True), TPM_PIN)
+    assert canary_in(by_the_right_pin) == sealed.canary, "the right PIN does not open it either"
     evidence = "console-console.log"
-    tries = {name: attacker.prints(canary, guard=f"root-{name}", evidence=evidence) for name, canary in loot.items()}
-    return {name for name, printed in tries.items() if printed.extracted}
+    loot = {
+        name: attacker.prints(canary_in(text), guard=f"root-{name}", evidence=evidence) for name, text in said.items()
+    }
+    fell = {name for name, printed in loot.items() if printed.extracted}
+    assert {name for name, text in said.items() if REFUSAL in text} == said.keys() - fell, "some failed otherwise"
+    return fell
 
 
 @pytest.mark.policy(EACH_WAY)
