@@ -38,8 +38,9 @@ from harness.machine.nvram import boot_once
 from harness.machine.spec import Tpm
 from harness.network.tang import Tang
 from harness.policy.enrolment import TPM_PIN, Enrolment
+from harness.policy.maintenance import edited, renewed, unbound
 from harness.policy.new_volume import NewVolume
-from harness.policy.pins import CryptenrollPin, Sss, TangPin, Tpm2Pin
+from harness.policy.pins import CryptenrollPin, Pin, Sss, TangPin, Tpm2Pin
 
 __all__ = [
     "TPM_PIN",
@@ -53,6 +54,7 @@ __all__ = [
     "Loot",
     "NewVolume",
     "Outcome",
+    "Pin",
     "PinFailure",
     "Powered",
     "Replay",
@@ -74,10 +76,12 @@ __all__ = [
     "carried_off",
     "db_key_enrolled",
     "dbx_updated",
+    "edited",
     "exchange",
     "find_secret",
     "firmware_swapped",
     "network_unplugged",
+    "renewed",
     "secure_boot_enabled",
     "secure_boot_owned",
     "smbios_cmdline",
@@ -85,6 +89,7 @@ __all__ = [
     "tpm_is_1_2",
     "tpm_removed",
     "tpm_replaced",
+    "unbound",
     "with_memory",
     "xts_keys",
 ]

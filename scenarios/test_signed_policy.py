@@ -1,4 +1,4 @@
-"""An encrypted root under a measured UKI: a signature over PCR 11, its raw value, a recovery key, PCR 15."""
+"""An encrypted root under a measured UKI: a signature over PCR 11, its raw value, pcrlock, a recovery key, PCR 15."""
 
 import pytest
 
@@ -10,12 +10,19 @@ SIGNED = Enrolment("root-signed-pcr11", (CryptenrollPin(signed_pcr_ids=(11,)),))
 RAW = Enrolment("root-pcr11", (CryptenrollPin(initrd_pcr_ids=(11,)),))
 KEY_MEASURED = Enrolment("root-pcr15", (CryptenrollPin(initrd_pcr_ids=(15,), measures=True),))
 
+FORETOLD = Enrolment("root-pcrlock", (CryptenrollPin(initrd_pcr_ids=(7, 11), pcrlock=True),))
+
 UPDATE_KERNEL = "/usr/lib/unlock-lab/update-uki kernel"
 UPDATE_INITRD = "/usr/lib/unlock-lab/update-uki initrd"
 OWNER_S_KEY = "/etc/systemd/tpm2-pcr-private-key.pem"
 OWNER_MAKES_ANOTHER_KEY = (
     f"openssl genpkey -quiet -algorithm RSA -pkeyopt rsa_keygen_bits:2048 -out {OWNER_S_KEY}",
     f"openssl pkey -in {OWNER_S_KEY} -pubout -out /etc/systemd/tpm2-pcr-public-key.pem",
+)
+FORETELL = (
+    "mount -t vfat /dev/disk/by-partlabel/EFI-SYSTEM /efi && export SYSTEMD_RELAX_ESP_CHECKS=1"
+    " && /usr/lib/systemd/systemd-pcrlock lock-uki --pcrlock=/var/lib/pcrlock.d/650-uki.pcrlock.d/second.pcrlock"
+    " /efi/EFI/BOOT/BOOTX64.EFI && /usr/lib/systemd/systemd-pcrlock make-policy --pcr=7 --pcr=11 && umount /efi"
 )
 ROOT = "/dev/disk/by-partlabel/root"
 MAINTENANCE_SECONDS = 300.0
@@ -76,6 +83,25 @@ def test_raw_pcr_11_of_the_running_system_never_matches_in_the_initrd(sealed: Se
     outcome = sealed.boot()
     assert outcome.unlock is Unlock.PASSPHRASE_FALLBACK
     assert outcome.failed_pins == {"tpm2"}
+
+
+@pytest.mark.policy(FORETOLD)
+def test_pcrlock_opens_after_an_update_that_it_foretold(sealed: Sealed) -> None:
+    """The next UKI is made known to pcrlock before it boots, and opens; one that nobody foretold asks.
+
+    Seen with systemd 257.13: `lock-uki` foretells PCR 11, and of PCR 4 the UKI alone, where the event log has also the
+    addon and the kernel that systemd-stub starts (systemd#36076): PCR 4 cannot be among them.
+    Source: systemd-pcrlock(8); the catalogue's pcrlock.
+    """
+    with sealed.powered() as first:
+        first.shell.run(f"{UPDATE_KERNEL} && {FORETELL}", MAINTENANCE_SECONDS)
+    with sealed.powered() as foretold:
+        foretold.shell.run(UPDATE_INITRD, MAINTENANCE_SECONDS)
+    unknown = sealed.boot()
+    assert first.outcome.unlock is foretold.outcome.unlock is Unlock.AUTO
+    assert foretold.outcome.pcrs[4] != first.outcome.pcrs[4]
+    assert unknown.unlock is Unlock.PASSPHRASE_FALLBACK
+    assert unknown.failed_pins == {"tpm2"}
 
 
 @pytest.mark.policy(SIGNED)

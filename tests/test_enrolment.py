@@ -101,9 +101,12 @@ def test_a_recovery_key_is_typed_instead_of_the_passphrase(base: Policy) -> None
     assert "--new-key-slot 7" in lines[0]
 
 
-def test_what_no_image_can_do_is_said(base: Policy) -> None:
-    with pytest.raises(UsageError, match="pcrlock"):
-        enrolled(base, Enrolment("mine", (CryptenrollPin(pcrlock=True),)))
+def test_a_pcrlock_policy_is_made_before_it_is_bound_to(base: Policy) -> None:
+    lines = enrolled(base, Enrolment("mine", (CryptenrollPin(initrd_pcr_ids=(7, 11), pcrlock=True),))).enrolment
+    (made,) = (number for number, line in enumerate(lines) if "make-policy --pcr=7 --pcr=11" in line)
+    (bound,) = (number for number, line in enumerate(lines) if "--tpm2-pcrlock=/var/lib/systemd/pcrlock.json" in line)
+    assert made < bound
+    assert "--tpm2-pcrs= " in lines[bound]
 
 
 @pytest.mark.parametrize(

@@ -42,6 +42,9 @@ from harness.guest.volumes import VolumePlan, answers_for, asked_at, concerning,
 from harness.guest.witness import End, TypedPassphrase, hold_time
 from harness.policy.pins import Volume
 
+HOLD_SECONDS = 25.0
+"""A TPM and a Tang need four to eight seconds in emulation on an idle host."""
+
 
 @dataclass(frozen=True)
 class Patience:
@@ -72,7 +75,7 @@ class BootPlan:
         volumes: Those that the policy has. A prompt for another one is never answered.
         urls: Where the guest finds each Tang server, by the server's name.
         hold: Seconds after a prompt after which pins that neither answered nor failed are given up, at the least
-            (`hold_time`). A TPM and a Tang need four to eight seconds in emulation on an idle host.
+            (`hold_time`).
         hold_out: Whether to wait that time even when the pins are known to have failed (a server that returns).
         settle: Seconds that the guest is watched on after it gave up, for its last words.
         patience: Deadlines.
@@ -80,7 +83,7 @@ class BootPlan:
 
     volumes: tuple[VolumePlan, ...]
     urls: Mapping[str, str] = field(default_factory=dict)
-    hold: float = 25.0
+    hold: float = HOLD_SECONDS
     hold_out: bool = False
     settle: float = 3.0
     patience: Patience = Patience()
@@ -92,6 +95,7 @@ class BootPlan:
         urls: Mapping[str, str],
         typing: tuple[str, ...] | None = None,
         tpm_pins: tuple[str, ...] | None = None,
+        hold: float = HOLD_SECONDS,
     ) -> "BootPlan":
         """The usual plan for a policy's volumes.
 
@@ -100,6 +104,7 @@ class BootPlan:
             urls: Where the guest finds each Tang server.
             typing: What to type at the prompts of each volume; by default its own passphrase.
             tpm_pins: What to type at prompts for the TPM's PIN; by default the right one, unless `typing` is given.
+            hold: Seconds after a prompt after which pins that neither answered nor failed are given up, at the least.
         """
         return cls(
             tuple(
@@ -113,6 +118,7 @@ class BootPlan:
                 for volume in volumes
             ),
             urls,
+            hold,
         )
 
 
@@ -269,11 +275,16 @@ def _volumes(scene: _Scene) -> Step:
 
 
 def _pending(scene: _Scene, volume: VolumePlan, prompt: PromptShown) -> float | None:
-    """When the prompt was answered, by us or by clevis, if that answer has not been refused yet."""
-    by_us = [entry.at for entry in scene.typed if entry.volume == volume.name and entry.at >= prompt.at]
+    """When the prompt was answered, by us or by clevis, if that answer has not been refused yet.
+
+    That it is asked again refuses nothing: with several volumes the agent at the console shows a question anew that was
+    answered already, until systemd-cryptsetup has come round to take it back.
+    """
     alone = len(scene.plan.volumes) == 1
     refused = (event for event in scene.events if isinstance(event, PassphraseWrong))
     wrong = max((event.at for event in refused if alone or event.volume == volume.name), default=-1.0)
+    ours = (entry.at for entry in scene.typed if entry.volume == volume.name and not entry.pin)
+    by_us = [at for at in ours if at >= prompt.at or at > wrong]
     by_clevis = [event.at for event in answers_for(volume, scene.events, alone) if event.at >= max(prompt.at, wrong)]
     return max(by_us + by_clevis, default=None)
 
@@ -293,14 +304,14 @@ def _hold(scene: _Scene, volume: VolumePlan, prompt: PromptShown) -> tuple[float
     """Since when, and for how long, the pins of a volume have had their chance.
 
     Clevis takes the waiting volumes one after the other. One whose turn has come has the hold time from then on; one
-    that still waits has that of all who may be before it.
+    that still waits has that of all who may be before it, those that have opened since among them.
     """
     asked = asked_at(volume, scene.events, prompt)
     hold = hold_time(scene.plan.hold, asked)
     if turn := turn_of(volume, scene.events):
         return turn, hold
-    waiting = len(scene.plan.volumes) - sum(isinstance(event, VolumeUnlocked) for event in scene.events)
-    return asked, hold * max(1, waiting)
+    opened = {event.volume for event in scene.events if isinstance(event, VolumeUnlocked) and event.at < asked}
+    return asked, hold * (len(scene.plan.volumes) - len(opened))
 
 
 def _at_prompt(scene: _Scene, volume: VolumePlan, prompt: PromptShown) -> Step:

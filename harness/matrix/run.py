@@ -138,13 +138,14 @@ def _boot_columns(share: Share, lab: Laboratory, entry: SealedEntry) -> None:
         rest = f", some {done / (number - 1) * (len(left) - number + 1) / 60:.0f} min left" if number > 1 else ""
         with lab.progress.step(f"{share.policy.name}: {condition.name} ({number} of {len(left)}{rest})"):
             seen = observe(entry, lab, condition, share.artifacts)
-        found = [cell_of(share, volume, entry, condition, seen) for volume in entry.policy.volumes]
+        found = [cell_of(share, volume, entry, condition, seen) for volume in condition.becomes(entry.policy.volumes)]
         _write(share.artifacts, found, seen)
 
 
 def observe(entry: SealedEntry, lab: Laboratory, condition: Condition, artifacts: Path) -> Seen:
     """Do to a copy of a sealed machine what the condition says, and judge its boot."""
-    logbook = Logbook.open(artifacts, f"matrix::{entry.policy.name}-{condition.name}", condition.about)
+    name = f"matrix::{entry.policy.name}-{entry.image.name}-{condition.name}"
+    logbook = Logbook.open(artifacts, name, condition.about)
     logbook.installs(entry.policy, entry.image.name)
     started = time.monotonic()
     observed: Outcome | Problem
@@ -163,11 +164,14 @@ def observe(entry: SealedEntry, lab: Laboratory, condition: Condition, artifacts
 
 def boot_under(condition: Condition, sealed: Sealed) -> Outcome:
     """Do to a machine what the condition says, and judge its boot."""
+    if condition.before:
+        for tang in sealed.tangs.values():
+            condition.before(tang)
     if condition.maintenance:
-        sealed.maintain(*condition.maintenance(sealed.policy.volumes))
+        sealed = sealed.maintained(condition.maintenance, *condition.under)
     condition.apply(sealed.tangs)
     meanwhile = condition.meanwhile() if condition.meanwhile else None
-    return sealed.boot(*condition.faults, meanwhile=meanwhile, label=condition.name)
+    return sealed.boot(*condition.faults, meanwhile=meanwhile, hold=condition.hold, label=condition.name)
 
 
 def cell_of(share: Share, volume: Volume, entry: SealedEntry, condition: Condition, seen: Seen) -> Cell:
@@ -205,7 +209,7 @@ def inputs(entry: SealedEntry, condition: Condition) -> str:
 def _asked_anew(matrix: Matrix, share: Share, entry: SealedEntry, condition: Condition) -> bool:
     """Whether all cells of a boot are known; then the oracle is asked again, since that costs nothing."""
     found = []
-    for volume in entry.policy.volumes:
+    for volume in condition.becomes(entry.policy.volumes):
         if cell := matrix.known((share.image, share.row(volume), condition.name), inputs(entry, condition)):
             said = predict(volume, condition.world_of(entry.ports), share.stack)
             cell = replace(cell, predicted=said.unlock, reason=said.reason, predicted_failed_pins=said.failed_pins)

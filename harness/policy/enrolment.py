@@ -161,22 +161,31 @@ def _bound(volume: Volume, pins: Sequence[Pin]) -> Iterator[str]:
     yield f"device=$(readlink -f {shlex.quote(volume.device)})"
     yield f"export PASSWORD={shlex.quote(volume.passphrase)}"
     for pin in pins:
-        yield from _cryptenroll(pin) if isinstance(pin, CryptenrollPin) else _clevis(pin)
+        yield from cryptenroll(pin) if isinstance(pin, CryptenrollPin) else _clevis(pin)
 
 
-def _cryptenroll(pin: CryptenrollPin) -> Iterator[str]:
-    """systemd-cryptenroll(1); the present passphrase comes in PASSWORD, a new PIN in NEWPIN."""
+def cryptenroll(pin: CryptenrollPin, *further: str) -> Iterator[str]:
+    """The lines of systemd-cryptenroll(1) for a token.
+
+    They expect the volume's node in ``$device`` and a passphrase of it in ``$PASSWORD``.
+
+    Args:
+        pin: What is enrolled.
+        *further: Further arguments, such as ``--wipe-slot=tpm2``: it takes away what was enrolled before.
+    """
+    pcrs = [str(index) for index in pin.pcr_ids]
     if pin.pcrlock:
-        raise UsageError("a pcrlock policy cannot be enrolled yet: no guest image predicts PCRs")
-    if unknown := sorted(set(pin.initrd_pcr_ids) - _IN_INITRD.keys()):
+        yield from _pcrlock(pin.initrd_pcr_ids)
+    elif unknown := sorted(set(pin.initrd_pcr_ids) - _IN_INITRD.keys()):
         raise UsageError(f"nobody foretells what the initrd will find in PCR {unknown[0]}", "give it in pcr_ids")
-    foretold = _IN_INITRD
-    if pin.further_phases:
-        yield f"pcr11={_IN_INITRD[11]}"
-        yield from map(_extend_pcr_11, pin.further_phases)
-        foretold = {**_IN_INITRD, 11: "$pcr11"}
-    pcrs = [*map(str, pin.pcr_ids), *(f"{index}:sha256={foretold[index]}" for index in pin.initrd_pcr_ids)]
-    arguments = ["--tpm2-device=auto", f"--tpm2-pcrs={'+'.join(pcrs)}"]
+    else:
+        foretold = _IN_INITRD
+        if pin.further_phases:
+            yield f"pcr11={_IN_INITRD[11]}"
+            yield from map(_extend_pcr_11, pin.further_phases)
+            foretold = {**_IN_INITRD, 11: "$pcr11"}
+        pcrs += [f"{index}:sha256={foretold[index]}" for index in pin.initrd_pcr_ids]
+    arguments = [*further, "--tpm2-device=auto", f"--tpm2-pcrs={'+'.join(pcrs)}"]
     if pin.signed_pcr_ids:
         arguments += [
             "--tpm2-public-key=/etc/systemd/tpm2-pcr-public-key.pem",
@@ -184,6 +193,7 @@ def _cryptenroll(pin: CryptenrollPin) -> Iterator[str]:
         ]
     else:
         arguments.append("--tpm2-public-key=")
+    arguments += ["--tpm2-pcrlock=/var/lib/systemd/pcrlock.json"] if pin.pcrlock else []
     arguments += ["--tpm2-with-pin=yes"] if pin.asks_pin else []
     new_pin = f"NEWPIN={TPM_PIN} " if pin.asks_pin else ""
     yield f'{new_pin}systemd-cryptenroll {" ".join(arguments)} "$device"'
@@ -194,6 +204,16 @@ def _extend_pcr_11(phase: str) -> str:
     digest = f"$(printf %s {phase} | sha256sum | cut -c -64)"
     both = f"$(printf %s $pcr11{digest} | sed 's/../\\\\x&/g')"
     return f'pcr11=$(printf "{both}" | sha256sum | cut -c -64)'
+
+
+def _pcrlock(pcr_ids: Sequence[int]) -> Iterator[str]:
+    """Foretell PCRs and put the policy where the initrd finds it: a credential on the ESP (systemd-pcrlock(8))."""
+    tool = "SYSTEMD_RELAX_ESP_CHECKS=1 /usr/lib/systemd/systemd-pcrlock"
+    yield "mkdir -p /efi && mount -t vfat /dev/disk/by-partlabel/EFI-SYSTEM /efi"
+    yield f"{tool} lock-secureboot-policy"
+    yield f"{tool} lock-uki --pcrlock=/var/lib/pcrlock.d/650-uki.pcrlock.d/first.pcrlock /efi/EFI/BOOT/BOOTX64.EFI"
+    yield f"{tool} make-policy {' '.join(f'--pcr={index}' for index in pcr_ids)}"
+    yield "umount /efi"
 
 
 def _recovery_key() -> Iterator[str]:

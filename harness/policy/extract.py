@@ -172,4 +172,4 @@ def _bound(leaf: Tpm2Pin | CryptenrollPin) -> frozenset[int]:
     if isinstance(leaf, Tpm2Pin):
         return frozenset(leaf.pcr_ids)
     named = frozenset((*leaf.pcr_ids, *leaf.initrd_pcr_ids, *leaf.signed_pcr_ids))
-    return named | (_PCRLOCK if leaf.pcrlock else frozenset())
+    return _PCRLOCK if leaf.pcrlock and not leaf.initrd_pcr_ids else named

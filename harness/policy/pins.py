@@ -71,8 +71,8 @@ class CryptenrollPin:
 
     Attributes:
         pcr_ids: PCRs whose values at enrolment it is bound to (``--tpm2-pcrs=``).
-        initrd_pcr_ids: PCRs that it is bound to as the initrd will find them (``--tpm2-pcrs=INDEX:BANK=VALUE``): 11 and
-            15, which change between there and the running system.
+        initrd_pcr_ids: PCRs that it is bound to as the initrd will find them: 11 and 15, which change before the system
+            runs (``--tpm2-pcrs=INDEX:BANK=VALUE``), or those that the pcrlock policy foretells.
         signed_pcr_ids: PCRs that a signature by the owner's key must vouch for (``--tpm2-public-key-pcrs=``).
         asks_pin: Whether a person must type a PIN too (``--tpm2-with-pin=``).
         pcrlock: Whether a pcrlock policy says what may change (``--tpm2-pcrlock=``).
