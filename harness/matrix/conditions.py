@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from itertools import product
 
 from harness.guest.events import Event, PromptShown
+from harness.guest.plan import HOLD_SECONDS
 from harness.lab.faults import (
     Fault,
     boot_entry_added,
@@ -48,6 +49,7 @@ class Condition:
         maintenance: What root does in the guest beforehand, in a boot of its own.
         under: Changes of the hardware for that boot.
         meanwhile: What happens during the boot.
+        hold: Seconds after a prompt for which pins may keep silent, at the least.
     """
 
     name: str
@@ -59,6 +61,7 @@ class Condition:
     maintenance: Chore | None = None
     under: tuple[Fault, ...] = ()
     meanwhile: Callable[[], Meanwhile] | None = None
+    hold: float = HOLD_SECONDS
 
     def world_of(self, servers: Iterable[str]) -> World:
         """What the oracle is told about a machine with these Tang servers."""
@@ -85,6 +88,7 @@ class Condition:
         yield _source(self.meanwhile) if self.meanwhile else ""
         yield from (f"before {_source(verb)}" for verb in (self.before,) if verb)
         yield from (f"under {_source(fault)}" for fault in self.under)
+        yield from [f"hold {self.hold}"] if self.hold != HOLD_SECONDS else []
 
 
 def _source(function: Callable[..., object]) -> str:
@@ -295,6 +299,43 @@ def subsets(servers: Sequence[str]) -> Iterator[Condition]:
         )
 
 
+_UPDATE_UKI = "/usr/lib/unlock-lab/update-uki"
+_OWNER_S_KEY = "/etc/systemd/tpm2-pcr-private-key.pem"
+
+OF_ROOTS: tuple[Condition, ...] = (
+    Condition(
+        "no-link-held",
+        "the network cable is out, and nobody types before initramfs-tools has given up the network",
+        World(network=Network.NO_LINK),
+        (network_unplugged,),
+        hold=330.0,
+    ),
+    Condition(
+        "kernel-updated",
+        "another kernel in the UKI, signed by the same key",
+        World(changed_pcrs=frozenset({4, 11})),
+        maintenance=_once(f"{_UPDATE_UKI} kernel"),
+    ),
+    Condition(
+        "initrd-rebuilt",
+        "another initrd in the UKI, signed by the same key",
+        World(changed_pcrs=frozenset({4, 9, 11})),
+        maintenance=_once(f"{_UPDATE_UKI} initrd"),
+    ),
+    Condition(
+        "signed-by-another",
+        "another kernel in the UKI, signed by another key",
+        World(changed_pcrs=frozenset({4, 11}), signature_valid=False),
+        maintenance=_once(
+            f"openssl genpkey -quiet -algorithm RSA -pkeyopt rsa_keygen_bits:2048 -out {_OWNER_S_KEY}",
+            f"openssl pkey -in {_OWNER_S_KEY} -pubout -out {_OWNER_S_KEY.replace('private', 'public')}",
+            f"{_UPDATE_UKI} kernel",
+        ),
+    ),
+)
+"""What only encrypted roots are put through; updates, only the UKI of images/debian-13-root, which has the tools."""
+
+
 def all_conditions() -> tuple[Condition, ...]:
-    """Every column: one fault each, maintenance, then every subset of the TPM and three Tang servers."""
-    return (*CONDITIONS, *MAINTENANCE, *subsets(("tang", "two", "three")))
+    """Every column: one fault each, maintenance, every subset of the TPM and three Tang servers, what is for roots."""
+    return (*CONDITIONS, *MAINTENANCE, *subsets(("tang", "two", "three")), *OF_ROOTS)
