@@ -39,6 +39,7 @@ from harness.machine.spec import Tpm
 from harness.network.tang import Tang
 from harness.policy.enrolment import TPM_PIN, Enrolment
 from harness.policy.maintenance import edited, renewed, unbound
+from harness.policy.new_volume import NewVolume
 from harness.policy.pins import CryptenrollPin, Pin, Sss, TangPin, Tpm2Pin
 
 __all__ = [
@@ -51,6 +52,7 @@ __all__ = [
     "Fault",
     "Grant",
     "Loot",
+    "NewVolume",
     "Outcome",
     "Pin",
     "PinFailure",

@@ -138,6 +138,17 @@ def _by_another(pins: Pin) -> Pin:
     return pins
 
 
+_LOCK_OUT = (
+    "cd /run",
+    "tpm2_dictionarylockout -s -n 1 -t 3600 -l 3600",
+    "tpm2_createprimary -Q -C o -c parent",
+    "echo bait | tpm2_create -Q -C parent -i - -p right -u bait.pub -r bait.priv",
+    "tpm2_load -Q -C parent -u bait.pub -r bait.priv -c bait",
+    "! tpm2_unseal -c bait -p wrong",
+    "tpm2_getcap properties-variable | grep 'inLockout: *1'",
+)
+"""One wrong authorization is allowed, and one is made: TPM 2.0 Library, part 1, 19.8."""
+
 _OTHER_FIRMWARE = firmware_swapped("bookworm")
 
 CONDITIONS: tuple[Condition, ...] = (
@@ -155,7 +166,7 @@ CONDITIONS: tuple[Condition, ...] = (
         "tpm-locked-out",
         "the TPM is in dictionary-attack lockout",
         World(tpm=Tpm.LOCKED_OUT),
-        maintenance=_once("tpm2_dictionarylockout -s -n 0 -t 3600 -l 3600"),
+        maintenance=_once(*_LOCK_OUT),
     ),
     Condition(
         "tpm-owner-auth",

@@ -78,6 +78,8 @@ class CryptenrollPin:
         pcrlock: Whether a pcrlock policy says what may change (``--tpm2-pcrlock=``).
         measures: Whether the volume key is measured into PCR 15 (``tpm2-measure-pcr=`` of crypttab(5)).
         name: What failed pins are called in an outcome.
+        further_phases: Those after ``enter-initrd`` that PCR 11 of `initrd_pcr_ids` has seen when it is unsealed
+            (systemd-pcrphase.service(8)): of a volume that is opened later than root.
     """
 
     pcr_ids: tuple[int, ...] = ()
@@ -87,6 +89,7 @@ class CryptenrollPin:
     pcrlock: bool = False
     measures: bool = False
     name: str = "tpm2"
+    further_phases: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
