@@ -90,8 +90,9 @@ def test_raw_pcr_11_of_the_running_system_never_matches_in_the_initrd(sealed: Se
 def test_pcrlock_opens_after_an_update_that_it_foretold(sealed: Sealed) -> None:
     """The next UKI is made known to pcrlock before it boots, and opens; one that nobody foretold asks.
 
-    Seen with systemd 257.13: `lock-uki` foretells PCR 11, and of PCR 4 the UKI alone, where the event log has also the
-    addon and the kernel that systemd-stub starts (systemd#36076): PCR 4 cannot be among them.
+    Seen with systemd 257.13: PCRs 7 and 11 are foretold. Of PCR 4 `lock-uki` foretells only the UKI, where the log
+    has also the kernel that systemd-stub starts (systemd#36076), so PCR 4 cannot be among them. The initrd has no
+    pcrlock.json and takes the credential on the ESP.
     Source: systemd-pcrlock(8); the catalogue's pcrlock.
     """
     with sealed.powered() as first:
