@@ -45,9 +45,10 @@ def test_signed_policy_opens_after_an_update_by_the_same_key(sealed: Sealed, upd
 
 @pytest.mark.policy(SIGNED)
 def test_signed_policy_asks_when_another_key_has_signed(sealed: Sealed) -> None:
-    """The same update signed by another key: its signature is there, and is worth nothing to the TPM.
+    """The same update signed by another key: the signature is there, and it is not by the key that was enrolled.
 
-    Source: TPM 2.0 Library, Part 3, TPM2_PolicyAuthorize; the catalogue's signed-policy.
+    Seen: systemd finds out itself ("Couldn't find signature for this PCR bank, PCR index and public key"); the TPM
+    is not asked. Source: systemd-measure(1); the catalogue's signed-policy.
     """
     sealed.maintain(*OWNER_MAKES_ANOTHER_KEY, UPDATE_KERNEL)
     outcome = sealed.boot()
@@ -89,8 +90,9 @@ def test_raw_pcr_11_of_the_running_system_never_matches_in_the_initrd(sealed: Se
 def test_pcrlock_opens_after_an_update_that_it_foretold(sealed: Sealed) -> None:
     """The next UKI is made known to pcrlock before it boots, and opens; one that nobody foretold asks.
 
-    Seen with systemd 257.13: `lock-uki` foretells PCR 11, and of PCR 4 the UKI alone, where the event log has also the
-    addon and the kernel that systemd-stub starts (systemd#36076): PCR 4 cannot be among them.
+    Seen with systemd 257.13: PCRs 7 and 11 are foretold. Of PCR 4 `lock-uki` foretells only the UKI, where the log
+    has also the kernel that systemd-stub starts (systemd#36076), so PCR 4 cannot be among them. The initrd has no
+    pcrlock.json and takes the credential on the ESP.
     Source: systemd-pcrlock(8); the catalogue's pcrlock.
     """
     with sealed.powered() as first:
