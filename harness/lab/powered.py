@@ -14,7 +14,7 @@ from harness.errors import RigError
 from harness.evidence.record import Boot, Problem
 from harness.guest import facts
 from harness.guest.driver import Live, drained, watch
-from harness.guest.events import Event, VolumeUnlocked
+from harness.guest.events import Event
 from harness.guest.judge import judge
 from harness.guest.outcome import Outcome
 from harness.guest.plan import BootPlan
@@ -210,9 +210,7 @@ def _powered(
         opened = None
         if seen.end is End.UP:
             opened = stack.enter_context(shell(rig, scene.image, scene.lab.live))
-            open_now = {event.volume for event in seen.events if isinstance(event, VolumeUnlocked)}
-            volumes = [volume for volume in scene.policy.volumes if volume.name in open_now]
-            witnesses = ask_guest(opened, volumes, witnesses)
+            witnesses = ask_guest(opened, scene.policy.volumes, witnesses)
         record.outcome = judge(plan.volumes, seen, witnesses)
         yield Powered(rig, record.outcome, opened)
         if keep:
@@ -295,10 +293,10 @@ def power_off(rig: Rig, opened: Shell) -> None:
 
 
 def ask_guest(opened: Shell, volumes: Sequence[Volume], witnesses: Witnesses) -> Witnesses:
-    """The same witnesses, and what the guest's own shell says of itself and of the volumes that are open."""
+    """The same witnesses, and what the guest's own shell says of itself and of its volumes."""
     paths = {volume.name: canary_path(volume.mount_point) if volume.mount_point else None for volume in volumes}
     said = facts.read_facts(opened, paths)
-    return replace(witnesses, pcrs=said.pcrs, canaries=said.canaries, headers=said.headers)
+    return replace(witnesses, open=said.open, pcrs=said.pcrs, canaries=said.canaries, headers=said.headers)
 
 
 @dataclass(frozen=True)
