@@ -139,7 +139,9 @@ def test_smbios_credential_runs_a_unit_of_the_attackers(sealed: Sealed, attacker
     """
     script = f"echo here it begins; {TRY_ALL}; cat /var/unlock-lab-canary; echo here it ends"
     unit = (
-        f"[Unit]\nConditionPathExists=!/etc/initrd-release\nRequiresMountsFor=/var\n[Service]\nType=oneshot\n"
+        # Getty hangs up on whoever has its console, so this comes first.
+        f"[Unit]\nConditionPathExists=!/etc/initrd-release\nRequiresMountsFor=/var\nBefore=serial-getty@ttyS0.service\n"
+        f"[Service]\nType=oneshot\n"
         f"StandardOutput=tty\nTTYPath=/dev/ttyS0\nExecStart=/bin/sh -c '{script}'\n"
     )
     credentials = {
@@ -149,9 +151,9 @@ def test_smbios_credential_runs_a_unit_of_the_attackers(sealed: Sealed, attacker
     strings = [
         f"io.systemd.credential.binary:{name}={b64encode(text.encode()).decode()}" for name, text in credentials.items()
     ]
-    assert unsealed(sealed.maintain(TRY_ALL)) == SEALS.keys()
     with attacker.console(disk=attacker.disk(), smbios=strings) as console:
         said = console.wait_for(r"(?s)here it begins.*here it ends", Deadline.after(300))
     extracted = printed(attacker, said, unsealed(said))
     assert extracted >= {"4", "7", "7+11", "12"}
     assert "1" not in extracted
+    assert unsealed(sealed.maintain(TRY_ALL)) == SEALS.keys(), "what did not open does not open at home either"
