@@ -148,12 +148,12 @@ def test_smbios_credential_runs_a_unit_of_the_attackers(attacker: Attacker) -> N
     """Two strings are credentials that add a unit to the system: it runs as root, prints the secret, asks the TPM.
 
     Nothing of the boot chain changes, nor the command line: only what the firmware measures of its SMBIOS tables could.
-    The prediction was that PCR 1 covers them. Seen with systemd 257.13 and OVMF 2025.02: every PCR is what it was, PCR 1
-    too, since this firmware measures no SMBIOS table; so each of the five seals opens.
+    The prediction was that PCR 1 covers them. Seen with systemd 257.13 and OVMF 2025.02: every PCR is what it was, PCR
+    1 too, since this firmware measures no SMBIOS table; so each of the five seals opens.
 
-    Granted: the machine, and its SMBIOS strings. Extracted. Cure: images that import no credentials (below); PCR 1 where
-    a firmware measures the tables; a PIN or Tang are none, since it is the genuine system that opens the volume.
-    Source: systemd-debug-generator(8), ``systemd.extra-unit.*``; systemd.system-credentials(7); systemd#42233.
+    Granted: the machine, and its SMBIOS strings. Extracted. Cure: images that import no credentials (below); PCR 1
+    where a firmware measures the tables. Source: systemd-debug-generator(8), ``systemd.extra-unit.*``;
+    systemd.system-credentials(7); systemd#42233.
     """
     with attacker.console(disk=attacker.disk(), smbios=CREDENTIALS) as console:
         said = console.wait_for(r"(?s)here it begins.*here it ends", Deadline.after(300))
