@@ -7,7 +7,7 @@ your own".
 from harness.attack import tang as exchange
 from harness.attack.attacker import Attacker, Loot
 from harness.attack.grants import Grant
-from harness.attack.memory import aes256_keys, xts_keys
+from harness.attack.memory import aes256_keys, pwmake_passphrases, xts_keys
 from harness.attack.search import find_secret
 from harness.attack.wires import Replay, Tap, Understudy
 from harness.deadline import Deadline
@@ -81,6 +81,7 @@ __all__ = [
     "find_secret",
     "firmware_swapped",
     "network_unplugged",
+    "pwmake_passphrases",
     "renewed",
     "secure_boot_enabled",
     "secure_boot_owned",
