@@ -4,9 +4,11 @@ The fixtures are `sealed`, `tang`, `tangs` and `attacker`; the marks `policy`, `
 your own".
 """
 
+from harness.attack import header as forgery
 from harness.attack import tang as exchange
-from harness.attack.attacker import Attacker, Loot
+from harness.attack.attacker import Attacker, Loot, Seat
 from harness.attack.grants import Grant
+from harness.attack.initrd import with_file
 from harness.attack.memory import aes256_keys, xts_keys
 from harness.attack.search import find_secret
 from harness.attack.wires import Replay, Tap, Understudy
@@ -34,18 +36,24 @@ from harness.lab.faults import (
 from harness.lab.powered import Powered
 from harness.lab.rescue import Rescue
 from harness.lab.sealed import Sealed
+from harness.machine.esp import BOOT_IMAGE
+from harness.machine.files import BOOT, ESP, files, rewrite
 from harness.machine.nvram import boot_once
-from harness.machine.spec import Tpm
+from harness.machine.spec import Disk, Tpm
 from harness.network.tang import Tang
 from harness.policy.enrolment import TPM_PIN, Enrolment
 from harness.policy.pins import CryptenrollPin, Sss, TangPin, Tpm2Pin
 
 __all__ = [
+    "BOOT",
+    "BOOT_IMAGE",
+    "ESP",
     "TPM_PIN",
     "Attacker",
     "ConsoleShell",
     "CryptenrollPin",
     "Deadline",
+    "Disk",
     "Enrolment",
     "Fault",
     "Grant",
@@ -56,6 +64,7 @@ __all__ = [
     "Replay",
     "Rescue",
     "Sealed",
+    "Seat",
     "Seconds",
     "Sss",
     "Tang",
@@ -73,9 +82,12 @@ __all__ = [
     "db_key_enrolled",
     "dbx_updated",
     "exchange",
+    "files",
     "find_secret",
     "firmware_swapped",
+    "forgery",
     "network_unplugged",
+    "rewrite",
     "secure_boot_enabled",
     "secure_boot_owned",
     "smbios_cmdline",
@@ -83,6 +95,7 @@ __all__ = [
     "tpm_is_1_2",
     "tpm_removed",
     "tpm_replaced",
+    "with_file",
     "with_memory",
     "xts_keys",
 ]
