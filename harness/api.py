@@ -39,6 +39,7 @@ from harness.lab.sealed import Sealed
 from harness.machine.esp import BOOT_IMAGE
 from harness.machine.files import BOOT, ESP, files, rewrite
 from harness.machine.nvram import boot_once
+from harness.machine.partition import read_partition
 from harness.machine.spec import Disk, Tpm
 from harness.network.tang import Tang
 from harness.policy.enrolment import TPM_PIN, Enrolment
@@ -87,6 +88,7 @@ __all__ = [
     "firmware_swapped",
     "forgery",
     "network_unplugged",
+    "read_partition",
     "rewrite",
     "secure_boot_enabled",
     "secure_boot_owned",

@@ -1,10 +1,42 @@
-"""What lies beside the key: the config that made it, and the LUKS headers of yesterday."""
+"""What lies beside the key: its config, the LUKS headers of yesterday, and headers that somebody forged."""
 
+from dataclasses import replace
+from functools import partial
 from urllib.parse import unquote
 
 import pytest
 
-from harness.api import Attacker, Grant, Sealed
+from harness.api import (
+    Attacker,
+    Deadline,
+    Disk,
+    Enrolment,
+    Grant,
+    Sealed,
+    Sss,
+    TangPin,
+    Tpm2Pin,
+    Unlock,
+    forgery,
+    read_partition,
+)
+
+TPM2_AND_TANG = Enrolment(
+    "root-tpm2-and-tang", (Sss(2, (Tpm2Pin(), TangPin("tang", "@TANG_URL@", "@TANG_THUMBPRINT@"))),)
+)
+
+DATA = 16 * 2**20
+"""Where the data of a LUKS2 volume begin, as cryptsetup makes it."""
+
+
+def given_back(sealed: Sealed, disk: Disk) -> Sealed:
+    """The victim at home, with the disk as the attacker left it."""
+    return replace(sealed, machine=replace(sealed.machine, disks=(disk,)))
+
+
+def bound_keyslot(attacker: Attacker, volume: str) -> int:
+    """The keyslot that the volume's token leads to."""
+    return attacker.header(volume).tokens[0].keyslots[0]
 
 
 @pytest.mark.policy("side-by-side")
@@ -71,3 +103,107 @@ def test_header_rollback(sealed: Sealed, attacker: Attacker) -> None:
             guard = {"tang": "revoked", "tpm2": "reencrypted"}[volume]
             fell[guard] = attacker.prints(canary, volume=volume, guard=guard, evidence=system.evidence).extracted
     assert fell == {"revoked": True, "reencrypted": False}
+
+
+@pytest.mark.policy("tang")
+@pytest.mark.attack(Grant.DISK, Grant.MACHINE)
+def test_null_cipher_header(sealed: Sealed, attacker: Attacker) -> None:
+    """A look-alike with the genuine token: its keyslot is encrypted by no cipher, so that every passphrase opens it.
+
+    The attacker does not know what Tang and clevis will say at the next boot, and need not: the volume key in the
+    keyslot is his. So the machine opens his volume by itself, with nothing typed, and whatever it writes there is his
+    to read. The token is genuine: to ask for Tang, a TPM or both makes no difference.
+
+    Granted: the machine for a night, with its disk. Extracted by cryptsetup 2.7.5 (Debian 13). Cure: cryptsetup 2.8.1,
+    or a release with its fix (below). Source: CVE-2025-59054.
+    """
+    slot = bound_keyslot(attacker, "var")
+    key = forgery.null_key(attacker.header_backup("var"), slot)
+    disk = attacker.forged("var", partial(forgery.null_cipher, keyslot=slot))
+    with attacker.own_os(disk=disk) as system:
+        system.run("cryptsetup --version")
+        system.shell.write_file("/run/key", key)
+        system.run(f"cryptsetup open --volume-key-file /run/key {system.device('var')} var", 120)
+        system.run("mkfs.xfs -q -L var /dev/mapper/var && mount /dev/mapper/var /mnt && echo mine > /mnt/whose", 120)
+        system.run("umount /mnt && cryptsetup close var")
+    victim = given_back(sealed, disk)
+    with victim.powered() as machine:
+        assert machine.outcome.unlock is Unlock.AUTO
+        assert machine.outcome.typed_bytes == 0
+        assert machine.shell.run("cat /var/whose").strip() == "mine"
+    assert replace(attacker, victim=victim).prints(volume_key=key).extracted
+
+
+@pytest.mark.policy(TPM2_AND_TANG)
+@pytest.mark.image("debian-12-initramfs")
+@pytest.mark.attack(Grant.DISK, Grant.MACHINE, Grant.NETWORK)
+def test_null_cipher_header_is_refused_by_a_patched_cryptsetup(attacker: Attacker) -> None:
+    """The same look-alike in front of a cryptsetup that has the fix of 2.8.1: the passphrase comes, and is not taken.
+
+    Debian 12 ships the fix in 2.6.1-4~deb12u2. TPM and Tang answer in this boot; nothing is typed.
+
+    Granted: the machine with its disk, in the victim's network. Resisted. Source: CVE-2025-59054.
+    """
+    disk = attacker.forged("root", partial(forgery.null_cipher, keyslot=bound_keyslot(attacker, "root")))
+    with attacker.console(disk=disk) as console:
+        said = console.wait_for("root: (cryptsetup failed|set up successfully)", Deadline.after(300))
+    assert "failed" in said
+    assert not attacker.prints(evidence="console-console.log").extracted
+
+
+@pytest.mark.policy("tang")
+@pytest.mark.attack(Grant.DISK, Grant.MACHINE)
+def test_token_stale(sealed: Sealed, attacker: Attacker) -> None:
+    """The token still yields its passphrase, and the keyslot that it opened is gone: clevis burns the attempts.
+
+    clevis-luks-askpass answers each prompt with that passphrase, without trying it, until systemd-cryptsetup gives up:
+    its owner cannot type his own. He opens the volume by hand, in another system.
+
+    Granted: the machine for a night, with its disk. Nothing is extracted; it stays shut. Cure: ``clevis luks unbind``
+    in a rescue system. Source: clevis-luks-askpass; systemd#38495.
+    """
+    victim = given_back(
+        sealed,
+        attacker.forged("var", partial(forgery.without_material, keyslot=bound_keyslot(attacker, "var"))),
+    )
+    outcome = victim.boot()
+    assert outcome.unlock is Unlock.LOCKED
+    assert sealed.tangs["tang"].recoveries
+    assert not attacker.prints(outcome.canary, evidence="boot-1").extracted
+    with victim.rescue() as rescue:
+        assert rescue.unlock("var", sealed.passphrase)
+        assert rescue.canary("var") == sealed.canary
+
+
+@pytest.mark.policy("tang")
+@pytest.mark.attack(Grant.DISK, Grant.MACHINE)
+def test_unbound_token(sealed: Sealed, attacker: Attacker) -> None:
+    """A token without a keyslot: clevis passes it over under systemd, and the owner's passphrase opens the volume.
+
+    Granted: the machine for a night, with its disk. Nothing is extracted.
+    Source: clevis#524; clevis-luks-common-functions.
+    """
+    disk = attacker.forged("var", partial(forgery.unbound, keyslot=bound_keyslot(attacker, "var")))
+    outcome = given_back(sealed, disk).boot()
+    assert outcome.unlock is Unlock.PASSPHRASE_FALLBACK
+    assert not sealed.tangs["tang"].recoveries
+    assert not attacker.prints(evidence="boot-1").extracted
+
+
+@pytest.mark.policy("tang")
+@pytest.mark.attack(Grant.DISK, Grant.MACHINE)
+def test_reencrypt_downgrade(sealed: Sealed, attacker: Attacker) -> None:
+    """The header says that a decryption was interrupted: whoever opens the volume is to go on with it.
+
+    Before 2.4.3 cryptsetup did, and left the data in clear for who has the disk next. Since then such metadata has a
+    digest made with the volume key, which the attacker cannot make.
+
+    Granted: the machine for a night, with its disk. Resisted by cryptsetup 2.7.5 (no guest here has one older than
+    2.4.3, so the leak is not shown): it stays shut, and what lies on the disk is as it was. Source: CVE-2021-4122.
+    """
+    disk = attacker.forged("var", partial(forgery.decryption_in_progress, hot_bytes=2**20))
+    before = read_partition(disk.path, "var", DATA + 2**20)
+    outcome = given_back(sealed, disk).boot()
+    assert outcome.unlock is Unlock.LOCKED
+    assert read_partition(disk.path, "var", DATA + 2**20)[DATA:] == before[DATA:]
+    assert not attacker.prints(outcome.canary, evidence="boot-1").extracted

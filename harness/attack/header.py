@@ -68,17 +68,12 @@ def unbound(header: bytes, keyslot: int) -> bytes:
     return _filled(edited(header, change), keyslot, metadata(header))
 
 
-def null_cipher(header: bytes, keyslot: int) -> tuple[bytes, bytes]:
-    """A look-alike: whatever passphrase a keyslot is given, it holds a volume key that the attacker knows.
+def null_cipher(header: bytes, keyslot: int) -> bytes:
+    """A look-alike: whatever passphrase a keyslot is given, it holds a volume key that is known, `null_key`.
 
     The keyslot's area is said to be encrypted by no cipher, and zeros stand there. Tokens and UUID stay.
-
-    Returns:
-        The header, and the volume key.
     """
-    found = metadata(header)
-    slot = found["keyslots"][str(keyslot)]
-    key = _merged_zeros(slot["key_size"], slot["af"]["hash"])
+    key = null_key(header, keyslot)
 
     def change(found: Metadata) -> None:
         slot = found["keyslots"][str(keyslot)]
@@ -98,7 +93,21 @@ def null_cipher(header: bytes, keyslot: int) -> tuple[bytes, bytes]:
             }
         }
 
-    return _filled(edited(header, change), keyslot, found), key
+    return _filled(edited(header, change), keyslot, metadata(header))
+
+
+def null_key(header: bytes, keyslot: int) -> bytes:
+    """What the anti-forensic splitter makes of zeros in a keyslot's area (LUKS1 specification 1.2.3, 2.4)."""
+    slot = metadata(header)["keyslots"][str(keyslot)]
+    hash_name, block = slot["af"]["hash"], bytes(slot["key_size"])
+    length = hashlib.new(hash_name).digest_size
+    for _ in range(_STRIPES - 1):
+        parts = (block[at : at + length] for at in range(0, len(block), length))
+        block = b"".join(
+            hashlib.new(hash_name, struct.pack(">I", number) + part).digest()[: len(part)]
+            for number, part in enumerate(parts)
+        )
+    return block
 
 
 def decryption_in_progress(header: bytes, hot_bytes: int) -> bytes:
@@ -113,7 +122,7 @@ def decryption_in_progress(header: bytes, hot_bytes: int) -> bytes:
         start, area = int(old["offset"]), _free_area(found)
         rest = {"offset": str(start + hot_bytes), "iv_tweak": str(int(old["iv_tweak"]) + hot_bytes // 512)}
         found["segments"] = {
-            "0": {**old, "size": str(hot_bytes), "flags": ["in-reencryption"]},
+            "0": {"type": "linear", "offset": str(start), "size": str(hot_bytes), "flags": ["in-reencryption"]},
             "1": {**old, **rest},
             "2": {**old, "flags": ["backup-previous"]},
             "3": {"type": "linear", "offset": str(start), "size": "dynamic", "flags": ["backup-final"]},
@@ -128,7 +137,7 @@ def decryption_in_progress(header: bytes, hot_bytes: int) -> bytes:
         }
         for digest in found["digests"].values():
             if digest["segments"]:
-                digest["segments"] = ["0", "1", "2"]
+                digest["segments"] = ["1", "2"]
         found["config"]["requirements"] = {"mandatory": ["online-reencrypt-v2"]}
 
     return edited(header, change)
@@ -157,18 +166,6 @@ def _filled(header: bytes, keyslot: int, found: Metadata) -> bytes:
 def _free_area(found: Metadata) -> int:
     areas = (slot["area"] for slot in found["keyslots"].values())
     return max(int(area["offset"]) + int(area["size"]) for area in areas)
-
-
-def _merged_zeros(size: int, hash_name: str) -> bytes:
-    """What the anti-forensic splitter (LUKS1 On-Disk Format Specification 1.2.3, 2.4) makes of stripes of zeros."""
-    block, length = bytes(size), hashlib.new(hash_name).digest_size
-    for _ in range(_STRIPES - 1):
-        parts = (block[at : at + length] for at in range(0, size, length))
-        block = b"".join(
-            hashlib.new(hash_name, struct.pack(">I", number) + part).digest()[: len(part)]
-            for number, part in enumerate(parts)
-        )
-    return block
 
 
 def _base64(data: bytes) -> str:
