@@ -11,6 +11,7 @@ from harness.attack.grants import Grant
 from harness.attack.initrd import with_file
 from harness.attack.memory import aes256_keys, xts_keys
 from harness.attack.search import find_secret
+from harness.attack.uki import section, with_section, without_section
 from harness.attack.wires import Replay, Tap, Understudy
 from harness.deadline import Deadline
 from harness.guest.console import ConsoleShell
@@ -36,11 +37,11 @@ from harness.lab.faults import (
 from harness.lab.powered import Powered
 from harness.lab.rescue import Rescue
 from harness.lab.sealed import Sealed
-from harness.machine.esp import BOOT_IMAGE
+from harness.machine.esp import BOOT_IMAGE, signed
 from harness.machine.files import BOOT, ESP, files, rewrite
-from harness.machine.nvram import boot_once
-from harness.machine.partition import read_partition
-from harness.machine.spec import Disk, Tpm
+from harness.machine.nvram import boot_once, enable_secure_boot, new_key
+from harness.machine.partition import read_partition, write_partition
+from harness.machine.spec import Disk, Machine, Tpm
 from harness.network.tang import Tang
 from harness.policy.enrolment import TPM_PIN, Enrolment
 from harness.policy.pins import CryptenrollPin, Sss, TangPin, Tpm2Pin
@@ -59,6 +60,7 @@ __all__ = [
     "Fault",
     "Grant",
     "Loot",
+    "Machine",
     "Outcome",
     "PinFailure",
     "Powered",
@@ -82,16 +84,20 @@ __all__ = [
     "carried_off",
     "db_key_enrolled",
     "dbx_updated",
+    "enable_secure_boot",
     "exchange",
     "files",
     "find_secret",
     "firmware_swapped",
     "forgery",
     "network_unplugged",
+    "new_key",
     "read_partition",
     "rewrite",
+    "section",
     "secure_boot_enabled",
     "secure_boot_owned",
+    "signed",
     "smbios_cmdline",
     "tpm_fails",
     "tpm_is_1_2",
@@ -99,5 +105,8 @@ __all__ = [
     "tpm_replaced",
     "with_file",
     "with_memory",
+    "with_section",
+    "without_section",
+    "write_partition",
     "xts_keys",
 ]

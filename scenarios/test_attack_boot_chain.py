@@ -6,46 +6,76 @@ that GRUB reads, the initrd among them), so that one start of it tells which of 
 """
 
 import re
+from collections.abc import Mapping
+from functools import partial
 
 import pytest
 
-from harness.api import BOOT, Attacker, Deadline, Enrolment, Grant, Sealed, Seat, Tpm2Pin, files, rewrite, with_file
+from harness.api import (
+    BOOT,
+    BOOT_IMAGE,
+    ESP,
+    Attacker,
+    Deadline,
+    Enrolment,
+    Grant,
+    Machine,
+    Sealed,
+    Seat,
+    Tpm2Pin,
+    Unlock,
+    Workshop,
+    enable_secure_boot,
+    files,
+    forgery,
+    new_key,
+    rewrite,
+    section,
+    secure_boot_owned,
+    signed,
+    with_file,
+    with_section,
+    without_section,
+    write_partition,
+)
 
-SEALS = (7, 8, 9)
-"""The PCR of each binding, in the order of the tokens."""
+SEALS = {0: 7, 1: 8, 2: 9}
+"""The PCR of each token."""
 
-EACH_PCR = Enrolment("root-each-pcr", pins=tuple(Tpm2Pin((pcr,), "sha256", f"pcr{pcr}") for pcr in SEALS))
+EACH_PCR = Enrolment("root-each-pcr", pins=tuple(Tpm2Pin((pcr,), "sha256", f"pcr{pcr}") for pcr in SEALS.values()))
 
 GRUB_CFG = "/grub/grub.cfg"
 INITRAMFS_SHELL = r"\(initramfs\) "
-OWN_ROOT = "/dev/nvme0n1p4"
-
-ASK = (
-    "for token in 0 1 2; do cryptsetup token export --token-id $token {device} | jose fmt -j- -Og jwe -o-"
-    " | jose jwe fmt -i- -c | tr -d '\\n' | clevis decrypt >/run/$token 2>/dev/null"
-    " && cryptsetup open --test-passphrase --key-file /run/$token {device}"
-    " && cp /run/$token /run/pass && echo token $token opens; done"
-)
-"""Have the TPM unseal each binding, as the initrd's own script does; the last that opens stays in /run/pass."""
+ROOT = "/dev/nvme0n1p4"
 
 
-def asks_the_tpm(console: Seat, attacker: Attacker, device: str = OWN_ROOT) -> set[int]:
-    """At a shell of the initrd: unseal what the TPM gives, open root with it, and print its canary.
+def asks_the_tpm(console: Seat, attacker: Attacker, device: str = ROOT, seals: Mapping[int, int] = SEALS) -> set[int]:
+    """At a shell of an initrd: have the TPM unseal each token as the initrd's own script does, and open the volume.
 
     Returns:
-        The PCRs whose bindings gave him the secret.
+        The PCRs whose tokens gave him the canary.
     """
     deadline = Deadline.after(300)
-    said = console.run(ASK.format(device=device), deadline, check=False)
-    unsealed = {SEALS[int(token)] for token in re.findall(r"token (\d) opens", said)}
+    console.run("export DM_DISABLE_UDEV=1", deadline)  # no udev runs in an initrd of his own
+    unsealed: set[int] = set()
+    for token, pcr in seals.items():
+        jwe = f"cryptsetup token export --token-id {token} {device} | jose fmt -j- -Og jwe -o- | jose jwe fmt -i- -c"
+        ask = f"{jwe} | tr -d '\\n' | clevis decrypt >/run/{pcr} 2>/dev/null"
+        test = f"cryptsetup open --test-passphrase --key-file /run/{pcr} {device}"
+        if "it opens" in console.run(
+            f"{ask} && {test} && cp /run/{pcr} /run/pass && echo it opens", deadline, check=False
+        ):
+            unsealed.add(pcr)
     console.run(f"cryptsetup open --key-file /run/pass {device} loot", deadline, check=False)
-    console.run("mkdir -p /loot && mount -t ext4 -o ro /dev/mapper/loot /loot", deadline, check=False)
-    canary = re.search(r"^[0-9a-f]{32}", console.run("cat /loot/unlock-lab-canary", deadline, check=False), re.M)
+    console.run("mkdir -p /loot && mount -o ro /dev/mapper/loot /loot", deadline, check=False)
+    canary = re.search(
+        r"^[0-9a-f]{32}", console.run("cat /loot/unlock-lab-canary", deadline, check=False), re.MULTILINE
+    )
     loot = {
         pcr: attacker.prints(
             canary[0] if canary and pcr in unsealed else None, guard=f"tpm2-pcr{pcr}", evidence="console-console.log"
         )
-        for pcr in SEALS
+        for pcr in seals.values()
     }
     return {pcr for pcr, got in loot.items() if got.extracted}
 
@@ -128,3 +158,113 @@ def test_initramfs_shell_is_not_there_with_panic(sealed: Sealed, attacker: Attac
         assert said == "Rebooting automatically"
         console.wait_for("BdsDxe: starting Boot", Deadline.after(60))
     assert not attacker.prints(guard="panic", evidence="console-console.log").extracted
+
+
+@pytest.mark.policy("tang")
+@pytest.mark.attack(Grant.MACHINE)
+def test_emergency_shell_of_dracut_wants_a_root_that_is_not_locked(attacker: Attacker) -> None:
+    """Dracut gives up on a root file system that cannot be mounted, and has no shell to give: its root is locked.
+
+    The initrd of Debian's dracut knows root without a password, ``!unprovisioned``, and so sulogin refuses everybody.
+    The attacker spoiled the group descriptors of the file system, which is not encrypted here: its label is still
+    there, so that nothing is waited for.
+
+    Granted: the machine. Resisted. Source: sulogin(8); dracut-emergency.
+    """
+    disk = attacker.disk()
+    write_partition(disk.path, "root", bytes(4096), at=4096)
+    with attacker.console(disk=disk) as console:
+        said = console.wait_for(r"the root account is locked|\w:/# |bash-[\d.]+# ", Deadline.after(300))
+    assert said == "the root account is locked"
+    assert not attacker.prints(guard="locked-root", evidence="console-console.log").extracted
+
+
+@pytest.mark.policy(EACH_PCR)
+@pytest.mark.image("debian-13-initramfs")
+@pytest.mark.attack(Grant.MACHINE)
+def test_unbound_token_leads_to_a_shell(attacker: Attacker) -> None:
+    """A token without a keyslot, under initramfs-tools: clevis answers each prompt with it, until there is a shell.
+
+    Its script takes every clevis token of the header, and writes what the first one yields into askpass's pipe; that it
+    opens nothing it never learns. When the tries are used up the initrd waits for root, and drops to a shell. Nothing
+    that is measured was touched, so there the other tokens open.
+
+    Granted: the machine with its disk. Extracted from the seals that were left. Cure: as for `test_initramfs_shell`.
+    Source: clevis#524; clevis's local-top/clevis.
+    """
+    disk = attacker.forged("root", partial(forgery.unbound, keyslot=attacker.header("root").tokens[0].keyslots[0]))
+    with attacker.console(disk=disk) as console:
+        console.wait_for(INITRAMFS_SHELL, Deadline.after(420))
+        assert asks_the_tpm(console, attacker) == {8, 9}
+
+
+def initrd_is_another(machine: Machine, _workshop: Workshop) -> Machine:
+    """The initrd in the image that the firmware starts is replaced by the attacker's."""
+    evil = with_file(b"", "init", b"#!/bin/sh\n")
+    rewrite(machine.disks[0], ESP, BOOT_IMAGE, partial(with_section, name=".initrd", data=evil))
+    return machine
+
+
+@pytest.mark.policy("tang")
+@pytest.mark.attack(Grant.MACHINE)
+def test_initrd_replaced_in_a_signed_uki(sealed: Sealed, attacker: Attacker) -> None:
+    """The cure: kernel, command line and initrd in one image that is signed, and a firmware that looks.
+
+    Granted: the machine. Resisted: the firmware starts the image as its owner signed it, and refuses it with another
+    initrd. Source: UEFI specification 2.10, 32; UAPI specifications, "Unified Kernel Image".
+    """
+    assert sealed.boot(secure_boot_owned).unlock is Unlock.AUTO
+    assert sealed.boot(secure_boot_owned, initrd_is_another).unlock is Unlock.REFUSED
+    assert not attacker.prints(guard="signed-uki", evidence="boot-2").extracted
+
+
+LOOT_INIT = b"""#!/bin/sh
+mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t devtmpfs dev /dev; mount -t tmpfs run /run
+mount -o ro /dev/nvme0n1p4 /sysroot && modprobe -a dm-crypt && modprobe -d /sysroot xfs
+echo a shell of his own
+exec setsid -c sh </dev/ttyS0 >/dev/ttyS0 2>&1
+"""
+LOOT_ENTRY = b"title loot\nefi /EFI/Linux/debian.efi\ninitrd /loot.img\n"
+
+
+@pytest.mark.policy("tang")
+@pytest.mark.attack(Grant.MACHINE)
+def test_uki_without_initrd(sealed: Sealed, attacker: Attacker) -> None:
+    """A signed image that has no initrd of its own takes whatever a line of the boot manager's configuration names.
+
+    The owner's machine enforces Secure Boot, and starts systemd-boot and a UKI, both signed by him; its kernel mounts
+    root by itself. The attacker adds an entry of type 1 to the EFI system partition: the same image, and his initrd.
+    systemd-boot hands it to the kernel, which takes it unasked; no signature covers it. The kernel measures it into
+    PCR 9. PCR 7 is as it was, and so is PCR 4, in which the images are.
+
+    Granted: the machine. Extracted from seals to PCR 4 and PCR 7. Cure: an image with its own initrd, or bind PCR 9.
+    Source: systemd#28066; Linux, drivers/firmware/efi/libstub.
+    """
+    seals = {1: 4, 2: 7, 3: 9}
+    key = new_key("unlock-lab owner")
+    machine = sealed.machine
+    machine.nvram.write_bytes(enable_secure_boot(machine.nvram.read_bytes(), key))
+    with files(sealed.entry.image.disk, "root") as root:
+        manager = root.read("/usr/lib/systemd/boot/efi/systemd-bootx64.efi")
+    with files(machine.disks[0].path, ESP) as esp:
+        uki = esp.read(BOOT_IMAGE)
+        initrd = section(uki, ".initrd")
+        line = (
+            section(uki, ".cmdline").replace(b"root=LABEL=root", b"root=" + ROOT.encode()).replace(b" nowatchdog", b"")
+        )
+        bare = without_section(with_section(uki, ".cmdline", line, padding=b" "), ".initrd")
+        esp.write(BOOT_IMAGE, signed(manager, key))
+        esp.write("/EFI/Linux/debian.efi", signed(bare, key))
+    binds = [
+        f'clevis luks bind -y -k - -d /dev/nvme0n1p5 tpm2 \'{{"pcr_bank": "sha256", "pcr_ids": "{pcr}"}}\''
+        for pcr in seals.values()
+    ]
+    sealed.maintain(*(f"printf %s {sealed.passphrase!r} | {bind}" for bind in binds))
+    disk = attacker.disk()
+    with files(disk.path, ESP) as esp:
+        esp.write("/loot.img", with_file(initrd, "init", LOOT_INIT))
+        esp.write("/loader/entries/loot.conf", LOOT_ENTRY)
+        esp.write("/loader/loader.conf", b"timeout 0\ndefault loot.conf\n")
+    with attacker.console(disk=disk) as console:
+        console.wait_for("a shell of his own", Deadline.after(300))
+        assert asks_the_tpm(console, attacker, "/dev/nvme0n1p5", seals) == {4, 7}

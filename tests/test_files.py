@@ -51,18 +51,20 @@ def test_a_file_is_read_and_replaced(disk: Path, label: str, path: str) -> None:
         assert found.names("/nowhere") == []
         found.write(path, b"x" * 5000)
         found.write(f"{folder}/new", b"")
+        found.write("/loader/entries/one.conf", b"title one")
     with files(disk, label) as found:
         assert found.read(path) == b"x" * 5000
         assert sorted(found.names(folder)) == sorted([path, f"{folder}/new"])
+        assert found.read("/loader/entries/one.conf") == b"title one"
 
 
 @pytest.mark.parametrize("label", [ESP, BOOT])
-def test_what_is_not_there_cannot_be_read_nor_written_into(disk: Path, label: str) -> None:
+def test_what_is_not_there_cannot_be_read_and_what_does_not_fit_not_written(disk: Path, label: str) -> None:
     with files(disk, label) as found:
         with pytest.raises(HostError):
             found.read("/absent")
         with pytest.raises(HostError):
-            found.write("/nowhere/new", b"data")
+            found.write("/new", b"x" * 5 * MIB)
     with pytest.raises(RigError, match="no partition home"), files(disk, "home"):
         pass
 
@@ -73,6 +75,15 @@ def test_a_change_that_changes_nothing_is_a_mistake(disk: Path) -> None:
         assert boot.read("/grub/grub.cfg") == b"linux debug"
     with pytest.raises(HostError, match="nothing to change"):
         rewrite(Disk(disk), BOOT, "/grub/grub.cfg", lambda text: text.replace(b"quiet", b"debug"))
+
+
+def test_who_only_reads_leaves_the_image_alone(disk: Path) -> None:
+    disk.chmod(0o444)
+    before = disk.stat().st_mtime_ns
+    for label in (ESP, BOOT):
+        with files(disk, label) as found:
+            found.names("/")
+    assert disk.stat().st_mtime_ns == before
 
 
 def test_a_partition_is_written_into_and_nothing_beside_it(disk: Path, tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ class Files(Protocol):
         """What a file holds."""
 
     def write(self, path: str, data: bytes) -> None:
-        """Make a file, or put another in its place; its folder is there."""
+        """Make a file, and the folders above it, or put another in its place."""
 
     def names(self, folder: str) -> list[str]:
         """The paths of the files in a folder; none if there is no such folder."""
@@ -45,7 +45,7 @@ def files(disk: Path, label: str) -> Iterator[Files]:
     """The files of a partition; what is written takes effect at the end of the block.
 
     Args:
-        disk: A qcow2 image that nobody uses; make an overlay of one that must stay as it is.
+        disk: A qcow2 image that nobody writes to; make an overlay of one that is to be changed and must stay as it is.
         label: `ESP` for FAT, another for ext2.
 
     Raises:
@@ -89,12 +89,20 @@ class _Fat:
     def write(self, path: str, data: bytes) -> None:
         part = self.image.with_name("file")
         part.write_bytes(data)
+        there = self._all()
+        missing = [f"::{above}" for above in _folders(path) if f"{above}/" not in there]
+        if missing:
+            process.run(["mmd", "-i", self.image, *missing], timeout=_SECONDS)
         process.run(["mcopy", "-o", "-i", self.image, part, f"::{path}"], timeout=_SECONDS)
 
     def names(self, folder: str) -> list[str]:
+        found = (path for path in self._all() if not path.endswith("/"))
+        return [path for path in found if str(PurePosixPath(path).parent) == folder]
+
+    def _all(self) -> list[str]:
+        """Files, and folders with a slash at the end."""
         listed = process.run(["mdir", "-b", "-/", "-i", self.image, "::/"], timeout=_SECONDS).splitlines()
-        paths = (line.removeprefix("::") for line in listed)
-        return [path for path in paths if str(PurePosixPath(path).parent) == folder]
+        return [line.removeprefix("::") for line in listed]
 
 
 @dataclass(frozen=True)
@@ -112,8 +120,10 @@ class _Ext:
     def write(self, path: str, data: bytes) -> None:
         part, place = self.image.with_name("new"), PurePosixPath(path)
         part.write_bytes(data)
+        makes = (f'mkdir "{above}"' for above in _folders(path))
         # It takes no path for the new file, only a name in the folder where it is.
-        said = self._debugfs(f'cd "{place.parent}"', f'rm "{place.name}"', f'write "{part}" "{place.name}"')
+        orders = (*makes, f'cd "{place.parent}"', f'rm "{place.name}"', f'write "{part}" "{place.name}"')
+        said = self._debugfs(*orders, writing=True)
         # Nor does it say by its exit status that it failed.
         if self.read(path) != data:
             raise HostError(f"{path} could not be written", said)
@@ -123,7 +133,13 @@ class _Ext:
         entries = (line.split("/") for line in listed if line.startswith("/"))
         return [f"{folder.rstrip('/')}/{entry[5]}" for entry in entries if entry[2].startswith("10")]
 
-    def _debugfs(self, *commands: str) -> str:
-        script = "".join(f"{line}\n" for line in commands)
+    def _debugfs(self, *orders: str, writing: bool = False) -> str:
+        script = "".join(f"{order}\n" for order in orders)
         debugfs = command("debugfs") or "debugfs"  # on Debian it is in a folder that only root has on its path
-        return process.run([debugfs, "-w", "-f", "-", self.image], timeout=_SECONDS, stdin=script)
+        mode = ["-w"] if writing else []
+        return process.run([debugfs, *mode, "-f", "-", self.image], timeout=_SECONDS, stdin=script)
+
+
+def _folders(path: str) -> list[PurePosixPath]:
+    """The folders above a file, the outermost first, without the root."""
+    return [*reversed(PurePosixPath(path).parents)][1:]

@@ -66,10 +66,10 @@ def write_partition(disk: Path, label: str, data: bytes, at: int = 0) -> None:
 
 @contextmanager
 def edited_partition(disk: Path, label: str) -> Iterator[Path]:
-    """The partition of that label as a raw file, which is written back at the end of the block.
+    """The partition of that label as a raw file, which is written back at the end of the block if it was changed.
 
     Args:
-        disk: A qcow2 image that nobody uses; make an overlay of one that must stay as it is.
+        disk: A qcow2 image that nobody uses; make an overlay of one that is to be changed and must stay as it is.
         label: Of the partition.
 
     Raises:
@@ -80,8 +80,10 @@ def edited_partition(disk: Path, label: str) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="unlock-lab-") as folder:
         part = Path(folder, "part")
         _copy_out(disk, start, size, part)
+        before = part.stat().st_mtime_ns
         yield part
-        _copy_in(disk, start, size, part)
+        if part.stat().st_mtime_ns != before:
+            _copy_in(disk, start, size, part)
 
 
 def _partition(disk: Path, label: str) -> tuple[int, int]:
