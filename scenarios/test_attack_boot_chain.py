@@ -220,7 +220,8 @@ def test_initrd_replaced_in_a_signed_uki(sealed: Sealed, attacker: Attacker) -> 
 
 LOOT_INIT = b"""#!/bin/sh
 mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t devtmpfs dev /dev; mount -t tmpfs run /run
-mount -o ro /dev/nvme0n1p4 /sysroot && modprobe -a dm-crypt && modprobe -d /sysroot xfs
+until test -b /dev/nvme0n1p5; do sleep 1; done
+modprobe dm-crypt; mount -o ro /dev/nvme0n1p4 /sysroot; modprobe -d /sysroot xfs
 echo a shell of his own
 exec setsid -c sh </dev/ttyS0 >/dev/ttyS0 2>&1
 """
