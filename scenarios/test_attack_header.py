@@ -114,7 +114,8 @@ def test_token_stale(sealed: Sealed, attacker: Attacker) -> None:
     """The token still yields its passphrase, and the keyslot that it opened is gone: clevis burns the attempts.
 
     clevis-luks-askpass answers each prompt with that passphrase, without trying it, until systemd-cryptsetup gives up:
-    its owner cannot type his own. He opens the volume by hand, in another system.
+    its owner cannot type his own. He opens the volume by hand, in another system. Seen: two answers are three attempts,
+    because systemd tries the first one again from its cache.
 
     Granted: the machine for a night, with its disk. Nothing is extracted; it stays shut. Cure: ``clevis luks unbind``
     in a rescue system. Source: clevis-luks-askpass; systemd#38495.
