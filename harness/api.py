@@ -44,7 +44,8 @@ from harness.machine.partition import read_partition, write_partition
 from harness.machine.spec import Disk, Machine, Tpm
 from harness.network.tang import Tang
 from harness.policy.enrolment import TPM_PIN, Enrolment
-from harness.policy.pins import CryptenrollPin, Sss, TangPin, Tpm2Pin
+from harness.policy.maintenance import edited, renewed, unbound
+from harness.policy.pins import CryptenrollPin, Pin, Sss, TangPin, Tpm2Pin
 
 __all__ = [
     "BOOT",
@@ -62,6 +63,7 @@ __all__ = [
     "Loot",
     "Machine",
     "Outcome",
+    "Pin",
     "PinFailure",
     "Powered",
     "Replay",
@@ -84,6 +86,7 @@ __all__ = [
     "carried_off",
     "db_key_enrolled",
     "dbx_updated",
+    "edited",
     "enable_secure_boot",
     "exchange",
     "files",
@@ -93,6 +96,7 @@ __all__ = [
     "network_unplugged",
     "new_key",
     "read_partition",
+    "renewed",
     "rewrite",
     "section",
     "secure_boot_enabled",
@@ -103,6 +107,7 @@ __all__ = [
     "tpm_is_1_2",
     "tpm_removed",
     "tpm_replaced",
+    "unbound",
     "with_file",
     "with_memory",
     "with_section",

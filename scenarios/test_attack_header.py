@@ -59,6 +59,9 @@ def test_header_rollback(sealed: Sealed, attacker: Attacker) -> None:
     To remove a keyslot changes the header alone, and the volume key stays: whoever kept a header, or the whole disk in
     a backup, undoes it. The cure, on the second volume: ``cryptsetup reencrypt``, which makes a new volume key.
 
+    Seen with cryptsetup 2.7.5: after the revocation the passphrase is refused (status 2), under the header from before
+    it opens both; the first volume can be read, the second is noise that no file system is found in.
+
     Granted: a copy of the disk from before the revocation and one from after it, and the leaked passphrase.
     Source: cryptsetup's FAQ, 6.x, and cryptsetup-luksHeaderRestore(8).
     """
@@ -70,10 +73,13 @@ def test_header_rollback(sealed: Sealed, attacker: Attacker) -> None:
             device = owner.device(volume)
             quick = "--pbkdf pbkdf2 --pbkdf-force-iterations 1000"
             owner.run(f"cryptsetup luksAddKey -q {quick} --key-file - {device} /run/new", stdin=leaked[volume].encode())
-            owner.run(f"cryptsetup luksKillSlot -q {device} 0")
+            owner.run(f"cryptsetup luksKillSlot -q --key-file /run/new {device} 0")
         device = owner.device("tpm2")
         renew = f"cryptsetup reencrypt -q --resilience none {quick} --key-file /run/new --key-slot 2 {device}"
         owner.run(renew, timeout=300)
+        assert owner.unlock("tpm2", "renewed")
+        assert owner.canary("tpm2") == sealed.canaries["tpm2"], "what was encrypted anew can be read by nobody"
+        owner.close("tpm2")
         owner.run("sync")
     fell = {}
     with attacker.own_os(disk=attacker.disk()) as system:

@@ -2,7 +2,8 @@
 
 import struct
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -299,6 +300,43 @@ def test_the_wires_of_a_tpm_must_be_granted(victim: Any) -> None:
     assert wired.tpm
     assert (wired.tpm.interposer, wired.tpm.state) == (pass_on, victim.machine.tpm.state)
     assert victim.machine.tpm.interposer is None
+
+
+@pytest.mark.parametrize("unseals", [True, False])
+def test_the_power_is_cut_once_the_tpm_has_unsealed(
+    victim: Any, monkeypatch: pytest.MonkeyPatch, unseals: bool
+) -> None:
+    tap: Any = SimpleNamespace(unsealed=())
+    seen: list[str] = []
+
+    @contextmanager
+    def power_on(machine: Machine, _host: object, folder: Path) -> Iterator[None]:
+        assert machine.tpm
+        assert machine.tpm.interposer is tap
+        (folder / "tpm-bus.txt").write_text("passed")
+        yield
+        seen.append("off")
+
+    def watch(_rig: object, _plan: object, *, live: object, on_event: Any) -> None:
+        for event in ("kernel", "unsealing", "up"):
+            tap.unsealed = (b"key",) if unseals and event != "kernel" else ()
+            on_event(event)
+            seen.append(event)
+
+    monkeypatch.setattr("harness.attack.attacker.power_on", power_on)
+    monkeypatch.setattr("harness.attack.attacker.watch", watch)
+    monkeypatch.setattr("harness.attack.attacker.BootPlan.for_volumes", lambda *_: None)
+    victim.scene.lab = SimpleNamespace(host=None, live=None, progress=Progress())
+    victim.scene.urls = {}
+    thief = Attacker.of(victim, [Grant.TPM_BUS])
+    if unseals:
+        thief.overhear(tap)
+        assert seen == ["kernel", "off"]
+        assert (victim.scene.logbook.folder / "good-boot-tpm-bus.txt").exists()
+    else:
+        with pytest.raises(RigError, match="unsealed nothing"):
+            thief.overhear(tap)
+        assert seen == ["kernel", "unsealing", "up"]
 
 
 def test_a_root_shell_must_be_granted(victim: Any) -> None:

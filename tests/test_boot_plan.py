@@ -170,8 +170,20 @@ def test_wrong_passphrases_go_one_to_a_prompt() -> None:
 
 def test_all_was_typed_and_it_still_asks() -> None:
     typed = (TypedPassphrase(56.0, "var", 7),)
-    step = decide(PLAN, (*AT_PROMPT, prompt(60.0)), typed, 60.0)
+    wrong = made(PassphraseWrong, 58.0, volume="var")
+    step = decide(PLAN, (*AT_PROMPT, wrong, prompt(60.0)), typed, 60.0)
     assert step == Finish(End.WAITING, "it asks for the passphrase of var, and 1 typed did not open it")
+
+
+def test_a_prompt_that_comes_again_refuses_nothing() -> None:
+    """Seen on a busy host: the agent showed a question anew before systemd-cryptsetup had taken its answer."""
+    typed = (TypedPassphrase(56.0, "var", 7),)
+    again = (*AT_PROMPT, prompt(56.1))
+    step = decide(PLAN, again, typed, 57.0)
+    assert isinstance(step, Wait)
+    assert step.awaited == "var to open"
+    twice = (*again, made(PassphraseWrong, 57.0, volume="var"))
+    assert isinstance(decide(PLAN, twice, typed, 57.0), Finish)
 
 
 def test_nothing_to_type_ends_when_the_pins_cannot_open_it() -> None:
@@ -268,7 +280,7 @@ def test_several_volumes_each_get_their_own() -> None:
     events = (*events, prompt(36.0, "var"))
     assert isinstance(decide(plan, events, typed, 37.0), Wait)
     other = made(ClevisAnswered, 38.0, device="/dev/disk/by-uuid/other")
-    assert decide(plan, (*events, other), typed, 72.0) == Type("var", "v")
+    assert decide(plan, (*events, other), typed, 88.0) == Type("var", "v")
     own = made(ClevisAnswered, 38.0, device="/dev/disk/by-uuid/v")
     assert isinstance(decide(plan, (*events, own), typed, 61.0), Wait)
 

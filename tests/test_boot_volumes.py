@@ -145,6 +145,10 @@ def test_who_still_waits_for_his_turn_waits_for_all_before_him() -> None:
     first = decide(plan, shown, (), 50.0)
     assert isinstance(first, Wait)
     assert first.until == 20.0 + 2 * 25.0
+    # The console and the journal both say that the other one opened: that does not shorten the wait.
+    after = decide(plan, (*shown, opened("free", 48.0), opened("free", 49.0)), (), 50.0)
+    assert isinstance(after, Wait)
+    assert after.until == first.until
     trying = (*shown, made(ClevisTries, 60.0, device="/dev/disk/by-uuid/bound"))
     turn = decide(plan, trying, (), 61.0)
     assert isinstance(turn, Wait)

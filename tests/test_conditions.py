@@ -8,7 +8,7 @@ import pytest
 
 from harness.guest.events import Asks, KernelStarted, PromptShown, Stream
 from harness.machine.rig import Rig
-from harness.matrix.conditions import CONDITIONS, EVERY, Condition, subsets
+from harness.matrix.conditions import CONDITIONS, EVERY, MAINTENANCE, Condition, all_conditions, subsets
 from harness.matrix.rack import rack
 from harness.matrix.rows import RACKS
 from harness.network.tang import Tang
@@ -16,6 +16,8 @@ from harness.policy.oracle import predict
 from harness.policy.pins import holds
 from harness.policy.world import Network, Server, Stack, Tpm, World
 from harness.unlock import Unlock
+
+BUTANE = [row.name for row in RACKS["by-butane"]]
 
 HARMLESS = {"present", "machine-id"}
 """Nothing that any policy here is bound to changes."""
@@ -36,7 +38,7 @@ def named(name: str) -> Condition:
 
 
 def test_every_column_has_a_name_of_its_own() -> None:
-    names = [condition.name for condition in (*CONDITIONS, *subsets(("tang", "two", "three")))]
+    names = [condition.name for condition in all_conditions()]
     assert Counter(names).most_common(1)[0][1] == 1
 
 
@@ -85,16 +87,50 @@ def test_the_link_comes_once_and_only_with_the_prompt() -> None:
 
 def test_maintenance_leaves_volumes_without_pins_alone() -> None:
     volumes = rack("by-hand", RACKS["by-hand"]).volumes
-    for condition in CONDITIONS:
-        if condition.maintenance:
-            lines = "\n".join(condition.maintenance(volumes))
+    for condition in (*CONDITIONS, *MAINTENANCE):
+        if condition.maintenance and condition.name not in ("threshold-edited", "rebound"):
+            lines = "\n".join(condition.maintenance(volumes).commands)
             assert "{device}" not in lines
             assert "by-partlabel/key-file" not in lines
 
 
-def test_the_subsets_are_all_there_but_the_whole() -> None:
+@pytest.mark.parametrize(
+    ("name", "opens"),
+    [
+        ("regenerated", {*BUTANE}),
+        ("regenerated-late", {*BUTANE}),
+        (
+            "threshold-edited",
+            {"tpm2", "tpm2-pcr7", "tpm2-and-tang", "tpm2-and-one-of-two-tangs"},
+        ),
+        ("rebound", {*BUTANE}),
+        ("unbound", set()),
+        ("firmware-renewed", {*BUTANE}),
+    ],
+)
+def test_after_maintenance_the_oracle_is_told_what_the_volumes_are_then(name: str, opens: set[str]) -> None:
+    condition = next(condition for condition in MAINTENANCE if condition.name == name)
+    volumes = condition.becomes(rack("by-butane", RACKS["by-butane"]).volumes)
+    world = condition.world_of(("tang", "two", "three"))
+    said = {volume.name: predict(volume, world, Stack.DR).unlock for volume in volumes}
+    assert {name for name, unlock in said.items() if unlock is Unlock.AUTO} == opens
+    assert set(said.values()) <= {Unlock.AUTO, Unlock.PASSPHRASE_FALLBACK}
+
+
+def test_in_the_wrong_order_a_seal_to_the_firmware_is_made_for_nothing() -> None:
+    told = {}
+    for condition in MAINTENANCE[-2:]:
+        volumes = condition.becomes(rack("by-hand", RACKS["by-hand"]).volumes)
+        told[condition.name] = {
+            volume.name: predict(volume, condition.world_of(("tang",)), Stack.DR).unlock for volume in volumes
+        }
+    right, wrong = told["firmware-renewed"], told["firmware-renewed-early"]
+    assert {name for name in right if right[name] is not wrong[name]} == {"tpm2-pcr0", "cryptenroll-pcr0-7"}
+
+
+def test_the_subsets_are_all_there_but_the_whole_and_the_tpm_alone() -> None:
     found = list(subsets(("tang", "two")))
-    assert len(found) == 2**3 - 1
+    assert len(found) == 2**3 - 2
     states = {(condition.world.tpm, tuple(sorted(condition.world_of(("tang", "two")).servers))) for condition in found}
     assert len(states) == len(found)
     for condition in found:

@@ -289,6 +289,24 @@ def test_a_failed_build_says_what_to_change(
     assert hint in caught.value.hint
 
 
+@pytest.mark.parametrize(("said", "taken"), [("yes", True), ("", False), ("no", False)])
+def test_old_lists_are_taken_when_that_is_said(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, said: str, taken: bool
+) -> None:
+    told: list[str] = []
+
+    def failing(argv: list[str], **rest: object) -> str:
+        told.extend(map(str, argv))
+        raise HostError("mmdebstrap failed")
+
+    write_recipe(folder, GOOD)
+    monkeypatch.setattr("harness.process.run", failing)
+    monkeypatch.setenv("UNLOCK_LAB_DEBIAN_EXPIRED", said)
+    with pytest.raises(HostError):
+        build.build(guest_recipe("toy"), tmp_path)
+    assert any("Check-Valid-Until" in word for word in told) == taken
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["trixie", "trixie-plain", "bookworm"])
 def test_firmware_is_fetched_and_unpacked(name: str) -> None:

@@ -1,5 +1,6 @@
 """From a boot to the cells of the table: what was seen and what is predicted do not meet before the table."""
 
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -9,17 +10,18 @@ from harness.errors import UsageError
 from harness.evidence.record import Problem
 from harness.guest.outcome import Outcome, PinFailure, Seconds
 from harness.images import GuestImage
+from harness.lab.faults import smbios_cmdline
 from harness.lab.install import SealedEntry
 from harness.machine.spec import Firmware, Machine
 from harness.matrix import cells, run
 from harness.matrix.command import shares
-from harness.matrix.conditions import CONDITIONS, Condition, all_conditions
+from harness.matrix.conditions import CONDITIONS, MAINTENANCE, Condition, all_conditions
 from harness.matrix.rack import rack
 from harness.matrix.rows import COLUMNS, RACKS, ROOTS
 from harness.matrix.run import Seen, Share, cell_of, inputs
 from harness.paths import POLICIES
 from harness.policy.pins import Policy
-from harness.policy.world import Stack
+from harness.policy.world import Stack, World
 from harness.unlock import Unlock
 
 ROWS = RACKS["by-butane"][:2]
@@ -84,26 +86,35 @@ def test_a_cell_depends_on_the_machine_and_the_condition(entry: SealedEntry, tmp
     assert here != inputs(other, TPM_ABSENT)
 
 
+def test_what_a_condition_does_is_told_apart_and_the_same_in_every_process() -> None:
+    volumes = rack("by-butane", RACKS["by-butane"]).volumes
+    told = {condition.name: tuple(condition.inputs(volumes)) for condition in all_conditions()}
+    assert len({texts[1:] for texts in told.values()}) == len(told)
+    assert not [text for texts in told.values() for text in texts if " at 0x" in text]
+    one, other = (Condition("it", "", faults=(smbios_cmdline(text),)) for text in ("a=1", "a=2"))
+    assert tuple(one.inputs(())) != tuple(other.inputs(()))
+
+
 def test_a_known_boot_is_not_made_again_and_the_oracle_is_asked_anew(
     share: Share, entry: SealedEntry, policy: Policy
 ) -> None:
-    assert not run._asked_anew(share, entry, TPM_ABSENT)
+    assert not run._asked_anew(run._load(share.artifacts), share, entry, TPM_ABSENT)
     found = [cell_of(share, volume, entry, TPM_ABSENT, seen(policy, FALLBACK, FALLBACK)) for volume in policy.volumes]
     run._write(share.artifacts, found[:1], seen(policy, FALLBACK, FALLBACK))
-    assert not run._asked_anew(share, entry, TPM_ABSENT), "one of two volumes is not known"
+    assert not run._asked_anew(run._load(share.artifacts), share, entry, TPM_ABSENT), "one of two volumes is not known"
     run._write(share.artifacts, found)
-    assert run._asked_anew(share, entry, TPM_ABSENT)
+    assert run._asked_anew(run._load(share.artifacts), share, entry, TPM_ABSENT)
     matrix = cells.load(share.artifacts)
     assert (matrix.boots, len(matrix.cells)) == (1, 2)
-    told = Condition("tpm-absent", "the oracle learned better")
-    assert run._asked_anew(share, entry, told)
+    told = replace(TPM_ABSENT, about="the oracle learned better", world=World())
+    assert run._asked_anew(run._load(share.artifacts), share, entry, told)
     assert {cell.predicted for cell in cells.load(share.artifacts).cells} == {Unlock.AUTO}
 
 
 def test_a_cell_without_a_verdict_is_booted_again(share: Share, entry: SealedEntry, policy: Policy) -> None:
     what = Seen(Problem("RigError", "the TPM timed out"), "", 1, 60.0)
     run._write(share.artifacts, [cell_of(share, volume, entry, TPM_ABSENT, what) for volume in policy.volumes], what)
-    assert not run._asked_anew(share, entry, TPM_ABSENT)
+    assert not run._asked_anew(run._load(share.artifacts), share, entry, TPM_ABSENT)
 
 
 def test_all_machines_and_the_columns_that_make_sense(tmp_path: Path) -> None:
@@ -112,7 +123,7 @@ def test_all_machines_and_the_columns_that_make_sense(tmp_path: Path) -> None:
     assert {share.image for share in chosen} == {"debian-13", *ROOTS}
     by_name = {share.policy.name: share for share in chosen}
     assert len(by_name["by-butane"].columns) == len(all_conditions())
-    assert len(list(by_name["by-hand"].places)) == len(CONDITIONS) * len(RACKS["by-hand"])
+    assert len(list(by_name["by-hand"].places)) == (len(CONDITIONS) + len(MAINTENANCE) - 4) * len(RACKS["by-hand"])
     places = [place for share in chosen for place in share.places]
     assert len(set(places)) == len(places)
     for share in chosen:

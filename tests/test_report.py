@@ -240,3 +240,21 @@ def test_the_page_goes_beside_the_evidence_unless_told(tmp_path: Path, capsys: p
     assert capsys.readouterr().out.strip() == str(tmp_path / "report.html")
     assert (tmp_path / "report.html").stat().st_mode & 0o777 == 0o644
     assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
+
+
+def test_a_good_boot_and_the_attackers_are_laid_side_by_side(tmp_path: Path) -> None:
+    folder = save(tmp_path, evil())
+    good, bad = {"0": "aa" * 32, "7": "bb" * 32}, {"0": "aa" * 32, "7": "cc" * 32, "9": EVIL}
+    for name, values in (("boot-1/pcrs.json", good), ("attacker-pcrs.json", bad)):
+        (folder / name).write_text(json.dumps(values))
+    (folder / "boot-2" / "pcrs.json").write_text("[1]")
+    found = page(tmp_path)
+    assert ("class", "attacks pcrs mono") in found.attributes
+    assert found.attributes.count(("class", "other")) == 2, "PCR 7 differs, and nobody but the attacker extended PCR 9"
+    assert "script" not in found.tags
+
+
+def test_one_power_on_has_nothing_to_be_compared_with(tmp_path: Path) -> None:
+    folder = save(tmp_path, evil())
+    (folder / "boot-1" / "pcrs.json").write_text('{"0": "aa"}')
+    assert ("class", "attacks pcrs mono") not in page(tmp_path).attributes

@@ -1,5 +1,6 @@
 """The rig itself: real firmware on real emulated hardware, and what is left when it, or the harness, dies."""
 
+import json
 import os
 import select
 import signal
@@ -140,6 +141,7 @@ def test_firmware_comes_up_measures_and_leaves_evidence(host: Host, tmp_path: Pa
     assert wait_gone(lambda: processes_naming(str(folder)), GONE_SECONDS) == {}
     assert (tmp_path / "console.log").read_bytes().startswith(seen[:20])
     assert "PCR_Extend 7 " in (tmp_path / "swtpm.log").read_text()
+    assert json.loads((tmp_path / "pcrs.json").read_text())["7"] == pcrs[7]
     assert "<domain" in (tmp_path / "domain.xml").read_text()
     assert str(host.emulator) in (tmp_path / "qemu-command.txt").read_text()
     assert "starting up libvirt" in (tmp_path / "qemu.log").read_text()

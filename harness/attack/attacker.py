@@ -17,22 +17,31 @@ He succeeded iff he printed the canary, or a volume key that the victim's LUKS h
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.attack.grants import Grant
 from harness.attack.takings import ELSEWHERE, Grantee
-from harness.errors import UsageError
+from harness.attack.wires import Tap
+from harness.errors import RigError, UsageError
 from harness.evidence.attacks import Try
 from harness.guest.console import ConsoleShell
-from harness.guest.driver import Live, drained
+from harness.guest.driver import Live, drained, watch
+from harness.guest.events import Event
 from harness.guest.outcome import Outcome
+from harness.guest.plan import BootPlan
+from harness.lab.faults import Workshop
 from harness.lab.powered import boot, recorded
 from harness.lab.rescue import RESCUE_IMAGE, Rescue, rescue_system
 from harness.lab.sealed import Sealed
+from harness.machine.nvram import SigningKey
 from harness.machine.rig import Rig, power_on
 from harness.machine.spec import Disk, Firmware, Machine, Tpm
+
+
+class _HeardError(Exception):
+    """Ends a boot that has served its purpose."""
 
 
 @dataclass(frozen=True)
@@ -108,6 +117,34 @@ class Attacker(Grantee):
             self.prints(seen.canary, volume=volume.name, evidence=logbook.boots[-1].evidence)
         return outcome
 
+    def overhear(self, tap: Tap, label: str = "good-boot") -> None:
+        """Listen to the TPM while the victim boots at home, until it has unsealed once; then the power is cut.
+
+        Args:
+            tap: What is put on the wires.
+            label: What this power-on is for, in the evidence.
+
+        Raises:
+            RigError: It did not unseal.
+        """
+        scene, victim = self.victim.scene, self.victim
+        machine = self.on_the_bus(tap)(victim.machine, Workshop(self._folder(), scene.lab.progress))
+        plan = BootPlan.for_volumes(victim.policy.volumes, scene.urls)
+
+        def stop(_event: Event) -> None:
+            if tap.unsealed:
+                raise _HeardError
+
+        self._stands(machine.site)
+        with (
+            recorded(scene.logbook, label, machine) as record,
+            power_on(machine, scene.lab.host, record.folder) as rig,
+        ):
+            with suppress(_HeardError):
+                watch(rig, plan, live=scene.lab.live, on_event=stop)
+            if not tap.unsealed:
+                raise RigError("the victim booted, and its TPM unsealed nothing")
+
     @contextmanager
     def console(
         self, *, disk: Disk, nvram: Path | None = None, smbios: Sequence[str] = (), label: str = "console"
@@ -144,13 +181,15 @@ class Attacker(Grantee):
         firmware: Firmware | None = None,
         label: str = "attacker",
         image: str = RESCUE_IMAGE,
+        signer: SigningKey | None = None,
     ) -> Iterator[Rescue]:
         """Boot a system of his own with a disk as the second one, and work there as root.
 
-        What he gets out he must print: `prints`. The arguments are those of `boot`, and the image that he boots.
+        What he gets out he must print: `prints`. The arguments are those of `boot`, and the image that he boots, signed
+        for Secure Boot by a key if somebody did that for him.
         """
         machine = self._machine(disk, tpm, nvram, firmware)
-        with rescue_system(self.victim.scene, machine, self._folder(), label, image) as opened:
+        with rescue_system(self.victim.scene, machine, self._folder(), label, image, signer=signer) as opened:
             yield opened
 
     def try_bindings(self, system: Rescue, *volumes: str) -> frozenset[str]:

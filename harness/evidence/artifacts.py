@@ -8,7 +8,7 @@
         tang.log         what Tang said (one log a server, by its name)
         versions.json    of everything that took part
         boot-1/ …        one folder for every power-on:
-            console.log journal.log domain.xml swtpm.log qemu.log, and what the rig adds
+            console.log journal.log domain.xml swtpm.log pcrs.json qemu.log, and what the rig adds
 
 A test's folder replaces that of an earlier run as a whole. A file or a boot's folder is written beside its place and
 renamed, so whoever looks sees it whole or not at all: a run that is killed leaves the boots it finished and no

@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import HarnessError, HostError, UsageError
-from harness.evidence import artifacts, record
+from harness.evidence import artifacts, pcrs, record
 from harness.evidence.attacks import Mark, attack_lines, guards
 from harness.evidence.pages import href, template
+from harness.evidence.pcrs import PcrLine
 from harness.evidence.record import Document, Result
 
 UNREADABLE = "unreadable"
@@ -85,6 +86,8 @@ class Row:
         boots: One a boot of the document, else one a boot folder.
         links: Files of the test's folder.
         versions: What took part.
+        power_ons: Names of those that measured something.
+        pcrs: What they measured, when there are several to compare.
     """
 
     name: str
@@ -94,6 +97,8 @@ class Row:
     boots: tuple[BootView, ...]
     links: tuple[Link, ...]
     versions: tuple[tuple[str, str], ...]
+    power_ons: tuple[str, ...]
+    pcrs: tuple[PcrLine, ...]
 
 
 def main(argv: Sequence[str]) -> int:
@@ -191,7 +196,8 @@ def _row(folder: Path, found: Document | HarnessError, base: Path, longest: floa
         entries = found["boots"]
         document, problem, name, result = found, None, found["test"], found["result"]
     boots = tuple(_boot(number, entry, folder, base, longest) for number, entry in enumerate(entries, 1))
-    return Row(name, result, document, problem, boots, links, versions)
+    measured = _measured(folder)
+    return Row(name, result, document, problem, boots, links, versions, tuple(measured), pcrs.compared(measured))
 
 
 def _boot(number: int, entry: Document, folder: Path, base: Path, longest: float) -> BootView:
@@ -211,6 +217,15 @@ def _boot(number: int, entry: Document, folder: Path, base: Path, longest: float
         tuple(artifacts.tail(place / artifacts.CONSOLE, _EXCERPT)),
         tuple(journal[-_EXCERPT:]),
     )
+
+
+def _measured(folder: Path) -> dict[str, dict[int, str]]:
+    """The PCRs of each power-on of a test: its boots in order, then those that were not judged."""
+    boots = sorted(folder.glob(f"boot-*/{pcrs.PCRS}"), key=lambda path: (len(path.parent.name), path.parent.name))
+    others = sorted(folder.glob(f"*-{pcrs.PCRS}"))
+    found = {path.parent.name: pcrs.read(path) for path in boots}
+    found |= {path.name.removesuffix(f"-{pcrs.PCRS}"): pcrs.read(path) for path in others}
+    return {name: values for name, values in found.items() if values}
 
 
 def _shown(mark: Mark, folder: Path, base: Path) -> str | None:

@@ -269,11 +269,16 @@ def _volumes(scene: _Scene) -> Step:
 
 
 def _pending(scene: _Scene, volume: VolumePlan, prompt: PromptShown) -> float | None:
-    """When the prompt was answered, by us or by clevis, if that answer has not been refused yet."""
-    by_us = [entry.at for entry in scene.typed if entry.volume == volume.name and entry.at >= prompt.at]
+    """When the prompt was answered, by us or by clevis, if that answer has not been refused yet.
+
+    That it is asked again refuses nothing: with several volumes the agent at the console shows a question anew that was
+    answered already, until systemd-cryptsetup has come round to take it back.
+    """
     alone = len(scene.plan.volumes) == 1
     refused = (event for event in scene.events if isinstance(event, PassphraseWrong))
     wrong = max((event.at for event in refused if alone or event.volume == volume.name), default=-1.0)
+    ours = (entry.at for entry in scene.typed if entry.volume == volume.name and not entry.pin)
+    by_us = [at for at in ours if at >= prompt.at or at > wrong]
     by_clevis = [event.at for event in answers_for(volume, scene.events, alone) if event.at >= max(prompt.at, wrong)]
     return max(by_us + by_clevis, default=None)
 
@@ -293,14 +298,14 @@ def _hold(scene: _Scene, volume: VolumePlan, prompt: PromptShown) -> tuple[float
     """Since when, and for how long, the pins of a volume have had their chance.
 
     Clevis takes the waiting volumes one after the other. One whose turn has come has the hold time from then on; one
-    that still waits has that of all who may be before it.
+    that still waits has that of all who may be before it, those that have opened since among them.
     """
     asked = asked_at(volume, scene.events, prompt)
     hold = hold_time(scene.plan.hold, asked)
     if turn := turn_of(volume, scene.events):
         return turn, hold
-    waiting = len(scene.plan.volumes) - sum(isinstance(event, VolumeUnlocked) for event in scene.events)
-    return asked, hold * max(1, waiting)
+    opened = {event.volume for event in scene.events if isinstance(event, VolumeUnlocked) and event.at < asked}
+    return asked, hold * (len(scene.plan.volumes) - len(opened))
 
 
 def _at_prompt(scene: _Scene, volume: VolumePlan, prompt: PromptShown) -> Step:

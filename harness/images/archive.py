@@ -1,7 +1,9 @@
 """Debian's archive: where it is, which state it is in, and single pinned files out of it.
 
 ``UNLOCK_LAB_DEBIAN_MIRROR`` names another mirror than http://deb.debian.org/debian. What a mirror serves is checked:
-the package lists by their signature (mmdebstrap, apt), single packages by the hash in their recipe.
+the package lists by their signature and their date (mmdebstrap, apt), single packages by the hash in their recipe. The
+lists of a mirror that stands still, such as snapshot.debian.org, are past their date: ``UNLOCK_LAB_DEBIAN_EXPIRED=yes``
+takes them all the same.
 """
 
 import hashlib
@@ -19,6 +21,12 @@ _HINT = "name a mirror that this host reaches: UNLOCK_LAB_DEBIAN_MIRROR=http://â
 def mirror() -> str:
     """The mirror's URL, without a slash at its end."""
     return os.environ.get("UNLOCK_LAB_DEBIAN_MIRROR", "http://deb.debian.org/debian").rstrip("/")
+
+
+def date_options() -> list[str]:
+    """What mmdebstrap is told about the date of package lists; their signatures count in any case (apt.conf(5))."""
+    takes_expired = os.environ.get("UNLOCK_LAB_DEBIAN_EXPIRED", "") == "yes"
+    return ['--aptopt=Acquire::Check-Valid-Until "false"'] if takes_expired else []
 
 
 def fetch(path: str, *, timeout: float) -> bytes:

@@ -17,7 +17,7 @@ from pathlib import Path
 from harness import process
 from harness.errors import HostError
 from harness.images import luks
-from harness.images.archive import mirror
+from harness.images.archive import date_options, mirror
 from harness.images.keys import key_pair
 from harness.images.recipe import Recipe
 from harness.paths import IMAGES
@@ -145,6 +145,7 @@ def build(recipe: Recipe, folder: Path) -> None:
             process.run(
                 [
                     *arguments(recipe),
+                    *date_options(),
                     *(f"--customize-hook={hook}" for hook in hooks),
                     recipe.suite,
                     "/dev/null",
@@ -195,7 +196,10 @@ def _explained(recipe: Recipe, error: HostError) -> HostError:
     if gone := re.search(r"Unable to locate package (\S+)|Package '?([^' ]+)'? has no installation candidate", text):
         hint = f"{recipe.folder / 'recipe.yaml'}: packages: {gone[1] or gone[2]} is not in {recipe.suite} of {mirror()}"
     elif "is expired" in text:
-        hint = f"{mirror()} has not been updated for long: name another mirror in UNLOCK_LAB_DEBIAN_MIRROR"
+        hint = (
+            f"{mirror()} has not been updated for long: name another mirror in UNLOCK_LAB_DEBIAN_MIRROR,"
+            " or take its old lists with UNLOCK_LAB_DEBIAN_EXPIRED=yes"
+        )
     elif re.search(r"Failed to fetch|Could not (resolve|connect)|Connection (failed|refused|timed out)", text):
         hint = f"{mirror()} does not answer: name another mirror in UNLOCK_LAB_DEBIAN_MIRROR"
     elif os.geteuid() != 0:

@@ -16,6 +16,8 @@ from harness.images import guest_image
 from harness.lab.install import DISK_BYTES
 from harness.lab.powered import Scene, canary_path, partition_label, recorded, shell
 from harness.machine.disk import overlay
+from harness.machine.esp import sign_boot_images
+from harness.machine.nvram import SigningKey
 from harness.machine.rig import power_on
 from harness.machine.spec import Bus, Disk, Machine
 from harness.policy.pins import Policy
@@ -120,7 +122,13 @@ class Rescue:
 
 @contextmanager
 def rescue_system(
-    scene: Scene, machine: Machine, folder: Path, label: str, image_name: str = RESCUE_IMAGE
+    scene: Scene,
+    machine: Machine,
+    folder: Path,
+    label: str,
+    image_name: str = RESCUE_IMAGE,
+    *,
+    signer: SigningKey | None = None,
 ) -> Iterator[Rescue]:
     """Boot an image from a new first disk, with the machine's own disk as the second.
 
@@ -130,9 +138,12 @@ def rescue_system(
         folder: For the new disk; empty.
         label: What this power-on is for, in the evidence.
         image_name: A folder of images/.
+        signer: Signs what the firmware starts of it, for Secure Boot; nobody by default.
     """
     image = guest_image(image_name, scene.lab.progress)
     own = Disk(overlay(image.disk, folder / "own.qcow2", size=DISK_BYTES), Bus.NVME, "own")
+    if signer:
+        sign_boot_images(own.path, signer)
     (disk,) = machine.disks
     machine = replace(
         machine,

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import reduce
 from pathlib import Path
 
 from harness.errors import UsageError
@@ -19,7 +20,9 @@ from harness.lab.rescue import Rescue, rescue_system
 from harness.machine.partition import read_partition
 from harness.machine.spec import Machine, Tpm
 from harness.network.tang import Tang
-from harness.policy.pins import Policy
+from harness.policy.ignition import fill
+from harness.policy.maintenance import Chore
+from harness.policy.pins import Policy, TangAddress
 
 
 @dataclass(frozen=True)
@@ -55,8 +58,8 @@ class Sealed:
 
     @property
     def policy(self) -> Policy:
-        """What was installed."""
-        return self.entry.policy
+        """What is on its disk: what was installed, and what `maintained` made of it."""
+        return self.scene.policy
 
     @property
     def canary(self) -> str:
@@ -121,12 +124,8 @@ class Sealed:
         Raises:
             RigError: There is no verdict: the rig failed, or the evidence does not agree.
         """
-        workshop = Workshop(self._boot_folder(), self.scene.lab.progress)
-        machine = self.machine
-        for fault in faults:
-            machine = fault(machine, workshop)
         try:
-            with powered(self.scene, machine, label, typing, tpm_pins=tpm_pins, meanwhile=meanwhile) as on:
+            with powered(self.scene, self._faulty(faults), label, typing, tpm_pins=tpm_pins, meanwhile=meanwhile) as on:
                 yield on
         finally:
             if self.scene.lab.options.keep:
@@ -144,11 +143,12 @@ class Sealed:
         with self.powered(*faults, typing=typing, tpm_pins=tpm_pins, meanwhile=meanwhile, label=label) as on:
             return on.outcome
 
-    def maintain(self, *commands: str, label: str = "maintenance") -> str:
+    def maintain(self, *commands: str, under: Sequence[Fault] = (), label: str = "maintenance") -> str:
         """Boot it as its owner does, run commands as root in the guest, and shut it down; what they change stays.
 
         Args:
-            *commands: For bash; the first that fails ends it.
+            *commands: For bash; the first that fails ends it. Placeholders of Tang servers are filled in.
+            under: Changes of the hardware, for this boot only.
             label: What this is for, in the evidence.
 
         Returns:
@@ -157,9 +157,18 @@ class Sealed:
         Raises:
             RigError: The guest did not come up, or a command failed.
         """
-        return maintain(self.scene, self.machine, label, commands)
+        addresses = {server: TangAddress(tang.url, tang.thumbprint) for server, tang in self.tangs.items()}
+        return maintain(self.scene, self._faulty(under), label, fill(list(commands), addresses))
 
-    def _boot_folder(self) -> Path:
-        folder = self.folder / f"boot-{self.scene.logbook.next_boot}"
+    def maintained(self, chore: Chore, *under: Fault, label: str = "maintenance") -> "Sealed":
+        """`maintain` it by a chore that changes its volumes; what is returned is judged by what they are then."""
+        done = chore(self.policy.volumes)
+        self.maintain(*done.commands, under=under, label=label)
+        return replace(self, scene=replace(self.scene, policy=replace(self.policy, volumes=done.volumes)))
+
+    def _faulty(self, faults: Sequence[Fault]) -> Machine:
+        """The machine as it is for one boot."""
+        folder = self.folder / f"boot-{len(list(self.folder.glob('boot-*')))}"
         folder.mkdir()
-        return folder
+        workshop = Workshop(folder, self.scene.lab.progress)
+        return reduce(lambda machine, fault: fault(machine, workshop), faults, self.machine)

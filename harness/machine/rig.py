@@ -1,5 +1,6 @@
 """The emulated hardware around one boot: made at power-on, gone at the end of the block, its traces kept."""
 
+import json
 import shutil
 import socket
 import time
@@ -18,10 +19,11 @@ from harness.host.user import hand_over
 from harness.machine.domain_xml import Runtime, domain_xml, interface_xml
 from harness.machine.hotplug import hot_disk_xml
 from harness.machine.libvirt import Domain, Power, created_domain
+from harness.machine.pump import pumped
 from harness.machine.spec import Disk, Machine
 from harness.machine.tpm import Swtpm, manufacture, powered_tpm
 from harness.machine.tpm_decode import described
-from harness.machine.tpm_log import TpmExchange
+from harness.machine.tpm_log import TpmExchange, replay_pcrs
 from harness.machine.tpm_proxy import Proxy, interposed
 
 _CONNECT_SECONDS = 5.0
@@ -139,7 +141,7 @@ def power_on(machine: Machine, host: Host, evidence: Path, *, keep: bool = False
         machine: What to turn on.
         host: Where.
         evidence: The folder for domain.xml, qemu.log, qemu-command.txt, console.log, journal.log, swtpm.log,
-            and tpm-bus.txt if somebody is on the TPM's wires.
+            pcrs.json, and tpm-bus.txt if somebody is on the TPM's wires.
         keep: Leave the machine on if it still is at the end of the block, and when this process dies;
             `Rig.attach_hints` says how to get rid of it. Who is on its TPM's wires goes, and cuts them.
 
@@ -175,8 +177,8 @@ def power_on(machine: Machine, host: Host, evidence: Path, *, keep: bool = False
                 proxy = interposed(placed.tpm.interposer, runtime.tpm_socket, socket_of_swtpm, user=host.user)
                 stack.callback(_write_traffic, evidence, stack.enter_context(proxy))
         domain = stack.enter_context(created_domain(host, runtime.name, xml, outlive=keep))
-        console = stack.enter_context(_connect(runtime.console_socket))
-        journal = stack.enter_context(_connect(runtime.journal_socket))
+        console = stack.enter_context(pumped(stack.enter_context(_connect(runtime.console_socket))))
+        journal = stack.enter_context(pumped(stack.enter_context(_connect(runtime.journal_socket))))
         alarms = (domain.alarm, swtpm.alarm) if swtpm else (domain.alarm,)
         domain.resume()
         started_at = time.monotonic()
@@ -244,7 +246,9 @@ def _keep_evidence(evidence: Path, runtime: Runtime, host: Host) -> None:
 
 
 def _write_exchanges(evidence: Path, swtpm: Swtpm) -> None:
-    (evidence / "swtpm.log").write_text("".join(f"{exchange}\n" for exchange in swtpm.exchanges()))
+    exchanges = swtpm.exchanges()
+    (evidence / "swtpm.log").write_text("".join(f"{exchange}\n" for exchange in exchanges))
+    (evidence / "pcrs.json").write_text(json.dumps(replay_pcrs(exchanges), indent=1, sort_keys=True) + "\n")
 
 
 def _write_traffic(evidence: Path, proxy: Proxy) -> None:

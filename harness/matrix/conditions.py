@@ -4,6 +4,7 @@ What is done (faults, servers, maintenance, meanwhile) and what is predicted fro
 meet nowhere else: the boots never see the one, the oracle never sees the other.
 """
 
+import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
@@ -25,7 +26,8 @@ from harness.lab.faults import (
 from harness.lab.powered import Meanwhile
 from harness.machine.rig import Rig
 from harness.network.tang import Tang
-from harness.policy.pins import Volume
+from harness.policy.maintenance import Chore, Maintained, edited, renewed, unbound
+from harness.policy.pins import Pin, Sss, TangPin, Volume, placeholder
 from harness.policy.world import Header, Network, Server, Tpm, World
 
 EVERY = "*"
@@ -42,7 +44,9 @@ class Condition:
         world: The same for the oracle, but for the servers.
         faults: Changes of the hardware.
         servers: Name of a Tang server (or `EVERY`), what is done to it, and what the oracle is told of it.
-        maintenance: What root runs in the guest beforehand, in a boot of its own; it is told the volumes.
+        before: What is done to every server before the maintenance.
+        maintenance: What root does in the guest beforehand, in a boot of its own.
+        under: Changes of the hardware for that boot.
         meanwhile: What happens during the boot.
     """
 
@@ -51,7 +55,9 @@ class Condition:
     world: World = field(default_factory=World)
     faults: tuple[Fault, ...] = ()
     servers: tuple[tuple[str, Callable[[Tang], None], Server], ...] = ()
-    maintenance: Callable[[Sequence[Volume]], list[str]] | None = None
+    before: Callable[[Tang], None] | None = None
+    maintenance: Chore | None = None
+    under: tuple[Fault, ...] = ()
     meanwhile: Callable[[], Meanwhile] | None = None
 
     def world_of(self, servers: Iterable[str]) -> World:
@@ -65,6 +71,25 @@ class Condition:
             for which, verb, _ in self.servers:
                 if which in (EVERY, name):
                     verb(tang)
+
+    def becomes(self, volumes: Sequence[Volume]) -> tuple[Volume, ...]:
+        """What the volumes of a machine are when it boots."""
+        return self.maintenance(volumes).volumes if self.maintenance else tuple(volumes)
+
+    def inputs(self, volumes: Sequence[Volume]) -> Iterator[str]:
+        """All that decides what it does to a machine with these volumes, as texts that every process finds the same."""
+        yield self.name
+        yield from self.maintenance(volumes).commands if self.maintenance else ()
+        yield from map(_source, self.faults)
+        yield from (f"{which} {_source(verb)}" for which, verb, _ in self.servers)
+        yield _source(self.meanwhile) if self.meanwhile else ""
+        yield from (f"before {_source(verb)}" for verb in (self.before,) if verb)
+        yield from (f"under {_source(fault)}" for fault in self.under)
+
+
+def _source(function: Callable[..., object]) -> str:
+    """What a function does, with what it closes over."""
+    return inspect.getsource(function) + repr(sorted(inspect.getclosurevars(function).nonlocals.items()))
 
 
 def _delete_keys(tang: Tang) -> None:
@@ -84,14 +109,32 @@ def _link_at_the_prompt() -> Meanwhile:
     return plug_in
 
 
-def _each(command: str) -> Callable[[Sequence[Volume]], list[str]]:
-    """A command for each volume, with ``{device}`` in it."""
-    return lambda volumes: [command.format(device=volume.device) for volume in volumes if volume.pins]
+def _each(command: str) -> Chore:
+    """A command for each volume that a pin guards, with ``{device}`` in it."""
+    return lambda volumes: Maintained(
+        tuple(volumes), tuple(command.format(device=volume.device) for volume in volumes if volume.pins)
+    )
 
 
-def _once(*commands: str) -> Callable[[Sequence[Volume]], list[str]]:
-    return lambda _volumes: list(commands)
+def _once(*commands: str) -> Chore:
+    return lambda volumes: Maintained(tuple(volumes), commands)
 
+
+def _other_threshold(pins: Pin) -> Pin:
+    """Where one pin was enough all are wanted, and where more were wanted one is enough."""
+    return replace(pins, threshold=len(pins.pins) if pins.threshold == 1 else 1) if isinstance(pins, Sss) else pins
+
+
+def _by_another(pins: Pin) -> Pin:
+    """The server called two in place of the one called tang."""
+    if isinstance(pins, Sss):
+        return replace(pins, pins=tuple(map(_by_another, pins.pins)))
+    if isinstance(pins, TangPin) and pins.server == "tang":
+        return TangPin("two", placeholder("URL", "two"), placeholder("THUMBPRINT", "two"))
+    return pins
+
+
+_OTHER_FIRMWARE = firmware_swapped("bookworm")
 
 CONDITIONS: tuple[Condition, ...] = (
     Condition("present", "nothing is changed"),
@@ -136,7 +179,7 @@ CONDITIONS: tuple[Condition, ...] = (
         "firmware-update",
         "another build of the firmware",
         World(changed_pcrs=frozenset({0})),
-        (firmware_swapped("bookworm"),),
+        (_OTHER_FIRMWARE,),
     ),
     Condition(
         "secure-boot-on",
@@ -180,14 +223,58 @@ CONDITIONS: tuple[Condition, ...] = (
 )
 """One fault each."""
 
+MAINTENANCE: tuple[Condition, ...] = (
+    Condition(
+        "regenerated",
+        "keys rotated, every binding made anew, the old keys deleted",
+        before=Tang.rotate_keys,
+        maintenance=renewed,
+        servers=((EVERY, Tang.delete_old_keys, Server.UP),),
+    ),
+    Condition(
+        "regenerated-late",
+        "old keys deleted first, then every binding made anew by the passphrase",
+        before=_delete_keys,
+        maintenance=renewed,
+    ),
+    Condition(
+        "threshold-edited",
+        "AND became OR, and OR became AND; then no Tang server can be reached",
+        maintenance=edited(_other_threshold),
+        servers=((EVERY, Tang.stop, Server.REFUSED),),
+    ),
+    Condition(
+        "rebound",
+        "every binding to tang became one to two; then tang is gone",
+        maintenance=edited(_by_another),
+        servers=(("tang", Tang.stop, Server.REFUSED),),
+    ),
+    Condition("unbound", "the bindings and their keyslots are gone", maintenance=unbound),
+    Condition(
+        "firmware-renewed",
+        "another build of the firmware, a passphrase typed, every binding made anew",
+        faults=(_OTHER_FIRMWARE,),
+        maintenance=renewed,
+        under=(_OTHER_FIRMWARE,),
+    ),
+    Condition(
+        "firmware-renewed-early",
+        "every binding made anew, and only then another build of the firmware",
+        World(changed_pcrs=frozenset({0})),
+        faults=(_OTHER_FIRMWARE,),
+        maintenance=renewed,
+    ),
+)
+"""What an owner does in the right order, or the wrong one."""
+
 
 def subsets(servers: Sequence[str]) -> Iterator[Condition]:
     """Every subset of the TPM and these Tang servers that are there: the truth table of every threshold."""
     names = ("tpm2", *servers)
     for there in product((True, False), repeat=len(names)):
         missing = [name for name, is_there in zip(names, there, strict=True) if not is_there]
-        if not missing:
-            continue  # that is "present"
+        if missing in ([], ["tpm2"]):
+            continue  # that is "present", or "tpm-absent"
         yield Condition(
             f"without {'+'.join(missing)}",
             f"{' and '.join(missing)} out of reach, the others there",
@@ -198,5 +285,5 @@ def subsets(servers: Sequence[str]) -> Iterator[Condition]:
 
 
 def all_conditions() -> tuple[Condition, ...]:
-    """Every column: one fault each, then every subset of the TPM and three Tang servers."""
-    return (*CONDITIONS, *subsets(("tang", "two", "three")))
+    """Every column: one fault each, maintenance, then every subset of the TPM and three Tang servers."""
+    return (*CONDITIONS, *MAINTENANCE, *subsets(("tang", "two", "three")))

@@ -8,7 +8,7 @@ take turns. What cannot share a machine has one of its own.
 from collections.abc import Mapping
 from pathlib import Path
 
-from harness.matrix.conditions import CONDITIONS, all_conditions
+from harness.matrix.conditions import CONDITIONS, MAINTENANCE, all_conditions
 from harness.matrix.rack import Row
 from harness.paths import POLICIES
 from harness.policy.enrolment import BASE, Enrolment
@@ -74,15 +74,16 @@ ON_ROOT = (
 """What is bound to an encrypted root."""
 
 _TPM = ("present", "tpm-absent", "tpm-replaced", "tpm-cleared", "tpm-locked-out", "tpm-owner-auth", "key-enrolled")
+_OF_SERVERS = ("threshold-edited", "rebound", "regenerated", "regenerated-late")
 COLUMNS: Mapping[str, tuple[str, ...]] = {
-    **{rack: tuple(condition.name for condition in CONDITIONS) for rack in RACKS},
     "by-butane": tuple(condition.name for condition in all_conditions()),
+    "by-hand": tuple(each.name for each in (*CONDITIONS, *MAINTENANCE) if each.name not in _OF_SERVERS),
     "cryptenroll-pin": _TPM,
     "no-fallback-slot": ("present", "tpm-absent", "key-enrolled"),
     "headless": ("present", "tpm-absent", "key-enrolled"),
     **{each.name: ("present", "tpm-absent", "without tang", "no-link", "late-link") for each in ON_ROOT},
 }
-"""The columns that make sense for a machine. Every subset of servers is for the thresholds that are about them."""
+"""The columns that make sense for a machine. Servers in subsets, or changed, are for the thresholds about them."""
 
 
 def own_row(path: Path) -> Row:

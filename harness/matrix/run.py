@@ -31,9 +31,9 @@ from harness.lab.install import SealedEntry, sealed_machine
 from harness.lab.laboratory import Laboratory
 from harness.lab.logbook import Logbook
 from harness.lab.sealed import Sealed
-from harness.matrix import cells, conditions
+from harness.matrix import cells
 from harness.matrix.cells import MATRIX, Cell, Matrix
-from harness.matrix.conditions import Condition
+from harness.matrix.conditions import Condition, all_conditions
 from harness.policy.oracle import predict
 from harness.policy.pins import Policy, Volume
 from harness.policy.world import Stack
@@ -129,15 +129,16 @@ def _boot_share(share: Share) -> HarnessError | None:
 
 
 def _boot_columns(share: Share, lab: Laboratory, entry: SealedEntry) -> None:
-    wanted = [condition for condition in conditions.all_conditions() if condition.name in share.columns]
-    left = [condition for condition in wanted if not _asked_anew(share, entry, condition)]
+    wanted = [condition for condition in all_conditions() if condition.name in share.columns]
+    matrix = _load(share.artifacts)
+    left = [condition for condition in wanted if not _asked_anew(matrix, share, entry, condition)]
     started = time.monotonic()
     for number, condition in enumerate(left, 1):
         done = time.monotonic() - started
         rest = f", some {done / (number - 1) * (len(left) - number + 1) / 60:.0f} min left" if number > 1 else ""
         with lab.progress.step(f"{share.policy.name}: {condition.name} ({number} of {len(left)}{rest})"):
             seen = observe(entry, lab, condition, share.artifacts)
-        found = [cell_of(share, volume, entry, condition, seen) for volume in entry.policy.volumes]
+        found = [cell_of(share, volume, entry, condition, seen) for volume in condition.becomes(entry.policy.volumes)]
         _write(share.artifacts, found, seen)
 
 
@@ -162,8 +163,11 @@ def observe(entry: SealedEntry, lab: Laboratory, condition: Condition, artifacts
 
 def boot_under(condition: Condition, sealed: Sealed) -> Outcome:
     """Do to a machine what the condition says, and judge its boot."""
+    if condition.before:
+        for tang in sealed.tangs.values():
+            condition.before(tang)
     if condition.maintenance:
-        sealed.maintain(*condition.maintenance(sealed.policy.volumes))
+        sealed = sealed.maintained(condition.maintenance, *condition.under)
     condition.apply(sealed.tangs)
     meanwhile = condition.meanwhile() if condition.meanwhile else None
     return sealed.boot(*condition.faults, meanwhile=meanwhile, label=condition.name)
@@ -198,13 +202,13 @@ def cell_of(share: Share, volume: Volume, entry: SealedEntry, condition: Conditi
 
 def inputs(entry: SealedEntry, condition: Condition) -> str:
     """The hash of all that decides what a cell shows."""
-    return digest(entry.folder.name, condition.name, Path(conditions.__file__))
+    return digest(entry.folder.name, *condition.inputs(entry.policy.volumes))
 
 
-def _asked_anew(share: Share, entry: SealedEntry, condition: Condition) -> bool:
+def _asked_anew(matrix: Matrix, share: Share, entry: SealedEntry, condition: Condition) -> bool:
     """Whether all cells of a boot are known; then the oracle is asked again, since that costs nothing."""
-    matrix, found = _load(share.artifacts), []
-    for volume in entry.policy.volumes:
+    found = []
+    for volume in condition.becomes(entry.policy.volumes):
         if cell := matrix.known((share.image, share.row(volume), condition.name), inputs(entry, condition)):
             said = predict(volume, condition.world_of(entry.ports), share.stack)
             cell = replace(cell, predicted=said.unlock, reason=said.reason, predicted_failed_pins=said.failed_pins)

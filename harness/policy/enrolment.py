@@ -107,7 +107,7 @@ def _lines(volume: Volume, enrolment: Enrolment) -> Iterator[str]:
     yield f"export PASSWORD={shlex.quote(volume.passphrase)}"
     for pin in enrolment.pins:
         if isinstance(pin, CryptenrollPin):
-            yield from _cryptenroll(pin)
+            yield from cryptenroll(pin)
             options += ["tpm2-device=auto", *(["tpm2-measure-pcr=yes"] if pin.measures else [])]
         else:
             yield from _clevis(pin)
@@ -121,11 +121,18 @@ def _lines(volume: Volume, enrolment: Enrolment) -> Iterator[str]:
         yield f"rm -f /etc/luks/{shlex.quote(volume.name)}"
 
 
-def _cryptenroll(pin: CryptenrollPin) -> Iterator[str]:
-    """systemd-cryptenroll(1); the present passphrase comes in PASSWORD, a new PIN in NEWPIN."""
+def cryptenroll(pin: CryptenrollPin, *further: str) -> Iterator[str]:
+    """The lines of systemd-cryptenroll(1) for a token.
+
+    They expect the volume's node in ``$device`` and a passphrase of it in ``$PASSWORD``.
+
+    Args:
+        pin: What is enrolled.
+        *further: Further arguments, such as ``--wipe-slot=tpm2``: it takes away what was enrolled before.
+    """
     if pin.pcrlock:
         raise UsageError("a pcrlock policy cannot be enrolled yet: no guest image predicts PCRs")
-    arguments = ["--tpm2-device=auto", f"--tpm2-pcrs={'+'.join(map(str, pin.pcr_ids))}"]
+    arguments = [*further, "--tpm2-device=auto", f"--tpm2-pcrs={'+'.join(map(str, pin.pcr_ids))}"]
     if pin.signed_pcr_ids:
         arguments += [
             "--tpm2-public-key=/etc/systemd/tpm2-pcr-public-key.pem",

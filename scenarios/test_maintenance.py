@@ -1,0 +1,122 @@
+"""What an owner does to a machine in use: in the right order nobody is asked, in the wrong one a person must type."""
+
+from dataclasses import replace
+
+import pytest
+
+from harness.api import (
+    CryptenrollPin,
+    Enrolment,
+    Pin,
+    Sealed,
+    Sss,
+    Tang,
+    Tpm2Pin,
+    Unlock,
+    edited,
+    firmware_swapped,
+    renewed,
+    unbound,
+)
+
+
+def one_is_enough(pins: Pin) -> Pin:
+    """The same pins, any of which opens."""
+    assert isinstance(pins, Sss)
+    return replace(pins, threshold=1)
+
+
+@pytest.mark.policy("tpm2-and-tang")
+def test_tang_rotation_in_the_right_order(sealed: Sealed, tang: Tang) -> None:
+    """Keys rotated, every client bound anew, and only then the old keys deleted: nobody is asked.
+
+    Source: tang(8), "Rotating keys"; clevis-luks-regen(1).
+    """
+    tang.rotate_keys()
+    sealed = sealed.maintained(renewed)
+    tang.delete_old_keys()
+    outcome = sealed.boot()
+    assert outcome.unlock is Unlock.AUTO
+    assert outcome.unlocked_by == {"tpm2", "tang"}
+
+
+@pytest.mark.policy("tpm2-and-tang")
+def test_tang_rotation_in_the_wrong_order(sealed: Sealed, tang: Tang) -> None:
+    """The old keys deleted before the client was bound anew: it asks, and the passphrase brings the binding back.
+
+    Source: tang(8), "Rotating keys"; clevis-luks-regen(1).
+    """
+    tang.rotate_keys()
+    tang.delete_old_keys()
+    late = sealed.boot()
+    assert late.unlock is Unlock.PASSPHRASE_FALLBACK
+    assert late.failed_pins == {"tang"}
+    assert sealed.maintained(renewed).boot().unlock is Unlock.AUTO
+
+
+@pytest.mark.policy("tpm2-and-tang")
+def test_a_lower_threshold_makes_the_tpm_enough(sealed: Sealed, tang: Tang) -> None:
+    """``clevis luks edit`` with t=1 in place of 2: what was AND is OR, and the TPM alone opens it.
+
+    Source: seed 000; clevis-luks-edit(1).
+    """
+    sealed = sealed.maintained(edited(one_is_enough))
+    tang.stop()
+    outcome = sealed.boot()
+    assert outcome.unlock is Unlock.AUTO
+    assert outcome.unlocked_by == {"tpm2"}
+
+
+@pytest.mark.policy("tpm2-and-tang")
+def test_unbound_it_asks_though_all_is_well(sealed: Sealed) -> None:
+    """``clevis luks unbind`` takes the token and its keyslot away: no pin is asked, a person must type.
+
+    Source: clevis-luks-unbind(1).
+    """
+    outcome = sealed.maintained(unbound).boot()
+    assert outcome.unlock is Unlock.PASSPHRASE_FALLBACK
+    assert not outcome.failed_pins
+    assert not sealed.header("var").tokens
+
+
+@pytest.mark.policy(Enrolment("cryptenroll-pcr0-7", (CryptenrollPin((0, 7)),)))
+def test_firmware_update_with_recovery_and_enrolment_anew(sealed: Sealed) -> None:
+    """New firmware changes PCR 0: a person types once, enrolls anew, and is not asked again.
+
+    Enrolled anew before the update, it would be sealed to the firmware that goes away: `make matrix` shows that in the
+    column firmware-renewed-early. Source: seed 001; systemd-cryptenroll(1), ``--wipe-slot=``.
+    """
+    update = firmware_swapped("bookworm")
+    assert sealed.boot(update).unlock is Unlock.PASSPHRASE_FALLBACK
+    assert sealed.maintained(renewed, update).boot(update).unlock is Unlock.AUTO
+
+
+PINNED = Enrolment("root-tpm2-pcr8-9", (Tpm2Pin((8, 9)),))
+"""What GRUB did, and what it read: PCRs 8 and 9 hold its commands, the kernel, its arguments and the initrd."""
+
+
+def rebuilt_initrd(module: str) -> tuple[str, ...]:
+    """The commands of root that make an initrd with one kernel module more. /boot is too small for two of them."""
+    return (
+        "mount /boot",
+        f"echo {module} >> /etc/initramfs-tools/modules",
+        'mkinitramfs -o /run/initrd "$(uname -r)"',
+        'cat /run/initrd > "/boot/initrd.img-$(uname -r)"',
+    )
+
+
+@pytest.mark.image("debian-13-initramfs")
+@pytest.mark.policy(PINNED)
+def test_an_update_asks_unless_the_pcrs_were_unpinned_before(sealed: Sealed) -> None:
+    """PCRs 8 and 9 pinned, the initrd rebuilt: a person must type. Unpinned before and pinned after: nobody.
+
+    Source: seed 003; clevis-luks-edit(1); GNU GRUB manual, "Measuring boot components".
+    """
+    sealed.maintain(*rebuilt_initrd("loop"))
+    assert sealed.boot().unlock is Unlock.PASSPHRASE_FALLBACK
+
+    sealed = sealed.maintained(edited(lambda _: Tpm2Pin()))
+    sealed.maintain(*rebuilt_initrd("dm_verity"))
+    assert sealed.boot().unlock is Unlock.AUTO
+    pinned = sealed.maintained(edited(lambda _: Tpm2Pin((8, 9))))
+    assert pinned.boot().unlock is Unlock.AUTO

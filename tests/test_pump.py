@@ -1,0 +1,60 @@
+"""What QEMU says reaches a slow reader whole, and what is typed reaches QEMU."""
+
+import socket
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from harness.machine.pump import pumped
+
+MUCH = b"0123456789abcdef" * 262_144
+"""4 MiB: far more than the buffers of two UNIX sockets."""
+
+
+@pytest.fixture
+def qemu() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """QEMU's side and the harness's."""
+    with (pair := socket.socketpair())[0], pair[1]:
+        pair[0].settimeout(10.0)
+        yield pair
+
+
+def read_all(end: socket.socket) -> bytes:
+    whole = bytearray()
+    while data := end.recv(65536):
+        whole += data
+    return bytes(whole)
+
+
+def test_a_reader_that_does_not_read_holds_up_nobody(qemu: tuple[socket.socket, socket.socket]) -> None:
+    """Without the pump QEMU's side would not be rid of it: the socket is full after some 200 KiB."""
+    says, source = qemu
+    with pumped(source) as console:
+        says.sendall(MUCH)
+        says.shutdown(socket.SHUT_WR)
+        assert read_all(console) == MUCH
+
+
+def test_what_is_typed_arrives(qemu: tuple[socket.socket, socket.socket]) -> None:
+    says, source = qemu
+    with pumped(source) as console:
+        console.sendall(b"secret\n")
+        assert says.recv(100) == b"secret\n"
+
+
+def test_the_end_of_qemu_is_the_end_of_the_console(qemu: tuple[socket.socket, socket.socket]) -> None:
+    says, source = qemu
+    with pumped(source) as console:
+        says.sendall(b"last words")
+        says.close()
+        assert read_all(console) == b"last words"
+
+
+def test_it_ends_with_its_block_whatever_is_still_said(qemu: tuple[socket.socket, socket.socket]) -> None:
+    says, source = qemu
+    before = threading.active_count()
+    with pumped(source):
+        says.sendall(MUCH)
+    assert threading.active_count() == before
+    assert says.recv(100) == b""
