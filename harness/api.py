@@ -45,6 +45,7 @@ from harness.machine.spec import Disk, Machine, Tpm
 from harness.network.tang import Tang
 from harness.policy.enrolment import TPM_PIN, Enrolment
 from harness.policy.maintenance import edited, renewed, unbound
+from harness.policy.new_volume import NewVolume
 from harness.policy.pins import CryptenrollPin, Pin, Sss, TangPin, Tpm2Pin
 
 __all__ = [
@@ -62,6 +63,7 @@ __all__ = [
     "Grant",
     "Loot",
     "Machine",
+    "NewVolume",
     "Outcome",
     "Pin",
     "PinFailure",

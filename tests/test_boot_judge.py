@@ -291,6 +291,12 @@ def test_locked_in_a_boot_that_went_through() -> None:
     assert outcome.reason == "the boot finished and var stayed shut"
 
 
+def test_a_volume_that_the_guest_has_open_is_not_called_locked() -> None:
+    """Seen on a busy host: the guest's journal lost the line that said so."""
+    with pytest.raises(RigError, match="open in the guest, and nobody was seen to open it"):
+        judged(TPM, seen(PROMPT), Witnesses(tpm=(), open=frozenset({"var"})))
+
+
 def test_a_keyslot_of_a_volume_that_stayed_shut_is_none() -> None:
     assert judged(TPM, seen(SLOT, end=End.SHUT), Witnesses(tpm=())).keyslot is None
 

@@ -242,6 +242,12 @@ def test_a_canary_that_cannot_be_read_is_none(guest: Shell, tmp_path: Path) -> N
     assert facts.read_facts(guest, {"var": str(tmp_path / "absent")}).canaries == {}
 
 
+def test_a_volume_that_is_shut_has_no_header_to_show(guest: Shell) -> None:
+    said = facts.read_facts(guest, {"var": None, "other": None})
+    assert said.open == {"var"}
+    assert set(said.headers) == {"var"}
+
+
 def test_a_volume_that_is_not_luks_is_an_error_of_the_rig(guest: Shell, tmp_path: Path) -> None:
     program(tmp_path, "cryptsetup", "echo 'Device is not a valid LUKS device.'; exit 1")
     with pytest.raises(RigError, match="no LUKS2 metadata"):

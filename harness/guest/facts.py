@@ -20,36 +20,42 @@ class Facts:
     """What a guest that is up says.
 
     Attributes:
+        open: The volumes that are open, by name.
         pcrs: PCR values (sha256, lower-case hex) by index; empty without a TPM.
         canaries: The canaries that could be read, by the name of the volume.
-        headers: Keyslots and tokens of the volumes, by name.
+        headers: Keyslots and tokens of the open volumes, by name.
     """
 
+    open: frozenset[str]
     pcrs: Mapping[int, str]
     canaries: Mapping[str, str]
     headers: Mapping[str, LuksHeader]
 
 
 def read_facts(shell: Shell, canaries: Mapping[str, str | None]) -> Facts:
-    """Ask a guest about itself and about its open volumes.
+    """Ask a guest about itself and about its volumes.
 
     Args:
         shell: Root in the guest.
-        canaries: Where the canary of each open volume lies, if it is mounted, by the name of the volume.
+        canaries: Where the canary of each volume lies, if it is mounted, by the name of the volume.
 
     Raises:
-        RigError: A volume is not open, or is no LUKS2 device.
+        RigError: An open volume is no LUKS2 device.
     """
     questions = {"pcrs": _PCRS}
     for volume, path in canaries.items():
-        questions[f"header of {volume}"] = f'cryptsetup luksDump --dump-json-metadata -- "$({_device(volume)})"'
+        dump = 'cryptsetup luksDump --dump-json-metadata -- "$device"'
+        questions[f"device of {volume}"] = _device(volume)
+        questions[f"header of {volume}"] = f'device=$({_device(volume)}); test -z "$device" || {dump}'
         questions[f"canary of {volume}"] = f"cat -- {shlex.quote(path)} 2>/dev/null" if path else ":"
     said = _ask(shell, questions)
     read = {volume: said[f"canary of {volume}"].strip() for volume in canaries}
+    are_open = [volume for volume in canaries if said[f"device of {volume}"].strip()]
     return Facts(
+        frozenset(are_open),
         parse_pcrs(said["pcrs"]),
         {volume: text for volume, text in read.items() if text},
-        {volume: parse_luks_dump(said[f"header of {volume}"]) for volume in canaries},
+        {volume: parse_luks_dump(said[f"header of {volume}"]) for volume in are_open},
     )
 
 

@@ -92,6 +92,8 @@ _SEVERITY = {Unlock.AUTO: 0, Unlock.PASSPHRASE_FALLBACK: 1, Unlock.LOCKED: 2, Un
 
 
 def _locked(case: Case) -> Outcome:
+    if case.volume.name in case.witnesses.open:
+        raise case.contradiction(f"{case.volume.name} is open in the guest, and nobody was seen to open it")
     went_through = f"the boot finished and {case.volume.name} stayed shut"
     why = went_through if case.seen.end is End.UP else case.seen.why
     proofs = [said(event) for event in case.seen.events if isinstance(event, NoPromptPossible | PassphraseWrong)]

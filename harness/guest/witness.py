@@ -109,6 +109,7 @@ class Witnesses:
         headers: LUKS headers by the name of the volume, when they could be read.
         pcrs: PCR values (sha256, hex) by index, when they could be read.
         canaries: The secrets on the encrypted volumes that this boot could read, by the name of the volume.
+        open: Names of the volumes that are open in the end, when the guest could be asked.
     """
 
     tang: tuple[TangSeen, ...] = ()
@@ -117,3 +118,4 @@ class Witnesses:
     headers: Mapping[str, LuksHeader] = field(default_factory=dict)
     pcrs: Mapping[int, str] = field(default_factory=dict)
     canaries: Mapping[str, str] = field(default_factory=dict)
+    open: frozenset[str] = frozenset()

@@ -14,10 +14,10 @@ from harness.errors import RigError
 from harness.evidence.record import Boot, Problem
 from harness.guest import facts
 from harness.guest.driver import Live, drained, watch
-from harness.guest.events import Event, VolumeUnlocked
+from harness.guest.events import Event
 from harness.guest.judge import judge
 from harness.guest.outcome import Outcome
-from harness.guest.plan import BootPlan
+from harness.guest.plan import HOLD_SECONDS, BootPlan
 from harness.guest.ssh import Shell, connect
 from harness.guest.witness import End, TangSeen, Witnesses
 from harness.images import GuestImage
@@ -155,6 +155,7 @@ def powered(
     *,
     tpm_pins: Sequence[str] | None = None,
     meanwhile: Meanwhile | None = None,
+    hold: float = HOLD_SECONDS,
 ) -> Iterator[Powered]:
     """Power a machine on, watch what its disk does, and leave it on for the block.
 
@@ -165,6 +166,7 @@ def powered(
         typing: What to type at the prompts of each volume; by default its own passphrase, once.
         tpm_pins: What to type at prompts for the TPM's PIN; by default the right one, unless something else is typed.
         meanwhile: Is told each event as it is seen, and may change the world in mid-boot.
+        hold: Seconds after a prompt for which pins may keep silent before something is typed, at the least.
 
     Raises:
         RigError: The rig failed, or the evidence does not agree: there is no verdict. After a `StallError` it is tried
@@ -175,6 +177,7 @@ def powered(
         scene.urls,
         None if typing is None else tuple(typing),
         None if tpm_pins is None else tuple(tpm_pins),
+        hold,
     )
 
     def attempt() -> tuple[Powered, ExitStack]:
@@ -211,9 +214,7 @@ def _powered(
         opened = None
         if seen.end is End.UP:
             opened = stack.enter_context(shell(rig, scene.image, scene.lab.live))
-            open_now = {event.volume for event in seen.events if isinstance(event, VolumeUnlocked)}
-            volumes = [volume for volume in scene.policy.volumes if volume.name in open_now]
-            witnesses = ask_guest(opened, volumes, witnesses)
+            witnesses = ask_guest(opened, scene.policy.volumes, witnesses)
         record.outcome = judge(plan.volumes, seen, witnesses)
         yield Powered(rig, record.outcome, opened)
         if keep:
@@ -296,10 +297,10 @@ def power_off(rig: Rig, opened: Shell) -> None:
 
 
 def ask_guest(opened: Shell, volumes: Sequence[Volume], witnesses: Witnesses) -> Witnesses:
-    """The same witnesses, and what the guest's own shell says of itself and of the volumes that are open."""
+    """The same witnesses, and what the guest's own shell says of itself and of its volumes."""
     paths = {volume.name: canary_path(volume.mount_point) if volume.mount_point else None for volume in volumes}
     said = facts.read_facts(opened, paths)
-    return replace(witnesses, pcrs=said.pcrs, canaries=said.canaries, headers=said.headers)
+    return replace(witnesses, open=said.open, pcrs=said.pcrs, canaries=said.canaries, headers=said.headers)
 
 
 @dataclass(frozen=True)

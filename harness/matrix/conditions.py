@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from itertools import product
 
 from harness.guest.events import Event, PromptShown
+from harness.guest.plan import HOLD_SECONDS
 from harness.lab.faults import (
     Fault,
     boot_entry_added,
@@ -18,6 +19,7 @@ from harness.lab.faults import (
     firmware_swapped,
     network_unplugged,
     secure_boot_enabled,
+    secure_boot_owned,
     smbios_cmdline,
     tpm_is_1_2,
     tpm_removed,
@@ -48,6 +50,7 @@ class Condition:
         maintenance: What root does in the guest beforehand, in a boot of its own.
         under: Changes of the hardware for that boot.
         meanwhile: What happens during the boot.
+        hold: Seconds after a prompt for which pins may keep silent, at the least.
     """
 
     name: str
@@ -59,6 +62,7 @@ class Condition:
     maintenance: Chore | None = None
     under: tuple[Fault, ...] = ()
     meanwhile: Callable[[], Meanwhile] | None = None
+    hold: float = HOLD_SECONDS
 
     def world_of(self, servers: Iterable[str]) -> World:
         """What the oracle is told about a machine with these Tang servers."""
@@ -85,6 +89,7 @@ class Condition:
         yield _source(self.meanwhile) if self.meanwhile else ""
         yield from (f"before {_source(verb)}" for verb in (self.before,) if verb)
         yield from (f"under {_source(fault)}" for fault in self.under)
+        yield from [f"hold {self.hold}"] if self.hold != HOLD_SECONDS else []
 
 
 def _source(function: Callable[..., object]) -> str:
@@ -134,6 +139,17 @@ def _by_another(pins: Pin) -> Pin:
     return pins
 
 
+_LOCK_OUT = (
+    "cd /run",
+    "tpm2_dictionarylockout -s -n 1 -t 3600 -l 3600",
+    "tpm2_createprimary -Q -C o -c parent",
+    "echo bait | tpm2_create -Q -C parent -i - -p right -u bait.pub -r bait.priv",
+    "tpm2_load -Q -C parent -u bait.pub -r bait.priv -c bait",
+    "! tpm2_unseal -c bait -p wrong",
+    "tpm2_getcap properties-variable | grep 'inLockout: *1'",
+)
+"""One wrong authorization is allowed, and one is made: TPM 2.0 Library, part 1, 19.8."""
+
 _OTHER_FIRMWARE = firmware_swapped("bookworm")
 
 CONDITIONS: tuple[Condition, ...] = (
@@ -151,7 +167,7 @@ CONDITIONS: tuple[Condition, ...] = (
         "tpm-locked-out",
         "the TPM is in dictionary-attack lockout",
         World(tpm=Tpm.LOCKED_OUT),
-        maintenance=_once("tpm2_dictionarylockout -s -n 0 -t 3600 -l 3600"),
+        maintenance=_once(*_LOCK_OUT),
     ),
     Condition(
         "tpm-owner-auth",
@@ -186,6 +202,12 @@ CONDITIONS: tuple[Condition, ...] = (
         "Secure Boot on, under keys that did not sign the image",
         World(image_refused=True),
         (secure_boot_enabled,),
+    ),
+    Condition(
+        "secure-boot-owned",
+        "Secure Boot on, under keys of the owner, who signed the image",
+        World(changed_pcrs=frozenset({4, 7})),
+        (secure_boot_owned,),
     ),
     Condition("key-enrolled", "one more key in db", World(changed_pcrs=frozenset({7})), (db_key_enrolled,)),
     Condition("dbx-updated", "one more hash in dbx", World(changed_pcrs=frozenset({7})), (dbx_updated,)),
@@ -284,6 +306,43 @@ def subsets(servers: Sequence[str]) -> Iterator[Condition]:
         )
 
 
+_UPDATE_UKI = "/usr/lib/unlock-lab/update-uki"
+_OWNER_S_KEY = "/etc/systemd/tpm2-pcr-private-key.pem"
+
+OF_ROOTS: tuple[Condition, ...] = (
+    Condition(
+        "no-link-held",
+        "the network cable is out, and nobody types before initramfs-tools has given up the network",
+        World(network=Network.NO_LINK),
+        (network_unplugged,),
+        hold=330.0,
+    ),
+    Condition(
+        "kernel-updated",
+        "another kernel in the UKI, signed by the same key",
+        World(changed_pcrs=frozenset({4, 11})),
+        maintenance=_once(f"{_UPDATE_UKI} kernel"),
+    ),
+    Condition(
+        "initrd-rebuilt",
+        "another initrd in the UKI, signed by the same key",
+        World(changed_pcrs=frozenset({4, 9, 11})),
+        maintenance=_once(f"{_UPDATE_UKI} initrd"),
+    ),
+    Condition(
+        "signed-by-another",
+        "another kernel in the UKI, signed by another key",
+        World(changed_pcrs=frozenset({4, 11}), signature_valid=False),
+        maintenance=_once(
+            f"openssl genpkey -quiet -algorithm RSA -pkeyopt rsa_keygen_bits:2048 -out {_OWNER_S_KEY}",
+            f"openssl pkey -in {_OWNER_S_KEY} -pubout -out {_OWNER_S_KEY.replace('private', 'public')}",
+            f"{_UPDATE_UKI} kernel",
+        ),
+    ),
+)
+"""What only encrypted roots are put through; updates, only the UKI of images/debian-13-root, which has the tools."""
+
+
 def all_conditions() -> tuple[Condition, ...]:
-    """Every column: one fault each, maintenance, then every subset of the TPM and three Tang servers."""
-    return (*CONDITIONS, *MAINTENANCE, *subsets(("tang", "two", "three")))
+    """Every column: one fault each, maintenance, every subset of the TPM and three Tang servers, what is for roots."""
+    return (*CONDITIONS, *MAINTENANCE, *subsets(("tang", "two", "three")), *OF_ROOTS)

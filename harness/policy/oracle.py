@@ -196,7 +196,7 @@ def _cryptenroll(pin: CryptenrollPin, volume: Volume, world: World, stack: Stack
         return _Trouble("initramfs-tools asks no token of systemd-cryptenroll", heard=False)
     return (
         _no_tpm(world.tpm)
-        or _other_pcrs(pin.pcr_ids, world)
+        or _other_pcrs((*pin.pcr_ids, *pin.initrd_pcr_ids), world)
         or next((_Trouble(why) for why in _policy_troubles(pin, world)), None)
         or (_pin_trouble(volume, world) if pin.asks_pin else None)
     )
