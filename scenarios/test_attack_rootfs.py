@@ -144,7 +144,7 @@ def test_rootfs_confusion(sealed: Sealed, attacker: Attacker) -> None:
     that phase was left before his init was started; PCR 15, where the initrd measures the key of the volume that it
     opens, whichever that is (``tpm2-measure-pcr=yes``). Seen: it does so once the mapping is there, and before the unit
     ends that the mount of root waits for.
-    Under GRUB and initramfs-tools there is no token of systemd's on the root, so that PCR 15 there is shown with another
+    Under GRUB and initramfs-tools no token of systemd's opens the root, so that PCR 15 there is shown with another
     volume (`test_state_partition_swap`).
     Source: oddlama, "Bypassing disk encryption on systems with automatic TPM2 unlock"; systemd#42748.
     """
