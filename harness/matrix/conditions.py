@@ -19,6 +19,7 @@ from harness.lab.faults import (
     firmware_swapped,
     network_unplugged,
     secure_boot_enabled,
+    secure_boot_owned,
     smbios_cmdline,
     tpm_is_1_2,
     tpm_removed,
@@ -138,6 +139,17 @@ def _by_another(pins: Pin) -> Pin:
     return pins
 
 
+_LOCK_OUT = (
+    "cd /run",
+    "tpm2_dictionarylockout -s -n 1 -t 3600 -l 3600",
+    "tpm2_createprimary -Q -C o -c parent",
+    "echo bait | tpm2_create -Q -C parent -i - -p right -u bait.pub -r bait.priv",
+    "tpm2_load -Q -C parent -u bait.pub -r bait.priv -c bait",
+    "! tpm2_unseal -c bait -p wrong",
+    "tpm2_getcap properties-variable | grep 'inLockout: *1'",
+)
+"""One wrong authorization is allowed, and one is made: TPM 2.0 Library, part 1, 19.8."""
+
 _OTHER_FIRMWARE = firmware_swapped("bookworm")
 
 CONDITIONS: tuple[Condition, ...] = (
@@ -155,7 +167,7 @@ CONDITIONS: tuple[Condition, ...] = (
         "tpm-locked-out",
         "the TPM is in dictionary-attack lockout",
         World(tpm=Tpm.LOCKED_OUT),
-        maintenance=_once("tpm2_dictionarylockout -s -n 0 -t 3600 -l 3600"),
+        maintenance=_once(*_LOCK_OUT),
     ),
     Condition(
         "tpm-owner-auth",
@@ -190,6 +202,12 @@ CONDITIONS: tuple[Condition, ...] = (
         "Secure Boot on, under keys that did not sign the image",
         World(image_refused=True),
         (secure_boot_enabled,),
+    ),
+    Condition(
+        "secure-boot-owned",
+        "Secure Boot on, under keys of the owner, who signed the image",
+        World(changed_pcrs=frozenset({4, 7})),
+        (secure_boot_owned,),
     ),
     Condition("key-enrolled", "one more key in db", World(changed_pcrs=frozenset({7})), (db_key_enrolled,)),
     Condition("dbx-updated", "one more hash in dbx", World(changed_pcrs=frozenset({7})), (dbx_updated,)),
