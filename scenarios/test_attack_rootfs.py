@@ -142,7 +142,10 @@ def test_rootfs_confusion(sealed: Sealed, attacker: Attacker) -> None:
 
     Granted: the machine. Extracted from a seal to raw PCRs. Cures: a PIN; PCR 11 of the initrd's phase, signed or not:
     that phase was left before his init was started; PCR 15, where the initrd measures the key of the volume that it
-    opens, whichever that is (``tpm2-measure-pcr=yes``).
+    opens, whichever that is (``tpm2-measure-pcr=yes``). Seen: it does so once the mapping is there, and before the unit
+    ends that the mount of root waits for.
+    Under GRUB and initramfs-tools no token of systemd's opens the root, so that PCR 15 there is shown with another
+    volume (`test_state_partition_swap`).
     Source: oddlama, "Bypassing disk encryption on systems with automatic TPM2 unlock"; systemd#42748.
     """
     assert start_from_a_look_alike(sealed, attacker) == {"raw-pcrs"}

@@ -15,7 +15,8 @@ from harness.lab.install import SealedEntry
 from harness.machine.spec import Firmware, Machine
 from harness.matrix import cells, run
 from harness.matrix.command import shares
-from harness.matrix.conditions import CONDITIONS, MAINTENANCE, OF_ROOTS, Condition, all_conditions
+from harness.matrix.condition import Condition
+from harness.matrix.conditions import CONDITIONS, MAINTENANCE, OF_ROOTS, all_conditions
 from harness.matrix.rack import rack
 from harness.matrix.rows import COLUMNS, RACKS, ROOTS
 from harness.matrix.run import Seen, Share, cell_of, inputs

@@ -1,10 +1,11 @@
-"""Finds AES keys in memory without knowing them, by their key schedules (pure).
+"""Finds keys in memory without knowing them: AES keys by their schedules, clevis's passphrases by their shape (pure).
 
 A cipher keeps its key expanded into the keys of its rounds, and that expansion is redundant: with AES-256 (FIPS 197,
 5.2) each of its 60 words is the word before it XOR the word eight before it, but for every fourth. Nothing else in
 memory looks like that. Source: Halderman et al., "Lest We Remember", USENIX Security 2008, section 6; aeskeyfind.
 """
 
+import re
 from collections.abc import Iterable, Iterator
 from itertools import permutations
 from mmap import mmap
@@ -33,6 +34,22 @@ def xts_keys(keys: Iterable[bytes]) -> Iterator[bytes]:
     """What may be a key of aes-xts-plain64 with 512 bits: two AES keys in a row (IEEE 1619)."""
     for data, tweak in permutations(keys, 2):
         yield data + tweak
+
+
+def pwmake_passphrases(memory: Memory) -> tuple[bytes, ...]:
+    """What looks like a passphrase that clevis has made, ``pwmake 256``; each once, in order.
+
+    Those have 52 to 56 characters: letters of both cases, digits (all but one in a thousand), and a few others. One
+    that answers a question of systemd's may stand behind a plus sign. Source: clevis-luks-common-functions; pwmake(1);
+    systemd's "Password Agents" specification.
+    """
+    words = (match[0] for match in _WORD.finditer(memory))
+    likely = (word for word in words if all(kind.search(word) for kind in _KINDS))
+    return tuple(dict.fromkeys(each for word in likely for each in (word, word.removeprefix(b"+")) if len(each) <= 56))
+
+
+_WORD = re.compile(rb"(?<![!-~])[A-Za-z0-9!#$%&()*+,.;=@[\]^-]{52,57}(?![!-~])")
+_KINDS = tuple(map(re.compile, (rb"[a-z]", rb"[A-Z]", rb"[0-9]", rb"[^A-Za-z0-9]")))
 
 
 def _keys(words: NDArray[np.uint32]) -> list[bytes]:

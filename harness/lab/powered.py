@@ -46,8 +46,9 @@ def canary_path(mount_point: str) -> str:
 
 
 def partition_label(policy: Policy, volume: str) -> str:
-    """The label of the partition that a volume is made on."""
-    return next(v.device for v in policy.volumes if v.name == volume).rsplit("/", 1)[-1]
+    """The label of the partition that a volume is made on; the policy knows an encrypted root by its UUID."""
+    found = next(v for v in policy.volumes if v.name == volume)
+    return "root" if found.mount_point == "/" else found.device.rsplit("/", 1)[-1]
 
 
 @dataclass

@@ -33,7 +33,8 @@ from harness.lab.logbook import Logbook
 from harness.lab.sealed import Sealed
 from harness.matrix import cells
 from harness.matrix.cells import MATRIX, Cell, Matrix
-from harness.matrix.conditions import Condition, all_conditions
+from harness.matrix.condition import Condition
+from harness.matrix.conditions import all_conditions
 from harness.policy.oracle import predict
 from harness.policy.pins import Policy, Volume
 from harness.policy.world import Stack
