@@ -110,6 +110,7 @@ def test_pcrlock_opens_after_an_update_that_it_foretold(sealed: Sealed) -> None:
 def test_recovery_key_opens(sealed: Sealed) -> None:
     """A recovery key, typed where the TPM is gone. The prompt asks for either, or for it alone if it is all there is.
 
+    Seen (row root-recovery-key): where there is nothing else to ask for, the console shows the key as it is typed.
     Source: systemd-cryptenroll(1), ``--recovery-key``; cryptsetup.c, get_password().
     """
     with sealed.powered() as on:
