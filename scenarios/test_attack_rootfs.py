@@ -142,8 +142,9 @@ def test_rootfs_confusion(sealed: Sealed, attacker: Attacker) -> None:
 
     Granted: the machine. Extracted from a seal to raw PCRs. Cures: a PIN; PCR 11 of the initrd's phase, signed or not:
     that phase was left before his init was started; PCR 15, where the initrd measures the key of the volume that it
-    opens, whichever that is (``tpm2-measure-pcr=yes``). Seen: it does so once the mapping is there, and before the unit
-    ends that the mount of root waits for.
+    opens, whichever that is (``tpm2-measure-pcr=yes``).
+    Seen: it measures once the mapping is there, and before the unit ends that the mount of root waits for. PCR 11 then
+    has "leave-initrd" too, for which there is no signature ("No such device or address"); the others the TPM refuses.
     Under GRUB and initramfs-tools no token of systemd's opens the root, so that PCR 15 there is shown with another
     volume (`test_state_partition_swap`).
     Source: oddlama, "Bypassing disk encryption on systems with automatic TPM2 unlock"; systemd#42748.
@@ -158,7 +159,7 @@ def test_rootfs_confusion_without_measuring(sealed: Sealed, attacker: Attacker) 
     """The cure by PCR 15 hangs on an option of the initrd; who takes that away has it measure nothing, and unseals.
 
     ``tpm2-measure-pcr=yes`` is on the command line here, in an unsigned addon on the ESP, as it is in a boot loader's
-    entry elsewhere. The thief deletes it. That changes PCR 12, and PCR 15 stays empty.
+    entry elsewhere. The thief deletes it. Seen: PCR 12 is empty then, and PCR 15 stays so.
 
     Granted: the machine. Extracted from a seal to an empty PCR 15 as well. Cures: bind PCR 12 beside it, or have the
     option in the image that PCR 4 or a signature vouches for (neither is shown here); or PCR 11, or a PIN, as above.
