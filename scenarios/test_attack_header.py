@@ -163,7 +163,8 @@ def test_reencrypt_downgrade(sealed: Sealed, attacker: Attacker) -> None:
     digest made with the volume key, which the attacker cannot make.
 
     Granted: the machine for a night, with its disk. Resisted by cryptsetup 2.7.5 (no guest here has one older than
-    2.4.3, so the leak is not shown): it stays shut, and what lies on the disk is as it was. Source: CVE-2021-4122.
+    2.4.3, so the leak is not shown): it stays shut, and what lies on the disk is as it was. Seen: "Entering
+    reencryption crash recovery", "Reencryption digest is missing". Source: CVE-2021-4122.
     """
     disk = attacker.forged("var", partial(forgery.decryption_in_progress, hot_bytes=2**20))
     before = read_partition(disk.path, "var", DATA + 2**20)
