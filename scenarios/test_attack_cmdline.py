@@ -52,7 +52,7 @@ def printed(attacker: Attacker, said: str, opened: set[str], evidence: str = "co
 def asks_the_tpm(console: ConsoleShell, attacker: Attacker) -> set[str]:
     """Be root in the victim's system before it is up: unseal what the TPM gives, and open the volume with that."""
     deadline = Deadline.after(300)
-    console.wait_for("job control turned off", deadline)
+    console.wait_for(r"(?m)^# ", deadline)
     opened = unsealed(console.run(TRY_ALL, deadline, check=False))
     # No udev runs, so nobody but device-mapper itself makes the node.
     console.run(f"DM_DISABLE_UDEV=1 cryptsetup open --key-file /run/pass {DEVICE} var", deadline, check=False)
