@@ -4,11 +4,14 @@ The fixtures are `sealed`, `tang`, `tangs` and `attacker`; the marks `policy`, `
 your own".
 """
 
+from harness.attack import header as forgery
 from harness.attack import tang as exchange
-from harness.attack.attacker import Attacker, Loot
+from harness.attack.attacker import Attacker, Loot, Seat
 from harness.attack.grants import Grant
+from harness.attack.initrd import with_file
 from harness.attack.memory import aes256_keys, pwmake_passphrases, xts_keys
 from harness.attack.search import find_secret
+from harness.attack.uki import section, with_section, without_section
 from harness.attack.wires import Replay, Tap, Understudy
 from harness.deadline import Deadline
 from harness.guest.console import ConsoleShell
@@ -34,23 +37,33 @@ from harness.lab.faults import (
 from harness.lab.powered import Powered
 from harness.lab.rescue import Rescue
 from harness.lab.sealed import Sealed
-from harness.machine.nvram import boot_once
-from harness.machine.spec import Tpm
+from harness.machine.esp import BOOT_IMAGE, signed
+from harness.machine.files import BOOT, ESP, files, rewrite
+from harness.machine.nvram import boot_once, enable_secure_boot, new_key
+from harness.machine.partition import read_partition, write_partition
+from harness.machine.spec import Disk, Machine, Tpm
 from harness.network.tang import Tang
 from harness.policy.enrolment import TPM_PIN, Enrolment
 from harness.policy.maintenance import edited, renewed, unbound
+from harness.policy.new_volume import NewVolume
 from harness.policy.pins import CryptenrollPin, Pin, Sss, TangPin, Tpm2Pin
 
 __all__ = [
+    "BOOT",
+    "BOOT_IMAGE",
+    "ESP",
     "TPM_PIN",
     "Attacker",
     "ConsoleShell",
     "CryptenrollPin",
     "Deadline",
+    "Disk",
     "Enrolment",
     "Fault",
     "Grant",
     "Loot",
+    "Machine",
+    "NewVolume",
     "Outcome",
     "Pin",
     "PinFailure",
@@ -58,6 +71,7 @@ __all__ = [
     "Replay",
     "Rescue",
     "Sealed",
+    "Seat",
     "Seconds",
     "Sss",
     "Tang",
@@ -75,20 +89,32 @@ __all__ = [
     "db_key_enrolled",
     "dbx_updated",
     "edited",
+    "enable_secure_boot",
     "exchange",
+    "files",
     "find_secret",
     "firmware_swapped",
+    "forgery",
     "network_unplugged",
+    "new_key",
     "pwmake_passphrases",
+    "read_partition",
     "renewed",
+    "rewrite",
+    "section",
     "secure_boot_enabled",
     "secure_boot_owned",
+    "signed",
     "smbios_cmdline",
     "tpm_fails",
     "tpm_is_1_2",
     "tpm_removed",
     "tpm_replaced",
     "unbound",
+    "with_file",
     "with_memory",
+    "with_section",
+    "without_section",
+    "write_partition",
     "xts_keys",
 ]

@@ -1,10 +1,25 @@
-"""What lies beside the key: the config that made it, and the LUKS headers of yesterday."""
+"""What lies beside the key: its config, the LUKS headers of yesterday, and headers that somebody forged."""
 
+from dataclasses import replace
+from functools import partial
 from urllib.parse import unquote
 
 import pytest
 
-from harness.api import Attacker, Grant, Sealed
+from harness.api import Attacker, Disk, Grant, Sealed, Unlock, forgery, read_partition
+
+DATA = 16 * 2**20
+"""Where the data of a LUKS2 volume begin, as cryptsetup makes it."""
+
+
+def given_back(sealed: Sealed, disk: Disk) -> Sealed:
+    """The victim at home, with the disk as the attacker left it."""
+    return replace(sealed, machine=replace(sealed.machine, disks=(disk,)))
+
+
+def bound_keyslot(attacker: Attacker, volume: str) -> int:
+    """The keyslot that the volume's token leads to."""
+    return attacker.header(volume).tokens[0].keyslots[0]
 
 
 @pytest.mark.policy("side-by-side")
@@ -77,3 +92,82 @@ def test_header_rollback(sealed: Sealed, attacker: Attacker) -> None:
             guard = {"tang": "revoked", "tpm2": "reencrypted"}[volume]
             fell[guard] = attacker.prints(canary, volume=volume, guard=guard, evidence=system.evidence).extracted
     assert fell == {"revoked": True, "reencrypted": False}
+
+
+@pytest.mark.policy("tang")
+@pytest.mark.attack(Grant.DISK, Grant.MACHINE)
+def test_null_cipher_header_is_refused_by_a_kernel_without_the_cipher(sealed: Sealed, attacker: Attacker) -> None:
+    """The look-alike of `test_null_cipher_header` before a kernel that has no null cipher: it stays shut at once.
+
+    cryptsetup has the kernel decrypt a keyslot. Debian 13's kernel has ``ecb(cipher_null)`` in the module crypto_null,
+    which this guest does not have (Debian 12's has it built in).
+
+    Granted: the machine for a night, with its disk. Resisted by cryptsetup 2.7.5, which itself has no objection.
+    Seen: Tang answers, "Cannot use cipher_null-ecb cipher for keyslot encryption", and at once no further try.
+    Cure: cryptsetup 2.8.1, which takes such a keyslot for empty passphrases alone; till then ``install crypto_null
+    /bin/false``. Source: CVE-2025-59054; cryptsetup, lib/luks2/luks2_keyslot_luks2.c; modprobe.d(5).
+    """
+    disk = attacker.forged("var", partial(forgery.null_cipher, keyslot=bound_keyslot(attacker, "var")))
+    outcome = given_back(sealed, disk).boot(typing=())
+    assert outcome.unlock is Unlock.LOCKED
+    assert sealed.tangs["tang"].recoveries
+    assert not attacker.prints(outcome.canary, evidence="boot-1").extracted
+
+
+@pytest.mark.policy("tang")
+@pytest.mark.attack(Grant.DISK, Grant.MACHINE)
+def test_token_stale(sealed: Sealed, attacker: Attacker) -> None:
+    """The token still yields its passphrase, and the keyslot that it opened is gone: clevis burns the attempts.
+
+    clevis-luks-askpass answers each prompt with that passphrase, without trying it, until systemd-cryptsetup gives up:
+    its owner cannot type his own. He opens the volume by hand, in another system. Seen: two answers are three attempts,
+    because systemd tries the first one again from its cache.
+
+    Granted: the machine for a night, with its disk. Nothing is extracted; it stays shut. Cure: ``clevis luks unbind``
+    in a rescue system. Source: clevis-luks-askpass; systemd#38495.
+    """
+    victim = given_back(
+        sealed,
+        attacker.forged("var", partial(forgery.without_material, keyslot=bound_keyslot(attacker, "var"))),
+    )
+    outcome = victim.boot()
+    assert outcome.unlock is Unlock.LOCKED
+    assert sealed.tangs["tang"].recoveries
+    assert not attacker.prints(outcome.canary, evidence="boot-1").extracted
+    with victim.rescue() as rescue:
+        assert rescue.unlock("var", sealed.passphrase)
+        assert rescue.canary("var") == sealed.canary
+
+
+@pytest.mark.policy("tang")
+@pytest.mark.attack(Grant.DISK, Grant.MACHINE)
+def test_unbound_token(sealed: Sealed, attacker: Attacker) -> None:
+    """A token without a keyslot: clevis passes it over under systemd, and the owner's passphrase opens the volume.
+
+    Granted: the machine for a night, with its disk. Nothing is extracted.
+    Source: clevis#524; clevis-luks-common-functions.
+    """
+    disk = attacker.forged("var", partial(forgery.unbound, keyslot=bound_keyslot(attacker, "var")))
+    outcome = given_back(sealed, disk).boot()
+    assert outcome.unlock is Unlock.PASSPHRASE_FALLBACK
+    assert not sealed.tangs["tang"].recoveries
+    assert not attacker.prints(evidence="boot-1").extracted
+
+
+@pytest.mark.policy("tang")
+@pytest.mark.attack(Grant.DISK, Grant.MACHINE)
+def test_reencrypt_downgrade(sealed: Sealed, attacker: Attacker) -> None:
+    """The header says that a decryption was interrupted: whoever opens the volume is to go on with it.
+
+    Before 2.4.3 cryptsetup did, and left the data in clear for who has the disk next. Since then such metadata has a
+    digest made with the volume key, which the attacker cannot make.
+
+    Granted: the machine for a night, with its disk. Resisted by cryptsetup 2.7.5 (no guest here has one older than
+    2.4.3, so the leak is not shown): it stays shut, and what lies on the disk is as it was. Source: CVE-2021-4122.
+    """
+    disk = attacker.forged("var", partial(forgery.decryption_in_progress, hot_bytes=2**20))
+    before = read_partition(disk.path, "var", DATA + 2**20)
+    outcome = given_back(sealed, disk).boot()
+    assert outcome.unlock is Unlock.LOCKED
+    assert read_partition(disk.path, "var", DATA + 2**20)[DATA:] == before[DATA:]
+    assert not attacker.prints(outcome.canary, evidence="boot-1").extracted

@@ -1,16 +1,31 @@
-"""An encrypted root, opened in the initrd: by dracut and systemd, and by Debian's default, initramfs-tools."""
+"""An encrypted root, opened in the initrd: by dracut and systemd, and by the initramfs-tools of two releases."""
 
 import pytest
 
-from harness.api import Enrolment, Sealed, Sss, Tang, TangPin, Tpm2Pin, Unlock, tpm_removed
+from harness.api import (
+    Enrolment,
+    Sealed,
+    Sss,
+    Tang,
+    TangPin,
+    Tpm2Pin,
+    Unlock,
+    network_unplugged,
+    secure_boot_owned,
+    tpm_removed,
+)
 
 TPM2_AND_TANG = Enrolment(
     "root-tpm2-and-tang", (Sss(2, (Tpm2Pin(), TangPin("tang", "@TANG_URL@", "@TANG_THUMBPRINT@"))),)
 )
 
+TPM2_OR_TANG = Enrolment(
+    "root-tpm2-or-tang", (Sss(1, (Tpm2Pin(), TangPin("tang", "@TANG_URL@", "@TANG_THUMBPRINT@"))),)
+)
+
 STACKS = [
-    pytest.param("debian-13-root", marks=pytest.mark.image("debian-13-root")),
-    pytest.param("debian-13-initramfs", marks=pytest.mark.image("debian-13-initramfs")),
+    pytest.param(name, marks=pytest.mark.image(name))
+    for name in ("debian-13-root", "debian-13-initramfs", "debian-12-initramfs")
 ]
 
 
@@ -45,3 +60,32 @@ def test_root_asks_without_its_tpm(sealed: Sealed, stack: str) -> None:
     outcome = sealed.boot(tpm_removed)
     assert outcome.unlock is Unlock.PASSPHRASE_FALLBACK
     assert outcome.canary == sealed.canary
+
+
+@pytest.mark.policy(TPM2_AND_TANG)
+@pytest.mark.parametrize("stack", STACKS)
+def test_root_opens_by_itself_under_secure_boot(sealed: Sealed, stack: str) -> None:
+    """Secure Boot on, under keys of the owner, who signed what the firmware starts: nothing here is bound to PCR 7.
+
+    Source: UEFI specification 2.10, 32; systemd-stub(7) on addons; shim's README, "MOK".
+    """
+    outcome = sealed.boot(secure_boot_owned)
+    assert outcome.unlock is Unlock.AUTO
+    assert outcome.canary == sealed.canary
+
+
+@pytest.mark.policy(TPM2_OR_TANG)
+@pytest.mark.parametrize("stack", STACKS[:2])
+def test_root_opens_offline_by_its_tpm(sealed: Sealed, stack: str) -> None:
+    """Either pin is enough, and the network cable is out: the TPM opens root, on initramfs-tools minutes later.
+
+    There clevis first has the network configured, which ipconfig gives up after 2+3+4+6+9+16+25+36+64+100 s; who stands
+    before the prompt will have typed by then. Source: clevis#534; local-top/clevis; configure_networking of
+    initramfs-tools 0.148.
+    """
+    outcome = sealed.boot(network_unplugged, hold=330.0)
+    assert outcome.unlock is Unlock.AUTO
+    assert outcome.unlocked_by == {"tpm2"}
+    assert outcome.seconds.prompt is not None
+    assert outcome.seconds.unlock is not None
+    assert (outcome.seconds.unlock - outcome.seconds.prompt > 200) is (stack == "debian-13-initramfs")

@@ -3,7 +3,8 @@
 import pytest
 
 from harness.api import Sealed
-from harness.matrix.conditions import Condition, all_conditions
+from harness.matrix.condition import Condition
+from harness.matrix.conditions import all_conditions
 from harness.matrix.rack import rack
 from harness.matrix.rows import RACKS
 from harness.matrix.run import boot_under

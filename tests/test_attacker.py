@@ -15,6 +15,7 @@ from harness.attack.attacker import Attacker
 from harness.attack.grants import Grant, mark_line
 from harness.errors import RigError, UsageError
 from harness.evidence.record import Boot
+from harness.guest.luks import LUKS_BYTES
 from harness.guest.outcome import Outcome, Unlock
 from harness.lab.faults import Workshop
 from harness.lab.logbook import Logbook
@@ -220,12 +221,12 @@ def test_before_any_try_nothing_is_known(victim: Any) -> None:
 @pytest.fixture
 def partitioned(tmp_path: Path) -> Path:
     """A disk with a GPT of two partitions; the second begins at sector 100 and holds a text."""
-    raw = bytearray(1 << 20)
+    raw = bytearray(LUKS_BYTES + (1 << 20))
     raw[512:520] = b"EFI PART"
     struct.pack_into("<QII", raw, 512 + 72, 2, 128, 128)
-    for number, (label, first) in enumerate((("root", 50), ("var", 100))):
+    for number, (label, first, size) in enumerate((("root", 50, 25600), ("var", 100, LUKS_BYTES))):
         at = 1024 + 128 * number
-        struct.pack_into("<QQ", raw, at + 32, first, first + 49)
+        struct.pack_into("<QQ", raw, at + 32, first, first + size // 512 - 1)
         raw[at + 56 : at + 128] = label.encode("utf-16-le").ljust(72, b"\0")
     raw[51200:51204] = b"here"
     (tmp_path / "raw").write_bytes(raw)
@@ -242,6 +243,16 @@ def test_a_partition_is_found_by_its_label(partitioned: Path, tmp_path: Path) ->
         read_partition(partitioned, "home", 512)
     with pytest.raises(RigError, match="GPT"):
         read_partition(blank(tmp_path / "blank.qcow2", 1 << 20), "var", 512)
+
+
+def test_a_forged_header_is_on_his_copy_alone(victim: Any, partitioned: Path) -> None:
+    own = partitioned.replace(victim.folder / "disk.qcow2")
+    victim.policy.volumes = (SimpleNamespace(name="var", device="/dev/disk/by-partlabel/var", mount_point="/var"),)
+    with pytest.raises(UsageError, match="needs disk"):
+        Attacker.of(victim, [Grant.NVRAM]).forged("var", lambda header: header)
+    disk = Attacker.of(victim, [Grant.DISK]).forged("var", lambda header: header.replace(b"here", b"gone"))
+    assert read_partition(disk.path, "var", 512).startswith(b"gone")
+    assert read_partition(own, "var", 512).startswith(b"here")
 
 
 class Desk:

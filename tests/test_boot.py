@@ -182,6 +182,11 @@ LINES: list[tuple[str, type[Event], dict[str, object]]] = [
         VolumeUnlocked,
         {"volume": "key-file"},
     ),
+    (
+        "[   58.258572] systemd-cryptsetup[401]: dm resume key-file  [ opencount flush securedata ]   [16384] (*1)",
+        VolumeUnlocked,
+        {"volume": "key-file"},
+    ),
     ("[  OK  ] Finished Cryptography Setup for luks-a.b.", VolumeUnlocked, {"volume": "luks-a.b"}),
     ("cryptsetup: root_crypt: set up successfully", VolumeUnlocked, {"volume": "root_crypt"}),
     (

@@ -357,6 +357,7 @@ def test_the_usual_plan_of_a_policy() -> None:
     assert [volume.typing for volume in usual.volumes] == [("secret",), ()]
     assert [volume.typing for volume in BootPlan.for_volumes(volumes, URLS, ()).volumes] == [(), ()]
     assert BootPlan.for_volumes(volumes, URLS, ("x", "y")).volumes[0].typing == ("x", "y")
+    assert (usual.hold, BootPlan.for_volumes(volumes, URLS, hold=330.0).hold) == (25.0, 330.0)
     assert usual.urls == URLS
 
 

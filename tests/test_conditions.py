@@ -8,7 +8,8 @@ import pytest
 
 from harness.guest.events import Asks, KernelStarted, PromptShown, Stream
 from harness.machine.rig import Rig
-from harness.matrix.conditions import CONDITIONS, EVERY, MAINTENANCE, Condition, all_conditions, subsets
+from harness.matrix.condition import EVERY, Condition
+from harness.matrix.conditions import CONDITIONS, MAINTENANCE, all_conditions, subsets
 from harness.matrix.rack import rack
 from harness.matrix.rows import RACKS
 from harness.network.tang import Tang

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from harness.machine.domain_xml import QEMU_NAMESPACE, SSH_CHANNEL, Runtime, domain_xml, interface_xml
+from harness.machine.hotplug import hot_disk_xml
 from harness.machine.spec import Bus, Disk, Firmware, Machine, Tpm, TpmVersion
 
 MACHINE = Machine(
@@ -165,3 +166,12 @@ def test_a_guest_may_reboot_but_a_crash_ends_it() -> None:
     root = parsed()
     assert only(root, "on_reboot").text == "restart"
     assert only(root, "on_crash").text == "destroy"
+
+
+def test_a_disk_that_comes_late_names_no_slot_and_no_boot_order() -> None:
+    late = ET.fromstring(hot_disk_xml(Disk(Path("/late.qcow2"), serial="late")))
+    assert only(late, "source").attrib["file"] == "/late.qcow2"
+    assert only(late, "target").attrib["bus"] == "virtio"
+    assert late.findtext("serial") == "late"
+    assert late.find("address") is None
+    assert late.find("boot") is None

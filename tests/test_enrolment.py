@@ -1,5 +1,6 @@
 """What an owner does by hand, as shell lines, and the policy that comes of it."""
 
+import hashlib
 import json
 import re
 import shlex
@@ -11,7 +12,8 @@ import pytest
 from harness.errors import UsageError
 from harness.paths import POLICIES
 from harness.policy.butane import read_policy
-from harness.policy.enrolment import Enrolment, clevis_config, enrolled
+from harness.policy.enrolment import RECOVERY_KEY, Enrolment, clevis_config, enrolled
+from harness.policy.new_volume import NewVolume
 from harness.policy.pins import CryptenrollPin, Policy, Sss, TangPin, Tpm2Pin, holds
 
 TANG = TangPin("tang", "@TANG_URL@", "@TANG_THUMBPRINT@")
@@ -52,9 +54,59 @@ def test_signed_pcrs_name_the_owner_s_key(base: Policy) -> None:
     assert any(argument.startswith("--tpm2-public-key=/") for argument in arguments)
 
 
-def test_what_no_image_can_do_is_said(base: Policy) -> None:
-    with pytest.raises(UsageError, match="pcrlock"):
-        enrolled(base, Enrolment("mine", (CryptenrollPin(pcrlock=True),)))
+def test_pcrs_of_the_initrd_are_bound_to_what_they_will_be_there(base: Policy) -> None:
+    pin = CryptenrollPin((7,), initrd_pcr_ids=(11, 15))
+    line = next(line for line in enrolled(base, Enrolment("mine", (pin,))).enrolment if "systemd-cryptenroll" in line)
+    said = subprocess.run(
+        [
+            "bash",
+            "-c",
+            f"{line.replace('systemd-cryptenroll', 'echo').replace('/usr/lib/unlock-lab/pcr-11', 'echo ab12')}",
+        ],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    assert f"--tpm2-pcrs=7+11:sha256=ab12+15:sha256={'0' * 64} " in said
+    with pytest.raises(UsageError, match="PCR 4"):
+        enrolled(base, Enrolment("mine", (CryptenrollPin(initrd_pcr_ids=(4,)),)))
+
+
+def test_pcr_11_is_reckoned_for_the_phase_in_which_a_volume_is_opened(base: Policy) -> None:
+    pin = CryptenrollPin((7,), initrd_pcr_ids=(11,), further_phases=("leave-initrd",))
+    lines = enrolled(base, Enrolment("mine", (pin,))).enrolment
+    entered = bytes(range(0, 64, 2))
+    reckon = [line.replace("/usr/lib/unlock-lab/pcr-11", f"echo {entered.hex()}") for line in lines if "pcr11=" in line]
+    said = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", "\n".join([*reckon, "echo $pcr11"])],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    assert said.strip() == hashlib.sha256(entered + hashlib.sha256(b"leave-initrd").digest()).hexdigest()
+    assert any("--tpm2-pcrs=7+11:sha256=$pcr11 " in line for line in lines)
+
+
+def test_a_recovery_key_is_typed_instead_of_the_passphrase(base: Policy) -> None:
+    policy = enrolled(base, Enrolment("mine", (CryptenrollPin(),), keeps_passphrase=False, recovery_key=True))
+    assert policy.volumes[0].passphrase == RECOVERY_KEY
+    assert re.fullmatch(r"([cbdefghijklnrtuv]{8}-){7}[cbdefghijklnrtuv]{8}", RECOVERY_KEY)
+    lines = [
+        line for line in policy.enrolment if "luksAddKey" in line or "token import" in line or "--wipe-slot" in line
+    ]
+    assert ["luksAddKey" in line for line in lines] == [True, False, False]
+    assert "--wipe-slot=password" in lines[-1]
+    token = json.loads(shlex.split(lines[1])[1])
+    assert token == {"type": "systemd-recovery", "keyslots": ["7"]}
+    assert "--new-key-slot 7" in lines[0]
+
+
+def test_a_pcrlock_policy_is_made_before_it_is_bound_to(base: Policy) -> None:
+    lines = enrolled(base, Enrolment("mine", (CryptenrollPin(initrd_pcr_ids=(7, 11), pcrlock=True),))).enrolment
+    (made,) = (number for number, line in enumerate(lines) if "make-policy --pcr=7 --pcr=11" in line)
+    (bound,) = (number for number, line in enumerate(lines) if "--tpm2-pcrlock=/var/lib/systemd/pcrlock.json" in line)
+    assert made < bound
+    assert "--tpm2-pcrs= " in lines[bound]
 
 
 @pytest.mark.parametrize(
@@ -146,3 +198,36 @@ def test_crypttab_is_edited_where_the_volume_stands(
     edit = next(line for line in enrolled(base, enrolment).enrolment if line.startswith("awk "))
     subprocess.run(["sh", "-c", edit.replace("/etc/crypttab", str(tmp_path / "crypttab"))], check=True)
     assert (tmp_path / "crypttab").read_text().splitlines() == [other, line]
+
+
+STATE = NewVolume("state", "/srv", (CryptenrollPin((7,), measures=True),), after="systemd-pcrmachine.service")
+KEYED = NewVolume("keyed", "/mnt", key_file="/srv/key")
+
+
+def test_a_new_volume_is_one_more_of_the_policy(base: Policy) -> None:
+    policy = enrolled(base, Enrolment("mine", (CryptenrollPin((7,)),), volumes=(STATE, KEYED)))
+    assert [volume.name for volume in policy.volumes] == ["var", "state", "keyed"]
+    state, keyed = policy.volumes[1:]
+    assert (state.pins, state.mount_point, state.key_file) == (STATE.pins[0], "/srv", False)
+    assert (keyed.pins, keyed.key_file) == (None, True)
+    assert len({volume.passphrase for volume in policy.volumes}) == 3, "systemd tries one that was typed on all of them"
+
+
+def test_new_volumes_come_after_each_other_and_the_owner_s_commands_last(base: Policy) -> None:
+    lines = enrolled(base, Enrolment("mine", volumes=(STATE, KEYED), commands=("echo done",))).enrolment
+    opened = [line for line in lines if line.startswith("systemd-cryptsetup attach ")]
+    assert [line.split()[2] for line in opened] == ["state", "keyed"]
+    assert opened[0].endswith(" luks,tpm2-measure-pcr=yes"), "it is measured when it is made, but no token opens it"
+    assert (
+        "echo state /dev/disk/by-partlabel/state none luks,tpm2-device=auto,tpm2-measure-pcr=yes >> /etc/crypttab"
+        in lines
+    )
+    assert "echo keyed /dev/disk/by-partlabel/keyed /srv/key luks >> /etc/crypttab" in lines
+    assert lines[-1] == "echo done"
+
+
+def test_a_new_volume_may_wait_for_a_unit(base: Policy, tmp_path: Path) -> None:
+    folder = "/etc/systemd/system/systemd-cryptsetup@state.service.d"
+    (line,) = (line for line in enrolled(base, Enrolment("mine", volumes=(STATE,))).enrolment if folder in line)
+    subprocess.run(["sh", "-c", line.replace(folder, str(tmp_path / "d"))], check=True)
+    assert (tmp_path / "d" / "after.conf").read_text() == "[Unit]\nAfter=systemd-pcrmachine.service\n"

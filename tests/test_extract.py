@@ -11,6 +11,8 @@ from harness.policy.pins import CryptenrollPin, Pin, Sss, TangPin, Tpm2Pin, Volu
 
 C, C7, C8, C9 = (Tpm2Pin(ids) for ids in ((), (7,), (8,), (9,)))
 S7, S4, S9, S12, S15 = (CryptenrollPin(ids, measures=15 in ids) for ids in ((7,), (4,), (9,), (12,), (15,)))
+LOCK_7_11 = CryptenrollPin(initrd_pcr_ids=(7, 11), pcrlock=True)
+S0 = CryptenrollPin(initrd_pcr_ids=(15,), measures=True)
 SP, PIN, LOCK = CryptenrollPin(signed_pcr_ids=(11,)), CryptenrollPin((7,), asks_pin=True), CryptenrollPin(pcrlock=True)
 T, TWO = TangPin("tang", placeholder("URL", "tang")), TangPin("two", placeholder("URL", "two"))
 BOTH, EITHER = Sss(2, (C, T)), Sss(1, (C, T))
@@ -43,10 +45,10 @@ def by(*ways: Way) -> Abilities:
         ("stolen-foreign-os, same signer", by(Way.SAME_SIGNER), [C, C7, S7], [S4, SP, PIN]),
         ("cmdline-edit", by(Way.COMMAND_LINE), [C7, S7], [C8]),
         ("initrd-replaced", by(Way.INITRD), [C7, S7], [C9, S9]),
-        ("smbios-cmdline", by(Way.STUB_COMMAND_LINE), [S7, S4, SP, Tpm2Pin((1,))], [S12, C9, LOCK]),
-        ("smbios-credential", by(Way.CREDENTIAL), [S7, SP, Tpm2Pin((1,)), LOCK], [PIN]),
+        ("smbios-cmdline", by(Way.STUB_COMMAND_LINE), [S7, S4, SP, Tpm2Pin((1,)), LOCK_7_11], [S12, C9, LOCK]),
+        ("smbios-credential", by(Way.CREDENTIAL), [S7, SP, Tpm2Pin((1,)), LOCK, LOCK_7_11], [PIN]),
         ("late-unseal", by(Way.RUNNING_ROOT), [C7, S7], [SP]),
-        ("rootfs-confusion", by(Way.ROGUE_ROOT), [C7, S7, S12], [SP, PIN, S15, LOCK]),
+        ("rootfs-confusion", by(Way.ROGUE_ROOT), [C7, S7, S12], [SP, PIN, S15, S0, LOCK]),
         ("initramfs-shell", by(Way.INITRAMFS_SHELL), [C7, S7, SP, S15, LOCK], [PIN]),
         ("pcr-reset-replay", by(Way.PCR_RESET), [C7, SP, S15], [PIN, T]),
         ("tpm-state-clone", STATE, [C7, S7, SP], [PIN, BOTH]),

@@ -23,6 +23,7 @@ from harness.errors import HostError, RigError, UsageError
 from harness.host.scratch import KEEP, scratch, sweep
 from harness.host.session import Host
 from harness.machine import libvirt
+from harness.machine.disk import blank
 from harness.machine.domain_xml import Runtime, domain_xml
 from harness.machine.libvirt import Power, created_domain
 from harness.machine.rig import Rig, command_line, power_on
@@ -193,6 +194,17 @@ def test_buttons_and_cable(host: Host, machine: Machine, tmp_path: Path) -> None
         assert rig.wait_off(Deadline.after(5.0))
         assert rig.state() is Power.OFF
         assert rig.trouble() is None
+
+
+@pytest.mark.real
+def test_a_disk_is_plugged_in_late(host: Host, machine: Machine, tmp_path: Path) -> None:
+    late = Disk(blank(machine.nvram.parent / "late.qcow2", 1 << 20), serial="late")
+    with power_on(machine, host, tmp_path) as rig:
+        read_until(rig, BOOT_MANAGER)
+        rig.plug(late)
+        assert rig.trouble() is None
+        with pytest.raises(RigError, match="could not plug a device in"):
+            rig.plug(late)
 
 
 @pytest.mark.real

@@ -27,7 +27,7 @@ from harness.attack.wires import Tap
 from harness.errors import RigError, UsageError
 from harness.evidence.attacks import Try
 from harness.guest.console import ConsoleShell
-from harness.guest.driver import drained, watch
+from harness.guest.driver import Live, drained, watch
 from harness.guest.events import Event
 from harness.guest.outcome import Outcome
 from harness.guest.plan import BootPlan
@@ -36,7 +36,7 @@ from harness.lab.powered import boot, recorded
 from harness.lab.rescue import RESCUE_IMAGE, Rescue, rescue_system
 from harness.lab.sealed import Sealed
 from harness.machine.nvram import SigningKey
-from harness.machine.rig import power_on
+from harness.machine.rig import Rig, power_on
 from harness.machine.spec import Disk, Firmware, Machine, Tpm
 
 
@@ -57,6 +57,23 @@ class Loot:
     canary: str | None
     volume_key: bytes | None
     extracted: bool
+
+
+class Seat(ConsoleShell):
+    """His place at a machine that is on: its console, and its slots.
+
+    Args:
+        rig: The machine.
+        live: Gets every byte that the console says.
+    """
+
+    def __init__(self, rig: Rig, live: Live | None = None) -> None:
+        super().__init__(rig.console, live)
+        self._rig = rig
+
+    def plug(self, disk: Disk) -> None:
+        """Put one more disk in; the guest will see it as a virtio disk."""
+        self._rig.plug(disk)
 
 
 @dataclass(frozen=True)
@@ -131,7 +148,7 @@ class Attacker(Grantee):
     @contextmanager
     def console(
         self, *, disk: Disk, nvram: Path | None = None, smbios: Sequence[str] = (), label: str = "console"
-    ) -> Iterator[ConsoleShell]:
+    ) -> Iterator[Seat]:
         """Start a disk, and sit at the console, where a shell of his own awaits him if he has seen to that.
 
         What the console says is the evidence, ``LABEL-console.log``; what he gets out he must print: `prints`.
@@ -152,7 +169,7 @@ class Attacker(Grantee):
             power_on(machine, scene.lab.host, record.folder) as rig,
             drained(rig, console=False),
         ):
-            yield ConsoleShell(rig.console, scene.lab.live)
+            yield Seat(rig, scene.lab.live)
 
     @contextmanager
     def own_os(

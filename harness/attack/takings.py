@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from mmap import ACCESS_READ, mmap
@@ -11,14 +11,14 @@ from typing import Any, Self
 
 from harness.attack.grants import Grant, mark_line
 from harness.errors import UsageError
-from harness.guest.luks import LuksHeader, parse_luks_header
+from harness.guest.luks import LUKS_BYTES, LuksHeader, parse_luks_header
 from harness.images import firmware as firmware_image
 from harness.lab.faults import Fault, as_firmware, tpm_interposed
 from harness.lab.powered import Powered, partition_label
 from harness.lab.sealed import Sealed
 from harness.machine import tpm as tpms
 from harness.machine.disk import overlay
-from harness.machine.partition import read_partition
+from harness.machine.partition import read_partition, write_partition
 from harness.machine.spec import Disk, Firmware, Tpm
 from harness.machine.tpm_bus import Interposer
 from harness.network.keys import TangKeys
@@ -64,6 +64,12 @@ class Grantee:
         self.require(Grant.DISK, Grant.MACHINE)
         disk = self.victim.machine.disks[0]
         return replace(disk, path=overlay(disk.path, self._folder() / "disk.qcow2"))
+
+    def forged(self, volume: str, forge: Callable[[bytes], bytes]) -> Disk:
+        """A copy of the victim's disk on which the header of a volume is another; see `harness.attack.header`."""
+        disk, label = self.disk(), partition_label(self.victim.policy, volume)
+        write_partition(disk.path, label, forge(read_partition(disk.path, label, LUKS_BYTES)))
+        return disk
 
     def tpm(self, interposer: Interposer | None = None) -> Tpm:
         """The victim's TPM as it is now: a copy of its state; the machine that it comes from must be off.

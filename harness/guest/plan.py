@@ -42,6 +42,9 @@ from harness.guest.volumes import VolumePlan, answers_for, asked_at, concerning,
 from harness.guest.witness import End, TypedPassphrase, hold_time
 from harness.policy.pins import Volume
 
+HOLD_SECONDS = 25.0
+"""A TPM and a Tang need four to eight seconds in emulation on an idle host."""
+
 
 @dataclass(frozen=True)
 class Patience:
@@ -72,7 +75,7 @@ class BootPlan:
         volumes: Those that the policy has. A prompt for another one is never answered.
         urls: Where the guest finds each Tang server, by the server's name.
         hold: Seconds after a prompt after which pins that neither answered nor failed are given up, at the least
-            (`hold_time`). A TPM and a Tang need four to eight seconds in emulation on an idle host.
+            (`hold_time`).
         hold_out: Whether to wait that time even when the pins are known to have failed (a server that returns).
         settle: Seconds that the guest is watched on after it gave up, for its last words.
         patience: Deadlines.
@@ -80,7 +83,7 @@ class BootPlan:
 
     volumes: tuple[VolumePlan, ...]
     urls: Mapping[str, str] = field(default_factory=dict)
-    hold: float = 25.0
+    hold: float = HOLD_SECONDS
     hold_out: bool = False
     settle: float = 3.0
     patience: Patience = Patience()
@@ -92,6 +95,7 @@ class BootPlan:
         urls: Mapping[str, str],
         typing: tuple[str, ...] | None = None,
         tpm_pins: tuple[str, ...] | None = None,
+        hold: float = HOLD_SECONDS,
     ) -> "BootPlan":
         """The usual plan for a policy's volumes.
 
@@ -100,6 +104,7 @@ class BootPlan:
             urls: Where the guest finds each Tang server.
             typing: What to type at the prompts of each volume; by default its own passphrase.
             tpm_pins: What to type at prompts for the TPM's PIN; by default the right one, unless `typing` is given.
+            hold: Seconds after a prompt after which pins that neither answered nor failed are given up, at the least.
         """
         return cls(
             tuple(
@@ -113,6 +118,7 @@ class BootPlan:
                 for volume in volumes
             ),
             urls,
+            hold,
         )
 
 

@@ -141,6 +141,8 @@ PROMPTS = (  # systemd: cryptsetup.c, ask-password-api.c; cryptsetup-initramfs f
 CRYPTSETUP = (  # systemd: cryptsetup.c; cryptsetup-initramfs local-top/cryptroot; dracut crypt-lib.sh
     _row(VolumeAttaching, r"systemd-cryptsetup\[\d+\]: run (?P<volume>\S+) (?:←|<-) (?P<device>\S+)"),
     _row(VolumeUnlocked, r"Finished .*Cryptography Setup for (?P<volume>.+?)\.?$"),
+    # systemd's own line can get lost where many volumes open at once; this one comes when table and key are loaded.
+    _row(VolumeUnlocked, r"systemd-cryptsetup\[\d+\]: dm resume (?P<volume>\S+) "),
     _row(VolumeUnlocked, r"Found device \S+ - /dev/mapper/(?P<volume>\S+?)\.?$"),
     _row(VolumeUnlocked, r"cryptsetup: (?P<volume>\S+): set up successfully", others_tell=False),
     _row(VolumeFailed, r"Failed to start .*Cryptography Setup for (?P<volume>.+?)\.?$"),

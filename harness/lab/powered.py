@@ -17,7 +17,7 @@ from harness.guest.driver import Live, drained, watch
 from harness.guest.events import Event
 from harness.guest.judge import judge
 from harness.guest.outcome import Outcome
-from harness.guest.plan import BootPlan
+from harness.guest.plan import HOLD_SECONDS, BootPlan
 from harness.guest.ssh import Shell, connect
 from harness.guest.witness import End, TangSeen, Witnesses
 from harness.images import GuestImage
@@ -46,8 +46,9 @@ def canary_path(mount_point: str) -> str:
 
 
 def partition_label(policy: Policy, volume: str) -> str:
-    """The label of the partition that a volume is made on."""
-    return next(v.device for v in policy.volumes if v.name == volume).rsplit("/", 1)[-1]
+    """The label of the partition that a volume is made on; the policy knows an encrypted root by its UUID."""
+    found = next(v for v in policy.volumes if v.name == volume)
+    return "root" if found.mount_point == "/" else found.device.rsplit("/", 1)[-1]
 
 
 @dataclass
@@ -154,6 +155,7 @@ def powered(
     *,
     tpm_pins: Sequence[str] | None = None,
     meanwhile: Meanwhile | None = None,
+    hold: float = HOLD_SECONDS,
 ) -> Iterator[Powered]:
     """Power a machine on, watch what its disk does, and leave it on for the block.
 
@@ -164,6 +166,7 @@ def powered(
         typing: What to type at the prompts of each volume; by default its own passphrase, once.
         tpm_pins: What to type at prompts for the TPM's PIN; by default the right one, unless something else is typed.
         meanwhile: Is told each event as it is seen, and may change the world in mid-boot.
+        hold: Seconds after a prompt for which pins may keep silent before something is typed, at the least.
 
     Raises:
         RigError: The rig failed, or the evidence does not agree: there is no verdict. After a `StallError` it is tried
@@ -174,6 +177,7 @@ def powered(
         scene.urls,
         None if typing is None else tuple(typing),
         None if tpm_pins is None else tuple(tpm_pins),
+        hold,
     )
 
     def attempt() -> tuple[Powered, ExitStack]:

@@ -10,6 +10,7 @@ from harness.errors import UsageError
 from harness.evidence import artifacts
 from harness.guest.luks import LUKS_BYTES, LuksHeader, parse_luks_header
 from harness.guest.outcome import Outcome
+from harness.guest.plan import HOLD_SECONDS
 from harness.host.scratch import KEEP, scratch
 from harness.lab.faults import Fault, Workshop
 from harness.lab.install import SealedEntry, copied, served
@@ -109,6 +110,7 @@ class Sealed:
         typing: Sequence[str] | None = None,
         tpm_pins: Sequence[str] | None = None,
         meanwhile: Meanwhile | None = None,
+        hold: float = HOLD_SECONDS,
         label: str = "boot",
     ) -> Iterator[Powered]:
         """Power it on, judge what its disk does, and leave it on for the block; then cut the power.
@@ -119,13 +121,22 @@ class Sealed:
             tpm_pins: What to type at prompts for the TPM's PIN; by default the right one, unless `typing` says what to
                 type.
             meanwhile: Is told each event as it is seen, with the rig, and may change the world in mid-boot.
+            hold: Seconds after a prompt for which pins may keep silent before something is typed, at the least.
             label: What this boot is for, in the evidence.
 
         Raises:
             RigError: There is no verdict: the rig failed, or the evidence does not agree.
         """
         try:
-            with powered(self.scene, self._faulty(faults), label, typing, tpm_pins=tpm_pins, meanwhile=meanwhile) as on:
+            with powered(
+                self.scene,
+                self._faulty(faults),
+                label,
+                typing,
+                tpm_pins=tpm_pins,
+                meanwhile=meanwhile,
+                hold=hold,
+            ) as on:
                 yield on
         finally:
             if self.scene.lab.options.keep:
@@ -137,10 +148,11 @@ class Sealed:
         typing: Sequence[str] | None = None,
         tpm_pins: Sequence[str] | None = None,
         meanwhile: Meanwhile | None = None,
+        hold: float = HOLD_SECONDS,
         label: str = "boot",
     ) -> Outcome:
         """Power it on, judge what its disk does, cut the power: `powered` with nothing done in the block."""
-        with self.powered(*faults, typing=typing, tpm_pins=tpm_pins, meanwhile=meanwhile, label=label) as on:
+        with self.powered(*faults, typing=typing, tpm_pins=tpm_pins, meanwhile=meanwhile, hold=hold, label=label) as on:
             return on.outcome
 
     def maintain(self, *commands: str, under: Sequence[Fault] = (), label: str = "maintenance") -> str:

@@ -1,18 +1,16 @@
-"""The EFI system partition on the disk of a machine that is off: the harness signs there what the firmware starts.
-
-qemu-img reads and writes the partition, mtools the files on it, sbsign(1) signs: no loop device, no root.
-"""
+"""What the firmware starts from the disk of a machine that is off, signed by sbsign(1) for Secure Boot."""
 
 import tempfile
 from pathlib import Path
 
 from harness import process
+from harness.machine.files import ESP, files
 from harness.machine.nvram import SigningKey
 
-_OFFSET = 2 * 2**20  # where every guest image of images/ has it
-_BYTES = 128 * 2**20
-_BOOT_IMAGE = "EFI/BOOT/BOOTX64.EFI"
-_ADDONS = "EFI/BOOT/BOOTX64.EFI.extra.d"
+BOOT_IMAGE = "/EFI/BOOT/BOOTX64.EFI"
+"""What the firmware starts when no boot entry says otherwise (UEFI specification 2.10, 3.5.1.1)."""
+
+_ADDONS = "/EFI/BOOT/BOOTX64.EFI.extra.d"
 _SECONDS = 60.0
 
 
@@ -26,28 +24,27 @@ def sign_boot_images(disk: Path, key: SigningKey) -> None:
         key: Its certificate is to be in the firmware's db.
 
     Raises:
-        HostError: A tool is missing, or the disk has no such partition or file.
+        HostError: A tool is missing, or the disk has no such file.
+        RigError: The disk has no EFI system partition.
+    """
+    with files(disk, ESP) as esp:
+        for path in (BOOT_IMAGE, *esp.names(_ADDONS)):
+            esp.write(path, signed(esp.read(path), key))
+
+
+def signed(image: bytes, key: SigningKey) -> bytes:
+    """An EFI binary with a signature added.
+
+    Raises:
+        HostError: sbsign is missing, or this is no EFI binary.
     """
     with tempfile.TemporaryDirectory(prefix="unlock-lab-") as name:
         folder = Path(name)
-        esp = folder / "esp.img"
-        place = f"driver=raw,offset={_OFFSET},size={_BYTES},file.driver=qcow2,file.file.driver=file"
-        place += f",file.file.filename={str(disk).replace(',', ',,')}"
-        process.run(["qemu-img", "convert", "-q", "--image-opts", "-O", "raw", place, esp], timeout=_SECONDS)
+        before, after = folder / "unsigned.efi", folder / "signed.efi"
         certificate, private_key = folder / "certificate.pem", folder / "key.pem"
+        before.write_bytes(image)
         certificate.write_bytes(key.certificate)
         private_key.write_bytes(key.private_key)
-        for path in (_BOOT_IMAGE, *_addons(esp)):
-            unsigned, signed = folder / "unsigned.efi", folder / "signed.efi"
-            process.run(["mcopy", "-n", "-o", "-i", esp, f"::/{path}", unsigned], timeout=_SECONDS)
-            keys = ("--key", private_key, "--cert", certificate)
-            process.run(["sbsign", *keys, "--output", signed, unsigned], timeout=_SECONDS)
-            process.run(["mcopy", "-o", "-i", esp, signed, f"::/{path}"], timeout=_SECONDS)
-        process.run(
-            ["qemu-img", "convert", "-q", "-n", "-f", "raw", "--target-image-opts", esp, place], timeout=_SECONDS
-        )
-
-
-def _addons(esp: Path) -> list[str]:
-    listed = process.run(["mdir", "-b", "-/", "-i", esp, "::/"], timeout=_SECONDS).splitlines()
-    return [path for line in listed if (path := line.removeprefix("::/")).startswith(f"{_ADDONS}/")]
+        keys = ("--key", private_key, "--cert", certificate)
+        process.run(["sbsign", *keys, "--output", after, before], timeout=_SECONDS)
+        return after.read_bytes()

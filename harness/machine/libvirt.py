@@ -156,6 +156,10 @@ class Domain:
         """Change a device that is there."""
         _bounded("change a device", lambda: self._handle.updateDeviceFlags(xml, libvirt.VIR_DOMAIN_AFFECT_LIVE))
 
+    def attach_device(self, xml: str) -> None:
+        """Plug a device in."""
+        _bounded("plug a device in", lambda: self._handle.attachDeviceFlags(xml, libvirt.VIR_DOMAIN_AFFECT_LIVE))
+
     def destroy(self) -> None:
         """Cut the power; nothing to do when it is off."""
         if self._handle is None or self._ending:

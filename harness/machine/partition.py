@@ -1,11 +1,13 @@
-"""What lies on a disk image, read on the host while its machine is off.
+"""What lies on a disk image, read and written on the host while its machine is off.
 
-Source: UEFI specification 2.10, 5.3 (GUID Partition Table).
+qemu-img opens a window of the disk: no loop device, no root. Source: UEFI specification 2.10, 5.3 (GUID Partition
+Table).
 """
 
-import json
 import struct
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from harness import process
@@ -15,7 +17,7 @@ _SECTOR = 512
 _ENTRIES_AT = 72
 """In the GPT's header: where the entries start, how many there are, and how long each is."""
 
-_READ_SECONDS = 60.0
+_SECONDS = 60.0
 
 
 def read_disk(disk: Path, offset: int, size: int) -> bytes:
@@ -26,15 +28,20 @@ def read_disk(disk: Path, offset: int, size: int) -> bytes:
     """
     with tempfile.TemporaryDirectory(prefix="unlock-lab-") as folder:
         part = Path(folder, "part")
-        window = {
-            "driver": "raw",
-            "offset": offset,
-            "size": size,
-            "file": {"driver": "qcow2", "file": {"driver": "file", "filename": str(disk)}},
-        }
-        command: list[str | Path] = ["qemu-img", "convert", "-q", "-U", "-O", "raw", f"json:{json.dumps(window)}", part]
-        process.run(command, timeout=_READ_SECONDS)
+        _copy_out(disk, offset, size, part)
         return part.read_bytes()
+
+
+def write_disk(disk: Path, offset: int, data: bytes) -> None:
+    """Write into a qcow2 image that nobody uses; offset and length are multiples of 512.
+
+    Raises:
+        HostError: qemu-img failed.
+    """
+    with tempfile.TemporaryDirectory(prefix="unlock-lab-") as folder:
+        part = Path(folder, "part")
+        part.write_bytes(data)
+        _copy_in(disk, offset, len(data), part)
 
 
 def read_partition(disk: Path, label: str, size: int) -> bytes:
@@ -44,6 +51,43 @@ def read_partition(disk: Path, label: str, size: int) -> bytes:
         HostError: qemu-img failed.
         RigError: The disk has no GPT, or none of that label.
     """
+    return read_disk(disk, _partition(disk, label)[0], size)
+
+
+def write_partition(disk: Path, label: str, data: bytes, at: int = 0) -> None:
+    """Write into the partition of that label, `at` so many bytes from its beginning.
+
+    Raises:
+        HostError: qemu-img failed.
+        RigError: The disk has no GPT, or none of that label.
+    """
+    write_disk(disk, _partition(disk, label)[0] + at, data)
+
+
+@contextmanager
+def edited_partition(disk: Path, label: str) -> Iterator[Path]:
+    """The partition of that label as a raw file, which is written back at the end of the block if it was changed.
+
+    Args:
+        disk: A qcow2 image that nobody uses; make an overlay of one that is to be changed and must stay as it is.
+        label: Of the partition.
+
+    Raises:
+        HostError: qemu-img failed.
+        RigError: The disk has no GPT, or none of that label.
+    """
+    start, size = _partition(disk, label)
+    with tempfile.TemporaryDirectory(prefix="unlock-lab-") as folder:
+        part = Path(folder, "part")
+        _copy_out(disk, start, size, part)
+        before = part.stat().st_mtime_ns
+        yield part
+        if part.stat().st_mtime_ns != before:
+            _copy_in(disk, start, size, part)
+
+
+def _partition(disk: Path, label: str) -> tuple[int, int]:
+    """Where a partition begins, and how long it is; bytes."""
     head = read_disk(disk, _SECTOR, _SECTOR)
     if not head.startswith(b"EFI PART"):
         raise RigError(f"{disk.name} has no partition table of the kind GPT")
@@ -51,6 +95,21 @@ def read_partition(disk: Path, label: str, size: int) -> bytes:
     entries = read_disk(disk, first * _SECTOR, -(-count * length // _SECTOR) * _SECTOR)
     for at in range(0, count * length, length):
         if entries[at + 56 : at + 128].decode("utf-16-le").rstrip("\0") == label:
-            (start,) = struct.unpack_from("<Q", entries, at + 32)
-            return read_disk(disk, start * _SECTOR, size)
+            start, last = struct.unpack_from("<QQ", entries, at + 32)
+            return start * _SECTOR, (last + 1 - start) * _SECTOR
     raise RigError(f"{disk.name} has no partition {label}")
+
+
+def _window(disk: Path, offset: int, size: int) -> str:
+    place = f"driver=raw,offset={offset},size={size},file.driver=qcow2,file.file.driver=file"
+    return f"{place},file.file.filename={str(disk).replace(',', ',,')}"
+
+
+def _copy_out(disk: Path, offset: int, size: int, to: Path) -> None:
+    window = _window(disk, offset, size)
+    process.run(["qemu-img", "convert", "-q", "-U", "--image-opts", "-O", "raw", window, to], timeout=_SECONDS)
+
+
+def _copy_in(disk: Path, offset: int, size: int, part: Path) -> None:
+    window = _window(disk, offset, size)
+    process.run(["qemu-img", "convert", "-q", "-n", "-f", "raw", "--target-image-opts", part, window], timeout=_SECONDS)

@@ -17,9 +17,10 @@ from harness.host.session import Host
 from harness.host.slots import machine_slot
 from harness.host.user import hand_over
 from harness.machine.domain_xml import Runtime, domain_xml, interface_xml
+from harness.machine.hotplug import hot_disk_xml
 from harness.machine.libvirt import Domain, Power, created_domain
 from harness.machine.pump import pumped
-from harness.machine.spec import Machine
+from harness.machine.spec import Disk, Machine
 from harness.machine.tpm import Swtpm, manufacture, powered_tpm
 from harness.machine.tpm_decode import described
 from harness.machine.tpm_log import TpmExchange, replay_pcrs
@@ -64,6 +65,11 @@ class Rig:
     def set_link(self, up: bool) -> None:
         """Plug the network cable in or pull it."""
         self._domain.update_device(interface_xml(up))
+
+    def plug(self, disk: Disk) -> None:
+        """Put one more disk in while the machine is on; it will be a virtio disk. There is a slot for one."""
+        hand_over(disk.path, self._host.user)
+        self._domain.attach_device(hot_disk_xml(disk))
 
     def press_power(self) -> None:
         """Press the power button; see `wait_off`."""

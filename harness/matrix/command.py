@@ -94,7 +94,7 @@ def _machines() -> Iterator[tuple[str, Stack, Policy]]:
     for image, stack in ROOTS.items():
         root = encrypted_root(image)
         assert root
-        for enrolment in ON_ROOT:
+        for enrolment in ON_ROOT[image]:
             yield image, stack, enrolled(root_policy(image, *root), enrolment)
 
 

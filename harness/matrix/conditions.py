@@ -1,23 +1,18 @@
-"""The columns of the truth table: what is done to the world, and how the oracle is told of it.
+"""The columns of the truth table: single faults, maintenance, every subset of servers, what is for roots."""
 
-What is done (faults, servers, maintenance, meanwhile) and what is predicted from (`world`) stand side by side here and
-meet nowhere else: the boots never see the one, the oracle never sees the other.
-"""
-
-import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import product
 
 from harness.guest.events import Event, PromptShown
 from harness.lab.faults import (
-    Fault,
     boot_entry_added,
     db_key_enrolled,
     dbx_updated,
     firmware_swapped,
     network_unplugged,
     secure_boot_enabled,
+    secure_boot_owned,
     smbios_cmdline,
     tpm_is_1_2,
     tpm_removed,
@@ -25,71 +20,11 @@ from harness.lab.faults import (
 )
 from harness.lab.powered import Meanwhile
 from harness.machine.rig import Rig
+from harness.matrix.condition import EVERY, Condition
 from harness.network.tang import Tang
 from harness.policy.maintenance import Chore, Maintained, edited, renewed, unbound
-from harness.policy.pins import Pin, Sss, TangPin, Volume, placeholder
+from harness.policy.pins import Pin, Sss, TangPin, placeholder
 from harness.policy.world import Header, Network, Server, Tpm, World
-
-EVERY = "*"
-"""All servers of the machine."""
-
-
-@dataclass(frozen=True)
-class Condition:
-    """One column.
-
-    Attributes:
-        name: Of the column.
-        about: What is done, in a sentence.
-        world: The same for the oracle, but for the servers.
-        faults: Changes of the hardware.
-        servers: Name of a Tang server (or `EVERY`), what is done to it, and what the oracle is told of it.
-        before: What is done to every server before the maintenance.
-        maintenance: What root does in the guest beforehand, in a boot of its own.
-        under: Changes of the hardware for that boot.
-        meanwhile: What happens during the boot.
-    """
-
-    name: str
-    about: str
-    world: World = field(default_factory=World)
-    faults: tuple[Fault, ...] = ()
-    servers: tuple[tuple[str, Callable[[Tang], None], Server], ...] = ()
-    before: Callable[[Tang], None] | None = None
-    maintenance: Chore | None = None
-    under: tuple[Fault, ...] = ()
-    meanwhile: Callable[[], Meanwhile] | None = None
-
-    def world_of(self, servers: Iterable[str]) -> World:
-        """What the oracle is told about a machine with these Tang servers."""
-        states = [(name, state) for name in servers for which, _, state in self.servers if which in (EVERY, name)]
-        return replace(self.world, servers=dict(states))
-
-    def apply(self, tangs: Mapping[str, Tang]) -> None:
-        """Do to the servers what is to be done to them."""
-        for name, tang in tangs.items():
-            for which, verb, _ in self.servers:
-                if which in (EVERY, name):
-                    verb(tang)
-
-    def becomes(self, volumes: Sequence[Volume]) -> tuple[Volume, ...]:
-        """What the volumes of a machine are when it boots."""
-        return self.maintenance(volumes).volumes if self.maintenance else tuple(volumes)
-
-    def inputs(self, volumes: Sequence[Volume]) -> Iterator[str]:
-        """All that decides what it does to a machine with these volumes, as texts that every process finds the same."""
-        yield self.name
-        yield from self.maintenance(volumes).commands if self.maintenance else ()
-        yield from map(_source, self.faults)
-        yield from (f"{which} {_source(verb)}" for which, verb, _ in self.servers)
-        yield _source(self.meanwhile) if self.meanwhile else ""
-        yield from (f"before {_source(verb)}" for verb in (self.before,) if verb)
-        yield from (f"under {_source(fault)}" for fault in self.under)
-
-
-def _source(function: Callable[..., object]) -> str:
-    """What a function does, with what it closes over."""
-    return inspect.getsource(function) + repr(sorted(inspect.getclosurevars(function).nonlocals.items()))
 
 
 def _delete_keys(tang: Tang) -> None:
@@ -134,6 +69,17 @@ def _by_another(pins: Pin) -> Pin:
     return pins
 
 
+_LOCK_OUT = (
+    "cd /run",
+    "tpm2_dictionarylockout -s -n 1 -t 3600 -l 3600",
+    "tpm2_createprimary -Q -C o -c parent",
+    "echo bait | tpm2_create -Q -C parent -i - -p right -u bait.pub -r bait.priv",
+    "tpm2_load -Q -C parent -u bait.pub -r bait.priv -c bait",
+    "! tpm2_unseal -c bait -p wrong",
+    "tpm2_getcap properties-variable | grep 'inLockout: *1'",
+)
+"""One wrong authorization is allowed, and one is made: TPM 2.0 Library, part 1, 19.8."""
+
 _OTHER_FIRMWARE = firmware_swapped("bookworm")
 
 CONDITIONS: tuple[Condition, ...] = (
@@ -151,7 +97,7 @@ CONDITIONS: tuple[Condition, ...] = (
         "tpm-locked-out",
         "the TPM is in dictionary-attack lockout",
         World(tpm=Tpm.LOCKED_OUT),
-        maintenance=_once("tpm2_dictionarylockout -s -n 0 -t 3600 -l 3600"),
+        maintenance=_once(*_LOCK_OUT),
     ),
     Condition(
         "tpm-owner-auth",
@@ -186,6 +132,12 @@ CONDITIONS: tuple[Condition, ...] = (
         "Secure Boot on, under keys that did not sign the image",
         World(image_refused=True),
         (secure_boot_enabled,),
+    ),
+    Condition(
+        "secure-boot-owned",
+        "Secure Boot on, under keys of the owner, who signed the image",
+        World(changed_pcrs=frozenset({4, 7})),
+        (secure_boot_owned,),
     ),
     Condition("key-enrolled", "one more key in db", World(changed_pcrs=frozenset({7})), (db_key_enrolled,)),
     Condition("dbx-updated", "one more hash in dbx", World(changed_pcrs=frozenset({7})), (dbx_updated,)),
@@ -284,6 +236,43 @@ def subsets(servers: Sequence[str]) -> Iterator[Condition]:
         )
 
 
+_UPDATE_UKI = "/usr/lib/unlock-lab/update-uki"
+_OWNER_S_KEY = "/etc/systemd/tpm2-pcr-private-key.pem"
+
+OF_ROOTS: tuple[Condition, ...] = (
+    Condition(
+        "no-link-held",
+        "the network cable is out, and nobody types before initramfs-tools has given up the network",
+        World(network=Network.NO_LINK),
+        (network_unplugged,),
+        hold=330.0,
+    ),
+    Condition(
+        "kernel-updated",
+        "another kernel in the UKI, signed by the same key",
+        World(changed_pcrs=frozenset({4, 11})),
+        maintenance=_once(f"{_UPDATE_UKI} kernel"),
+    ),
+    Condition(
+        "initrd-rebuilt",
+        "another initrd in the UKI, signed by the same key",
+        World(changed_pcrs=frozenset({4, 9, 11})),
+        maintenance=_once(f"{_UPDATE_UKI} initrd"),
+    ),
+    Condition(
+        "signed-by-another",
+        "another kernel in the UKI, signed by another key",
+        World(changed_pcrs=frozenset({4, 11}), signature_valid=False),
+        maintenance=_once(
+            f"openssl genpkey -quiet -algorithm RSA -pkeyopt rsa_keygen_bits:2048 -out {_OWNER_S_KEY}",
+            f"openssl pkey -in {_OWNER_S_KEY} -pubout -out {_OWNER_S_KEY.replace('private', 'public')}",
+            f"{_UPDATE_UKI} kernel",
+        ),
+    ),
+)
+"""What only encrypted roots are put through; updates, only the UKI of images/debian-13-root, which has the tools."""
+
+
 def all_conditions() -> tuple[Condition, ...]:
-    """Every column: one fault each, maintenance, then every subset of the TPM and three Tang servers."""
-    return (*CONDITIONS, *MAINTENANCE, *subsets(("tang", "two", "three")))
+    """Every column: one fault each, maintenance, every subset of the TPM and three Tang servers, what is for roots."""
+    return (*CONDITIONS, *MAINTENANCE, *subsets(("tang", "two", "three")), *OF_ROOTS)

@@ -8,7 +8,7 @@ take turns. What cannot share a machine has one of its own.
 from collections.abc import Mapping
 from pathlib import Path
 
-from harness.matrix.conditions import CONDITIONS, MAINTENANCE, all_conditions
+from harness.matrix.conditions import CONDITIONS, MAINTENANCE, OF_ROOTS, all_conditions
 from harness.matrix.rack import Row
 from harness.paths import POLICIES
 from harness.policy.enrolment import BASE, Enrolment
@@ -67,21 +67,43 @@ ALONE: Mapping[str, Enrolment] = {
 ROOTS: Mapping[str, Stack] = {"debian-13-root": Stack.DR, "debian-13-initramfs": Stack.IT}
 """Images whose root is encrypted, and what opens it."""
 
-ON_ROOT = (
+_BY_CLEVIS = (
     Enrolment("root-tpm2-and-tang", (_TPM2_AND_TANG,)),
     Enrolment("root-tpm2-or-tang", (_TPM2_OR_TANG,)),
 )
-"""What is bound to an encrypted root."""
+_BY_SYSTEMD = (
+    Enrolment("root-pcr7", (CryptenrollPin((7,)),)),
+    Enrolment("root-pcr11", (CryptenrollPin(initrd_pcr_ids=(11,)),)),
+    Enrolment("root-signed-pcr11", (CryptenrollPin(signed_pcr_ids=(11,)),)),
+    Enrolment("root-pcr15", (CryptenrollPin(initrd_pcr_ids=(15,), measures=True),)),
+    Enrolment("root-pcrlock", (CryptenrollPin(initrd_pcr_ids=(7, 11), pcrlock=True),)),
+    Enrolment("root-recovery-key", (CryptenrollPin((7,)),), keeps_passphrase=False, recovery_key=True),
+)
+
+ON_ROOT: Mapping[str, tuple[Enrolment, ...]] = {
+    "debian-13-root": (*_BY_CLEVIS, *_BY_SYSTEMD),
+    "debian-13-initramfs": _BY_CLEVIS,
+}
+"""What is bound to the encrypted root of an image: each policy has a machine of its own."""
 
 _TPM = ("present", "tpm-absent", "tpm-replaced", "tpm-cleared", "tpm-locked-out", "tpm-owner-auth", "key-enrolled")
+_NETWORK = ("present", "tpm-absent", "without tang", "late-link")
+_UPDATES = ("kernel-updated", "initrd-rebuilt")
 _OF_SERVERS = ("threshold-edited", "rebound", "regenerated", "regenerated-late")
 COLUMNS: Mapping[str, tuple[str, ...]] = {
-    "by-butane": tuple(condition.name for condition in all_conditions()),
+    "by-butane": tuple(condition.name for condition in all_conditions() if condition not in OF_ROOTS),
     "by-hand": tuple(each.name for each in (*CONDITIONS, *MAINTENANCE) if each.name not in _OF_SERVERS),
     "cryptenroll-pin": _TPM,
     "no-fallback-slot": ("present", "tpm-absent", "key-enrolled"),
     "headless": ("present", "tpm-absent", "key-enrolled"),
-    **{each.name: ("present", "tpm-absent", "without tang", "no-link", "late-link") for each in ON_ROOT},
+    "root-tpm2-and-tang": (*_NETWORK, "no-link"),
+    "root-tpm2-or-tang": (*_NETWORK, "no-link-held"),
+    "root-pcr7": ("present", "key-enrolled", *_UPDATES),
+    "root-pcr11": ("present", *_UPDATES),
+    "root-signed-pcr11": ("present", "tpm-absent", "key-enrolled", *_UPDATES, "signed-by-another"),
+    "root-pcr15": ("present", "tpm-absent", "kernel-updated"),
+    "root-pcrlock": ("present", "key-enrolled", "kernel-updated"),
+    "root-recovery-key": ("present", "tpm-absent", "key-enrolled"),
 }
 """The columns that make sense for a machine. Servers in subsets, or changed, are for the thresholds about them."""
 

@@ -33,7 +33,8 @@ from harness.lab.logbook import Logbook
 from harness.lab.sealed import Sealed
 from harness.matrix import cells
 from harness.matrix.cells import MATRIX, Cell, Matrix
-from harness.matrix.conditions import Condition, all_conditions
+from harness.matrix.condition import Condition
+from harness.matrix.conditions import all_conditions
 from harness.policy.oracle import predict
 from harness.policy.pins import Policy, Volume
 from harness.policy.world import Stack
@@ -144,7 +145,8 @@ def _boot_columns(share: Share, lab: Laboratory, entry: SealedEntry) -> None:
 
 def observe(entry: SealedEntry, lab: Laboratory, condition: Condition, artifacts: Path) -> Seen:
     """Do to a copy of a sealed machine what the condition says, and judge its boot."""
-    logbook = Logbook.open(artifacts, f"matrix::{entry.policy.name}-{condition.name}", condition.about)
+    name = f"matrix::{entry.policy.name}-{entry.image.name}-{condition.name}"
+    logbook = Logbook.open(artifacts, name, condition.about)
     logbook.installs(entry.policy, entry.image.name)
     started = time.monotonic()
     observed: Outcome | Problem
@@ -170,7 +172,7 @@ def boot_under(condition: Condition, sealed: Sealed) -> Outcome:
         sealed = sealed.maintained(condition.maintenance, *condition.under)
     condition.apply(sealed.tangs)
     meanwhile = condition.meanwhile() if condition.meanwhile else None
-    return sealed.boot(*condition.faults, meanwhile=meanwhile, label=condition.name)
+    return sealed.boot(*condition.faults, meanwhile=meanwhile, hold=condition.hold, label=condition.name)
 
 
 def cell_of(share: Share, volume: Volume, entry: SealedEntry, condition: Condition, seen: Seen) -> Cell:

@@ -175,4 +175,5 @@ def _bound(leaf: Tpm2Pin | CryptenrollPin) -> frozenset[int]:
     """PCRs that may not change. A signature allows PCR 11 of one phase of one boot image, and that is not his."""
     if isinstance(leaf, Tpm2Pin):
         return frozenset(leaf.pcr_ids)
-    return frozenset((*leaf.pcr_ids, *leaf.signed_pcr_ids)) | (_PCRLOCK if leaf.pcrlock else frozenset())
+    named = frozenset((*leaf.pcr_ids, *leaf.initrd_pcr_ids, *leaf.signed_pcr_ids))
+    return _PCRLOCK if leaf.pcrlock and not leaf.initrd_pcr_ids else named

@@ -71,19 +71,25 @@ class CryptenrollPin:
 
     Attributes:
         pcr_ids: PCRs whose values at enrolment it is bound to (``--tpm2-pcrs=``).
+        initrd_pcr_ids: PCRs that it is bound to as the initrd will find them: 11 and 15, which change before the system
+            runs (``--tpm2-pcrs=INDEX:BANK=VALUE``), or those that the pcrlock policy foretells.
         signed_pcr_ids: PCRs that a signature by the owner's key must vouch for (``--tpm2-public-key-pcrs=``).
         asks_pin: Whether a person must type a PIN too (``--tpm2-with-pin=``).
         pcrlock: Whether a pcrlock policy says what may change (``--tpm2-pcrlock=``).
         measures: Whether the volume key is measured into PCR 15 (``tpm2-measure-pcr=`` of crypttab(5)).
         name: What failed pins are called in an outcome.
+        further_phases: Those after ``enter-initrd`` that PCR 11 of `initrd_pcr_ids` has seen when it is unsealed
+            (systemd-pcrphase.service(8)): of a volume that is opened later than root.
     """
 
     pcr_ids: tuple[int, ...] = ()
+    initrd_pcr_ids: tuple[int, ...] = ()
     signed_pcr_ids: tuple[int, ...] = ()
     asks_pin: bool = False
     pcrlock: bool = False
     measures: bool = False
     name: str = "tpm2"
+    further_phases: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,7 @@ class Network(StrEnum):
     UP = "up"
     NO_LINK = "no link"
     LATE_DHCP = "late DHCP"
-    """The address comes later than initramfs-tools waits for it."""
+    """The address comes when somebody was asked already, and while initramfs-tools still waits for it."""
 
 
 class Header(StrEnum):

@@ -1,0 +1,81 @@
+"""What a column of the truth table is: what is done to the world, and how the oracle is told of it.
+
+What is done (faults, servers, maintenance, meanwhile) and what is predicted from (`world`) stand side by side here and
+meet nowhere else: the boots never see the one, the oracle never sees the other.
+"""
+
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from harness.guest.plan import HOLD_SECONDS
+from harness.lab.faults import Fault
+from harness.lab.powered import Meanwhile
+from harness.network.tang import Tang
+from harness.policy.maintenance import Chore
+from harness.policy.pins import Volume
+from harness.policy.world import Server, World
+
+EVERY = "*"
+"""All servers of the machine."""
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One column.
+
+    Attributes:
+        name: Of the column.
+        about: What is done, in a sentence.
+        world: The same for the oracle, but for the servers.
+        faults: Changes of the hardware.
+        servers: Name of a Tang server (or `EVERY`), what is done to it, and what the oracle is told of it.
+        before: What is done to every server before the maintenance.
+        maintenance: What root does in the guest beforehand, in a boot of its own.
+        under: Changes of the hardware for that boot.
+        meanwhile: What happens during the boot.
+        hold: Seconds after a prompt for which pins may keep silent, at the least.
+    """
+
+    name: str
+    about: str
+    world: World = field(default_factory=World)
+    faults: tuple[Fault, ...] = ()
+    servers: tuple[tuple[str, Callable[[Tang], None], Server], ...] = ()
+    before: Callable[[Tang], None] | None = None
+    maintenance: Chore | None = None
+    under: tuple[Fault, ...] = ()
+    meanwhile: Callable[[], Meanwhile] | None = None
+    hold: float = HOLD_SECONDS
+
+    def world_of(self, servers: Iterable[str]) -> World:
+        """What the oracle is told about a machine with these Tang servers."""
+        states = [(name, state) for name in servers for which, _, state in self.servers if which in (EVERY, name)]
+        return replace(self.world, servers=dict(states))
+
+    def apply(self, tangs: Mapping[str, Tang]) -> None:
+        """Do to the servers what is to be done to them."""
+        for name, tang in tangs.items():
+            for which, verb, _ in self.servers:
+                if which in (EVERY, name):
+                    verb(tang)
+
+    def becomes(self, volumes: Sequence[Volume]) -> tuple[Volume, ...]:
+        """What the volumes of a machine are when it boots."""
+        return self.maintenance(volumes).volumes if self.maintenance else tuple(volumes)
+
+    def inputs(self, volumes: Sequence[Volume]) -> Iterator[str]:
+        """All that decides what it does to a machine with these volumes, as texts that every process finds the same."""
+        yield self.name
+        yield from self.maintenance(volumes).commands if self.maintenance else ()
+        yield from map(_source, self.faults)
+        yield from (f"{which} {_source(verb)}" for which, verb, _ in self.servers)
+        yield _source(self.meanwhile) if self.meanwhile else ""
+        yield from (f"before {_source(verb)}" for verb in (self.before,) if verb)
+        yield from (f"under {_source(fault)}" for fault in self.under)
+        yield from [f"hold {self.hold}"] if self.hold != HOLD_SECONDS else []
+
+
+def _source(function: Callable[..., object]) -> str:
+    """What a function does, with what it closes over."""
+    return inspect.getsource(function) + repr(sorted(inspect.getclosurevars(function).nonlocals.items()))

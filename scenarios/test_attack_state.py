@@ -1,0 +1,122 @@
+"""Two volumes that the TPM opens, one beside the other: who replaces the one that is trusted reads the other.
+
+STATE holds what the machine does with itself, EPHEMERAL what it works with; the system is in neither, and the thief
+cannot change it. So it is in Talos, whose system lies in the signed image. Here it is an encrypted root, with a unit
+that runs what lies in STATE; that root is bound to PCR 7 alone, and would fall to `test_rootfs_confusion`, but this
+thief leaves it as it is. There are several EPHEMERALs, each bound in another way, so that one start of the machine
+judges all of them.
+"""
+
+import re
+import shlex
+
+import pytest
+
+from harness.api import Attacker, CryptenrollPin, Deadline, Enrolment, Grant, NewVolume, Rescue, Tpm2Pin
+
+STATE = NewVolume("state", "/srv", (CryptenrollPin((7,), measures=True),), after="systemd-pcrmachine.service")
+PCR_7 = NewVolume("pcr7", "/home", (CryptenrollPin((7,)),))
+PCR_11 = NewVolume("pcr11", "/opt", (CryptenrollPin((7,), initrd_pcr_ids=(11,), further_phases=("leave-initrd",)),))
+PCR_15 = NewVolume("pcr15", "/mnt", (CryptenrollPin((7, 15)),), after="systemd-cryptsetup@state.service")
+KEY_IN_STATE = NewVolume("keyinstate", "/media", key_file="/srv/ephemeral.key")
+
+UNIT = """[Unit]
+DefaultDependencies=no
+Requires=srv.mount
+After=srv.mount
+[Service]
+ExecStart=/bin/sh /srv/configure
+[Install]
+WantedBy=multi-user.target
+"""
+RUN_STATE = (
+    f"printf %s {shlex.quote(UNIT)} > /etc/systemd/system/configure.service",
+    "echo 'echo as its owner wants it' > /srv/configure",
+    "systemctl enable configure.service",
+)
+
+
+def machine(name: str, root: CryptenrollPin | Tpm2Pin, *ephemerals: NewVolume) -> Enrolment:
+    """A machine whose TPM opens its root and STATE, and which runs what STATE says."""
+    return Enrolment(name, (root,), volumes=(STATE, *ephemerals), commands=RUN_STATE)
+
+
+UKI = machine("state-and-ephemeral", CryptenrollPin((7,)), PCR_7, PCR_11, PCR_15, KEY_IN_STATE)
+GRUB = machine("state-and-ephemeral-grub", Tpm2Pin((7,), "sha256"), PCR_7, PCR_15, KEY_IN_STATE)
+
+TELL = """exec > /dev/ttyS0
+volumes="{volumes}"
+for second in $(seq 120); do
+    unsettled=
+    for volume in $volumes; do
+        mountpoint -q ${{volume#*:}} || grep -qs "disk.*${{volume%:*}}" /run/systemd/ask-password/ask.* || unsettled=yes
+    done
+    [ "$unsettled" ] || break
+    sleep 1
+done
+echo; echo here it begins
+for volume in $volumes; do
+    echo "${{volume%:*}}: $(cat ${{volume#*:}}/unlock-lab-canary || echo it asks for a passphrase)."
+done
+echo here it ends
+"""
+"""What the thief's STATE has the machine do: wait until each volume is open or asks for a passphrase, then tell."""
+
+
+def replace_state(system: Rescue, *ephemerals: NewVolume) -> None:
+    """Put a STATE of his own in the place of the machine's; its TPM opens that, since his token asks for nothing."""
+    device, quick = system.device(STATE.name), "--pbkdf pbkdf2 --pbkdf-force-iterations 1000"
+    system.run(f"cryptsetup luksFormat -q {quick} {device} -", stdin=b"thief")
+    system.run(f"PASSWORD=thief systemd-cryptenroll --tpm2-device=auto --tpm2-pcrs= --tpm2-public-key= {device}", 120)
+    system.run(f"cryptsetup open --key-file - {device} state", stdin=b"thief")
+    system.run("mkfs.ext4 -q /dev/mapper/state && mkdir /run/state && mount /dev/mapper/state /run/state")
+    volumes = " ".join(f"{each.name}:{each.mount_point}" for each in ephemerals)
+    system.shell.write_file("/run/state/configure", TELL.format(volumes=volumes).encode())
+    system.run("umount /run/state && cryptsetup close state && sync")
+
+
+@pytest.mark.parametrize(
+    ("boot", "victim", "falls"),
+    [
+        pytest.param(
+            "uki",
+            UKI,
+            {"pcr7", "pcr11"},
+            marks=[pytest.mark.policy(UKI), pytest.mark.image("debian-13-root")],
+            id="uki",
+        ),
+        pytest.param(
+            "grub",
+            GRUB,
+            {"pcr7", "pcr15"},
+            marks=[pytest.mark.policy(GRUB), pytest.mark.image("debian-13-initramfs")],
+            id="grub",
+        ),
+    ],
+)
+@pytest.mark.attack(Grant.MACHINE)
+def test_state_partition_swap(attacker: Attacker, boot: str, victim: Enrolment, falls: set[str]) -> None:
+    """The thief replaces STATE, keeps EPHEMERAL, and lets the machine boot: it opens both and does what his STATE says.
+
+    No PCR tells one STATE from another: not the keys of Secure Boot (7), not the image and its phases (11).
+
+    Granted: the machine. Extracted: what is bound to PCR 7 and to PCR 11. Cures: EPHEMERAL's key is kept in STATE, and
+    is gone with it (the workaround of the issue); or STATE's volume key is measured into PCR 15
+    (``tpm2-measure-pcr=yes``) before EPHEMERAL, bound to PCR 15, is asked for. Under GRUB that second cure is none:
+    systemd measures nothing unless systemd-stub measured the kernel. Seen: PCR 15 stays empty, everything opens as it
+    should and as it should not, and only the debug log says "Kernel stub did not measure kernel image into the expected
+    PCR, skipping userspace measurement, too."
+    Source: seed 004; talos#8972, #11435; crypttab(5), ``tpm2-measure-pcr=``.
+    """
+    disk, ephemerals = attacker.disk(), victim.volumes[1:]
+    with attacker.own_os(disk=disk) as system:
+        replace_state(system, *ephemerals)
+    with attacker.console(disk=disk) as console:
+        said = console.wait_for(r"(?s)here it begins.*here it ends", Deadline.after(300))
+    told = dict(re.findall(r"(\w+): ([0-9a-f]{32}|it asks for a passphrase)\.", said))
+    assert told.keys() == {volume.name for volume in ephemerals}
+    loot = {
+        name: attacker.prints(canary, volume=name, guard=f"{name}-{boot}", evidence="console-console.log")
+        for name, canary in told.items()
+    }
+    assert {name for name, printed in loot.items() if printed.extracted} == falls
