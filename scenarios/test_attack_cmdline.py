@@ -114,18 +114,22 @@ def test_uki_cmdline_opens_a_seal_to_pcr_4_or_7_and_not_one_to_pcr_12(attacker: 
     """A boot entry in the NVRAM starts the same image with another command line, Secure Boot being off.
 
     As a boot manager's editor does it, without a boot manager. systemd-stub takes the load option's arguments for the
-    image's own command line, and measures them into PCR 12; the entry itself goes into PCR 1.
+    image's own command line, and measures them into PCR 12.
 
-    Granted: the machine. Extracted from seals to PCR 4 and PCR 7. Cure: Secure Boot, under which the stub ignores such
+    Seen with systemd 257.13 and OVMF 2025.02: the root shell comes, and PCRs 9, 10 and 12 are others, and no more: an
+    entry that is outside the boot order is not measured into PCR 1, which was predicted to tell. What the TPM says to
+    each seal there is predicted, not seen yet.
+
+    Granted: the machine. Extracted from seals to PCR 1, 4, 7 and 7+11. Cure: Secure Boot, under which the stub ignores such
     arguments for an image that has a command line (not shown here); or bind PCR 12. Source: systemd-stub(7),
     "The command line".
     """
-    arguments = "root=LABEL=root rootfstype=ext4 rw console=ttyS0 init=/bin/sh"
+    arguments = "root=LABEL=root rootfstype=ext4 rw console=ttyS0 TERM=dumb init=/bin/sh"
     variables = attacker.nvram()
     variables.write_bytes(boot_once(variables.read_bytes(), r"\EFI\BOOT\BOOTX64.EFI", arguments))
     with attacker.console(disk=attacker.disk(), nvram=variables) as console:
         extracted = asks_the_tpm(console, attacker)
-    assert extracted == {"4", "7", "7+11"}
+    assert extracted == {"1", "4", "7", "7+11"}
 
 
 LOOT = (
