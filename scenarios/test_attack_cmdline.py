@@ -120,9 +120,9 @@ def test_uki_cmdline_opens_a_seal_to_pcr_4_or_7_and_not_one_to_pcr_12(attacker: 
     entry that is outside the boot order is not measured into PCR 1, which was predicted to tell. What the TPM says to
     each seal there is predicted, not seen yet.
 
-    Granted: the machine. Extracted from seals to PCR 1, 4, 7 and 7+11. Cure: Secure Boot, under which the stub ignores such
-    arguments for an image that has a command line (not shown here); or bind PCR 12. Source: systemd-stub(7),
-    "The command line".
+    Granted: the machine. Extracted from seals to PCR 1, 4, 7 and 7+11. Cure: Secure Boot, under which the stub ignores
+    such arguments for an image that has a command line (not shown here); or bind PCR 12. Source: systemd-stub(7), "The
+    command line".
     """
     arguments = "root=LABEL=root rootfstype=ext4 rw console=ttyS0 TERM=dumb init=/bin/sh"
     variables = attacker.nvram()
