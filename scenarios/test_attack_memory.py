@@ -35,13 +35,13 @@ def test_ram_dump(sealed: Sealed, attacker: Attacker, kernel: str, falls: bool) 
     header of his copy tells which two of these are the volume's. ``cryptsetup luksSuspend`` wipes it: where it was a
     moment ago it is no more, in no form.
 
-    The prediction was that this is the cure, and it is not. Seen with clevis 20, cryptsetup 2.7.5 and Linux 6.12: the
-    passphrase that clevis unsealed at the boot is still there, in clear, and opens the copy. Among the words in memory
-    it is known by its shape.
+    The prediction was that this is the cure. Seen with clevis 20, cryptsetup 2.7.5 and Linux 6.12: the volume key is
+    found while it is open and gone once it is suspended, but the passphrase that clevis unsealed at the boot is still
+    there, in clear. Expected, not booted yet: it is known by its shape among the words in memory and opens the copy,
+    and a kernel that wipes what is freed (``init_on_free=1``) leaves none.
 
     Granted: the memory of the running machine (a hypervisor, FireWire or Thunderbolt, cold boot), a copy of the disk.
-    Extracted while it is open, whatever the pins, and after ``luksSuspend`` as well. The cure: to suspend under a
-    kernel that wipes what is freed, ``init_on_free=1``.
+    Extracted while it is open, whatever the pins. The cure: to suspend, where no passphrase is left behind.
     Source: Halderman et al., "Lest We Remember", USENIX Security 2008; cryptsetup-luksSuspend(8); kernel-parameters.
     """
     header = attacker.header("var")

@@ -35,10 +35,14 @@ class Way(Enum):
     """One by the same signer; with Secure Boot off, any."""
     COMMAND_LINE = "GRUB's menu", _ALL - {8}
     INITRD = "another initrd, which the boot loader does not verify", _ALL - {9}
-    STUB_COMMAND_LINE = "another command line for systemd-stub", _ALL - {1, 12}
-    """By SMBIOS (``io.systemd.stub.kernel-cmdline-extra``) or a boot entry; the firmware measures both into PCR 1."""
-    CREDENTIAL = "a credential by SMBIOS", _ALL - {1}
-    """``io.systemd.credential:systemd.extra-unit``, which the firmware measures into PCR 1."""
+    STUB_COMMAND_LINE = "another command line for systemd-stub", _ALL - {9, 10, 12}
+    """By SMBIOS (``io.systemd.stub.kernel-cmdline-extra``), which OVMF measures into no PCR, other firmware into PCR 1.
+    The stub measures what it adds into PCR 12, the kernel all of it into PCR 9, and IMA that into PCR 10 (seen).
+    """
+    CREDENTIAL = "a credential by SMBIOS", _ALL
+    """``io.systemd.credential:systemd.extra-unit``, which firmware that measures these tables measures into PCR 1; OVMF
+    does not (seen).
+    """
     INITRAMFS_SHELL = "a shell in the victim's initrd", _ALL
     """Such as opens when the disk cannot be found (CVE-2016-4484)."""
     PCR_RESET = "a reset of the TPM and the victim's event log replayed", _ALL
