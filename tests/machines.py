@@ -93,3 +93,9 @@ def wait_gone(pids: Callable[[], dict[int, str]], seconds: float) -> dict[int, s
             poll.poll(deadline.remaining * 1000)
             os.close(handle)
     return left
+
+
+def folder_of(rig: Rig) -> Path:
+    """The rig's scratch folder, which the names of its sockets tell."""
+    with rig.open_ssh_channel() as channel:
+        return Path(channel.getpeername()).parent

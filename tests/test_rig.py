@@ -16,7 +16,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from machines import BOOT_MANAGER, SETTLED, bare_machine, processes_naming, read_until, this_host, wait_gone
+from machines import (
+    BOOT_MANAGER,
+    SETTLED,
+    bare_machine,
+    folder_of,
+    processes_naming,
+    read_until,
+    this_host,
+    wait_gone,
+)
 
 from harness.deadline import Deadline
 from harness.errors import HostError, RigError, UsageError
@@ -43,11 +52,6 @@ def host() -> Host:
 def machine(host: Host) -> Iterator[Machine]:
     with bare_machine(host) as bare:
         yield bare
-
-
-def folder_of(rig: Rig) -> Path:
-    """The rig's scratch folder, which the names of its sockets tell."""
-    return Path(rig.console.getpeername()).parent
 
 
 # Without a machine
@@ -299,11 +303,11 @@ CHILD = """
 import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from machines import bare_machine, this_host
+from machines import bare_machine, folder_of, this_host
 from harness.machine.rig import power_on
 host = this_host()
 with bare_machine(host) as machine, power_on(machine, host, Path(sys.argv[2])) as rig:
-    print(Path(rig.console.getpeername()).parent, machine.nvram.parent, flush=True)
+    print(folder_of(rig), machine.nvram.parent, flush=True)
     sys.stdin.read()
 """
 
