@@ -95,8 +95,8 @@ def test_tang_imposter_opens_nothing_and_is_not_bound_to(sealed: Sealed, attacke
     At bind time the owner's thumbprint refuses it, also when it signs an advertisement of its own and serves it under
     the thumbprint of the genuine one; before it came, the same command bound.
 
-    Granted: Tang's place in the network. Resisted. Cure: state the thumbprint (``thp``) when binding; without one, and
-    with ``-y``, clevis trusts whoever answers. Source: clevis-encrypt-tang(1), ``thp``; tang(8).
+    Granted: Tang's place in the network. Resisted. Cure: state the thumbprint (``thp``) when binding, and do not say
+    ``-y``: see the next one. Source: clevis-encrypt-tang(1), ``thp``; tang(8).
     """
     tang = attacker.wire()
     genuine = tang.thumbprint
@@ -120,12 +120,36 @@ def test_tang_imposter_opens_nothing_and_is_not_bound_to(sealed: Sealed, attacke
     assert not attacker.prints(evidence="boot-2").extracted
 
 
-def bind(machine: Powered, sealed: Sealed, tang: Tang, thumbprint: str) -> tuple[bool, str]:
+@pytest.mark.policy("tang")
+@pytest.mark.attack(Grant.NETWORK, Grant.DISK)
+def test_tang_imposter_is_bound_to_by_an_owner_who_says_yes(sealed: Sealed, attacker: Attacker) -> None:
+    """The owner states the thumbprint and says ``-y``: the imposter's advertisement is taken, and he opens the disk.
+
+    With ``-y`` clevis asks for the advertisement by the thumbprint and then checks only that it is signed by whatever
+    keys are in it. ``clevis luks regen`` and ``clevis luks edit`` always say ``-y``.
+
+    Granted: Tang's place in the network while the owner binds, later a copy of the disk. Seen with clevis 20: bound,
+    where the catalogue has the thumbprint refuse. Cure: bind without ``-y``, as in the one before, or by an
+    advertisement fetched beforehand (``adv``). Source: clevis-encrypt-tang, "Check advertisement trust".
+    """
+    tang = attacker.wire()
+    genuine = tang.thumbprint
+    with sealed.powered() as machine:
+        tang.replace_keys()
+        own = machine.shell.run(f"curl -sf {tang.url}/adv").encode()
+        tang.tamper(lambda _: exchange.reply_with(own))
+        done, said = bind(machine, sealed, tang, genuine, "-y")
+        tang.tamper(None)
+    assert done, said
+    assert attacker.boot(disk=attacker.disk()).canary == sealed.canary
+
+
+def bind(machine: Powered, sealed: Sealed, tang: Tang, thumbprint: str, option: str = "") -> tuple[bool, str]:
     """Bind the open volume to a Tang of that thumbprint; says whether that was done, and what clevis said."""
     config = shlex.quote(json.dumps({"url": tang.url, "thp": thumbprint}))
     device = machine.device("var")
     said = machine.shell.run(
-        f"clevis luks bind -y -k - -d {device} tang {config} 2>&1; echo status $?",
+        f"clevis luks bind {option} -k - -d {device} tang {config} 2>&1; echo status $?",
         120,
         stdin=sealed.passphrase.encode(),
     )
