@@ -44,7 +44,10 @@ def watched_exchange(machine: Powered, sealed: Sealed) -> tuple[dict[str, bytes]
     unseal = f"clevis luks pass -d {device} -s {machine.outcome.keyslot}"
     passphrase = shell.run(f"env SHELLOPTS=xtrace BASH_XTRACEFD=9 {unseal} 9>/run/trace", 120).encode()
     trace = shell.read_file("/run/trace").decode()
-    said = {name: json.loads(value) for name, value in re.findall(r"^\++ (eph|xfr|jwk)='(.*)'$", trace, re.MULTILINE)}
+    words = [
+        (name, json.loads(value)) for name, value in re.findall(r"^\++ (eph|xfr|jwk)='(.*)'$", trace, re.MULTILINE)
+    ]
+    said = {name: key for name, key in words if "crv" in key}  # clevis-decrypt-tpm2 calls a key jwk, too
     dump = f"cryptsetup luksDump -q --dump-volume-key --volume-key-file /run/key --key-file - {device} >&2"
     shell.run(dump, 120, stdin=sealed.passphrase.encode())
     point = exchange.x_of(said["jwk"])
