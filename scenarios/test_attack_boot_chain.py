@@ -272,8 +272,8 @@ def test_uki_without_initrd(sealed: Sealed, attacker: Attacker) -> None:
     systemd-boot hands it to the kernel, which takes it unasked; no signature covers it. The kernel measures it into
     PCR 9. PCR 7 is as it was, and so is PCR 4, in which the images are.
 
-    Granted: the machine. Expected, from the sources and not yet booted: extracted from seals to PCR 4 and PCR 7, not
-    from one to PCR 9. Cure: an image with its own initrd, or bind PCR 9. From 256 on systemd-stub makes an initrd of
+    Granted: the machine. Seen with systemd 257.13 and Linux 6.12: extracted from seals to PCR 4 and PCR 7, not from one
+    to PCR 9. Cure: an image with its own initrd, or bind PCR 9. From 256 on systemd-stub makes an initrd of
     the section .osrel too, and fails where there is one already, so that the image here has no such section.
     Source: systemd#28066, #35978, #38780; Linux, drivers/firmware/efi/libstub.
     """

@@ -20,7 +20,8 @@ def test_tang_capture_shows_no_key(guard: str, sealed: Sealed, attacker: Attacke
     the secret of the blinding. What is known to be there is found by the same search: the blinded point that clevis
     sent. The owner gets all of them from clevis itself, on the open machine, in an exchange that is recorded too.
 
-    Seen with Tang alone: two exchanges, 1,484 bytes in all, the boot's and the owner's, with none of the keys in them.
+    Seen with Tang alone: two exchanges, 1,484 bytes in all, the boot's and the owner's, with none of the keys in them;
+    none either where a TPM must answer, too.
 
     Granted: the wire between machine and Tang. Resisted. Cure: none needed, plain HTTP suffices: clevis blinds its
     point anew each time. Source: seed 000; tang(8), "Recovery"; McCallum-Relyea exchange.
