@@ -277,8 +277,8 @@ def _volumes(scene: _Scene) -> Step:
 def _pending(scene: _Scene, volume: VolumePlan, prompt: PromptShown) -> float | None:
     """When the prompt was answered, by us or by clevis, if that answer has not been refused yet.
 
-    That it is asked again refuses nothing: with several volumes the agent at the console shows a question anew that was
-    answered already, until systemd-cryptsetup has come round to take it back.
+    That it is asked again refuses nothing: with several volumes systemd-tty-ask-password-agent shows a question anew
+    that was answered already, until systemd-cryptsetup has come round to take it back.
     """
     alone = len(scene.plan.volumes) == 1
     refused = (event for event in scene.events if isinstance(event, PassphraseWrong))
