@@ -117,8 +117,8 @@ def test_uki_cmdline_opens_a_seal_to_pcr_4_or_7_and_not_one_to_pcr_12(attacker: 
     image's own command line, and measures them into PCR 12.
 
     Seen with systemd 257.13 and OVMF 2025.02: the root shell comes, and PCRs 9, 10 and 12 are others, and no more: an
-    entry that is outside the boot order is not measured into PCR 1, which was predicted to tell. What the TPM says to
-    each seal there is predicted, not seen yet.
+    entry that is outside the boot order is not measured into PCR 1, which was predicted to tell. The TPM gives up every
+    seal but the one to PCR 12.
 
     Granted: the machine. Extracted from seals to PCR 1, 4, 7 and 7+11. Cure: Secure Boot, under which the stub ignores
     such arguments for an image that has a command line (not shown here); or bind PCR 12. Source: systemd-stub(7), "The
