@@ -45,13 +45,14 @@ from harness.machine.spec import Disk, Machine, Tpm
 from harness.network.tang import Tang
 from harness.policy.enrolment import TPM_PIN, Enrolment
 from harness.policy.maintenance import edited, renewed, unbound
-from harness.policy.new_volume import NewVolume
+from harness.policy.new_volume import QUICK_PBKDF, NewVolume
 from harness.policy.pins import CryptenrollPin, Pin, Sss, TangPin, Tpm2Pin
 
 __all__ = [
     "BOOT",
     "BOOT_IMAGE",
     "ESP",
+    "QUICK_PBKDF",
     "TPM_PIN",
     "Attacker",
     "ConsoleShell",

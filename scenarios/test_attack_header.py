@@ -6,7 +6,7 @@ from urllib.parse import unquote
 
 import pytest
 
-from harness.api import Attacker, Disk, Grant, Sealed, Unlock, forgery, read_partition
+from harness.api import QUICK_PBKDF, Attacker, Disk, Grant, Sealed, Unlock, forgery, read_partition
 
 DATA = 16 * 2**20
 """Where the data of a LUKS2 volume begin, as cryptsetup makes it."""
@@ -71,11 +71,11 @@ def test_header_rollback(sealed: Sealed, attacker: Attacker) -> None:
         owner.run("cryptsetup --version; echo -n renewed > /run/new")
         for volume in before:
             device = owner.device(volume)
-            quick = "--pbkdf pbkdf2 --pbkdf-force-iterations 1000"
-            owner.run(f"cryptsetup luksAddKey -q {quick} --key-file - {device} /run/new", stdin=leaked[volume].encode())
+            add = f"cryptsetup luksAddKey -q {QUICK_PBKDF} --key-file - {device} /run/new"
+            owner.run(add, stdin=leaked[volume].encode())
             owner.run(f"cryptsetup luksKillSlot -q --key-file /run/new {device} 0")
         device = owner.device("tpm2")
-        renew = f"cryptsetup reencrypt -q --resilience none {quick} --key-file /run/new --key-slot 2 {device}"
+        renew = f"cryptsetup reencrypt -q --resilience none {QUICK_PBKDF} --key-file /run/new --key-slot 2 {device}"
         owner.run(renew, timeout=300)
         assert owner.unlock("tpm2", "renewed")
         assert owner.canary("tpm2") == sealed.canaries["tpm2"], "what was encrypted anew can be read by nobody"

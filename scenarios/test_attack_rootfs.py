@@ -8,6 +8,7 @@ import re
 import pytest
 
 from harness.api import (
+    QUICK_PBKDF,
     TPM_PIN,
     Attacker,
     ConsoleShell,
@@ -38,7 +39,7 @@ REFUSAL = "Failed to unseal secret using TPM2"
 LOOK_ALIKE = (
     "uuid=$(cryptsetup luksUUID /dev/vda4)"
     " && cryptsetup luksUUID -q --uuid $(cat /proc/sys/kernel/random/uuid) /dev/vda4"
-    " && cryptsetup luksFormat -q --uuid $uuid --pbkdf pbkdf2 --pbkdf-force-iterations 1000"
+    f" && cryptsetup luksFormat -q --uuid $uuid {QUICK_PBKDF}"
     " --luks2-metadata-size 16k --luks2-keyslots-size 512k /dev/vda3 -",
     "cryptsetup open --key-file - /dev/vda3 look-alike",
     "mkfs.ext4 -q /dev/mapper/look-alike && mkdir /run/root && mount /dev/mapper/look-alike /run/root",

@@ -12,7 +12,7 @@ import shlex
 
 import pytest
 
-from harness.api import Attacker, CryptenrollPin, Deadline, Enrolment, Grant, NewVolume, Rescue, Tpm2Pin
+from harness.api import QUICK_PBKDF, Attacker, CryptenrollPin, Deadline, Enrolment, Grant, NewVolume, Rescue, Tpm2Pin
 
 STATE = NewVolume("state", "/srv", (CryptenrollPin((7,), measures=True),), after="systemd-pcrmachine.service")
 PCR_7 = NewVolume("pcr7", "/home", (CryptenrollPin((7,)),))
@@ -65,8 +65,8 @@ echo here it ends
 
 def replace_state(system: Rescue, *ephemerals: NewVolume) -> None:
     """Put a STATE of his own in the place of the machine's; its TPM opens that, since his token asks for nothing."""
-    device, quick = system.device(STATE.name), "--pbkdf pbkdf2 --pbkdf-force-iterations 1000"
-    system.run(f"cryptsetup luksFormat -q {quick} {device} -", stdin=b"thief")
+    device = system.device(STATE.name)
+    system.run(f"cryptsetup luksFormat -q {QUICK_PBKDF} {device} -", stdin=b"thief")
     system.run(f"PASSWORD=thief systemd-cryptenroll --tpm2-device=auto --tpm2-pcrs= --tpm2-public-key= {device}", 120)
     system.run(f"cryptsetup open --key-file - {device} state", stdin=b"thief")
     system.run("mkfs.ext4 -q /dev/mapper/state && mkdir /run/state && mount /dev/mapper/state /run/state")
@@ -78,20 +78,11 @@ def replace_state(system: Rescue, *ephemerals: NewVolume) -> None:
 @pytest.mark.parametrize(
     ("boot", "victim", "falls"),
     [
-        pytest.param(
-            "uki",
-            UKI,
-            {"pcr7", "pcr11"},
-            marks=[pytest.mark.policy(UKI), pytest.mark.image("debian-13-root")],
-            id="uki",
-        ),
-        pytest.param(
-            "grub",
-            GRUB,
-            {"pcr7", "pcr15"},
-            marks=[pytest.mark.policy(GRUB), pytest.mark.image("debian-13-initramfs")],
-            id="grub",
-        ),
+        pytest.param(boot, victim, falls, marks=[pytest.mark.policy(victim), pytest.mark.image(image)], id=boot)
+        for boot, victim, image, falls in (
+            ("uki", UKI, "debian-13-root", {"pcr7", "pcr11"}),
+            ("grub", GRUB, "debian-13-initramfs", {"pcr7", "pcr15"}),
+        )
     ],
 )
 @pytest.mark.attack(Grant.MACHINE)

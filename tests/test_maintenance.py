@@ -10,8 +10,8 @@ import pytest
 from harness.errors import UsageError
 from harness.paths import POLICIES
 from harness.policy.butane import read_policy
-from harness.policy.maintenance import bindings, edited, renewed, unbound
-from harness.policy.pins import CryptenrollPin, Pin, Sss, TangPin, Tpm2Pin, Volume
+from harness.policy.maintenance import edited, renewed, unbound
+from harness.policy.pins import CryptenrollPin, Pin, Sss, TangPin, Tpm2Pin, Volume, bindings
 
 VOLUME = read_policy(POLICIES / "tpm2-and-tang.bu").volumes[0]
 TWO_BINDINGS = Sss(1, (Tpm2Pin(), CryptenrollPin((7,), asks_pin=True)), separate=True)
@@ -35,7 +35,7 @@ def test_renewing_changes_nothing_that_a_boot_is_judged_by() -> None:
 
 def test_each_binding_by_the_tool_that_made_it() -> None:
     volume = bound(TWO_BINDINGS)
-    assert len(bindings(volume)) == 2
+    assert len(bindings(volume.pins)) == 2
     lines = "\n".join(renewed([volume]).commands)
     assert "clevis luks regen" in lines
     assert "= 1" in lines, "one of the two is clevis's"

@@ -45,17 +45,17 @@ def read_facts(shell: Shell, canaries: Mapping[str, str | None]) -> Facts:
     questions = {"pcrs": _PCRS}
     for volume, path in canaries.items():
         dump = 'cryptsetup luksDump --dump-json-metadata -- "$device"'
-        questions[f"device of {volume}"] = _device(volume)
-        questions[f"header of {volume}"] = f'device=$({_device(volume)}); test -z "$device" || {dump}'
+        questions[f"header of {volume}"] = f'device=$({_device(volume)}); echo "$device"; test -z "$device" || {dump}'
         questions[f"canary of {volume}"] = f"cat -- {shlex.quote(path)} 2>/dev/null" if path else ":"
     said = _ask(shell, questions)
     read = {volume: said[f"canary of {volume}"].strip() for volume in canaries}
-    are_open = [volume for volume in canaries if said[f"device of {volume}"].strip()]
+    found = {volume: said[f"header of {volume}"].partition("\n") for volume in canaries}
+    headers = {volume: header for volume, (device, _, header) in found.items() if device}
     return Facts(
-        frozenset(are_open),
+        frozenset(headers),
         parse_pcrs(said["pcrs"]),
         {volume: text for volume, text in read.items() if text},
-        {volume: parse_luks_dump(said[f"header of {volume}"]) for volume in are_open},
+        {volume: parse_luks_dump(header) for volume, header in headers.items()},
     )
 
 

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from harness.errors import UsageError
-from harness.policy.new_volume import NewVolume, made
+from harness.policy.new_volume import QUICK_PBKDF, NewVolume, made
 from harness.policy.pins import CryptenrollPin, Pin, Policy, Sss, TangPin, Tpm2Pin, Volume, leaves
 
 BASE = "passphrase"
@@ -157,17 +157,27 @@ def _options(pins: Sequence[Pin]) -> list[str]:
 
 
 def _bound(volume: Volume, pins: Sequence[Pin]) -> Iterator[str]:
-    assert volume.passphrase is not None
-    yield f"device=$(readlink -f {shlex.quote(volume.device)})"
-    yield f"export PASSWORD={shlex.quote(volume.passphrase)}"
+    yield from known(volume)
     for pin in pins:
         yield from cryptenroll(pin) if isinstance(pin, CryptenrollPin) else _clevis(pin)
+
+
+def known(volume: Volume) -> Iterator[str]:
+    """The lines that set ``$device`` and ``$PASSWORD`` for those that follow.
+
+    Raises:
+        UsageError: It has no passphrase, without which nothing can be bound to it.
+    """
+    if volume.passphrase is None:
+        raise UsageError(f"the volume {volume.name} has no passphrase, so its bindings cannot be changed")
+    yield f"device=$(readlink -f {shlex.quote(volume.device)})"
+    yield f"export PASSWORD={shlex.quote(volume.passphrase)}"
 
 
 def cryptenroll(pin: CryptenrollPin, *further: str) -> Iterator[str]:
     """The lines of systemd-cryptenroll(1) for a token.
 
-    They expect the volume's node in ``$device`` and a passphrase of it in ``$PASSWORD``.
+    They expect what `known` sets.
 
     Args:
         pin: What is enrolled.
@@ -218,7 +228,7 @@ def _pcrlock(pcr_ids: Sequence[int]) -> Iterator[str]:
 
 def _recovery_key() -> Iterator[str]:
     """What ``systemd-cryptenroll --recovery-key`` does, but with a key that is known: a keyslot, and a token for it."""
-    add = f"cryptsetup luksAddKey --pbkdf pbkdf2 --pbkdf-force-iterations 1000 --new-key-slot {_RECOVERY_KEYSLOT} -d -"
+    add = f"cryptsetup luksAddKey {QUICK_PBKDF} --new-key-slot {_RECOVERY_KEYSLOT} -d -"
     yield f'printf %s "$PASSWORD" | {add} "$device" <(printf %s {RECOVERY_KEY})'
     token = json.dumps({"type": "systemd-recovery", "keyslots": [str(_RECOVERY_KEYSLOT)]})
     yield f'echo {shlex.quote(token)} | cryptsetup token import "$device"'

@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from harness.errors import UsageError
-from harness.policy.enrolment import clevis_config, cryptenroll
-from harness.policy.pins import CryptenrollPin, Pin, Sss, Volume
+from harness.policy.enrolment import clevis_config, cryptenroll, known
+from harness.policy.pins import CryptenrollPin, Pin, Volume, bindings
 
 
 @dataclass(frozen=True)
@@ -61,31 +61,23 @@ def unbound(volumes: Sequence[Volume]) -> Maintained:
     return Maintained(after, tuple(line for volume in volumes for line in _unbind(volume)))
 
 
-def bindings(volume: Volume) -> tuple[Pin, ...]:
-    """The bindings of a volume, each in a keyslot of its own."""
-    pins = volume.pins
-    if pins is None:
-        return ()
-    return pins.pins if isinstance(pins, Sss) and pins.separate else (pins,)
-
-
 def _clevis(volume: Volume) -> list[Pin]:
-    return [pin for pin in bindings(volume) if not isinstance(pin, CryptenrollPin)]
+    return [pin for pin in bindings(volume.pins) if not isinstance(pin, CryptenrollPin)]
 
 
 def _renew(volume: Volume) -> Iterator[str]:
     if _clevis(volume):
         yield from _for_each_slot(volume, 'clevis luks regen -q -d "$device" -s "$slot"')
-    for pin in bindings(volume):
+    for pin in bindings(volume.pins):
         if isinstance(pin, CryptenrollPin):
-            yield from _known(volume)
+            yield from known(volume)
             yield from cryptenroll(pin, "--wipe-slot=tpm2")
 
 
 def _edit(old: Volume, new: Volume) -> Iterator[str]:
     if new == old:
         return
-    if len(bindings(old)) != 1 or not old.pins or not new.pins:
+    if len(bindings(old.pins)) != 1 or not old.pins or not new.pins:
         raise UsageError(f"the volume {old.name} has not just one binding to edit")
     (was, _), (kind, config) = clevis_config(old.pins), clevis_config(new.pins)
     if was != kind:
@@ -96,22 +88,14 @@ def _edit(old: Volume, new: Volume) -> Iterator[str]:
 def _unbind(volume: Volume) -> Iterator[str]:
     if _clevis(volume):
         yield from _for_each_slot(volume, 'clevis luks unbind -f -d "$device" -s "$slot"')
-    if len(_clevis(volume)) < len(bindings(volume)):
-        yield from _known(volume)
+    if len(_clevis(volume)) < len(bindings(volume.pins)):
+        yield from known(volume)
         yield 'systemd-cryptenroll --wipe-slot=tpm2 "$device"'
-
-
-def _known(volume: Volume) -> Iterator[str]:
-    """The device and the passphrase of a volume, for the lines that follow."""
-    if volume.passphrase is None:
-        raise UsageError(f"the volume {volume.name} has no passphrase, so its bindings cannot be changed")
-    yield f"device=$(readlink -f {shlex.quote(volume.device)})"
-    yield f"export PASSWORD={shlex.quote(volume.passphrase)}"
 
 
 def _for_each_slot(volume: Volume, command: str) -> Iterator[str]:
     """One command of clevis for each of its bindings, of which there must be as many as the policy says."""
-    yield from _known(volume)
+    yield from known(volume)
     yield 'slots=$(clevis luks list -d "$device" | cut -d: -f1)'
     yield f'test "$(wc -w <<< "$slots")" = {len(_clevis(volume))}'
     yield f"for slot in $slots; do printf '%s\\n' \"$PASSWORD\" | {command}; done"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from harness.policy.pins import Pin
 
-_QUICK = "--pbkdf pbkdf2 --pbkdf-force-iterations 1000"
+QUICK_PBKDF = "--pbkdf pbkdf2 --pbkdf-force-iterations 1000"
 """Emulated processors pay for more, and no passphrase here is a secret."""
 
 
@@ -54,11 +54,11 @@ def made(new: NewVolume, disk: str, bound: Iterable[str], options: Sequence[str]
     yield f"sgdisk --move-second-header --new=0:0:+64M --change-name=0:{new.name} {disk} >&2"
     yield f"partx --update {disk} && udevadm settle"
     yield f"printf %s '{new.passphrase}' > /run/passphrase"
-    yield f"cryptsetup luksFormat -q {_QUICK} {new.device} /run/passphrase"
+    yield f"cryptsetup luksFormat -q {QUICK_PBKDF} {new.device} /run/passphrase"
     yield from bound
     if new.key_file:
         yield f"(umask 077; head -c 32 /dev/urandom > {new.key_file})"
-        yield f'cryptsetup luksAddKey -q {_QUICK} --key-file /run/passphrase "$device" {new.key_file}'
+        yield f'cryptsetup luksAddKey -q {QUICK_PBKDF} --key-file /run/passphrase "$device" {new.key_file}'
     by_hand = ",".join(["luks", *(option for option in options if option != "tpm2-device=auto")])
     yield f'systemd-cryptsetup attach {new.name} "$device" /run/passphrase {by_hand}'
     yield f"mkfs.ext4 -q {mapping} && mkdir -p /run/new && mount {mapping} /run/new"

@@ -28,7 +28,7 @@ clevis-luks-askpass and local-top/clevis; tang 15; cryptsetup 2.7.
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from harness.policy.pins import CryptenrollPin, Leaf, Pin, Sss, TangPin, Tpm2Pin, Volume, leaves
+from harness.policy.pins import CryptenrollPin, Leaf, Pin, Sss, TangPin, Tpm2Pin, Volume, bindings, leaves
 from harness.policy.world import Header, Network, Server, Stack, Tpm, World
 from harness.unlock import Unlock
 
@@ -162,9 +162,7 @@ def _troubles(volume: Volume, pins: Pin, world: World, stack: Stack) -> _Trouble
 
 def _starved(pins: Pin, troubles: _Troubles) -> Iterable[Pin]:
     """Bindings that never have their turn: clevis asks one after the other, systemd asks its own before the prompt."""
-    if not (isinstance(pins, Sss) and pins.separate):
-        return ()
-    turns = [pin for pin in pins.pins if not isinstance(pin, CryptenrollPin)]
+    turns = [pin for pin in bindings(pins) if not isinstance(pin, CryptenrollPin)]
     for turn, pin in enumerate(turns, 1):
         if _holds(pin, troubles):
             break

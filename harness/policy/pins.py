@@ -157,6 +157,13 @@ def leaves(pin: Pin) -> Iterator[Leaf]:
         yield pin
 
 
+def bindings(pin: Pin | None) -> tuple[Pin, ...]:
+    """The bindings that a volume's pins are, each in a keyslot of its own."""
+    if pin is None:
+        return ()
+    return pin.pins if isinstance(pin, Sss) and pin.separate else (pin,)
+
+
 def holds(pin: Pin, available: frozenset[str]) -> bool:
     """Whether the tree yields the key when just the leaves of these names answer."""
     if isinstance(pin, Sss):
