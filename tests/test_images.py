@@ -136,7 +136,7 @@ def test_a_third_recipe_calls_both_scripts_before_it(base: Path) -> None:
         (EXTENDED.replace("root/etc]", "root/usr]"), "without: toy has no root/usr"),
         (EXTENDED.replace("name: more\n", ""), "is named 'toy', its folder 'more'"),
         (EXTENDED + "sweet: 1\n", "unknown: sweet"),
-        (EXTENDED + "builder: grub\n", "builder: there is no images/grub/build"),
+        (EXTENDED + "boot_chain: lilo\n", "boot_chain: there is no 'lilo'"),
     ],
 )
 def test_a_wrong_extension_is_named_with_file_and_key(base: Path, text: str, said: str) -> None:

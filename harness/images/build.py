@@ -24,8 +24,8 @@ from harness.paths import IMAGES
 
 _STAGE = "unlock-lab-build"
 _PARTITIONS = ("DISK", "ESP", "BOOT", "ROOT")
-_KEPT = {"guest": ("uki.efi", "packages", "dracut.log"), "guest-grub": ("packages",)}
-"""What of a builder's output is kept beside the disk."""
+_KEPT = {"uki": ("uki.efi", "packages", "dracut.log"), "grub": ("packages",)}
+"""What is kept beside the disk, by the boot chain."""
 
 _ROOT_OFFSET = 194 * 2**20
 _TIMEOUT = 1800.0
@@ -67,8 +67,7 @@ def stage(recipe: Recipe) -> bytes:
             info.mode = 0o755 if info.isdir() or info.mode & 0o100 else 0o644
             return info
 
-        builder = IMAGES / recipe.builder
-        shared = {str(path.relative_to(builder)): path for path in sorted(builder.rglob("*"))}
+        shared = {"build": IMAGES / "guest" / "build", "boot-chain": IMAGES / "guest" / recipe.boot_chain}
         for name, path in (*shared.items(), *recipe.files().items()):
             tar.add(path, f"{_STAGE}/{name}", recursive=False, filter=keep)
         for name, text in sorted(texts.items()):
@@ -136,7 +135,7 @@ def build(recipe: Recipe, folder: Path) -> None:
         staged = Path(scratch) / "stage.tar"
         staged.write_bytes(stage(recipe))
         raw = Path(scratch) / "disk.raw"
-        wanted = {"disk.raw": raw, **{name: folder / name for name in _KEPT[recipe.builder]}}
+        wanted = {"disk.raw": raw, **{name: folder / name for name in _KEPT[recipe.boot_chain]}}
         hooks = [f"tar-in {shlex.quote(str(staged))} /", f'chroot "$1" /{_STAGE}/build']
         if recipe.root_passphrase:
             hooks.append(f'chroot "$1" sh -c {shlex.quote(_room_for_the_header(recipe))}')

@@ -13,6 +13,9 @@ import yaml
 from harness.errors import UsageError
 from harness.paths import IMAGES
 
+BOOT_CHAINS = ("grub", "uki")
+"""Those of images/guest."""
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -30,7 +33,7 @@ class Recipe:
         modules: Kernel modules that the guest keeps.
         initrd_modules: Those of them that its initrd has.
         cmdline: The kernel command line that the image boots with.
-        builder: The folder of images/ whose ``build`` turns the installed system into an image.
+        boot_chain: How it starts: a script of images/guest, ``uki`` (dracut, systemd-stub) or ``grub`` (initramfs-tools).
         root_passphrase: What opens keyslot 0 of the LUKS volume that the root file system lies in; "" when it lies in
             none. It is no secret.
         crypttab: The options of that volume in /etc/crypttab, crypttab(5).
@@ -48,7 +51,7 @@ class Recipe:
     modules: tuple[str, ...]
     initrd_modules: tuple[str, ...]
     cmdline: tuple[str, ...]
-    builder: str = "guest"
+    boot_chain: str = "uki"
     root_passphrase: str = ""
     crypttab: str = "luks"
     extends: "Recipe | None" = None
@@ -131,8 +134,8 @@ def _guest_recipe(name: str, builds_on_it: tuple[str, ...]) -> Recipe:
     recipe = Recipe(**_checked(Recipe, {**data, "folder": path.parent}, f"{path}"))
     if recipe.name != name:
         raise UsageError(f"{path}: is named '{recipe.name}', its folder '{name}'")
-    if not (IMAGES / recipe.builder / "build").is_file():
-        raise UsageError(f"{path}: builder: there is no images/{recipe.builder}/build")
+    if recipe.boot_chain not in BOOT_CHAINS:
+        raise UsageError(f"{path}: boot_chain: there is no '{recipe.boot_chain}'", f"there is: {', '.join(BOOT_CHAINS)}")
     return recipe
 
 
