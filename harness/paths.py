@@ -1,10 +1,11 @@
 """Where things live on this host.
 
 Environment: ``UNLOCK_LAB_CACHE`` (what is slow to make) and ``UNLOCK_LAB_RUN`` (sockets and scratch disks of running
-machines; short, since a UNIX socket path may have 107 bytes, unix(7)).
+machines; short, since a UNIX socket path may have 107 bytes, unix(7)). ``TMPDIR``: images under way.
 """
 
 import os
+import tempfile
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -28,3 +29,8 @@ def run_dir() -> Path:
     if os.geteuid() == 0:
         return Path("/run/unlock-lab")
     return Path(os.environ.get("XDG_RUNTIME_DIR") or f"/tmp/unlock-lab-{os.geteuid()}") / "unlock-lab"
+
+
+def build_dir() -> Path:
+    """The folder for images under way: some GB each, on the disk of TMPDIR."""
+    return Path(tempfile.gettempdir(), f"unlock-lab-build-{os.geteuid()}")

@@ -2,6 +2,11 @@
 
 import hashlib
 import io
+import os
+import select
+import signal
+import subprocess
+import sys
 import tarfile
 import tempfile
 from dataclasses import replace
@@ -9,6 +14,7 @@ from pathlib import Path
 
 import paramiko
 import pytest
+from machines import processes_naming, wait_gone
 
 from harness import images
 from harness.errors import HostError, UsageError
@@ -305,6 +311,45 @@ def test_old_lists_are_taken_when_that_is_said(
     with pytest.raises(HostError):
         build.build(guest_recipe("toy"), tmp_path)
     assert any("Check-Valid-Until" in word for word in told) == taken
+
+
+ENDLESS = """#!/bin/bash
+mount -t tmpfs none "$TMPDIR"
+touch "$TMPDIR/file"
+tail -f "$TMPDIR/file" &
+echo "$TMPDIR" > "$1"
+wait
+"""
+BUILD = """
+import sys
+from pathlib import Path
+from harness.images import build, recipe
+build.arguments = lambda _: ["mmdebstrap", sys.argv[1]]
+build.build(recipe.guest_recipe("debian-13"), Path(sys.argv[1]).parent)
+"""
+
+
+@pytest.mark.real
+@pytest.mark.skipif(os.geteuid() != 0, reason="namespaces of processes and mounts are root's to give")
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_a_build_that_is_ended_leaves_no_process_mount_or_file(tmp_path: Path, how: signal.Signals) -> None:
+    (tmp_path / "mmdebstrap").write_text(ENDLESS)
+    (tmp_path / "mmdebstrap").chmod(0o755)
+    started = tmp_path / "started"
+    os.mkfifo(started)
+    heard = os.open(started, os.O_RDWR)
+    command = ["env", "--default-signal=INT", sys.executable, "-c", BUILD, str(started)]
+    env = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "TMPDIR": str(tmp_path)}
+    with subprocess.Popen(command, env=env, stderr=subprocess.DEVNULL) as child:
+        told, _, _ = select.select([heard], [], [], 30)
+        assert told, "the build did not begin"
+        scratch = os.read(heard, 4096).decode().strip()
+        os.close(heard)
+        assert processes_naming(scratch)
+        child.send_signal(how)
+    assert wait_gone(lambda: processes_naming(scratch), 10.0) == {}
+    assert not Path(scratch).exists()
+    assert scratch not in Path("/proc/mounts").read_text()
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""Folders that a running machine writes to, and that go when their owner goes, however it goes.
+"""Folders that a running machine or a build writes to, and that go when their owner goes, however it goes.
 
 Each has a guardian: a shell that waits for the end of a pipe that only this process holds, then removes the folder.
 So an orderly end, an exception, Ctrl-C (the guardian has a session of its own) and kill -9 all end the same way. A lock
@@ -18,24 +18,42 @@ from filelock import FileLock
 
 from harness.errors import HostError
 from harness.host.user import hand_over
-from harness.paths import run_dir
+from harness.paths import build_dir, run_dir
 
 KEEP = "keep"
 """A file of this name in a scratch folder keeps the folder when its owner ends."""
 
 _LONGEST_RUN_DIR = 50  # of the 107 bytes of a UNIX socket's path (unix(7)), what libvirt's own sockets leave
 _REMOVE_SECONDS = 60.0
-_GUARDIAN = f'read -r _; test -e "$1/{KEEP}" || rm -rf -- "$1"'
+# What the owner started may still be ending, and writing.
+_GUARDIAN = f'read -r _; test -e "$1/{KEEP}" || rm -rf -- "$1" || {{ sleep 2; rm -rf -- "$1"; }}'
 
 
 @contextmanager
 def scratch(user: str | None) -> Iterator[Path]:
-    """A new folder with a short path, owned by `user` (the caller when None), removed at the end of the block.
+    """A new folder with a short path for a machine, owned by `user` (the caller when None), removed after the block.
 
     Raises:
         HostError: The folder for running machines cannot be written to, or has too long a name.
     """
-    root = _root()
+    with _guarded(_machines()) as folder:
+        hand_over(folder, user)
+        yield folder
+
+
+@contextmanager
+def roomy_scratch() -> Iterator[Path]:
+    """A new folder on a disk that has room for an image under way, removed after the block.
+
+    Raises:
+        HostError: There can be none.
+    """
+    with _guarded(_builds()) as folder:
+        yield folder
+
+
+@contextmanager
+def _guarded(root: Path) -> Iterator[Path]:
     with FileLock(root / ".lock"):
         folder = Path(tempfile.mkdtemp(dir=root))
         lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
@@ -50,7 +68,6 @@ def scratch(user: str | None) -> Iterator[Path]:
             start_new_session=True,
         )
         try:
-            hand_over(folder, user)
             yield folder
         finally:
             _dismiss(guardian, folder)
@@ -69,11 +86,11 @@ def _dismiss(guardian: "subprocess.Popen[bytes]", folder: Path) -> None:
 
 def sweep() -> None:
     """Remove the folders whose owner and guardian are both gone (after a power cut, say)."""
-    root = _root()
-    with FileLock(root / ".lock"):
-        for folder in root.iterdir():
-            if folder.is_dir() and not (folder / KEEP).exists() and _orphaned(folder):
-                shutil.rmtree(folder, ignore_errors=True)
+    for root in (_machines(), _builds()):
+        with FileLock(root / ".lock"):
+            for folder in root.iterdir():
+                if folder.is_dir() and not (folder / KEEP).exists() and _orphaned(folder):
+                    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _orphaned(folder: Path) -> bool:
@@ -87,22 +104,29 @@ def _orphaned(folder: Path) -> bool:
     return False
 
 
-def _root() -> Path:
-    root = run_dir() / "m"
+def _machines() -> Path:
     if len(os.fsencode(run_dir())) > _LONGEST_RUN_DIR:
         raise HostError(
             f"the folder for running machines has a name of over {_LONGEST_RUN_DIR} bytes, too long for sockets in it",
             str(run_dir()),
             "point UNLOCK_LAB_RUN at a folder with a shorter name",
         )
+    return _made(run_dir() / "m", "UNLOCK_LAB_RUN")
+
+
+def _builds() -> Path:
+    return _made(build_dir() / "b", "TMPDIR")
+
+
+def _made(root: Path, variable: str) -> Path:
     try:
         root.mkdir(parents=True, exist_ok=True)
-        for folder in (run_dir(), root):
+        for folder in (root.parent, root):
             folder.chmod(0o755)  # whatever the umask: the user that runs the machines must get through
     except OSError as error:
         raise HostError(
-            f"cannot make the folder for running machines: {root}",
+            f"cannot make a folder for what comes and goes: {root}",
             str(error),
-            "point UNLOCK_LAB_RUN at a folder that can be written to",
+            f"point {variable} at a folder that can be written to",
         ) from error
     return root

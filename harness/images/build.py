@@ -10,12 +10,12 @@ import os
 import re
 import shlex
 import tarfile
-import tempfile
 import uuid
 from pathlib import Path
 
 from harness import process
 from harness.errors import HostError
+from harness.host.scratch import roomy_scratch
 from harness.images import luks
 from harness.images.archive import date_options, mirror
 from harness.images.keys import key_pair
@@ -129,12 +129,12 @@ def build(recipe: Recipe, folder: Path) -> None:
     Raises:
         HostError: A tool is missing, the mirror is not reachable, or the build failed; with the end of what it said.
     """
-    with tempfile.TemporaryDirectory(prefix="unlock-lab-image-") as scratch:
+    with roomy_scratch() as scratch:
         # mmdebstrap without root works as another user of a namespace, which must be able to look in here.
-        Path(scratch).chmod(0o755)
-        staged = Path(scratch) / "stage.tar"
+        scratch.chmod(0o755)
+        staged = scratch / "stage.tar"
         staged.write_bytes(stage(recipe))
-        raw = Path(scratch) / "disk.raw"
+        raw = scratch / "disk.raw"
         wanted = {"disk.raw": raw, **{name: folder / name for name in _KEPT[recipe.boot_chain]}}
         hooks = [f"tar-in {shlex.quote(str(staged))} /", f'chroot "$1" /{_STAGE}/build']
         if recipe.root_passphrase:
@@ -143,6 +143,7 @@ def build(recipe: Recipe, folder: Path) -> None:
         try:
             process.run(
                 [
+                    *_ended_with_us(),
                     *arguments(recipe),
                     *date_options(),
                     *(f"--customize-hook={hook}" for hook in hooks),
@@ -152,7 +153,7 @@ def build(recipe: Recipe, folder: Path) -> None:
                 ],
                 timeout=_TIMEOUT,
                 # The kernel's and dracut's own hooks would make an initrd that is thrown away.
-                env={**os.environ, "INITRD": "No", "TMPDIR": scratch, "LC_ALL": "C"},
+                env={**os.environ, "INITRD": "No", "TMPDIR": str(scratch), "LC_ALL": "C"},
             )
         except HostError as error:
             raise _explained(recipe, error) from error
@@ -188,6 +189,17 @@ def build(recipe: Recipe, folder: Path) -> None:
     for path in folder.iterdir():
         if path != key:
             path.chmod(0o644)
+
+
+def _ended_with_us() -> list[str]:
+    """The head of a command that ends when this process does, with all that it started and mounted.
+
+    Nobody but root has namespaces of processes and mounts to give; mmdebstrap makes its own then.
+    """
+    if os.geteuid() != 0:
+        return ["setpriv", "--pdeathsig=TERM", "--"]
+    apart = ["unshare", "--pid", "--mount-proc", "--fork", "--kill-child=KILL"]
+    return ["setpriv", "--pdeathsig=KILL", "--", *apart, "--"]
 
 
 def _explained(recipe: Recipe, error: HostError) -> HostError:

@@ -33,7 +33,7 @@ class Recipe:
         modules: Kernel modules that the guest keeps.
         initrd_modules: Those of them that its initrd has.
         cmdline: The kernel command line that the image boots with.
-        boot_chain: How it starts: a script of images/guest, ``uki`` (dracut, systemd-stub) or ``grub`` (initramfs-tools).
+        boot_chain: A script of images/guest: ``uki`` (dracut, systemd-stub) or ``grub`` (shim, initramfs-tools).
         root_passphrase: What opens keyslot 0 of the LUKS volume that the root file system lies in; "" when it lies in
             none. It is no secret.
         crypttab: The options of that volume in /etc/crypttab, crypttab(5).
@@ -135,7 +135,8 @@ def _guest_recipe(name: str, builds_on_it: tuple[str, ...]) -> Recipe:
     if recipe.name != name:
         raise UsageError(f"{path}: is named '{recipe.name}', its folder '{name}'")
     if recipe.boot_chain not in BOOT_CHAINS:
-        raise UsageError(f"{path}: boot_chain: there is no '{recipe.boot_chain}'", f"there is: {', '.join(BOOT_CHAINS)}")
+        there = f"there is: {', '.join(BOOT_CHAINS)}"
+        raise UsageError(f"{path}: boot_chain: there is no '{recipe.boot_chain}'", there)
     return recipe
 
 
