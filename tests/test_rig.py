@@ -194,9 +194,7 @@ def test_buttons_and_cable(host: Host, machine: Machine, tmp_path: Path) -> None
             assert isinstance(again, socket.socket)
         rig.press_power()
         assert not rig.wait_off(Deadline.after(0.1)), "no guest was there to heed the button"
-        rig.cut_power()
-        assert rig.wait_off(Deadline.after(5.0))
-        assert rig.state() is Power.OFF
+        assert rig.state() is Power.RUNNING
         assert rig.trouble() is None
 
 

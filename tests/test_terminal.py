@@ -47,8 +47,8 @@ def fits(text: str, width: int = 80) -> bool:
 
 
 def test_an_outcome_is_explained() -> None:
-    text = terminal.explain(AUTO)
-    assert text.splitlines()[0] == "auto-unlock: the boot went through and nothing was typed"
+    text = terminal.failure_text(FAILURE, [Boot(AUTO)])
+    assert "auto-unlock: the boot went through and nothing was typed" in text
     assert "  opened by    tang + tpm2, keyslot 1, token 0" in text
     assert "  typed        0 bytes, 1 prompt" in text
     assert "  seconds      prompt 26.2, unlock 29.8, end 36.1" in text
@@ -58,19 +58,19 @@ def test_an_outcome_is_explained() -> None:
 
 
 def test_each_volume_is_named_when_there_are_several() -> None:
-    text = terminal.explain(replace(LOCKED, volumes={"root": AUTO, "var": LOCKED}))
+    text = terminal.failure_text(FAILURE, [Boot(replace(LOCKED, volumes={"root": AUTO, "var": LOCKED}))])
     assert "volumes      root: auto-unlock by tang + tpm2\n               var: locked\n" in text
 
 
 def test_what_did_not_happen_is_not_claimed() -> None:
-    text = terminal.explain(LOCKED)
+    text = terminal.failure_text(FAILURE, [Boot(LOCKED)])
     assert "opened by    nothing" in text
     assert "tpm2: Loading jwk to TPM2 failed!" in text
-    assert "unlock " not in text
+    assert "unlock " not in text.partition("boot 1")[2]
     assert "proof" not in text
     assert "canary" not in text
     assert fits(text)
-    assert fits(terminal.explain(LOCKED, 40), 40)
+    assert fits(terminal.failure_text(FAILURE, [Boot(LOCKED)], width=40), 40)
 
 
 def test_a_failure_says_the_reason_then_the_outcome_then_the_console_then_the_evidence() -> None:

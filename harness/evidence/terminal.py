@@ -35,11 +35,6 @@ _GROUPS = (
 )
 
 
-def explain(outcome: Outcome, width: int = 80) -> str:
-    """An outcome in a few lines: what the disk did and why, then what is known about it."""
-    return "\n".join([*_wrap(f"{outcome.unlock.value}: {outcome.reason}", width), *_facts(outcome, width)])
-
-
 def failure_text(
     failure: Failure,
     boots: Sequence[Boot],

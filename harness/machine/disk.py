@@ -51,12 +51,6 @@ def grow(disk: Path, size: int) -> None:
     process.run(["qemu-img", "resize", "-q", "-f", "qcow2", str(disk), str(size)], timeout=_SECONDS)
 
 
-def flatten(disk: Path, to: Path) -> Path:
-    """A copy that needs no base, holes kept; returns `to`."""
-    process.run(["qemu-img", "convert", "-q", "-f", "qcow2", "-O", "qcow2", str(disk), str(to)], timeout=_COPY_SECONDS)
-    return to
-
-
 def copy(disk: Path, to: Path) -> Path:
     """The same file again: by reference where the file system can, else without its holes; returns `to`."""
     process.run(["cp", "--reflink=auto", "--sparse=always", disk, to], timeout=_COPY_SECONDS)

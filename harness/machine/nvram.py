@@ -133,21 +133,6 @@ def boot_once(nvram: bytes, path: str, arguments: str) -> bytes:
     return _changed(nvram, change)
 
 
-def boot_order(nvram: bytes) -> tuple[int, ...]:
-    """The numbers of the boot entries, in the order in which they are tried."""
-    data = variables(nvram).get("BootOrder", b"")
-    return struct.unpack(f"<{len(data) // 2}H", data)
-
-
-def set_boot_order(nvram: bytes, order: Sequence[int]) -> bytes:
-    """Try boot entries in another order."""
-
-    def change(found: EfiVarList) -> None:
-        (found.get("BootOrder") or found.create("BootOrder")).set_boot_order(order)
-
-    return _changed(nvram, change)
-
-
 class _Store(Edk2VarStore):  # type: ignore[misc]
     """virt-firmware's store over bytes in place of a file. Where that one would exit, this raises."""
 

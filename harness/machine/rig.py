@@ -83,10 +83,6 @@ class Rig:
         """Press the reset button: the TPM starts anew, memory stays."""
         self._domain.reset()
 
-    def cut_power(self) -> None:
-        """Pull the plug."""
-        self._domain.destroy()
-
     def state(self) -> Power:
         """What the machine is doing."""
         return self._domain.power()[0]
