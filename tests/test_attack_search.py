@@ -6,7 +6,7 @@ import secrets
 import urllib.parse
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.attack.memory import aes256_keys, pwmake_passphrases, xts_keys
@@ -68,7 +68,6 @@ def test_a_short_secret_is_refused() -> None:
         find_secret(b"", b"1234567")
 
 
-@settings(deadline=None)
 @given(st.binary(min_size=8, max_size=66), st.binary(max_size=7), st.binary(max_size=7))
 def test_base64_is_found_at_any_place(secret: bytes, before: bytes, after: bytes) -> None:
     for encode in (base64.b64encode, base64.urlsafe_b64encode):

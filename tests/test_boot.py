@@ -3,7 +3,7 @@
 import itertools
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.guest.boot import BootReader
@@ -435,7 +435,6 @@ WHOLE = (
 )
 
 
-@settings(deadline=None)  # a busy host is no mistake of the classifier
 @given(st.lists(st.integers(0, len(WHOLE.encode())), max_size=30))
 def test_any_chunking_gives_the_same_events(cuts: list[int]) -> None:
     data = WHOLE.encode()
@@ -458,7 +457,6 @@ def test_any_chunking_gives_the_same_events(cuts: list[int]) -> None:
     ]
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=300), st.sampled_from(Stream))
 def test_garbage_is_taken_in_any_chunking(data: bytes, stream: Stream) -> None:
     whole, single = BootReader(), BootReader()

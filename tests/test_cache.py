@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from harness import cache
@@ -264,7 +264,6 @@ JSON = st.recursive(
 )
 
 
-@settings(deadline=None)  # a busy host is no mistake of the digest
 @given(st.lists(JSON), st.lists(JSON))
 def test_other_values_have_another_digest(first: list[object], second: list[object]) -> None:
     assert (cache.digest(*first) == cache.digest(*second)) == (first == second)

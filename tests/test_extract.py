@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.policy.extract import Abilities, Way, extract
+from harness.policy.extract import MEASURED, Abilities, Way, extract
 from harness.policy.pins import CryptenrollPin, Pin, Sss, TangPin, Tpm2Pin, Volume, holds, leaves, placeholder
 
 C, C7, C8, C9 = (Tpm2Pin(ids) for ids in ((), (7,), (8,), (9,)))
@@ -22,7 +22,7 @@ THIEF = Abilities(machine=True)
 STATE = Abilities(disk=True, tpm_state=True)
 
 
-def gets(pins: Pin | None, abilities: Abilities, *, measured: bool = True) -> bool:
+def gets(pins: Pin | None, abilities: Abilities, *, measured: frozenset[int] = MEASURED) -> bool:
     return extract(volume(pins), abilities, measured=measured).extracted
 
 
@@ -67,9 +67,11 @@ def test_the_catalogue(
     assert [pins for pins in resists if gets(pins, abilities)] == [], scenario
 
 
-def test_pcr_15_protects_nothing_under_grub() -> None:
-    assert not gets(S15, by(Way.ROGUE_ROOT), measured=True)
-    assert gets(S15, by(Way.ROGUE_ROOT), measured=False)
+def test_pcr_15_protects_nothing_where_no_volume_key_is_measured() -> None:
+    assert not gets(S15, by(Way.ROGUE_ROOT))
+    assert gets(S15, by(Way.ROGUE_ROOT), measured=frozenset({11}))
+    assert not gets(SP, by(Way.ROGUE_ROOT), measured=frozenset({11}))
+    assert gets(SP, by(Way.ROGUE_ROOT), measured=frozenset())
 
 
 def test_a_key_file_is_taken_with_the_disk() -> None:
@@ -106,20 +108,23 @@ def joined(some: Abilities, more: Abilities) -> Abilities:
     return Abilities(**{each.name: getattr(some, each.name) | getattr(more, each.name) for each in fields(Abilities)})
 
 
-@given(st.one_of(st.none(), trees), abilities, abilities, st.booleans())
+measured_pcrs = st.frozensets(st.sampled_from(sorted(MEASURED)))
+
+
+@given(st.one_of(st.none(), trees), abilities, abilities, measured_pcrs)
 def test_more_abilities_never_turn_extraction_into_resistance(
-    pins: Pin | None, some: Abilities, more: Abilities, measured: bool
+    pins: Pin | None, some: Abilities, more: Abilities, measured: frozenset[int]
 ) -> None:
     assert gets(pins, some, measured=measured) <= gets(pins, joined(some, more), measured=measured)
 
 
-@given(trees, abilities)
-def test_a_boot_that_is_measured_never_gives_more_away(pins: Pin, some: Abilities) -> None:
-    assert gets(pins, some, measured=True) <= gets(pins, some, measured=False)
+@given(trees, abilities, measured_pcrs)
+def test_a_boot_that_is_measured_never_gives_more_away(pins: Pin, some: Abilities, measured: frozenset[int]) -> None:
+    assert gets(pins, some) <= gets(pins, some, measured=measured) <= gets(pins, some, measured=frozenset())
 
 
-@given(trees, abilities, st.booleans())
-def test_a_higher_threshold_never_gives_more_away(pins: Pin, some: Abilities, measured: bool) -> None:
+@given(trees, abilities, measured_pcrs)
+def test_a_higher_threshold_never_gives_more_away(pins: Pin, some: Abilities, measured: frozenset[int]) -> None:
     if isinstance(pins, Sss) and pins.threshold < len(pins.pins):
         higher = replace(pins, threshold=pins.threshold + 1)
         assert gets(higher, some, measured=measured) <= gets(pins, some, measured=measured)

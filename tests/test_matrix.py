@@ -91,7 +91,7 @@ some_cells = st.builds(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.builds(Matrix, st.lists(some_cells, max_size=3).map(tuple), st.integers(0, 99)))
 def test_what_is_saved_is_loaded(tmp_path: Path, matrix: Matrix) -> None:
     assert cells.load(cells.save(matrix, tmp_path).parent) == matrix

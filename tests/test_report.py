@@ -205,7 +205,7 @@ json_values = st.recursive(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
 @given(st.data())
 def test_no_document_can_break_the_page(tmp_path: Path, data: st.DataObject) -> None:
     """Any value at any place of the document: a row, whether or not the schema lets it through."""

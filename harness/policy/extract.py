@@ -20,8 +20,10 @@ from harness.policy.pins import CryptenrollPin, Leaf, Pin, Sss, TangPin, Tpm2Pin
 
 _ALL = frozenset(range(24))
 
-_OF_LATER_PHASES = frozenset({11, 15})
-"""PCRs into which a measured boot puts the end of the initrd, and the key of the volume that was opened."""
+MEASURED = frozenset({11, 15})
+"""PCRs into which a boot may put what comes after the unlock: under systemd-stub the end of the initrd, and the key of
+the volume that was opened, if crypttab says ``tpm2-measure-pcr=yes``. Under GRUB neither (systemd-pcrphase.service(8)).
+"""
 
 _PCRLOCK = frozenset({0, 1, 2, 3, 4, 5, 7, 11, 12, 13, 14, 15})
 """PCRs that a pcrlock policy covers unless it is told otherwise (systemd-pcrlock(8), ``--pcr=``)."""
@@ -50,15 +52,14 @@ class Way(Enum):
     """The victim's own initrd opens it, and starts what is on it."""
     RUNNING_ROOT = "root in the running system", _ALL
 
-    def kept(self, measured: bool) -> frozenset[int]:
+    def kept(self, measured: frozenset[int]) -> frozenset[int]:
         """PCRs that are as they were when the volume was opened.
 
         Args:
-            measured: Whether systemd-stub measured the boot.
+            measured: Those that the boot extends after that.
         """
-        later = measured and self in (Way.ROGUE_ROOT, Way.RUNNING_ROOT)
         kept: frozenset[int] = self.value[1]
-        return kept - _OF_LATER_PHASES if later else kept
+        return kept - measured if self in (Way.ROGUE_ROOT, Way.RUNNING_ROOT) else kept
 
 
 @dataclass(frozen=True)
@@ -103,14 +104,14 @@ class Extraction:
     reason: str
 
 
-def extract(volume: Volume, abilities: Abilities, *, measured: bool = True) -> Extraction:
+def extract(volume: Volume, abilities: Abilities, *, measured: frozenset[int] = MEASURED) -> Extraction:
     """What these abilities are worth against a volume.
 
     Args:
         volume: The victim's.
         abilities: The attacker's.
-        measured: Whether systemd-stub measured the boot, as it does a UKI. Under GRUB nothing comes into PCRs 11 and
-            15, and what is bound to them protects nothing.
+        measured: Those of `MEASURED` that this boot extends once the volume is open. What is bound to the others
+            protects nothing.
     """
     has_disk = abilities.disk or abilities.machine
     if shortcut := _shortcut(volume, abilities, has_disk):
@@ -131,7 +132,7 @@ def _shortcut(volume: Volume, abilities: Abilities, has_disk: bool) -> str | Non
     return "a key file lies on the disk in the clear" if volume.key_file and has_disk else None
 
 
-def _by_pins(pins: Pin, abilities: Abilities, measured: bool) -> Extraction:
+def _by_pins(pins: Pin, abilities: Abilities, measured: frozenset[int]) -> Extraction:
     how = {
         leaf: _tang(leaf, abilities) if isinstance(leaf, TangPin) else _tpm(leaf, abilities, measured)
         for leaf in leaves(pins)
@@ -155,7 +156,7 @@ def _tang(leaf: TangPin, abilities: Abilities) -> tuple[bool, str]:
     return (True, "he reaches the server") if abilities.network else (False, "he is kept from the server")
 
 
-def _tpm(leaf: Tpm2Pin | CryptenrollPin, abilities: Abilities, measured: bool) -> tuple[bool, str]:
+def _tpm(leaf: Tpm2Pin | CryptenrollPin, abilities: Abilities, measured: frozenset[int]) -> tuple[bool, str]:
     """Whether he makes it answer, and how, or what he lacks."""
     if abilities.tpm_bus and isinstance(leaf, Tpm2Pin):
         return True, "it is read on the bus"
