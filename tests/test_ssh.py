@@ -30,6 +30,7 @@ class Server(paramiko.ServerInterface):
     key: paramiko.PKey
     path: Path
     threads: list[threading.Thread] = field(default_factory=list)
+    released: threading.Event = field(default_factory=threading.Event)
 
     def check_auth_publickey(self, username: str, key: paramiko.PKey) -> int:
         good = username == "root" and key == self.key
@@ -42,6 +43,8 @@ class Server(paramiko.ServerInterface):
         return paramiko.common.OPEN_SUCCEEDED
 
     def check_channel_exec_request(self, channel: paramiko.Channel, command: bytes) -> bool:
+        if command == b"deaf":
+            self.released.wait(10)
         thread = threading.Thread(target=self._run, args=(channel, command.decode()))
         self.threads.append(thread)
         thread.start()
@@ -86,6 +89,7 @@ def served(key: paramiko.PKey, path: Path) -> Iterator[socket.socket]:
     transport.start_server(event=threading.Event(), server=server)
     with ours, theirs:
         yield ours
+        server.released.set()
         transport.close()
         for thread in (transport, *server.threads):
             thread.join(5)
@@ -103,6 +107,13 @@ def program(folder: Path, name: str, script: str) -> None:
     path = folder / name
     path.write_text(f"#!/bin/sh\n{script}\n")
     path.chmod(0o755)
+
+
+def test_a_guest_that_does_not_take_a_command_is_given_up(shell: Shell) -> None:
+    started = time.monotonic()
+    with pytest.raises(RigError, match="did not take a command within 0 s: deaf"):
+        shell.run("deaf", 0.3)
+    assert time.monotonic() - started < 5
 
 
 def test_run(shell: Shell) -> None:

@@ -7,6 +7,7 @@ other. The host key is not checked: nobody but the hypervisor reaches that port.
 import logging
 import shlex
 import socket
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -77,7 +78,8 @@ class Shell:
         try:
             with self._transport.open_session(timeout=deadline.remaining) as channel:
                 channel.settimeout(deadline.remaining)
-                channel.exec_command(command)
+                with self._hung_up_at(deadline):
+                    channel.exec_command(command)
                 channel.sendall(stdin)
                 channel.shutdown_write()
                 while data := _receive(channel, deadline):
@@ -93,7 +95,23 @@ class Shell:
                 bytes(output + errors).decode(errors="replace")[-2000:],
             ) from error
         except (paramiko.SSHException, OSError, EOFError) as error:
+            if deadline.over:
+                raise RigError(
+                    f"the shell in the guest did not take a command within {deadline.seconds:.0f} s: {command}",
+                    repr(error),
+                ) from error
             raise RigError(f"the shell in the guest broke off during: {command}", repr(error)) from error
+
+    @contextmanager
+    def _hung_up_at(self, deadline: Deadline) -> Iterator[None]:
+        """paramiko waits without end for the answer to a request, unless the connection goes."""
+        alarm = threading.Timer(deadline.remaining, self._transport.close)
+        alarm.daemon = True
+        alarm.start()
+        try:
+            yield
+        finally:
+            alarm.cancel()
 
 
 @contextmanager
