@@ -104,7 +104,7 @@ class Shell:
 
     @contextmanager
     def _hung_up_at(self, deadline: Deadline) -> Iterator[None]:
-        """paramiko waits without end for the answer to a request, unless the connection goes."""
+        """Paramiko waits without end for the answer to a request, unless the connection goes."""
         alarm = threading.Timer(deadline.remaining, self._transport.close)
         alarm.daemon = True
         alarm.start()
