@@ -75,7 +75,7 @@ def test_the_control_opens_by_itself(pins: Pin, stack: Stack) -> None:
         (Tpm.ANOTHER, P, P, P),
         (Tpm.CLEARED, P, P, P),
         (Tpm.VERSION_1_2, P, P, P),
-        (Tpm.LOCKED_OUT, A, A, P),
+        (Tpm.LOCKED_OUT, P, A, P),
         (Tpm.OWNER_AUTH_SET, P, A, P),
     ],
 )

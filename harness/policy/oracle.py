@@ -184,9 +184,16 @@ def _trouble(leaf: Leaf, volume: Volume, world: World, stack: Stack) -> _Trouble
 
 
 def _tpm2(pin: Tpm2Pin, world: World) -> _Trouble | None:
-    """clevis-decrypt-tpm2 makes the primary key anew, for which it needs the owner; lockout does not matter (noDA)."""
+    """clevis-decrypt-tpm2 makes the primary key anew, for which it needs the owner.
+
+    The catalogue has lockout not matter, since what clevis seals is noDA. But tpm2_createprimary(1) makes the key above
+    without noDA, so a TPM in lockout takes no authorization of that key: seen with clevis 20 and tpm2-tools 5.7,
+    Esys_Load(0x921), and a prompt. systemd's SRK is noDA, and its seals open.
+    """
     if world.tpm is Tpm.OWNER_AUTH_SET:
         return _Trouble("owner authorization is set, so its primary key cannot be made")
+    if world.tpm is Tpm.LOCKED_OUT:
+        return _Trouble("the TPM is locked out, and the parent of what clevis sealed is not noDA")
     return _no_tpm(world.tpm) or _other_pcrs(pin.pcr_ids, world)
 
 
