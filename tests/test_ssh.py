@@ -30,7 +30,12 @@ class Server(paramiko.ServerInterface):
     key: paramiko.PKey
     path: Path
     threads: list[threading.Thread] = field(default_factory=list)
-    released: threading.Event = field(default_factory=threading.Event)
+    woken: threading.Event = field(default_factory=threading.Event)
+    over: threading.Event = field(default_factory=threading.Event)
+
+    def check_global_request(self, kind: str, msg: paramiko.Message) -> bool:
+        self.woken.set()
+        return False
 
     def check_auth_publickey(self, username: str, key: paramiko.PKey) -> int:
         good = username == "root" and key == self.key
@@ -44,7 +49,7 @@ class Server(paramiko.ServerInterface):
 
     def check_channel_exec_request(self, channel: paramiko.Channel, command: bytes) -> bool:
         if command == b"deaf":
-            self.released.wait(10)
+            self.over.wait(10)
         thread = threading.Thread(target=self._run, args=(channel, command.decode()))
         self.threads.append(thread)
         thread.start()
@@ -53,6 +58,8 @@ class Server(paramiko.ServerInterface):
     def _run(self, channel: paramiko.Channel, command: str) -> None:
         if command == "hang":
             return
+        if command == "sleepy" and self.woken.wait(10):
+            command = "echo awake"
         if command == "break":
             channel.get_transport().close()
             return
@@ -89,7 +96,7 @@ def served(key: paramiko.PKey, path: Path) -> Iterator[socket.socket]:
     transport.start_server(event=threading.Event(), server=server)
     with ours, theirs:
         yield ours
-        server.released.set()
+        server.over.set()
         transport.close()
         for thread in (transport, *server.threads):
             thread.join(5)
@@ -114,6 +121,10 @@ def test_a_guest_that_does_not_take_a_command_is_given_up(shell: Shell) -> None:
     with pytest.raises(RigError, match="did not take a command within 0 s: deaf"):
         shell.run("deaf", 0.3)
     assert time.monotonic() - started < 5
+
+
+def test_a_guest_that_missed_an_interrupt_is_woken(shell: Shell) -> None:
+    assert shell.run("sleepy", 20) == "awake\n"
 
 
 def test_run(shell: Shell) -> None:

@@ -19,6 +19,14 @@ from harness.errors import HostError, RigError
 
 _CHUNK = 65536
 
+_WAKE_SECONDS = 1
+"""How long the connection may be idle before something is sent that wakes the guest.
+
+In emulation a guest can miss the interrupt for what came to its port while it wrote to its console, which is a port of
+the same device. Nothing is lost, but it waits until more comes: seen twice in 1,000 commands, each went on with the
+next packet.
+"""
+
 # paramiko reports on its own thread what is raised to the caller as well.
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
 logging.getLogger("paramiko").propagate = False
@@ -139,6 +147,7 @@ def connect(channel: socket.socket, key_file: Path, deadline: Deadline) -> Itera
         try:
             transport.start_client(timeout=deadline.remaining)
             transport.auth_publickey("root", key)
+            transport.set_keepalive(_WAKE_SECONDS)
         except (paramiko.SSHException, OSError, EOFError) as error:
             raise RigError(
                 f"waited {deadline.seconds:.0f} s for a shell in the guest, and got none",
