@@ -50,7 +50,7 @@ def test_tpm_da_lockout(sealed: Sealed, attacker: Attacker, unattended: bool) ->
     tpm = attacker.tpm()
     with attacker.own_os(disk=attacker.disk(), tpm=tpm) as system:
         lock_out(system)
-    outcome = sealed.boot(given_back(tpm), tpm_pins=() if unattended else (TPM_PIN, TPM_PIN))
+    outcome = sealed.boot(given_back(tpm))
     if unattended:
         assert outcome.unlock is Unlock.AUTO
     else:

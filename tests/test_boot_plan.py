@@ -39,7 +39,7 @@ from harness.guest.failures import failed_for_good, failures, leaf_of
 from harness.guest.plan import BootPlan, Broken, Finish, Type, Wait, decide
 from harness.guest.volumes import VolumePlan
 from harness.guest.witness import End, TypedPassphrase
-from harness.policy.pins import Sss, TangPin, Tpm2Pin, Volume
+from harness.policy.pins import CryptenrollPin, Sss, TangPin, Tpm2Pin, Volume
 
 TPM, TANG, TWO = Tpm2Pin(), TangPin("tang", "@TANG_URL@"), TangPin("two", "@TANG_URL:two@")
 BOTH, EITHER = Sss(2, (TPM, TANG)), Sss(1, (TPM, TANG))
@@ -359,6 +359,13 @@ def test_the_usual_plan_of_a_policy() -> None:
     assert BootPlan.for_volumes(volumes, URLS, ("x", "y")).volumes[0].typing == ("x", "y")
     assert (usual.hold, BootPlan.for_volumes(volumes, URLS, hold=330.0).hold) == (25.0, 330.0)
     assert usual.urls == URLS
+
+
+def test_the_pin_is_given_as_often_as_systemd_asks_for_it() -> None:
+    volume = Volume("var", "/dev/b", CryptenrollPin((7,), asks_pin=True), "secret", "/var", tpm_pin="2580")
+    assert BootPlan.for_volumes([volume], URLS).volumes[0].tpm_pins == ("2580", "2580")
+    assert BootPlan.for_volumes([volume], URLS, tpm_pins=("1",)).volumes[0].tpm_pins == ("1",)
+    assert BootPlan.for_volumes([volume], URLS, ("x",)).volumes[0].tpm_pins == ()
 
 
 @pytest.mark.parametrize(

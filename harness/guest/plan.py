@@ -45,6 +45,11 @@ from harness.policy.pins import Volume
 HOLD_SECONDS = 25.0
 """A TPM and a Tang need four to eight seconds in emulation on an idle host."""
 
+_PIN_PROMPTS = 2
+"""systemd asks for the PIN by libcryptsetup's token plugin ("LUKS2 token PIN"), and where that fails by itself ("TPM2
+PIN"), before it asks for the passphrase: seen with 257.13 and other PCRs, another TPM, a cleared or a locked one.
+"""
+
 
 @dataclass(frozen=True)
 class Patience:
@@ -103,7 +108,8 @@ class BootPlan:
             volumes: Of the policy.
             urls: Where the guest finds each Tang server.
             typing: What to type at the prompts of each volume; by default its own passphrase.
-            tpm_pins: What to type at prompts for the TPM's PIN; by default the right one, unless `typing` is given.
+            tpm_pins: What to type at prompts for the TPM's PIN; by default the right one at each, unless `typing` is
+                given.
             hold: Seconds after a prompt after which pins that neither answered nor failed are given up, at the least.
         """
         return cls(
@@ -113,7 +119,7 @@ class BootPlan:
                     volume.device,
                     volume.pins,
                     _given(typing, volume.passphrase),
-                    _given(tpm_pins, volume.tpm_pin if typing is None else None),
+                    _given(tpm_pins, volume.tpm_pin if typing is None else None, _PIN_PROMPTS),
                 )
                 for volume in volumes
             ),
@@ -122,8 +128,8 @@ class BootPlan:
         )
 
 
-def _given(said: tuple[str, ...] | None, default: str | None) -> tuple[str, ...]:
-    return said if said is not None else (default,) if default else ()
+def _given(said: tuple[str, ...] | None, default: str | None, times: int = 1) -> tuple[str, ...]:
+    return said if said is not None else (default,) * times if default else ()
 
 
 @dataclass(frozen=True)
