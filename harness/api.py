@@ -9,7 +9,7 @@ from harness.attack import tang as exchange
 from harness.attack.attacker import Attacker, Loot, Seat
 from harness.attack.grants import Grant
 from harness.attack.initrd import with_file
-from harness.attack.memory import aes256_keys, pwmake_passphrases, xts_keys
+from harness.attack.memory import aes256_keys, clevis_passphrases, xts_keys
 from harness.attack.search import find_secret
 from harness.attack.uki import section, with_section, without_section
 from harness.attack.wires import Replay, Tap, Understudy
@@ -87,6 +87,7 @@ __all__ = [
     "boot_entry_added",
     "boot_once",
     "carried_off",
+    "clevis_passphrases",
     "db_key_enrolled",
     "dbx_updated",
     "edited",
@@ -98,7 +99,6 @@ __all__ = [
     "forgery",
     "network_unplugged",
     "new_key",
-    "pwmake_passphrases",
     "read_partition",
     "renewed",
     "rewrite",

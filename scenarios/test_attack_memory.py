@@ -10,8 +10,8 @@ from harness.api import (
     Sealed,
     Unlock,
     aes256_keys,
+    clevis_passphrases,
     exchange,
-    pwmake_passphrases,
     smbios_cmdline,
     with_memory,
     xts_keys,
@@ -24,11 +24,8 @@ SMALL = with_memory(1024)
 
 @pytest.mark.policy("tang")
 @pytest.mark.attack(Grant.RAM, Grant.DISK)
-@pytest.mark.parametrize(
-    ("kernel", "falls"),
-    [pytest.param("init_on_free=0", True, id="as-it-comes"), pytest.param("init_on_free=1", False, id="init-on-free")],
-)
-def test_ram_dump(sealed: Sealed, attacker: Attacker, kernel: str, falls: bool) -> None:
+@pytest.mark.parametrize("kernel", ["init_on_free=0", "init_on_free=1"])
+def test_ram_dump(sealed: Sealed, attacker: Attacker, kernel: str) -> None:
     """Memory is dumped while /var is open, and two key schedules in it are the volume's; once it is suspended, none is.
 
     The attacker knows nothing of the key: he takes whatever has the shape of an AES-256 key schedule, and the LUKS
@@ -37,9 +34,9 @@ def test_ram_dump(sealed: Sealed, attacker: Attacker, kernel: str, falls: bool) 
 
     The prediction was that this is the cure. Seen with clevis 20, cryptsetup 2.7.5 and Linux 6.12: the volume key is
     found while it is open and gone once it is suspended, but the passphrase that clevis unsealed at the boot is still
-    there, in clear. Expected: it is known by its shape among the words in memory and opens the copy, and a kernel that
-    wipes what is freed (``init_on_free=1``) leaves none. Booted once since, and not explained: none of 20 such words
-    opened the copy.
+    there, in clear, also where the kernel wipes what is freed (``init_on_free=1``), so it lies where it is still
+    in use: probably in the kernel's keyring, where systemd keeps an answer for a while (systemd-ask-password(1)). It is
+    known by its shape among the words in memory. Not booted yet: that the search by this shape finds it.
 
     Granted: the memory of the running machine (a hypervisor, FireWire or Thunderbolt, cold boot), a copy of the disk.
     Extracted while it is open, whatever the pins. The cure: to suspend, where no passphrase is left behind.
@@ -55,16 +52,16 @@ def test_ram_dump(sealed: Sealed, attacker: Attacker, kernel: str, falls: bool) 
         with attacker.memory(machine) as memory:
             again = volume_key(memory, header)
             left = [half for half in (key[:32], key[32:]) if memory.find(half) >= 0] if key else []
-            words = pwmake_passphrases(memory)
+            words = clevis_passphrases(memory)
             passphrase_at = memory.find(clevis_passphrase(sealed, header))
     assert again is None
     assert not left
-    assert (passphrase_at >= 0) is falls
+    assert passphrase_at >= 0
     with attacker.own_os(disk=attacker.disk()) as system:
         opened = any(system.unlock("var", word.decode()) for word in words)
         canary = system.canary("var") if opened else None
         loot = attacker.prints(canary, guard=f"suspended, {kernel}", evidence=system.evidence)
-    assert loot.extracted is falls
+    assert loot.extracted
 
 
 def volume_key(memory: mmap, header: LuksHeader) -> bytes | None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.attack.memory import aes256_keys, pwmake_passphrases, xts_keys
+from harness.attack.memory import aes256_keys, clevis_passphrases, xts_keys
 from harness.attack.search import Found, encodings, find_secret
 from harness.errors import UsageError
 
@@ -157,11 +157,18 @@ def test_both_halves_of_an_xts_key_are_joined_in_either_order() -> None:
     assert set(xts_keys(aes256_keys(memory))) == {data + tweak, tweak + data}
 
 
-def test_passphrases_of_clevis_are_known_by_their_shape() -> None:
+def test_passphrases_made_by_hand_are_known_by_their_shape() -> None:
     made = b"Uf!Yk@fdeHEv.ohUtyc4pw4HBEticLEK,0vwyjOLowOMObpynbuc2O"
     plus = b"+If70H2ys3bypehhOz*yMOhvyseRujimOs@M0rs3N=@caK4SS0hR4b"
     token = b"eyJhbGciOiJFQ0RILUVTIiwiY2xldmlzIjp7InBpbiI6InRhbmcifX0"
     unit = b"systemd-cryptsetup@dev-disk-by-partlabel-root.service=ok"
     memory = b"\0".join((b"", made, b"+" + made, plus + b"\n", token, unit, made + b"0123", made[:40], b""))
-    assert pwmake_passphrases(memory) == (made, b"+" + made, plus, plus[1:])
-    assert pwmake_passphrases(bytes(1024)) == ()
+    assert clevis_passphrases(memory) == (made, b"+" + made, plus, plus[1:])
+
+
+def test_passphrases_that_ignition_had_bound_are_known_by_their_shape() -> None:
+    made = b"cMvKPWmyoMvTt1-uUPno229vDb1SKBjHTjYCsnrVOvw6KrwKAlM__w"
+    answered = b"1GNfNaLKnmVFJM0qdMvwQFEIm35FpVBm8zV1na7ERSiEx9icCV9ypg"
+    memory = b"\0".join((made, b"+" + answered, b"x" + made, made[:-1], b"a" * 54, made, b""))
+    assert set(clevis_passphrases(memory)) == {made, answered, b"+" + answered}
+    assert clevis_passphrases(bytes(1024)) == ()

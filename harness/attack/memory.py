@@ -36,20 +36,25 @@ def xts_keys(keys: Iterable[bytes]) -> Iterator[bytes]:
         yield data + tweak
 
 
-def pwmake_passphrases(memory: Memory) -> tuple[bytes, ...]:
-    """What looks like a passphrase that clevis has made, ``pwmake 256``; each once, in order.
+def clevis_passphrases(memory: Memory) -> tuple[bytes, ...]:
+    """What looks like a passphrase that clevis was given for its keyslot; each once, in order.
 
-    Those have 52 to 56 characters: letters of both cases, digits (all but one in a thousand), and a few others. One
-    that answers a question of systemd's may stand behind a plus sign. Source: clevis-luks-common-functions; pwmake(1);
-    systemd's "Password Agents" specification.
+    By hand ``clevis luks bind`` has it made by ``pwmake 256``: 52 to 56 characters, letters of both cases, digits (all
+    but one in a thousand), and a few others. What Ignition had bound was base64url of 40 bytes in these guests (seen
+    in three). One that answers a question of systemd's may stand behind a plus sign.
+    Source: clevis-luks-common-functions; pwmake(1); systemd's "Password Agents" specification.
     """
-    words = (match[0] for match in _WORD.finditer(memory))
-    likely = (word for word in words if all(kind.search(word) for kind in _KINDS))
-    return tuple(dict.fromkeys(each for word in likely for each in (word, word.removeprefix(b"+")) if len(each) <= 56))
+    by_hand = (match[0] for match in _PWMAKE.finditer(memory))
+    likely = (word for word in by_hand if all(kind.search(word) for kind in (*_KINDS, _OTHER)))
+    bare = (each for word in likely for each in (word, word.removeprefix(b"+")) if len(each) <= 56)
+    by_ignition = (match[0] for match in _BASE64URL.finditer(memory))
+    return tuple(dict.fromkeys((*bare, *(word for word in by_ignition if all(kind.search(word) for kind in _KINDS)))))
 
 
-_WORD = re.compile(rb"(?<![!-~])[A-Za-z0-9!#$%&()*+,.;=@[\]^-]{52,57}(?![!-~])")
-_KINDS = tuple(map(re.compile, (rb"[a-z]", rb"[A-Z]", rb"[0-9]", rb"[^A-Za-z0-9]")))
+_PWMAKE = re.compile(rb"(?<![!-~])[A-Za-z0-9!#$%&()*+,.;=@[\]^-]{52,57}(?![!-~])")
+_BASE64URL = re.compile(rb"(?<![A-Za-z0-9_-])[A-Za-z0-9_-]{54}(?![A-Za-z0-9_-])")
+_KINDS = tuple(map(re.compile, (rb"[a-z]", rb"[A-Z]", rb"[0-9]")))
+_OTHER = re.compile(rb"[^A-Za-z0-9]")
 
 
 def _keys(words: NDArray[np.uint32]) -> list[bytes]:
