@@ -36,7 +36,7 @@ def test_ram_dump(sealed: Sealed, attacker: Attacker, kernel: str) -> None:
     found while it is open and gone once it is suspended, but the passphrase that clevis unsealed at the boot is still
     there, in clear, also where the kernel wipes what is freed (``init_on_free=1``), so it lies where it is still
     in use: probably in the kernel's keyring, where systemd keeps an answer for a while (systemd-ask-password(1)). It is
-    known by its shape among the words in memory. Not booted yet: that the search by this shape finds it.
+    known by its shape among the words in memory, and opens the copy.
 
     Granted: the memory of the running machine (a hypervisor, FireWire or Thunderbolt, cold boot), a copy of the disk.
     Extracted while it is open, whatever the pins. The cure: to suspend, where no passphrase is left behind.
