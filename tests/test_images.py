@@ -32,8 +32,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("UNLOCK_LAB_CACHE", str(tmp_path / "cache"))
     archive.archive_state.cache_clear()
     (tmp_path / "images" / "ovmf").mkdir(parents=True)
-    (tmp_path / "images" / "guest").mkdir()
-    (tmp_path / "images" / "guest" / "build").touch()
     return tmp_path / "images"
 
 

@@ -19,14 +19,11 @@ from harness.host.scratch import roomy_scratch
 from harness.images import luks
 from harness.images.archive import date_options, mirror
 from harness.images.keys import key_pair
-from harness.images.recipe import Recipe
+from harness.images.recipe import BOOT_CHAINS, Recipe
 from harness.paths import IMAGES
 
 _STAGE = "unlock-lab-build"
 _PARTITIONS = ("DISK", "ESP", "BOOT", "ROOT")
-_KEPT = {"uki": ("uki.efi", "packages", "dracut.log"), "grub": ("packages",)}
-"""What is kept beside the disk, by the boot chain."""
-
 _ROOT_OFFSET = 194 * 2**20
 _TIMEOUT = 1800.0
 
@@ -135,7 +132,7 @@ def build(recipe: Recipe, folder: Path) -> None:
         staged = scratch / "stage.tar"
         staged.write_bytes(stage(recipe))
         raw = scratch / "disk.raw"
-        wanted = {"disk.raw": raw, **{name: folder / name for name in _KEPT[recipe.boot_chain]}}
+        wanted = {"disk.raw": raw, **{name: folder / name for name in BOOT_CHAINS[recipe.boot_chain]}}
         hooks = [f"tar-in {shlex.quote(str(staged))} /", f'chroot "$1" /{_STAGE}/build']
         if recipe.root_passphrase:
             hooks.append(f'chroot "$1" sh -c {shlex.quote(_room_for_the_header(recipe))}')

@@ -13,8 +13,8 @@ import yaml
 from harness.errors import UsageError
 from harness.paths import IMAGES
 
-BOOT_CHAINS = ("grub", "uki")
-"""Those of images/guest."""
+BOOT_CHAINS = {"grub": ("packages",), "uki": ("uki.efi", "packages", "dracut.log")}
+"""The scripts of images/guest that one can be, and what of their output is kept beside the disk."""
 
 
 @dataclass(frozen=True)
