@@ -44,11 +44,15 @@ def clevis_passphrases(memory: Memory) -> tuple[bytes, ...]:
     in three). One that answers a question of systemd's may stand behind a plus sign.
     Source: clevis-luks-common-functions; pwmake(1); systemd's "Password Agents" specification.
     """
-    by_hand = (match[0] for match in _PWMAKE.finditer(memory))
-    likely = (word for word in by_hand if all(kind.search(word) for kind in (*_KINDS, _OTHER)))
-    bare = (each for word in likely for each in (word, word.removeprefix(b"+")) if len(each) <= 56)
-    by_ignition = (match[0] for match in _BASE64URL.finditer(memory))
-    return tuple(dict.fromkeys((*bare, *(word for word in by_ignition if all(kind.search(word) for kind in _KINDS)))))
+    by_hand = _words(memory, _PWMAKE, (*_KINDS, _OTHER))
+    with_and_without_plus = (each for word in by_hand for each in (word, word.removeprefix(b"+")) if len(each) <= 56)
+    return tuple(dict.fromkeys((*with_and_without_plus, *_words(memory, _BASE64URL, _KINDS))))
+
+
+def _words(memory: Memory, shape: re.Pattern[bytes], kinds: Iterable[re.Pattern[bytes]]) -> list[bytes]:
+    """What has a shape, and a character of each kind."""
+    found = (match[0] for match in shape.finditer(memory))
+    return [word for word in found if all(kind.search(word) for kind in kinds)]
 
 
 _PWMAKE = re.compile(rb"(?<![!-~])[A-Za-z0-9!#$%&()*+,.;=@[\]^-]{52,57}(?![!-~])")

@@ -86,7 +86,7 @@ class Shell:
         try:
             with self._transport.open_session(timeout=deadline.remaining) as channel:
                 channel.settimeout(deadline.remaining)
-                with self._hung_up_at(deadline):
+                with self._hung_up_at(deadline, command):
                     channel.exec_command(command)
                 channel.sendall(stdin)
                 channel.shutdown_write()
@@ -103,21 +103,22 @@ class Shell:
                 bytes(output + errors).decode(errors="replace")[-2000:],
             ) from error
         except (paramiko.SSHException, OSError, EOFError) as error:
-            if deadline.over:
-                raise RigError(
-                    f"the shell in the guest did not take a command within {deadline.seconds:.0f} s: {command}",
-                    repr(error),
-                ) from error
             raise RigError(f"the shell in the guest broke off during: {command}", repr(error)) from error
 
     @contextmanager
-    def _hung_up_at(self, deadline: Deadline) -> Iterator[None]:
+    def _hung_up_at(self, deadline: Deadline, command: str) -> Iterator[None]:
         """Paramiko waits without end for the answer to a request, unless the connection goes."""
         alarm = threading.Timer(deadline.remaining, self._transport.close)
         alarm.daemon = True
         alarm.start()
         try:
             yield
+        except paramiko.SSHException as error:
+            if not deadline.over:
+                raise
+            raise RigError(
+                f"the shell in the guest did not take a command within {deadline.seconds:.0f} s: {command}", repr(error)
+            ) from error
         finally:
             alarm.cancel()
 
