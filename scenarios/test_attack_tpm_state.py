@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from harness.api import TPM_PIN, Attacker, CryptenrollPin, Enrolment, Fault, Grant, Rescue, Sealed, Tpm, Unlock
+from harness.api import TPM_PIN, Attacker, CryptenrollPin, Enrolment, Fault, Grant, Sealed, Tpm, Unlock
 
 PCR_7 = Enrolment("cryptenroll-pcr7", pins=(CryptenrollPin((7,)),))
 PIN = Enrolment("cryptenroll-pin", pins=(CryptenrollPin((7,), asks_pin=True),))
@@ -20,10 +20,13 @@ FAIL_UNTIL_LOCKOUT = (
 )
 
 
-def lock_out(system: Rescue) -> None:
-    """Ask the TPM for an object of his own with a wrong password until it takes no more."""
-    for command in FAIL_UNTIL_LOCKOUT:
-        system.run(command, 120.0)
+def locked_out(attacker: Attacker) -> Tpm:
+    """The victim's TPM, asked for an object of the attacker's own with a wrong password until it takes no more."""
+    tpm = attacker.tpm()
+    with attacker.own_os(disk=attacker.disk(), tpm=tpm) as system:
+        for command in FAIL_UNTIL_LOCKOUT:
+            system.run(command, 120.0)
+    return tpm
 
 
 def given_back(tpm: Tpm) -> Fault:
@@ -47,10 +50,7 @@ def test_tpm_da_lockout(sealed: Sealed, attacker: Attacker, unattended: bool) ->
     passphrase (0x921, lockout). Granted: the machine. The cure, for availability alone: a recovery passphrase beside
     the PIN. Source: TCG TPM 2.0 Library, Part 1, 19.8; tpm2-util.c.
     """
-    tpm = attacker.tpm()
-    with attacker.own_os(disk=attacker.disk(), tpm=tpm) as system:
-        lock_out(system)
-    outcome = sealed.boot(given_back(tpm))
+    outcome = sealed.boot(given_back(locked_out(attacker)))
     if unattended:
         assert outcome.unlock is Unlock.AUTO
     else:
@@ -69,10 +69,7 @@ def test_tpm_da_lockout_of_clevis(sealed: Sealed, attacker: Attacker) -> None:
     Esys_Load(0x921). Granted: the machine. The cure: Tang beside the TPM with a threshold of 1, or a passphrase.
     Source: TCG TPM 2.0 Library, Part 1, 19.8; clevis-encrypt-tpm2; tpm2_createprimary(1), ``--attributes``.
     """
-    tpm = attacker.tpm()
-    with attacker.own_os(disk=attacker.disk(), tpm=tpm) as system:
-        lock_out(system)
-    volumes = sealed.boot(given_back(tpm)).volumes
+    volumes = sealed.boot(given_back(locked_out(attacker))).volumes
     asking = {name for name, volume in volumes.items() if volume.unlock is Unlock.PASSPHRASE_FALLBACK}
     assert asking == {"tpm2", "tpm2-pcr7", "tpm2-pcr4", "tpm2-and-tang"}
     assert all(volumes[name].failed_pins == {"tpm2"} for name in asking)
