@@ -29,7 +29,7 @@ from machines import (
 
 from harness.deadline import Deadline
 from harness.errors import HostError, RigError, UsageError
-from harness.host.scratch import KEEP, scratch, sweep
+from harness.host.scratch import KEEP, roomy_scratch, scratch, sweep
 from harness.host.session import Host
 from harness.machine import libvirt
 from harness.machine.disk import blank
@@ -82,6 +82,15 @@ def test_a_run_folder_too_long_for_sockets_is_refused(tmp_path: Path, monkeypatc
     monkeypatch.setenv("UNLOCK_LAB_RUN", str(tmp_path / ("x" * 50)))
     with pytest.raises(HostError, match="too long for sockets"):
         sweep()
+
+
+def test_a_build_folder_of_somebody_else_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(os, "geteuid", lambda: 4242)
+    (tmp_path / "unlock-lab-build-4242").mkdir(mode=0o700)
+    with pytest.raises(HostError, match="is not ours"), roomy_scratch():
+        pass
+    assert (tmp_path / "unlock-lab-build-4242").stat().st_mode & 0o777 == 0o700
 
 
 @pytest.mark.usefixtures("short")
@@ -194,7 +203,9 @@ def test_buttons_and_cable(host: Host, machine: Machine, tmp_path: Path) -> None
             assert isinstance(again, socket.socket)
         rig.press_power()
         assert not rig.wait_off(Deadline.after(0.1)), "no guest was there to heed the button"
-        assert rig.state() is Power.RUNNING
+        rig._domain.destroy()
+        assert rig.wait_off(Deadline.after(5.0))
+        assert rig.state() is Power.OFF
         assert rig.trouble() is None
 
 

@@ -48,7 +48,7 @@ def fits(text: str, width: int = 80) -> bool:
 
 def test_an_outcome_is_explained() -> None:
     text = terminal.failure_text(FAILURE, [Boot(AUTO)])
-    assert "auto-unlock: the boot went through and nothing was typed" in text
+    assert "boot 1 (boot): auto-unlock: the boot went through and nothing was typed" in text.splitlines()
     assert "  opened by    tang + tpm2, keyslot 1, token 0" in text
     assert "  typed        0 bytes, 1 prompt" in text
     assert "  seconds      prompt 26.2, unlock 29.8, end 36.1" in text

@@ -46,7 +46,7 @@ def roomy_scratch() -> Iterator[Path]:
     """A new folder on a disk that has room for an image under way, removed after the block.
 
     Raises:
-        HostError: There can be none.
+        HostError: The folder for images under way cannot be written to, or is somebody else's.
     """
     with _guarded(_builds()) as folder:
         yield folder
@@ -115,6 +115,9 @@ def _machines() -> Path:
 
 
 def _builds() -> Path:
+    # Anybody may have made a folder of this name where all may write.
+    if build_dir().exists() and build_dir().lstat().st_uid != os.geteuid():
+        raise HostError(f"{build_dir()} is not ours", hint="remove it, or point TMPDIR at another folder")
     return _made(build_dir() / "b", "TMPDIR")
 
 
