@@ -13,6 +13,7 @@ from harness.guest.events import (
     BootEntryStarted,
     BootRefused,
     ClevisAnswered,
+    ClevisDone,
     ClevisTries,
     ClevisUnheard,
     EmergencyShell,
@@ -228,6 +229,8 @@ LINES: list[tuple[str, type[Event], dict[str, object]]] = [
     ),
     ("Unlocked /dev/vda4 with clevis", ClevisAnswered, {"device": "/dev/vda4", "uuid": ""}),
     ("clevis-luks-askpass[400]: clevis tries /dev/vda4", ClevisTries, {"device": "/dev/vda4"}),
+    ("clevis tries tpm2-and-tang", ClevisTries, {"device": "tpm2-and-tang"}),
+    ("clevis is done with tpm2-and-tang", ClevisDone, {"volume": "tpm2-and-tang"}),
     (
         f"clevis-luks-askpass[312]: Unable to unlock {DEVICE} (UUID={UUID}) with recovered passphrase",
         ClevisUnheard,

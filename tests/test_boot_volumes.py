@@ -10,6 +10,7 @@ from harness.guest.boot import BootReader
 from harness.guest.events import (
     Asks,
     ClevisAnswered,
+    ClevisDone,
     ClevisTries,
     Event,
     KeyslotUsed,
@@ -154,6 +155,38 @@ def test_who_still_waits_for_his_turn_waits_for_all_before_him() -> None:
     assert isinstance(turn, Wait)
     assert turn.until == 60.0 + 25.0
     assert decide(plan, trying, (), 86.0) == Type("bound", "secret")
+
+
+def round_over(volume: str, at: float) -> Event:
+    return made(ClevisDone, at, volume=volume)
+
+
+ROUNDS = (round_over("bound", 30.0), round_over("bound", 38.0))
+
+
+def test_two_rounds_of_clevis_without_an_answer_are_enough() -> None:
+    plan = BootPlan((FREE, BOUND), hold=60.0)
+    shown = (prompt("free", 20.0), opened("free", 24.0), prompt("bound", 25.0))
+    assert isinstance(decide(plan, (*shown, ROUNDS[0], round_over("free", 31.0)), (), 39.0), Wait)
+    assert decide(plan, (*shown, *ROUNDS), (), 39.0) == Type("bound", "secret")
+    assert isinstance(decide(replace(plan, hold_out=True), (*shown, *ROUNDS), (), 39.0), Wait)
+
+
+def test_what_is_typed_after_two_rounds_is_a_fallback_and_before_them_no_verdict() -> None:
+    volumes, typed = [FREE, BOUND], (TypedPassphrase(39.0, "bound", 7),)
+    silent = made(VolumeUnlocked, 24.0, volume="free", others_tell=False)
+    shown = (prompt("free", 20.0), silent, prompt("bound", 25.0), opened("bound", 44.0))
+
+    def outcome(*rounds: Event) -> Outcome:
+        seen = Observation((*shown, *rounds), typed, End.UP, "up", 90.0, 25.0)
+        return judge(volumes, seen, Witnesses(tpm=(UNSEALED, REFUSED, REFUSED)))
+
+    volumes_of = outcome(*ROUNDS).volumes
+    assert volumes_of["free"].unlock is Unlock.AUTO
+    assert volumes_of["bound"].unlock is Unlock.PASSPHRASE_FALLBACK
+    assert volumes_of["bound"].reason.startswith("clevis went through its pins 2 times, and they did not open it")
+    with pytest.raises(RigError, match=r"typed 14\.0 s after the prompt, and no pin failed"):
+        outcome(ROUNDS[0], round_over("bound", 40.0))
 
 
 TOKEN = LuksHeader(((0, "pbkdf2"), (1, "pbkdf2")), (Token(0, "systemd-tpm2", (1,)),))

@@ -1,15 +1,19 @@
 """A rack: many policies in one machine, each with a volume of its own."""
 
+import os
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from harness.errors import UsageError
-from harness.matrix.rack import rack
-from harness.matrix.rows import RACKS, own_row
-from harness.paths import POLICIES
+from harness.matrix.command import shares
+from harness.matrix.conditions import all_conditions
+from harness.matrix.rack import rack, rack_in_initrd
+from harness.matrix.rows import IN_INITRD, RACKS, own_row
+from harness.paths import IMAGES, POLICIES
 from harness.policy.butane import read_policy
+from harness.policy.enrolment import root_policy
 
 
 @pytest.mark.parametrize("name", RACKS)
@@ -45,6 +49,49 @@ def test_no_volume_tries_another_s_passphrase(tmp_path: Path) -> None:
     assert crypttab.read_text() == (
         "one UUID=x none luks,_netdev,password-cache=no\ntwo UUID=y /etc/luks/two luks,password-cache=no\n"
     )
+
+
+BARE = root_policy("debian-13-initramfs", "unlock-lab", "/dev/disk/by-uuid/x")
+
+
+def test_beside_an_encrypted_root_every_row_has_a_volume_that_the_initrd_opens(tmp_path: Path) -> None:
+    rows = IN_INITRD["debian-13-initramfs"]
+    names = [row.name for row in rows]
+    policy = rack_in_initrd("mine", BARE, rows)
+    root, *volumes = policy.volumes
+    assert (root.name, root.pins) == ("root", None)
+    assert [volume.name for volume in volumes] == names
+    assert len({volume.mount_point for volume in policy.volumes}) == len(policy.volumes)
+    assert policy.enrolment[-1] == f"/usr/lib/unlock-lab/open-in-initrd {' '.join(names)}"
+    for row, volume in zip(rows, volumes, strict=True):
+        if row.enrolment is None:
+            assert volume.pins == read_policy(row.file).volumes[0].pins
+
+
+def test_more_rows_than_folders(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="mine: 20 rows, and there is room for 11"):
+        rack_in_initrd("mine", BARE, [own_row(POLICIES / "tang.bu")] * 20)
+
+
+def test_the_initrd_is_told_of_its_volumes_and_of_no_other(tmp_path: Path) -> None:
+    crypttab, log = tmp_path / "crypttab", tmp_path / "log"
+    crypttab.write_text("root UUID=x none luks,initramfs\ntang /dev/a none luks\ntang2 /dev/b none luks\n")
+    for name in ("mount", "umount", "update-initramfs"):
+        (tmp_path / name).write_text(f'#!/bin/sh\necho {name} "$@" >> {log}\n')
+        (tmp_path / name).chmod(0o755)
+    tool = (IMAGES / "debian-13-initramfs/root/usr/lib/unlock-lab/open-in-initrd").read_text()
+    script = tool.replace("/etc/crypttab", str(crypttab))
+    path = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    subprocess.run(["bash", "-c", script, "open-in-initrd", "tang"], check=True, env=path)
+    assert crypttab.read_text().splitlines()[1:] == ["tang /dev/a none luks,initramfs", "tang2 /dev/b none luks"]
+    assert log.read_text().splitlines() == ["mount /boot", "update-initramfs -u", "umount /boot"]
+
+
+def test_every_machine_can_be_put_through_each_of_its_columns(tmp_path: Path) -> None:
+    conditions = {condition.name: condition for condition in all_conditions()}
+    for share in shares(None, [], [], tmp_path, "auto"):
+        for column in share.columns:
+            assert conditions[column].becomes(share.policy.volumes)
 
 
 def test_a_row_is_about_one_volume(tmp_path: Path) -> None:

@@ -159,9 +159,16 @@ class TpmTimeout(Event):
 
 @dataclass(frozen=True)
 class ClevisTries(Event):
-    """Clevis set to work on a device; what it says until the next one is about that one."""
+    """Clevis set to work on a device or a volume; what it says until the next one is about that one."""
 
     device: str
+
+
+@dataclass(frozen=True)
+class ClevisDone(Event):
+    """Clevis ended a round of a volume's pins: on IT, where it says nothing of their answers and failures."""
+
+    volume: str
 
 
 @dataclass(frozen=True)

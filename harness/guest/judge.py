@@ -16,9 +16,9 @@ from harness.guest.events import (
     PassphraseWrong,
     VolumeUnlocked,
 )
-from harness.guest.failures import can_hold
+from harness.guest.failures import ATTEMPTS, can_hold
 from harness.guest.outcome import Outcome, Seconds, Unlock
-from harness.guest.volumes import VolumePlan, asked_at
+from harness.guest.volumes import VolumePlan, asked_at, rounds_of
 from harness.guest.witness import End, Observation, Witnesses, hold_time
 from harness.policy.pins import TPM_PINS, Pin, TangPin, holds, leaves
 
@@ -163,16 +163,19 @@ def _by_passphrase(case: Case, opened: VolumeUnlocked) -> Outcome:
     asked = asked_at(case.volume, case.seen.events, case.prompts[0])
     held = first.at - asked
     hold = hold_time(case.seen.hold, asked)
+    rounds = rounds_of(case.volume, case.seen.events, first.at)
     if pins is None:
         why = "no pin guards it"
     elif not can_hold(pins, failed):
         why = f"{' and '.join(sorted(failed))} failed, so its pins could not open it"
-    elif held < hold:
+    elif held < hold and rounds < ATTEMPTS:
         raise case.contradiction(f"the passphrase of {name} was typed {held:.1f} s after the prompt, and no pin failed")
     elif holds(pins, frozenset(case.answered)):
         raise case.contradiction(
             f"every pin that {name} needs answered, yet it was not open {held:.0f} s after the prompt: a slow host?"
         )
+    elif rounds >= ATTEMPTS:
+        why = f"clevis went through its pins {rounds} times, and they did not open it"
     else:
         also = f"; {' and '.join(sorted(failed))} failed" if failed else ""
         why = f"its pins did not open it within the hold time of {hold:.0f} s after the prompt{also}"

@@ -12,6 +12,7 @@ from harness.guest.events import (
     BootEntryFailed,
     BootEntryStarted,
     BootRefused,
+    ClevisDone,
     ClevisUnheard,
     EmergencyShell,
     Event,
@@ -37,8 +38,8 @@ from harness.guest.events import (
     VolumeFailed,
     VolumeUnlocked,
 )
-from harness.guest.failures import can_hold, failed_for_good
-from harness.guest.volumes import VolumePlan, answers_for, asked_at, concerning, turn_of, volume_of
+from harness.guest.failures import ATTEMPTS, can_hold, failed_for_good
+from harness.guest.volumes import VolumePlan, answers_for, asked_at, concerning, rounds_of, turn_of, volume_of
 from harness.guest.witness import End, TypedPassphrase, hold_time
 from harness.policy.pins import Volume
 
@@ -182,7 +183,7 @@ _FATAL: Mapping[type[Event], str] = {
     IgnitionFailed: "Ignition failed",
 }
 _OF_FIRMWARE = (FirmwareStarted, BootEntryStarted, BootEntryFailed, BootRefused, NoBootOption)
-_NO_MILESTONE = (PromptShown, PinFailed, TpmSaid, PassphraseWrong, KernelStalled, ClevisUnheard)
+_NO_MILESTONE = (PromptShown, PinFailed, TpmSaid, PassphraseWrong, KernelStalled, ClevisUnheard, ClevisDone)
 """What a guest can say again and again without getting anywhere."""
 _LOCKED = (TooManyAttempts, NoPromptPossible, VolumeFailed)
 
@@ -326,7 +327,8 @@ def _at_prompt(scene: _Scene, volume: VolumePlan, prompt: PromptShown) -> Step:
     first, hold = _hold(scene, volume, prompt)
     until = first + hold
     about = concerning(volume, scene.events, len(plan.volumes) == 1)
-    hopeless = volume.pins is None or not can_hold(volume.pins, failed_for_good(volume.pins, about, plan.urls))
+    tried = rounds_of(volume, scene.events) >= ATTEMPTS
+    hopeless = volume.pins is None or tried or not can_hold(volume.pins, failed_for_good(volume.pins, about, plan.urls))
     if not said and scene.now < until and (plan.hold_out or not hopeless):
         return Wait(until, f"the pins of {volume.name} to answer or to fail", first, fatal=False)
     if len(said) < len(volume.typing):

@@ -10,6 +10,7 @@ from harness.guest.events import (
     BootEntryStarted,
     BootRefused,
     ClevisAnswered,
+    ClevisDone,
     ClevisTries,
     ClevisUnheard,
     EmergencyShell,
@@ -160,7 +161,8 @@ CRYPTSETUP = (  # systemd: cryptsetup.c; cryptsetup-initramfs local-top/cryptroo
 )
 
 CLEVIS = (  # clevis 20: clevis-luks-askpass, clevis-luks-unlocker, clevis-decrypt*, local-top/clevis
-    _row(ClevisTries, r"clevis tries (?P<device>/\S+)"),  # images/debian-13: name-device
+    _row(ClevisTries, r"clevis tries (?P<device>\S+)"),  # images/debian-13: name-device
+    _row(ClevisDone, r"clevis is done with (?P<volume>\S+)"),  # images/debian-13-initramfs: name-volume
     _row(ClevisAnswered, rf"Unlocked {_LUKS} successfully"),
     _row(ClevisAnswered, r"Unlocked (?P<device>/\S+) with clevis"),
     _row(ClevisUnheard, rf"Unable to unlock {_LUKS}"),

@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import inf
 
-from harness.guest.events import ClevisAnswered, ClevisTries, Event, PinFailed, PromptShown, VolumeAttaching
+from harness.guest.events import ClevisAnswered, ClevisDone, ClevisTries, Event, PinFailed, PromptShown, VolumeAttaching
 from harness.policy.pins import Pin
 
 
@@ -79,6 +80,14 @@ def turn_of(volume: VolumePlan, events: Sequence[Event]) -> float | None:
     """When clevis first set to work on a volume, in seconds from power-on, if it is known to have."""
     names = _names(volume, events)
     return next((event.at for event in events if isinstance(event, ClevisTries) and event.device in names), None)
+
+
+def rounds_of(volume: VolumePlan, events: Sequence[Event], until: float = inf) -> int:
+    """How often clevis is known to have gone through a volume's pins, up to a time in seconds from power-on.
+
+    Only on IT does it say so. A round that answered is one, too: its answer opens the volume before the next one ends.
+    """
+    return sum(isinstance(event, ClevisDone) and event.volume == volume.name and event.at < until for event in events)
 
 
 def _names(volume: VolumePlan, events: Sequence[Event]) -> set[str]:

@@ -33,7 +33,7 @@ T = TypeVar("T")
 
 SHELL_SECONDS = 120.0
 POWER_OFF_SECONDS = 120.0
-MAINTENANCE_SECONDS = 300.0
+MAINTENANCE_SECONDS = 600.0
 
 
 Meanwhile = Callable[[Rig, Event], None]

@@ -10,6 +10,9 @@ tries a passphrase that one volume was given, by clevis or by a person, on every
 systemd 257, each such trial costs two of a volume's three attempts (systemd#38495), so that volumes with keys of their
 own gave up before anybody had typed. So here each has a passphrase of its own, and none takes another's
 (``password-cache=no``, crypttab(5)).
+
+On an image whose root is encrypted there is no Ignition: there the owner makes the volumes by hand, and the initrd
+opens them after root.
 """
 
 import tempfile
@@ -23,12 +26,28 @@ import yaml
 from harness.errors import UsageError
 from harness.policy.butane import read_policy
 from harness.policy.enrolment import Enrolment, enrolled
-from harness.policy.pins import Policy
+from harness.policy.new_volume import NewVolume
+from harness.policy.pins import Pin, Policy, bindings
 
 _MIB = 64
 """Of each volume: a LUKS2 header takes 16 (LUKS2 On-Disk Format Specification, 2.4)."""
 
 _ROOT_MIB = 4000
+
+_FOLDERS = (
+    "/home",
+    "/media",
+    "/mnt",
+    "/opt",
+    "/srv",
+    "/usr/local",
+    "/var/backups",
+    "/var/local",
+    "/var/mail",
+    "/var/opt",
+    "/var/spool",
+)
+"""Where a Debian that is up can do without what was there. hier(7)."""
 
 _KEEP_APART = "sed -i 's/[^[:space:]]*$/&,password-cache=no/' /etc/crypttab"
 
@@ -64,6 +83,24 @@ def rack(name: str, rows: Sequence[Row]) -> Policy:
         if row.enrolment:
             policy = enrolled(policy, replace(row.enrolment, volume=row.name))
     return replace(policy, name=name)
+
+
+def rack_in_initrd(name: str, root: Policy, rows: Sequence[Row]) -> Policy:
+    """One policy with a volume for each row, beside an encrypted root that a passphrase opens.
+
+    Raises:
+        UsageError: A row's Butane file is wrong, or there are more rows than folders to mount them on.
+    """
+    if len(rows) > len(_FOLDERS):
+        raise UsageError(f"{name}: {len(rows)} rows, and there is room for {len(_FOLDERS)}")
+    made = tuple(NewVolume(row.name, folder, bindings(_pins(row))) for row, folder in zip(rows, _FOLDERS, strict=False))
+    opened = " ".join(("/usr/lib/unlock-lab/open-in-initrd", *(volume.name for volume in made)))
+    return enrolled(root, Enrolment(name, volumes=made, commands=(opened,)))
+
+
+def _pins(row: Row) -> Pin | None:
+    policy = read_policy(row.file)
+    return (enrolled(policy, row.enrolment) if row.enrolment else policy).volumes[0].pins
 
 
 def _butane(name: str, rows: Sequence[Row]) -> str:

@@ -54,6 +54,22 @@ RACKS: Mapping[str, tuple[Row, ...]] = {
 }
 """The policies that share a machine, by the name of the machine."""
 
+IN_INITRD: Mapping[str, tuple[Row, ...]] = {
+    "debian-13-initramfs": (
+        _file("tpm2"),
+        _file("tpm2-pcr7"),
+        _file("tang"),
+        _file("tpm2-and-tang"),
+        _file("tpm2-or-tang"),
+        _file("two-tangs-or"),
+        _file("two-of-three-tangs"),
+        _file("tpm2-and-one-of-two-tangs"),
+        _by_hand(Enrolment("tpm2-pcr1-7", (Tpm2Pin((1, 7)),))),
+        _by_hand(Enrolment("two-bindings", (Tpm2Pin(), _TANG))),
+    ),
+}
+"""The policies that share a machine whose initrd opens them all, beside its root, by the name of the image."""
+
 ALONE: Mapping[str, Enrolment] = {
     enrolment.name: enrolment
     for enrolment in (
@@ -90,9 +106,21 @@ _TPM = ("present", "tpm-absent", "tpm-replaced", "tpm-cleared", "tpm-locked-out"
 _NETWORK = ("present", "tpm-absent", "without tang", "late-link")
 _UPDATES = ("kernel-updated", "initrd-rebuilt")
 _OF_SERVERS = ("threshold-edited", "rebound", "regenerated", "regenerated-late")
+_NOT_IN_INITRAMFS = {
+    "cmdline": "GRUB takes no argument from SMBIOS",
+    "keyslot-wiped": "the first volume that uses its tries up ends the script that opens those after it",
+    "tang-silent": "each volume in turn keeps clevis for the two minutes that curl waits",
+    "threshold-edited": "of two bindings, neither is the one to edit",
+    "rebound": "of two bindings, neither is the one to edit",
+}
 COLUMNS: Mapping[str, tuple[str, ...]] = {
     "by-butane": tuple(condition.name for condition in all_conditions() if condition not in OF_ROOTS),
     "by-hand": tuple(each.name for each in (*CONDITIONS, *MAINTENANCE) if each.name not in _OF_SERVERS),
+    "in-initramfs": tuple(
+        condition.name
+        for condition in all_conditions()
+        if condition not in OF_ROOTS and condition.name not in _NOT_IN_INITRAMFS
+    ),
     "cryptenroll-pin": _TPM,
     "no-fallback-slot": ("present", "tpm-absent", "key-enrolled"),
     "headless": ("present", "tpm-absent", "key-enrolled"),
