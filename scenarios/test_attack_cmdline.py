@@ -75,8 +75,8 @@ def test_stolen_foreign_os_against_each_pcr(attacker: Attacker, image: str, fall
 
     PCR 11 holds what systemd-stub measured of the image that it started: it tells a foreign image, and not a foreign
     root file system behind the genuine one. PCR 4 holds the image itself and the addons beside it, of which the victim
-    has one and the thief none (`test_stolen_same_boot_image` is without); PCR 12 the command line of that. Predicted,
-    not booted yet.
+    has one and the thief none (`test_stolen_same_boot_image` is without); PCR 12 the command line of that. Seen
+    with systemd 257.13: his image opens what is bound to PCR 7 alone, the victim's what is bound to 7 and 11, too.
 
     Granted: the machine, out of reach of Tang. The cure: a second factor that is not in the machine, or a measurement
     of what lies on the disk (PCR 15). Source: systemd-stub(7), "TPM PCR Notes"; UAPI.7 "Linux TPM PCR Registry".
@@ -172,8 +172,8 @@ def test_smbios_credential_runs_a_unit_of_the_attackers(attacker: Attacker) -> N
 def test_smbios_credential_is_not_imported_where_the_command_line_says_so(attacker: Attacker) -> None:
     """The same strings, and an image that says ``systemd.import_credentials=no``: the machine boots as ever.
 
-    The owner's signed command line would say it; here a third string stands in for that. Granted: as above. Predicted,
-    not booted yet: resisted, and this is the cure. Source: systemd(1), ``systemd.import_credentials=``.
+    The owner's signed command line would say it; here a third string stands in for that. Granted: as above. Seen with
+    systemd 257.13: it resists, and this is the cure. Source: systemd(1), ``systemd.import_credentials=``.
     """
     owners = "io.systemd.stub.kernel-cmdline-extra=systemd.import_credentials=no"
     with attacker.console(disk=attacker.disk(), smbios=(owners, *CREDENTIALS)) as console:

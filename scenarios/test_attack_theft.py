@@ -58,7 +58,7 @@ def test_stolen_foreign_os_under_secure_boot(sealed: Sealed, attacker: Attacker)
 
     The owner enrolls one key, signs his image, and seals anew. The thief switches Secure Boot off, as his system is
     signed by nobody: PCR 7 is another. Then he brings a system that is signed by the very same key, as any
-    distribution's medium is where the firmware trusts a vendor's: PCR 7 is the victim's. Predicted, not booted yet.
+    distribution's medium is where the firmware trusts a vendor's: PCR 7 is the victim's. Seen with systemd 257.13.
 
     Granted: the machine, out of reach of Tang. The cure: a key of one's own in db, and no vendor's; a second factor.
     Source: TCG PC Client Platform Firmware Profile, 3.3.4.8 (EV_EFI_VARIABLE_AUTHORITY); clevis#335.
@@ -161,7 +161,7 @@ def test_tpm_state_clone(sealed: Sealed, attacker: Attacker) -> None:
 @pytest.mark.policy(PIN)
 @pytest.mark.attack(Grant.DISK, Grant.NVRAM, Grant.TPM_STATE)
 def test_tpm_state_clone_without_the_pin(attacker: Attacker) -> None:
-    """The same copy of a machine whose TPM wants a PIN: it asks, and stays shut. Predicted, not booted yet.
+    """The same copy of a machine whose TPM wants a PIN: it asks, and stays shut.
 
     Granted: as above. But who has the state has as many guesses as he likes (`test_tpm_state_rollback`).
     """

@@ -164,7 +164,7 @@ def test_tpm_interposer(attacker: Attacker, asked: set[str], falls: set[str]) ->
 @pytest.mark.policy(PIN)
 @pytest.mark.attack(Grant.MACHINE, Grant.TPM_BUS)
 def test_tpm_interposer_without_the_pin(attacker: Attacker) -> None:
-    """The same chip where the TPM wants a PIN as well, with the same control. Granted: as above. Not booted yet."""
+    """The same chip where the TPM wants a PIN as well, with the same control. Granted: as above."""
     tpm = attacker.tpm(Understudy(log_of_a_good_boot(attacker)))
     with attacker.own_os(disk=attacker.disk(), tpm=tpm, nvram=with_another_key(attacker)) as system:
         assert opened_without_the_pin(attacker, system) == set()
