@@ -23,10 +23,14 @@ from harness.unlock import Unlock
 
 EVIL = "</td></table><script>alert(1)</script>\"'&\x1b[31m{{ 7*7 }}[red]x[/red]"
 A, P, E, B = Unlock.AUTO, Unlock.PASSPHRASE_FALLBACK, Unlock.LOCKED, Unlock.REFUSED
-AUTO = Cell("tpm2", "debian-13", "control", A, A, "tpm2 answers", seen="it opened", boot="b1", inputs="one")
-WRONG = replace(AUTO, condition="tpm absent", predicted=P, reason="there is no TPM", evidence="m-1/boot-2", boot="b2")
-BROKEN = replace(AUTO, policy="tang", condition="tang refused", observed=None, error="RigError: a panic", boot="b3")
-TABLE = Matrix((AUTO, WRONG, BROKEN), 3, 165.5, datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC))
+AUTO = Cell("tpm2", "debian-13", "control", A, A, "tpm2 answers", seen="it opened", boot="b1", took=65.5, inputs="one")
+WRONG = replace(
+    AUTO, condition="tpm absent", predicted=P, reason="there is no TPM", evidence="m-1/boot-2", boot="b2", took=100.0
+)
+BROKEN = replace(
+    AUTO, policy="tang", condition="tang refused", observed=None, error="RigError: a panic", boot="b3", took=0.0
+)
+TABLE = Matrix((AUTO, WRONG, BROKEN), datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC))
 
 
 def shown(matrix: Matrix, width: int = 100) -> str:
@@ -48,13 +52,21 @@ def test_a_cell_agrees_differs_or_has_no_verdict() -> None:
 
 
 def test_the_rows_and_columns_come_from_the_cells() -> None:
-    other = replace(AUTO, stack="debian-13-root", policy="root")
-    matrix = TABLE.joined([other], boots=1, seconds=34.5)
+    other = replace(AUTO, stack="debian-13-root", policy="root", boot="b4", boots=2, took=34.5)
+    matrix = TABLE.joined([other])
     assert matrix.stacks == ("debian-13", "debian-13-root")
     assert matrix.conditions == ("control", "tpm absent", "tang refused")
     assert (matrix.policies("debian-13"), matrix.policies("debian-13-root")) == (("tpm2", "tang"), ("root",))
-    assert (matrix.boots, matrix.seconds, matrix.boots_per_cell) == (4, 200.0, 1.0)
+    assert (matrix.boots, matrix.seconds, matrix.boots_per_cell) == (5, 200.0, 1.25)
     assert Matrix().boots_per_cell == 0
+
+
+def test_what_a_boot_cost_is_counted_once_and_only_for_cells_that_are_shown() -> None:
+    matrix = TABLE.joined([replace(AUTO, policy="tpm2-pcr7"), replace(WRONG, boots=2)])
+    assert (matrix.boots, matrix.seconds) == (4, 165.5)
+    shown_only = matrix.ordered([AUTO.place, ("debian-13", "tpm2-pcr7", "control")])
+    assert (shown_only.boots, shown_only.seconds, shown_only.boots_per_cell) == (1, 65.5, 0.5)
+    assert Matrix((replace(AUTO, boot=""), replace(WRONG, boot=""))).boots == 2, "nothing was kept: a boot each"
 
 
 def test_a_run_goes_on_where_an_earlier_one_stopped() -> None:
@@ -63,9 +75,8 @@ def test_a_run_goes_on_where_an_earlier_one_stopped() -> None:
     assert TABLE.known(BROKEN.place, "one") is None, "it has no verdict yet"
     assert TABLE.known(("debian-13", "tpm2", "never"), "one") is None
     again = replace(BROKEN, observed=P, predicted=P, error="")
-    now = TABLE.joined([again], boots=1)
+    now = TABLE.joined([again])
     assert now.cells == (AUTO, WRONG, again), "in its place"
-    assert now.boots == 4
     assert now.ordered([again.place, ("x", "y", "z"), AUTO.place]).cells == (again, AUTO)
 
 
@@ -86,13 +97,15 @@ some_cells = st.builds(
     seconds=st.one_of(st.none(), st.floats(0, 1e6)),
     how=texts,
     boot=texts,
+    boots=st.integers(0, 99),
+    took=st.floats(0, 1e6),
     inputs=texts,
     error=texts,
 )
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.builds(Matrix, st.lists(some_cells, max_size=3).map(tuple), st.integers(0, 99)))
+@given(st.builds(Matrix, st.lists(some_cells, max_size=3).map(tuple)))
 def test_what_is_saved_is_loaded(tmp_path: Path, matrix: Matrix) -> None:
     assert cells.load(cells.save(matrix, tmp_path).parent) == matrix
 
@@ -119,7 +132,7 @@ def test_a_file_with_no_more_than_these_keys_and_with_unknown_ones_is_read(tmp_p
     entry = {"policy": "p", "stack": "s", "condition": "c", "observed": "locked", "predicted": "locked", "reason": "r"}
     entry |= {"evidence": "", "of tomorrow": "x"}
     (tmp_path / cells.MATRIX).write_text(json.dumps({"boots": 1, "cells": [entry], "of tomorrow": 1}))
-    assert cells.load(tmp_path) == Matrix((Cell("p", "s", "c", E, E, "r"),), 1)
+    assert cells.load(tmp_path) == Matrix((Cell("p", "s", "c", E, E, "r"),))
 
 
 @pytest.mark.parametrize(
@@ -164,7 +177,8 @@ def test_the_table_shows_each_cell_and_what_needs_attention() -> None:
 
 def test_the_sum_of_a_table_that_agrees() -> None:
     assert (
-        table.summary(Matrix((AUTO, AUTO), 1)) == "2 cells, 1 boot (0.50 boots per cell), 0 differ from the prediction"
+        table.summary(Matrix((AUTO, AUTO)))
+        == "2 cells, 1 boot (0.50 boots per cell), 0 differ from the prediction, 1 min"
     )
     assert "0 cells" in shown(Matrix())
 

@@ -11,6 +11,7 @@ The document (`matrix.schema.json` beside this file is the contract; readers ign
         "failed_pins": ["tang"], "predicted_failed_pins": ["tang"],
         "evidence": "matrix-1f3a9c2b/boot-3",           the boot's folder, relative to this file
         "seconds": 55.1 | null, "how": "cold boot", "boot": "…",     cells of one boot name the same
+        "boots": 2, "took": 96.3,                       what that boot cost: power-ons, with its maintenance's; seconds
         "inputs": hash of all that the cell depends on, "error": text}
      ]}
 
@@ -71,6 +72,8 @@ class Cell:
         seconds: From power-on to the end of the boot.
         how: In what way it was booted, such as ``cold boot``.
         boot: Which power-on answered; cells of one boot name the same.
+        boots: Power-ons that it took, with that of its maintenance and those that were repeated.
+        took: Seconds from the copy of the machine to the verdict.
         inputs: Hash of all that the cell depends on.
         error: Why there is no verdict.
     """
@@ -88,6 +91,8 @@ class Cell:
     seconds: float | None = None
     how: str = "cold boot"
     boot: str = ""
+    boots: int = 1
+    took: float = 0.0
     inputs: str = ""
     error: str = ""
 
@@ -123,15 +128,26 @@ class Matrix:
 
     Attributes:
         cells: In the order of the rows and columns.
-        boots: Power-ons that it took, with those that brought no verdict.
-        seconds: How long it took.
         started: When, with a time zone.
     """
 
     cells: tuple[Cell, ...] = ()
-    boots: int = 0
-    seconds: float = 0.0
     started: datetime | None = None
+
+    @property
+    def boots(self) -> int:
+        """Power-ons behind its cells."""
+        return sum(cell.boots for cell in self._one_a_boot)
+
+    @property
+    def seconds(self) -> float:
+        """How long they took, one after the other."""
+        return sum(cell.took for cell in self._one_a_boot)
+
+    @property
+    def _one_a_boot(self) -> Iterable[Cell]:
+        # Where nothing was kept, a cell stands for a boot of its own.
+        return {cell.boot or cell.place: cell for cell in self.cells}.values()
 
     @property
     def stacks(self) -> tuple[str, ...]:
@@ -172,10 +188,10 @@ class Matrix:
         cell = self.at.get(place)
         return cell if cell and cell.observed and cell.inputs == inputs else None
 
-    def joined(self, cells: Iterable[Cell], *, boots: int = 0, seconds: float = 0.0) -> "Matrix":
-        """The table with these cells in place of those that stood there before, and what they cost."""
+    def joined(self, cells: Iterable[Cell]) -> "Matrix":
+        """The table with these cells in place of those that stood there before."""
         found = self.at | {cell.place: cell for cell in cells}
-        return replace(self, cells=tuple(found.values()), boots=self.boots + boots, seconds=self.seconds + seconds)
+        return replace(self, cells=tuple(found.values()))
 
     def ordered(self, places: Iterable[Place]) -> "Matrix":
         """The table of just these places, in this order; cells that no run asks for any more are dropped."""
@@ -213,7 +229,7 @@ def load(folder: Path) -> Matrix:
         started = datetime.fromisoformat(value["started"]) if value.get("started") else None
     except ValueError as error:
         raise _unreadable(path, f"$.started: {error}") from error
-    return Matrix(tuple(map(_cell, value["cells"])), value["boots"], value.get("seconds", 0.0), started)
+    return Matrix(tuple(map(_cell, value["cells"])), started)
 
 
 def _unreadable(path: Path, why: str) -> UsageError:

@@ -140,7 +140,7 @@ def _boot_columns(share: Share, lab: Laboratory, entry: SealedEntry) -> None:
         with lab.progress.step(f"{share.policy.name}: {condition.name} ({number} of {len(left)}{rest})"):
             seen = observe(entry, lab, condition, share.artifacts)
         found = [cell_of(share, volume, entry, condition, seen) for volume in condition.becomes(entry.policy.volumes)]
-        _write(share.artifacts, found, seen)
+        _write(share.artifacts, found)
 
 
 def observe(entry: SealedEntry, lab: Laboratory, condition: Condition, artifacts: Path) -> Seen:
@@ -188,6 +188,8 @@ def cell_of(share: Share, volume: Volume, entry: SealedEntry, condition: Conditi
         predicted_failed_pins=said.failed_pins,
         evidence=seen.evidence,
         boot=seen.evidence,
+        boots=seen.boots,
+        took=round(seen.seconds, 3),
         inputs=inputs(entry, condition),
     )
     if isinstance(seen.observed, Problem):
@@ -221,11 +223,9 @@ def _asked_anew(matrix: Matrix, share: Share, entry: SealedEntry, condition: Con
     return True
 
 
-def _write(artifacts: Path, found: Sequence[Cell], seen: Seen | None = None) -> None:
+def _write(artifacts: Path, found: Sequence[Cell]) -> None:
     with _writing(artifacts):
-        matrix = _load(artifacts)
-        cost = (seen.boots, seen.seconds) if seen else (0, 0.0)
-        cells.save(matrix.joined(found, boots=cost[0], seconds=cost[1]), artifacts)
+        cells.save(_load(artifacts).joined(found), artifacts)
 
 
 def _load(artifacts: Path) -> Matrix:
