@@ -93,7 +93,7 @@ def carried_off(machine: Machine, _workshop: Workshop) -> Machine:
 
 
 def firmware_swapped(name: str) -> Fault:
-    """Another build of OVMF, as after an update of the firmware; its NVRAM is kept. It changes PCR 0 (TCG PFP 3.3.4).
+    """Another build of OVMF, as after an update of the firmware; its NVRAM is kept. It changes PCR 0 and 1 (TCG PFP).
 
     Args:
         name: As images/ovmf names it.

@@ -81,6 +81,10 @@ _LOCK_OUT = (
 """One wrong authorization is allowed, and one is made: TPM 2.0 Library, part 1, 19.8."""
 
 _OTHER_FIRMWARE = firmware_swapped("bookworm")
+_FIRMWARE_PCRS = frozenset({0, 1})
+"""The catalogue has PCR 0 alone. Seen with OVMF 2022.11 after 2025.02, nothing else changed: PCR 1 is another, too, and
+a seal to PCR 1 and 7 stays shut. What a build measures of its variables and tables is its own.
+"""
 
 CONDITIONS: tuple[Condition, ...] = (
     Condition("present", "nothing is changed"),
@@ -124,7 +128,7 @@ CONDITIONS: tuple[Condition, ...] = (
     Condition(
         "firmware-update",
         "another build of the firmware",
-        World(changed_pcrs=frozenset({0})),
+        World(changed_pcrs=_FIRMWARE_PCRS),
         (_OTHER_FIRMWARE,),
     ),
     Condition(
@@ -212,7 +216,7 @@ MAINTENANCE: tuple[Condition, ...] = (
     Condition(
         "firmware-renewed-early",
         "every binding made anew, and only then another build of the firmware",
-        World(changed_pcrs=frozenset({0})),
+        World(changed_pcrs=_FIRMWARE_PCRS),
         faults=(_OTHER_FIRMWARE,),
         maintenance=renewed,
     ),
