@@ -1,4 +1,4 @@
-"""The commands around the tests: ``python -m harness doctor``, ``images``, ``report``, ``bench``, ``clean``, ``start``.
+"""The commands around the tests: ``python -m harness doctor``, ``images``, ``report``, ``matrix`` and more.
 
 Each is imported when it is called, so that the doctor works where half of what the others need is missing.
 """
@@ -8,7 +8,8 @@ import importlib
 import sys
 from collections.abc import Callable, Sequence
 
-from harness.errors import HarnessError
+from harness.errors import HarnessError, HostError
+from harness.paths import REPOSITORY
 
 COMMANDS = {
     "doctor": ("harness.doctor:main", "what this host has, lacks, and how to get it; status 0 when scenarios can run"),
@@ -31,14 +32,32 @@ def main(argv: Sequence[str] | None = None) -> int:
     chosen, rest = parser.parse_known_args(argv)
     module, _, function = COMMANDS[chosen.command][0].partition(":")
     try:
-        run: Callable[[Sequence[str]], int] = getattr(importlib.import_module(module), function)
-        return run(rest)
+        return _imported(module, function)(rest)
     except HarnessError as error:
         complain(error)
         return 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
+
+
+def _imported(module: str, function: str) -> Callable[[Sequence[str]], int]:
+    """A command.
+
+    Raises:
+        HostError: A package that it needs is not there.
+    """
+    try:
+        found: Callable[[Sequence[str]], int] = getattr(importlib.import_module(module), function)
+    except ModuleNotFoundError as error:
+        if not error.name or error.name.partition(".")[0] == "harness":
+            raise
+        python = REPOSITORY / ".venv" / "bin" / "python"
+        raise HostError(
+            f"{sys.executable} has no package {error.name}",
+            hint=f"run `make setup`, and then `{python} -m harness`: it has what {module} needs",
+        ) from error
+    return found
 
 
 def complain(error: HarnessError) -> None:

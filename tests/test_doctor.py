@@ -91,6 +91,18 @@ def test_it_runs_without_any_package_of_python() -> None:
     assert "scenarios cannot run" in done.stdout
 
 
+def test_a_command_without_its_packages_says_what_to_do() -> None:
+    code = (
+        f"import sys; sys.path.insert(0, {str(REPOSITORY)!r});"
+        "from harness.__main__ import main; sys.exit(main(['matrix', '--list']))"
+    )
+    done = subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"{sys.executable} has no package ")
+    assert "hint: run `make setup`, and then " in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_every_row_that_stands_in_the_way_has_a_fix(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """On a host with an empty PATH and an empty disk."""
     usage = namedtuple("usage", "total used free")
