@@ -1,12 +1,12 @@
-"""A slice of the truth table: nine policies in one machine, each boot judges all. `make matrix` boots the whole."""
+"""A slice of the truth table: many policies in one machine, each boot judges all. `make matrix` boots the whole."""
 
 import pytest
 
 from harness.api import Sealed
 from harness.matrix.condition import Condition
 from harness.matrix.conditions import all_conditions
-from harness.matrix.rack import rack
-from harness.matrix.rows import RACKS
+from harness.matrix.rack import bare, rack, rack_in_initrd
+from harness.matrix.rows import IN_INITRD, RACKS
 from harness.matrix.run import boot_under
 from harness.policy.oracle import predict
 from harness.policy.world import Stack
@@ -15,12 +15,19 @@ CONDITIONS = {condition.name: condition for condition in all_conditions()}
 SLICE = ("present", "without tpm2+two")
 IN_CI = ("tpm-absent", "without tang")
 
+INITRAMFS = "debian-13-initramfs"
+
+
+def under(*names: str) -> list[object]:
+    """These conditions as parameters."""
+    return [pytest.param(CONDITIONS[name], id=name.replace(" ", "-")) for name in names]
+
 
 @pytest.mark.policy(rack("by-butane", RACKS["by-butane"]))
 @pytest.mark.parametrize(
     "condition",
     [
-        *(pytest.param(CONDITIONS[name], id=name.replace(" ", "-")) for name in SLICE),
+        *under(*SLICE),
         *(pytest.param(CONDITIONS[name], id=name.replace(" ", "-"), marks=pytest.mark.ci) for name in IN_CI),
     ],
 )
@@ -30,9 +37,26 @@ def test_every_policy_does_what_its_threshold_says(sealed: Sealed, condition: Co
     What is expected comes from the rules of `harness.policy.oracle`, which read the policy and never a boot; what is
     seen comes from each volume's own evidence. Source: clevis-encrypt-sss(1).
     """
+    does_what_the_oracle_says(sealed, condition, Stack.DR)
+
+
+@pytest.mark.image(INITRAMFS)
+@pytest.mark.policy(rack_in_initrd("in-initramfs", bare(INITRAMFS), IN_INITRD[INITRAMFS]))
+@pytest.mark.parametrize("condition", under("without tang", "late-link"))
+def test_the_initrd_of_initramfs_tools_does_the_same(sealed: Sealed, condition: Condition) -> None:
+    """The same policies on Debian's default, which opens one volume after the other and configures the network once.
+
+    A server is gone; or the cable is plugged in only when somebody is asked, and what needs Tang opens all the same.
+    Source: clevis 20, local-top/clevis; cryptsetup-initramfs 2.7.5, local-top/cryptroot.
+    """
+    does_what_the_oracle_says(sealed, condition, Stack.IT)
+
+
+def does_what_the_oracle_says(sealed: Sealed, condition: Condition, stack: Stack) -> None:
+    """Boot under a condition, and hold each volume to what is predicted of it."""
     outcome = boot_under(condition, sealed)
     world = condition.world_of(sealed.tangs)
-    predicted = {volume.name: predict(volume, world, Stack.DR).unlock for volume in sealed.policy.volumes}
+    predicted = {volume.name: predict(volume, world, stack).unlock for volume in sealed.policy.volumes}
     assert {name: each.unlock for name, each in outcome.volumes.items()} == predicted
     for name, each in outcome.volumes.items():
         assert each.canary == sealed.canaries[name]

@@ -9,16 +9,15 @@ from rich.console import Console
 
 from harness.errors import HarnessError, UsageError
 from harness.host.accel import CHOICES
-from harness.images import encrypted_root
 from harness.matrix.conditions import CONDITIONS, all_conditions
 from harness.matrix.picture import write_page, write_svg
-from harness.matrix.rack import rack, rack_in_initrd
+from harness.matrix.rack import bare, rack, rack_in_initrd
 from harness.matrix.rows import ALONE, COLUMNS, IN_INITRD, ON_ROOT, RACKS, ROOTS, own_row
 from harness.matrix.run import Share, fill
 from harness.matrix.table import show
 from harness.paths import POLICIES
 from harness.policy.butane import read_policy
-from harness.policy.enrolment import enrolled, root_policy
+from harness.policy.enrolment import enrolled
 from harness.policy.pins import Policy
 from harness.policy.world import Stack
 
@@ -90,19 +89,12 @@ def _machines() -> Iterator[tuple[str, Stack, Policy]]:
     for name, rows in RACKS.items():
         yield IMAGE, Stack.DR, rack(name, rows)
     for image, rows in IN_INITRD.items():
-        yield image, ROOTS[image], rack_in_initrd(f"in-{image.rpartition('-')[2]}", _bare(image), rows)
+        yield image, ROOTS[image], rack_in_initrd(f"in-{image.rpartition('-')[2]}", bare(image), rows)
     for enrolment in ALONE.values():
         yield IMAGE, Stack.DR, enrolled(read_policy(POLICIES / f"{enrolment.base}.bu"), enrolment)
     for image, stack in ROOTS.items():
         for enrolment in ON_ROOT[image]:
-            yield image, stack, enrolled(_bare(image), enrolment)
-
-
-def _bare(image: str) -> Policy:
-    """An image's encrypted root before anything was enrolled."""
-    root = encrypted_root(image)
-    assert root
-    return root_policy(image, *root)
+            yield image, stack, enrolled(bare(image), enrolment)
 
 
 def _parser() -> argparse.ArgumentParser:
