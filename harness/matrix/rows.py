@@ -108,6 +108,7 @@ _UPDATES = ("kernel-updated", "initrd-rebuilt")
 _OF_SERVERS = ("threshold-edited", "rebound", "regenerated", "regenerated-late")
 _NOT_IN_INITRAMFS = {
     "cmdline": "GRUB takes no argument from SMBIOS",
+    "late-link": "the cable is plugged in at the first prompt, root's, when nobody has asked for the network yet",
     "keyslot-wiped": "the first volume that uses its tries up ends the script that opens those after it",
     "tang-silent": "each volume in turn keeps clevis for the two minutes that curl waits",
     "threshold-edited": "of two bindings, neither is the one to edit",
