@@ -16,6 +16,7 @@ from harness.attack.wires import Replay, Tap, Understudy
 from harness.deadline import Deadline
 from harness.guest.console import ConsoleShell
 from harness.guest.outcome import Outcome, PinFailure, Seconds, Unlock
+from harness.guest.plan import OFFLINE_SECONDS
 from harness.lab.faults import (
     Fault,
     Workshop,
@@ -52,6 +53,7 @@ __all__ = [
     "BOOT",
     "BOOT_IMAGE",
     "ESP",
+    "OFFLINE_SECONDS",
     "QUICK_PBKDF",
     "TPM_PIN",
     "Attacker",

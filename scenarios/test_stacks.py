@@ -3,6 +3,7 @@
 import pytest
 
 from harness.api import (
+    OFFLINE_SECONDS,
     Enrolment,
     Sealed,
     Sss,
@@ -83,7 +84,7 @@ def test_root_opens_offline_by_its_tpm(sealed: Sealed, stack: str) -> None:
     before the prompt will have typed by then. Source: clevis#534; local-top/clevis; configure_networking of
     initramfs-tools 0.148.
     """
-    outcome = sealed.boot(network_unplugged, hold=330.0)
+    outcome = sealed.boot(network_unplugged, hold=OFFLINE_SECONDS)
     assert outcome.unlock is Unlock.AUTO
     assert outcome.unlocked_by == {"tpm2"}
     assert outcome.seconds.prompt is not None

@@ -46,6 +46,9 @@ from harness.policy.pins import Volume
 HOLD_SECONDS = 25.0
 """A TPM and a Tang need four to eight seconds in emulation on an idle host."""
 
+OFFLINE_SECONDS = 600.0
+"""Longer than initramfs-tools tries to configure a network that is not there: 265 s, on a busy host 350 and more."""
+
 _PIN_PROMPTS = 2
 """systemd asks for the PIN by libcryptsetup's token plugin ("LUKS2 token PIN"), and where that fails by itself ("TPM2
 PIN"), before it asks for the passphrase: seen with 257.13 and other PCRs, another TPM, a cleared or a locked one.

@@ -5,6 +5,7 @@ from dataclasses import replace
 from itertools import product
 
 from harness.guest.events import Event, PromptShown
+from harness.guest.plan import OFFLINE_SECONDS
 from harness.lab.faults import (
     boot_entry_added,
     db_key_enrolled,
@@ -249,7 +250,7 @@ OF_ROOTS: tuple[Condition, ...] = (
         "the network cable is out, and nobody types before initramfs-tools has given up the network",
         World(network=Network.NO_LINK),
         (network_unplugged,),
-        hold=330.0,
+        hold=OFFLINE_SECONDS,
     ),
     Condition(
         "kernel-updated",
