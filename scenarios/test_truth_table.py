@@ -6,7 +6,7 @@ from harness.api import Sealed
 from harness.matrix.condition import Condition
 from harness.matrix.conditions import all_conditions
 from harness.matrix.rack import bare, rack, rack_in_initrd
-from harness.matrix.rows import IN_INITRD, RACKS
+from harness.matrix.rows import IN_INITRD, INITRDS, RACKS
 from harness.matrix.run import boot_under
 from harness.policy.oracle import predict
 from harness.policy.world import Stack
@@ -14,8 +14,6 @@ from harness.policy.world import Stack
 CONDITIONS = {condition.name: condition for condition in all_conditions()}
 SLICE = ("present", "without tpm2+two")
 IN_CI = ("tpm-absent", "without tang")
-
-INITRAMFS = "debian-13-initramfs"
 
 
 def under(*names: str) -> list[object]:
@@ -40,8 +38,8 @@ def test_every_policy_does_what_its_threshold_says(sealed: Sealed, condition: Co
     does_what_the_oracle_says(sealed, condition, Stack.DR)
 
 
-@pytest.mark.image(INITRAMFS)
-@pytest.mark.policy(rack_in_initrd("in-initramfs", bare(INITRAMFS), IN_INITRD[INITRAMFS]))
+@pytest.mark.image(INITRDS["in-initramfs"])
+@pytest.mark.policy(rack_in_initrd("in-initramfs", bare(INITRDS["in-initramfs"]), IN_INITRD))
 @pytest.mark.parametrize("condition", under("without tang", "tpm-absent"))
 def test_the_initrd_of_initramfs_tools_does_the_same(sealed: Sealed, condition: Condition) -> None:
     """The same policies on Debian's default, whose initrd asks for one volume after the other, and clevis with it.

@@ -55,15 +55,14 @@ BARE = root_policy("debian-13-initramfs", "unlock-lab", "/dev/disk/by-uuid/x")
 
 
 def test_beside_an_encrypted_root_every_row_has_a_volume_that_the_initrd_opens(tmp_path: Path) -> None:
-    rows = IN_INITRD["debian-13-initramfs"]
-    names = [row.name for row in rows]
-    policy = rack_in_initrd("mine", BARE, rows)
+    names = [row.name for row in IN_INITRD]
+    policy = rack_in_initrd("mine", BARE, IN_INITRD)
     root, *volumes = policy.volumes
     assert (root.name, root.pins) == ("root", None)
     assert [volume.name for volume in volumes] == names
     assert len({volume.mount_point for volume in policy.volumes}) == len(policy.volumes)
     assert policy.enrolment[-1] == f"/usr/lib/unlock-lab/open-in-initrd {' '.join(names)}"
-    for row, volume in zip(rows, volumes, strict=True):
+    for row, volume in zip(IN_INITRD, volumes, strict=True):
         if row.enrolment is None:
             assert volume.pins == read_policy(row.file).volumes[0].pins
 

@@ -9,10 +9,11 @@ from rich.console import Console
 
 from harness.errors import HarnessError, UsageError
 from harness.host.accel import CHOICES
+from harness.matrix.cells import save_csv
 from harness.matrix.conditions import CONDITIONS, all_conditions
 from harness.matrix.picture import write_page, write_svg
 from harness.matrix.rack import bare, rack, rack_in_initrd
-from harness.matrix.rows import ALONE, COLUMNS, IN_INITRD, ON_ROOT, RACKS, ROOTS, own_row
+from harness.matrix.rows import ALONE, COLUMNS, IN_INITRD, INITRDS, ON_ROOT, RACKS, ROOTS, own_row
 from harness.matrix.run import Share, fill
 from harness.matrix.table import show
 from harness.paths import POLICIES
@@ -35,8 +36,10 @@ def main(argv: Sequence[str]) -> int:
     matrix, errors = fill(chosen)
     show(matrix, Console())
     page = write_page(matrix, arguments.artifacts)
-    write_svg(matrix, arguments.artifacts / "matrix.svg")
-    print(f"{page}, {arguments.artifacts / 'matrix.svg'}", file=sys.stderr)
+    picture, values = arguments.artifacts / "matrix.svg", arguments.artifacts / "matrix.csv"
+    write_svg(matrix, picture)
+    save_csv(matrix, values)
+    print(f"{page}, {picture}, {values}", file=sys.stderr)
     if errors:
         raise HarnessError(
             f"{len(errors)} of {len(chosen)} machines are missing from the table",
@@ -88,8 +91,8 @@ def _machines() -> Iterator[tuple[str, Stack, Policy]]:
     """Every machine of the table: image, stack, and what it carries."""
     for name, rows in RACKS.items():
         yield IMAGE, Stack.DR, rack(name, rows)
-    for image, rows in IN_INITRD.items():
-        yield image, ROOTS[image], rack_in_initrd(f"in-{image.rpartition('-')[2]}", bare(image), rows)
+    for name, image in INITRDS.items():
+        yield image, ROOTS[image], rack_in_initrd(name, bare(image), IN_INITRD)
     for enrolment in ALONE.values():
         yield IMAGE, Stack.DR, enrolled(read_policy(POLICIES / f"{enrolment.base}.bu"), enrolment)
     for image, stack in ROOTS.items():

@@ -54,21 +54,22 @@ RACKS: Mapping[str, tuple[Row, ...]] = {
 }
 """The policies that share a machine, by the name of the machine."""
 
-IN_INITRD: Mapping[str, tuple[Row, ...]] = {
-    "debian-13-initramfs": (
-        _file("tpm2"),
-        _file("tpm2-pcr7"),
-        _file("tang"),
-        _file("tpm2-and-tang"),
-        _file("tpm2-or-tang"),
-        _file("two-tangs-or"),
-        _file("two-of-three-tangs"),
-        _file("tpm2-and-one-of-two-tangs"),
-        _by_hand(Enrolment("tpm2-pcr1-7", (Tpm2Pin((1, 7)),))),
-        _by_hand(Enrolment("two-bindings", (Tpm2Pin(), _TANG))),
-    ),
-}
-"""The policies that share a machine whose initrd opens them all, beside its root, by the name of the image."""
+IN_INITRD: tuple[Row, ...] = (
+    _file("tpm2"),
+    _file("tpm2-pcr7"),
+    _file("tang"),
+    _file("tpm2-and-tang"),
+    _file("tpm2-or-tang"),
+    _file("two-tangs-or"),
+    _file("two-of-three-tangs"),
+    _file("tpm2-and-one-of-two-tangs"),
+    _by_hand(Enrolment("tpm2-pcr1-7", (Tpm2Pin((1, 7)),))),
+    _by_hand(Enrolment("two-bindings", (Tpm2Pin(), _TANG))),
+)
+"""The policies that share a machine whose initrd opens them all, beside its root."""
+
+INITRDS: Mapping[str, str] = {"in-dracut": "debian-13-root", "in-initramfs": "debian-13-initramfs"}
+"""The images of these machines, by the names of the machines."""
 
 ALONE: Mapping[str, Enrolment] = {
     enrolment.name: enrolment
@@ -106,22 +107,22 @@ _TPM = ("present", "tpm-absent", "tpm-replaced", "tpm-cleared", "tpm-locked-out"
 _NETWORK = ("present", "tpm-absent", "without tang", "late-link")
 _UPDATES = ("kernel-updated", "initrd-rebuilt")
 _OF_SERVERS = ("threshold-edited", "rebound", "regenerated", "regenerated-late")
-_NOT_IN_INITRAMFS = {
+_NOT_IN_INITRD = {
+    "threshold-edited": "of two bindings, neither is the one to edit",
+    "rebound": "of two bindings, neither is the one to edit",
+}
+_NOT_IN_INITRAMFS = _NOT_IN_INITRD | {
     "cmdline": "GRUB takes no argument from SMBIOS",
     "late-link": "the cable is plugged in at the first prompt, root's, when nobody has asked for the network yet",
     "keyslot-wiped": "the first volume that uses its tries up ends the script that opens those after it",
     "tang-silent": "each volume in turn keeps clevis for the two minutes that curl waits",
-    "threshold-edited": "of two bindings, neither is the one to edit",
-    "rebound": "of two bindings, neither is the one to edit",
 }
+_OF_VOLUMES = tuple(condition.name for condition in all_conditions() if condition not in OF_ROOTS)
 COLUMNS: Mapping[str, tuple[str, ...]] = {
-    "by-butane": tuple(condition.name for condition in all_conditions() if condition not in OF_ROOTS),
+    "by-butane": _OF_VOLUMES,
     "by-hand": tuple(each.name for each in (*CONDITIONS, *MAINTENANCE) if each.name not in _OF_SERVERS),
-    "in-initramfs": tuple(
-        condition.name
-        for condition in all_conditions()
-        if condition not in OF_ROOTS and condition.name not in _NOT_IN_INITRAMFS
-    ),
+    "in-dracut": tuple(name for name in _OF_VOLUMES if name not in _NOT_IN_INITRD),
+    "in-initramfs": tuple(name for name in _OF_VOLUMES if name not in _NOT_IN_INITRAMFS),
     "cryptenroll-pin": _TPM,
     "no-fallback-slot": ("present", "tpm-absent", "key-enrolled"),
     "headless": ("present", "tpm-absent", "key-enrolled"),
