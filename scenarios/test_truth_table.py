@@ -6,7 +6,7 @@ from harness.api import Sealed
 from harness.matrix.condition import Condition
 from harness.matrix.conditions import all_conditions
 from harness.matrix.rack import bare, rack, rack_in_initrd
-from harness.matrix.rows import IN_INITRD, INITRDS, RACKS
+from harness.matrix.rows import IN_INITRD, INITRDS, RACKS, ROOTS
 from harness.matrix.run import boot_under
 from harness.policy.oracle import predict
 from harness.policy.world import Stack
@@ -14,6 +14,16 @@ from harness.policy.world import Stack
 CONDITIONS = {condition.name: condition for condition in all_conditions()}
 SLICE = ("present", "without tpm2+two")
 IN_CI = ("tpm-absent", "without tang")
+
+INITRD = [
+    pytest.param(
+        ROOTS[image],
+        id=name,
+        marks=[pytest.mark.image(image), pytest.mark.policy(rack_in_initrd(name, bare(image), IN_INITRD))],
+    )
+    for name, image in INITRDS.items()
+]
+"""The machines, with what opens their volumes."""
 
 
 def under(*names: str) -> list[object]:
@@ -38,15 +48,16 @@ def test_every_policy_does_what_its_threshold_says(sealed: Sealed, condition: Co
     does_what_the_oracle_says(sealed, condition, Stack.DR)
 
 
-@pytest.mark.image(INITRDS["in-initramfs"])
-@pytest.mark.policy(rack_in_initrd("in-initramfs", bare(INITRDS["in-initramfs"]), IN_INITRD))
+@pytest.mark.parametrize("stack", INITRD)
 @pytest.mark.parametrize("condition", under("without tang", "tpm-absent"))
-def test_the_initrd_of_initramfs_tools_does_the_same(sealed: Sealed, condition: Condition) -> None:
-    """The same policies on Debian's default, whose initrd asks for one volume after the other, and clevis with it.
+def test_the_initrd_does_the_same(sealed: Sealed, condition: Condition, stack: Stack) -> None:
+    """The same policies where the initrd opens them, beside an encrypted root: dracut with systemd, initramfs-tools.
 
-    Source: clevis 20, local-top/clevis; cryptsetup-initramfs 2.7.5, local-top/cryptroot.
+    The one asks for all volumes at once. The other, Debian's default, for one after the other, and clevis with it.
+    Source: systemd-cryptsetup-generator(8); clevis 20, local-top/clevis; cryptsetup-initramfs 2.7.5,
+    local-top/cryptroot.
     """
-    does_what_the_oracle_says(sealed, condition, Stack.IT)
+    does_what_the_oracle_says(sealed, condition, stack)
 
 
 def does_what_the_oracle_says(sealed: Sealed, condition: Condition, stack: Stack) -> None:

@@ -86,6 +86,27 @@ def test_the_initrd_is_told_of_its_volumes_and_of_no_other(tmp_path: Path) -> No
     assert log.read_text().splitlines() == ["mount /boot", "update-initramfs -u", "umount /boot"]
 
 
+def test_dracut_is_told_of_these_volumes_by_arguments_and_of_root(tmp_path: Path) -> None:
+    crypttab = tmp_path / "crypttab"
+    crypttab.write_text("root UUID=r none luks\ntang /dev/a none luks\ntang2 /dev/b none luks\n")
+    for name, does in (
+        ("findfs", 'echo "${1#UUID=}"'),
+        ("cryptsetup", 'echo "uuid-of-${2##*/}"'),
+        ("tell", 'echo "$@"'),
+    ):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{does}\n")
+        (tmp_path / name).chmod(0o755)
+    tool = (IMAGES / "debian-13-root/root/usr/lib/unlock-lab/open-in-initrd").read_text()
+    script = tool.replace("/etc/crypttab", str(crypttab)).replace("/usr/lib/unlock-lab/kernel-arguments", "tell")
+    path = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    command = ["bash", "-c", script, "open-in-initrd", "tang"]
+    told = subprocess.run(command, check=True, env=path, capture_output=True, text=True).stdout.split()
+    assert [word for word in told if word.startswith("rd.luks.name=")] == [
+        "rd.luks.name=uuid-of-r=root",
+        "rd.luks.name=uuid-of-a=tang",
+    ]
+
+
 def test_every_machine_can_be_put_through_each_of_its_columns(tmp_path: Path) -> None:
     conditions = {condition.name: condition for condition in all_conditions()}
     for share in shares(None, [], [], tmp_path, "auto"):
