@@ -51,7 +51,7 @@ def test_ignition_inline_key(sealed: Sealed, attacker: Attacker) -> None:
     assert by_config
 
 
-@pytest.mark.policy("side-by-side")
+@pytest.mark.policy("tpm-guarded")
 @pytest.mark.attack(Grant.DISK)
 def test_header_rollback(sealed: Sealed, attacker: Attacker) -> None:
     """A leaked passphrase is revoked; the thief puts back the header from before, and it opens again.
@@ -66,7 +66,7 @@ def test_header_rollback(sealed: Sealed, attacker: Attacker) -> None:
     Source: cryptsetup's FAQ, 6.x, and cryptsetup-luksHeaderRestore(8).
     """
     leaked = {volume.name: str(volume.passphrase) for volume in sealed.policy.volumes}
-    before = {volume: attacker.header_backup(volume) for volume in ("tang", "tpm2")}
+    before = {volume: attacker.header_backup(volume) for volume in ("tpm2-pcr7", "tpm2")}
     with sealed.rescue("owner") as owner:
         owner.run("cryptsetup --version; echo -n renewed > /run/new")
         for volume in before:
@@ -89,7 +89,7 @@ def test_header_rollback(sealed: Sealed, attacker: Attacker) -> None:
             system.shell.write_file("/run/header", header)
             system.run(f"dd if=/run/header of={system.device(volume)} bs=64k conv=notrunc,fsync")
             canary = system.canary(volume) if system.unlock(volume, leaked[volume]) else None
-            guard = {"tang": "revoked", "tpm2": "reencrypted"}[volume]
+            guard = {"tpm2-pcr7": "revoked", "tpm2": "reencrypted"}[volume]
             fell[guard] = attacker.prints(canary, volume=volume, guard=guard, evidence=system.evidence).extracted
     assert fell == {"revoked": True, "reencrypted": False}
 

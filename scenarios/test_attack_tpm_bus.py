@@ -30,7 +30,7 @@ BY_PCRS = [
     pytest.param(
         {"tpm2-pcr7", "tpm2-pcr4", "tpm2-and-tang"},
         {"tpm2-pcr7", "tpm2-pcr4"},
-        marks=pytest.mark.policy("side-by-side"),
+        marks=pytest.mark.policy("tpm-guarded"),
         id="clevis",
     ),
     pytest.param({"var"}, {"var"}, marks=pytest.mark.policy(PCR_7), id="cryptenroll-pcr7"),
@@ -55,7 +55,7 @@ def has_keys_from(system: Rescue, tap: Tap) -> None:
     system.shell.write_file("/usr/bin/clevis-decrypt-tpm2", KEYS_FROM_THE_BUS.encode())
 
 
-@pytest.mark.policy("side-by-side")
+@pytest.mark.policy("tpm-guarded")
 @pytest.mark.attack(Grant.DISK, Grant.TPM_BUS)
 def test_tpm_bus_sniff(sealed: Sealed, attacker: Attacker) -> None:
     """The wires of the TPM while the machine boots, and a copy of its disk: what the TPM unseals is on those wires.

@@ -1,6 +1,7 @@
 """The rescue system without a machine: what is run there, what is written down, what counts as opened."""
 
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from harness.guest.ssh import Shell
 from harness.lab.rescue import Rescue
 from harness.paths import POLICIES
 from harness.policy.butane import read_policy
+from harness.policy.pins import CryptenrollPin, Pin, Sss, TangPin, Tpm2Pin
 
 
 class LocalShell(Shell):
@@ -62,10 +64,15 @@ def test_what_must_succeed_and_does_not_is_the_rigs_fault(rescue: Rescue) -> Non
 
 
 def test_a_volume_is_found_by_the_label_of_its_partition(rescue: Rescue, doubles: Path) -> None:
+    double(doubles, "lsblk", "echo '/dev/vda '; echo '/dev/vda4 root'; echo '/dev/vda5 var'")
     assert rescue.device("var") == "/dev/vda5"
+
+
+def test_a_volume_without_a_partition(rescue: Rescue, doubles: Path) -> None:
     double(doubles, "lsblk", "echo '/dev/vda4 root'")
-    with pytest.raises(RigError, match="no partition var"):
+    with pytest.raises(RigError, match="no partition var") as caught:
         rescue.device("var")
+    assert caught.value.detail == "it has: root"
 
 
 @pytest.mark.parametrize(("status", "opened"), [(0, True), (2, False)])
@@ -81,11 +88,24 @@ def test_cryptsetup_that_fails_otherwise_says_nothing_about_the_passphrase(rescu
 
 
 @pytest.mark.parametrize(
-    ("clevis", "systemd", "opened"), [(0, 1, True), (1, 0, True), (1, 1, False)], ids=["clevis", "systemd", "neither"]
+    ("pins", "tries"),
+    [
+        (Sss(1, (Tpm2Pin(), TangPin("tang", "http://tang", "thumbprint"))), ["clevis"]),
+        (CryptenrollPin((7,)), ["systemd"]),
+        (Sss(1, (CryptenrollPin((7,)), Tpm2Pin()), separate=True), ["clevis", "systemd"]),
+        (None, ["clevis", "systemd"]),
+    ],
+    ids=["clevis", "systemd", "both", "unbound"],
 )
-def test_either_kind_of_binding_may_open(
-    rescue: Rescue, doubles: Path, clevis: int, systemd: int, opened: bool
+@pytest.mark.parametrize("opens", ["clevis", "systemd", "neither"])
+def test_what_it_is_bound_to_is_tried(
+    rescue: Rescue, doubles: Path, pins: Pin | None, tries: list[str], opens: str
 ) -> None:
-    double(doubles, "clevis", f"exit {clevis}")
-    double(doubles, "systemd-cryptsetup", f'test "$PIN" = 12 && exit {systemd}; exit 1')
-    assert rescue.unlock_by_binding("var", pin="12") is opened
+    log = doubles / "log"
+    double(doubles, "clevis", f"echo clevis >> {log}; test {opens} = clevis")
+    double(doubles, "systemd-cryptsetup", f'echo systemd >> {log}; test "$PIN {opens}" = "12 systemd"')
+    (volume,) = rescue.policy.volumes
+    bound = replace(rescue, policy=replace(rescue.policy, volumes=(replace(volume, pins=pins),)))
+    assert bound.unlock_by_binding("var", pin="12") is (opens in tries)
+    tried = log.read_text().split()
+    assert tried == tries[: tries.index(opens) + 1 if opens in tries else None]

@@ -205,9 +205,11 @@ class Attacker(Grantee):
         self._stands(self._site)
         loot = {}
         for name in volumes or [volume.name for volume in self.victim.policy.volumes]:
-            canary = system.canary(name) if system.unlock_by_binding(name) else None
+            opened = system.unlock_by_binding(name)
+            canary = system.canary(name) if opened else None
             loot[name] = self.prints(canary, volume=name, evidence=system.evidence)
-            system.close(name)
+            if opened:
+                system.close(name)
         return frozenset(name for name, printed in loot.items() if printed.extracted)
 
     def prints(

@@ -5,6 +5,7 @@ import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 from harness.errors import RigError
@@ -20,7 +21,7 @@ from harness.machine.esp import sign_boot_images
 from harness.machine.nvram import SigningKey
 from harness.machine.rig import power_on
 from harness.machine.spec import Bus, Disk, Machine
-from harness.policy.pins import Policy
+from harness.policy.pins import CryptenrollPin, Policy, leaves
 
 RESCUE_IMAGE = "attacker"
 
@@ -76,11 +77,15 @@ class Rescue:
     def device(self, volume: str) -> str:
         """Where the encrypted volume lies: its partition on the second disk."""
         label = partition_label(self.policy, volume)
-        table = self.run("lsblk -nrpo NAME,PARTLABEL /dev/vda")
-        found = [line.split()[0] for line in table.splitlines() if line.split()[1:] == [label]]
-        if not found:
-            raise RigError(f"the second disk has no partition {label}", table)
-        return found[0]
+        if label not in self._partitions:
+            raise RigError(f"the second disk has no partition {label}", f"it has: {', '.join(self._partitions)}")
+        return self._partitions[label]
+
+    @cached_property
+    def _partitions(self) -> dict[str, str]:
+        """The partitions of the second disk that have a label, by their labels."""
+        lines = map(str.split, self.run("lsblk -nrpo NAME,PARTLABEL /dev/vda").splitlines())
+        return {line[1]: line[0] for line in lines if len(line) == 2}
 
     def unlock(self, volume: str, passphrase: str) -> bool:
         """Try a passphrase by hand, with ``cryptsetup open``; says whether it opened.
@@ -95,16 +100,20 @@ class Rescue:
         return status == 0
 
     def unlock_by_binding(self, volume: str, pin: str = "") -> bool:
-        """Have clevis, and systemd-cryptsetup(8), try what the header binds; says whether one of them opened it.
+        """Have clevis, or systemd-cryptsetup(8), try what the volume is bound to; says whether it opened.
 
         Args:
-            volume: Which.
+            volume: Which. One that is bound to nothing is tried by both.
             pin: What the TPM is told when it wants a PIN.
         """
         device, name = self.device(volume), shlex.quote(volume)
         environment = f"PIN={shlex.quote(pin)} " if pin else ""
-        by_token = f"{environment}systemd-cryptsetup attach {name} {device} none tpm2-device=auto,headless=yes"
-        status, _ = self.attempt(f"clevis luks unlock -d {device} -n {name} || {by_token}", _UNLOCK_SECONDS)
+        by_clevis = f"clevis luks unlock -d {device} -n {name}"
+        by_systemd = f"{environment}systemd-cryptsetup attach {name} {device} none tpm2-device=auto,headless=yes"
+        pins = next(each.pins for each in self.policy.volumes if each.name == volume)
+        of_systemd = {isinstance(leaf, CryptenrollPin) for leaf in leaves(pins)} if pins else {False, True}
+        tries = {False: by_clevis, True: by_systemd}
+        status, _ = self.attempt(" || ".join(tries[which] for which in sorted(of_systemd)), _UNLOCK_SECONDS)
         return status == 0
 
     def close(self, volume: str) -> None:
