@@ -64,9 +64,10 @@ def test_tpm_bus_sniff(sealed: Sealed, attacker: Attacker) -> None:
     of the copied header at home. Of TPM and Tang with threshold 2 the wires give one share, which is not enough. Where
     either suffices (not asked here) it depends on who is faster: once Tang has answered, nobody asks the TPM any more.
 
-    Seen with clevis 20, tpm2-tools 5.7 and swtpm 0.7.1: six TPM2_Unseal, each under a session that encrypts nothing.
+    Seen with clevis 20, tpm2-tools 5.7 and swtpm 0.7.1: four TPM2_Unseal, each under a session that encrypts nothing.
     His own TPM refuses the header (0x1df, integrity check failed); with the keys from the wires the volumes of the TPM
-    alone open, bound to PCRs or not, and that of both stays shut. Both where either suffices opened, too.
+    alone open, bound to PCRs or not, and that of both stays shut. Two where either suffices (in side-by-side.bu)
+    opened, too.
 
     Granted: a copy of the disk, the TPM's wires. The cure: a second factor that does not pass there (Tang), or
     systemd-cryptenroll's encrypted session (`test_tpm_bus_sniff_of_an_encrypted_session`).
