@@ -18,8 +18,8 @@ from harness.api import (
 )
 from harness.guest.luks import LuksHeader
 
-SMALL = with_memory(1024)
-"""Enough for this guest, and half as much to dump."""
+SMALL = with_memory(640)
+"""Enough for this guest, and a third as much to dump and to search."""
 
 
 @pytest.mark.policy("tang")

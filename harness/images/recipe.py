@@ -13,7 +13,11 @@ import yaml
 from harness.errors import UsageError
 from harness.paths import IMAGES
 
-BOOT_CHAINS = {"grub": ("packages",), "uki": ("uki.efi", "packages", "dracut.log")}
+BOOT_CHAINS = {
+    "bare": ("uki.efi", "packages"),
+    "grub": ("packages",),
+    "uki": ("uki.efi", "packages", "dracut.log"),
+}
 """The scripts of images/guest that one can be, and what of their output is kept beside the disk."""
 
 
@@ -33,7 +37,8 @@ class Recipe:
         modules: Kernel modules that the guest keeps.
         initrd_modules: Those of them that its initrd has.
         cmdline: The kernel command line that the image boots with.
-        boot_chain: A script of images/guest: ``uki`` (dracut, systemd-stub) or ``grub`` (shim, initramfs-tools).
+        boot_chain: A script of images/guest: ``uki`` (dracut, systemd-stub), ``bare`` (the same without an
+            initrd) or ``grub`` (shim, initramfs-tools).
         root_passphrase: What opens keyslot 0 of the LUKS volume that the root file system lies in; "" when it lies in
             none. It is no secret.
         crypttab: The options of that volume in /etc/crypttab, crypttab(5).
