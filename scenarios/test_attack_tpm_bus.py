@@ -127,7 +127,7 @@ def test_pcr_reset_replay(attacker: Attacker, asked: set[str], falls: set[str]) 
     replay = Replay(log_of_a_good_boot(attacker))
     tpm, variables = attacker.tpm(replay), with_another_key(attacker)
     with attacker.own_os(disk=attacker.disk(), tpm=tpm, nvram=variables) as system:
-        before = attacker.try_bindings(system, *sorted(asked))
+        before = attacker.try_bindings(system, *sorted(falls))
         replay.arm()
         after = attacker.try_bindings(system, *sorted(asked))
     assert before == set()
