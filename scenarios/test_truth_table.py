@@ -1,5 +1,7 @@
 """A slice of the truth table: many policies in one machine, each boot judges all. `make matrix` boots the whole."""
 
+from collections.abc import Sequence
+
 import pytest
 
 from harness.api import Sealed
@@ -26,19 +28,13 @@ INITRD = [
 """The machines, with what opens their volumes."""
 
 
-def under(*names: str) -> list[object]:
+def under(*names: str, marks: Sequence[pytest.MarkDecorator] = ()) -> list[object]:
     """These conditions as parameters."""
-    return [pytest.param(CONDITIONS[name], id=name.replace(" ", "-")) for name in names]
+    return [pytest.param(CONDITIONS[name], id=name.replace(" ", "-"), marks=marks) for name in names]
 
 
 @pytest.mark.policy(rack("by-butane", RACKS["by-butane"]))
-@pytest.mark.parametrize(
-    "condition",
-    [
-        *under(*SLICE),
-        *(pytest.param(CONDITIONS[name], id=name.replace(" ", "-"), marks=pytest.mark.ci) for name in IN_CI),
-    ],
-)
+@pytest.mark.parametrize("condition", [*under(*SLICE), *under(*IN_CI, marks=[pytest.mark.ci])])
 def test_every_policy_does_what_its_threshold_says(sealed: Sealed, condition: Condition) -> None:
     """Each volume opens iff at least as many of its pins answer as its threshold wants, nested thresholds too.
 

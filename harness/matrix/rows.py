@@ -54,18 +54,17 @@ RACKS: Mapping[str, tuple[Row, ...]] = {
 }
 """The policies that share a machine, by the name of the machine."""
 
-IN_INITRD: tuple[Row, ...] = (
-    _file("tpm2"),
-    _file("tpm2-pcr7"),
-    _file("tang"),
-    _file("tpm2-and-tang"),
-    _file("tpm2-or-tang"),
-    _file("two-tangs-or"),
-    _file("two-of-three-tangs"),
-    _file("tpm2-and-one-of-two-tangs"),
-    _by_hand(Enrolment("tpm2-pcr1-7", (Tpm2Pin((1, 7)),))),
-    _by_hand(Enrolment("two-bindings", (Tpm2Pin(), _TANG))),
-)
+_NOT_BESIDE_A_ROOT = {
+    "tpm2-tang-no-threshold": "made by hand, it is tpm2-or-tang",
+    "tpm2-pcr0": "tpm2-pcr1-7 shows the firmware's PCRs",
+    "cryptenroll": "cryptsetup-initramfs asks clevis alone",
+    "cryptenroll-pcr7": "cryptsetup-initramfs asks clevis alone",
+    "cryptenroll-pcr0-7": "cryptsetup-initramfs asks clevis alone",
+    "cryptenroll-pcr12": "cryptsetup-initramfs asks clevis alone",
+    "passphrase-alone": "the root is",
+    "key-file": "no initrd holds one",
+}
+IN_INITRD: tuple[Row, ...] = tuple(row for rows in RACKS.values() for row in rows if row.name not in _NOT_BESIDE_A_ROOT)
 """The policies that share a machine whose initrd opens them all, beside its root."""
 
 INITRDS: Mapping[str, str] = {"in-dracut": "debian-13-root", "in-initramfs": "debian-13-initramfs"}
