@@ -160,17 +160,6 @@ def test_no_file_and_no_folder(tmp_path: Path) -> None:
         cells.save(TABLE, tmp_path / "not there")
 
 
-def test_what_was_observed_is_one_line_a_cell(tmp_path: Path) -> None:
-    comma = replace(AUTO, policy='a, "b"', observed=P, failed_pins=frozenset({"two", "tpm2"}))
-    cells.save_csv(Matrix((AUTO, comma, BROKEN)), tmp_path / "m.csv")
-    assert (tmp_path / "m.csv").read_text().splitlines() == [
-        "stack,policy,condition,observed,failed_pins",
-        "debian-13,tpm2,control,auto-unlock,",
-        'debian-13,"a, ""b""",control,passphrase-fallback,tpm2 two',
-        "debian-13,tang,tang refused,,",
-    ]
-
-
 # The terminal.
 
 

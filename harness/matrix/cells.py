@@ -1,4 +1,4 @@
-"""The truth table as a value, and as a file: ``artifacts/matrix.json``; what was observed, as ``matrix.csv``, too.
+"""The truth table as a value, and as a file: ``artifacts/matrix.json``.
 
 The document (`matrix.schema.json` beside this file is the contract; readers ignore keys that they do not know)::
 
@@ -18,14 +18,12 @@ The document (`matrix.schema.json` beside this file is the contract; readers ign
 A run that was interrupted goes on where it stopped: a cell whose `inputs` are the same is not booted again.
 """
 
-import csv
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cache
 from importlib import resources
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -210,20 +208,6 @@ def save(matrix: Matrix, folder: Path) -> Path:
     text = json.dumps(document(matrix), indent=1, ensure_ascii=False) + "\n"
     artifacts.save(folder, {MATRIX: text})
     return folder / MATRIX
-
-
-def save_csv(matrix: Matrix, path: Path) -> None:
-    """Write what was observed as CSV, atomically: what a spreadsheet reads, and what is left when the evidence is gone.
-
-    Raises:
-        HostError: It cannot be written.
-    """
-    text = StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("stack", "policy", "condition", "observed", "failed_pins"))
-    for cell in matrix.cells:
-        writer.writerow((*cell.place, cell.observed and cell.observed.value, " ".join(sorted(cell.failed_pins))))
-    artifacts.save(path.parent, {path.name: text.getvalue()})
 
 
 def load(folder: Path) -> Matrix:

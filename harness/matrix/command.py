@@ -9,7 +9,7 @@ from rich.console import Console
 
 from harness.errors import HarnessError, UsageError
 from harness.host.accel import CHOICES
-from harness.matrix.cells import save_csv
+from harness.matrix import verdicts
 from harness.matrix.conditions import CONDITIONS, all_conditions
 from harness.matrix.picture import write_page, write_svg
 from harness.matrix.rack import bare, rack, rack_in_initrd
@@ -38,7 +38,12 @@ def main(argv: Sequence[str]) -> int:
     page = write_page(matrix, arguments.artifacts)
     picture, values = arguments.artifacts / "matrix.svg", arguments.artifacts / "matrix.csv"
     write_svg(matrix, picture)
-    save_csv(matrix, values)
+    verdicts.save(verdicts.verdicts(matrix), values)
+    if arguments.record:
+        table = shares(None, [], [], arguments.artifacts, arguments.accel)
+        verdicts.record(
+            verdicts.verdicts(matrix), arguments.record, (place for share in table for place in share.places)
+        )
     print(f"{page}, {picture}, {values}", file=sys.stderr)
     if errors:
         raise HarnessError(
@@ -109,6 +114,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--machine", action="append", default=[], metavar="NAME", help=f"only this machine: {names}")
     parser.add_argument("--only", action="append", default=[], metavar="CONDITION", help="only this column")
     parser.add_argument("--list", action="store_true", help="list the columns")
+    parser.add_argument("--record", type=Path, metavar="LIST", help="add what was observed to such a list (matrix.csv)")
     parser.add_argument("--accel", default="auto", choices=CHOICES, help="KVM or emulation (%(default)s)")
     parser.add_argument("--artifacts", type=Path, default=Path("artifacts"), help="where the table goes (%(default)s)")
     return parser
