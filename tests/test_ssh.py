@@ -123,6 +123,19 @@ def test_a_guest_that_does_not_take_a_command_is_given_up(shell: Shell) -> None:
     assert time.monotonic() - started < 5
 
 
+@pytest.mark.parametrize("ending", [paramiko.SSHException, EOFError, OSError])
+def test_it_is_said_however_the_connection_then_ends(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch, ending: type[Exception]
+) -> None:
+    def hung_up(channel: paramiko.Channel, command: str) -> None:
+        channel.get_transport().join(10)
+        raise ending(command)
+
+    monkeypatch.setattr(paramiko.Channel, "exec_command", hung_up)
+    with pytest.raises(RigError, match="did not take a command within 0 s: deaf"):
+        shell.run("deaf", 0.3)
+
+
 def test_a_guest_that_missed_an_interrupt_is_woken(shell: Shell) -> None:
     assert shell.run("sleepy", 20) == "awake\n"
 

@@ -113,7 +113,7 @@ class Shell:
         alarm.start()
         try:
             yield
-        except paramiko.SSHException as error:
+        except (paramiko.SSHException, OSError, EOFError) as error:
             if not deadline.over:
                 raise
             raise RigError(
