@@ -19,6 +19,9 @@ from harness.errors import HostError, RigError
 
 _CHUNK = 65536
 
+_BROKEN_OFF = (paramiko.SSHException, OSError, EOFError)
+"""What paramiko raises when the connection goes."""
+
 _WAKE_SECONDS = 1
 """How long the connection may be idle before something is sent that wakes the guest.
 
@@ -102,7 +105,7 @@ class Shell:
                 f"a command in the guest did not end within {deadline.seconds:.0f} s: {command}",
                 bytes(output + errors).decode(errors="replace")[-2000:],
             ) from error
-        except (paramiko.SSHException, OSError, EOFError) as error:
+        except _BROKEN_OFF as error:
             raise RigError(f"the shell in the guest broke off during: {command}", repr(error)) from error
 
     @contextmanager
@@ -113,7 +116,7 @@ class Shell:
         alarm.start()
         try:
             yield
-        except (paramiko.SSHException, OSError, EOFError) as error:
+        except _BROKEN_OFF as error:
             if not deadline.over:
                 raise
             raise RigError(
@@ -149,7 +152,7 @@ def connect(channel: socket.socket, key_file: Path, deadline: Deadline) -> Itera
             transport.start_client(timeout=deadline.remaining)
             transport.auth_publickey("root", key)
             transport.set_keepalive(_WAKE_SECONDS)
-        except (paramiko.SSHException, OSError, EOFError) as error:
+        except _BROKEN_OFF as error:
             raise RigError(
                 f"waited {deadline.seconds:.0f} s for a shell in the guest, and got none",
                 repr(error),
