@@ -61,7 +61,7 @@ HEAD = "stack,policy,condition,observed,failed_pins"
 OPENS, ASKS = Verdict(Unlock.AUTO), Verdict(Unlock.PASSPHRASE_FALLBACK, frozenset({"two", "tpm2"}))
 
 
-def test_it_has_a_line_for_each_cell_with_a_verdict(tmp_path: Path) -> None:
+def test_it_has_a_line_for_each_cell(tmp_path: Path) -> None:
     cell = Cell("tpm2", "debian-13", "control", Unlock.AUTO, Unlock.AUTO, "tpm2 answers")
     asks = replace(cell, policy='a, "b"', observed=ASKS.observed, failed_pins=ASKS.failed_pins)
     broken = replace(cell, policy="tang", observed=None, error="RigError: a panic")
@@ -71,6 +71,7 @@ def test_it_has_a_line_for_each_cell_with_a_verdict(tmp_path: Path) -> None:
         HEAD,
         "debian-13,tpm2,control,auto-unlock,",
         'debian-13,"a, ""b""",control,passphrase-fallback,tpm2 two',
+        "debian-13,tang,control,,",
     ]
     assert verdicts.load(tmp_path / "list.csv") == found
 
@@ -79,7 +80,7 @@ def test_what_is_recorded_replaces_its_own_place_and_loses_no_other(tmp_path: Pa
     here, there, mine, elsewhere = (("s", policy, "c") for policy in ("here", "there", "mine", "elsewhere"))
     path = tmp_path / "list.csv"
     verdicts.record({mine: OPENS, there: OPENS}, path, [])
-    verdicts.record({there: ASKS, here: OPENS}, path, [here, there, elsewhere])
+    verdicts.record({there: ASKS, here: OPENS, mine: Verdict(None)}, path, [here, there, elsewhere])
     assert list(verdicts.load(path).items()) == [(here, OPENS), (there, ASKS), (mine, OPENS)]
 
 

@@ -38,12 +38,11 @@ def main(argv: Sequence[str]) -> int:
     page = write_page(matrix, arguments.artifacts)
     picture, values = arguments.artifacts / "matrix.svg", arguments.artifacts / "matrix.csv"
     write_svg(matrix, picture)
-    verdicts.save(verdicts.verdicts(matrix), values)
+    seen = verdicts.verdicts(matrix)
+    verdicts.save(seen, values)
     if arguments.record:
         table = shares(None, [], [], arguments.artifacts, arguments.accel)
-        verdicts.record(
-            verdicts.verdicts(matrix), arguments.record, (place for share in table for place in share.places)
-        )
+        verdicts.record(seen, arguments.record, (place for share in table for place in share.places))
     print(f"{page}, {picture}, {values}", file=sys.stderr)
     if errors:
         raise HarnessError(

@@ -1,7 +1,7 @@
 """What was observed, as CSV: what a spreadsheet reads, and what is left of a boot when its evidence is gone.
 
-``stack,policy,condition,observed,failed_pins``: a line for each cell that has a verdict, its pins apart by a blank.
-``tests/verdicts.csv`` is such a list, and what `policy.oracle` is held to.
+``stack,policy,condition,observed,failed_pins``: a line for each cell, its pins apart by a blank; where there is no
+verdict, nothing is observed. ``tests/verdicts.csv`` is such a list, and what `policy.oracle` is held to.
 """
 
 import csv
@@ -23,11 +23,11 @@ class Verdict:
     """What a boot said of a cell.
 
     Attributes:
-        observed: What the disk did.
+        observed: What the disk did, or None when there is no verdict.
         failed_pins: Those that are proved to have failed.
     """
 
-    observed: Unlock
+    observed: Unlock | None
     failed_pins: frozenset[str] = frozenset()
 
 
@@ -35,15 +35,15 @@ Verdicts = Mapping[Place, Verdict]
 
 
 def verdicts(matrix: Matrix) -> Verdicts:
-    """Those of a table; a cell without one is left out."""
-    return {cell.place: Verdict(cell.observed, cell.failed_pins) for cell in matrix.cells if cell.observed}
+    """Those of a table."""
+    return {cell.place: Verdict(cell.observed, cell.failed_pins) for cell in matrix.cells}
 
 
 def record(found: Verdicts, path: Path, order: Iterable[Place]) -> None:
     """Add verdicts to a list, in place of those that it had of the same places, atomically.
 
     Args:
-        found: What is new.
+        found: What is new; where nothing was observed, what the list had stays.
         path: The list; made if it is not there.
         order: Of its lines; those that are not in it come last.
 
@@ -51,7 +51,8 @@ def record(found: Verdicts, path: Path, order: Iterable[Place]) -> None:
         UsageError: There is something else than such a list.
         HostError: It cannot be written.
     """
-    known = {**(load(path) if path.exists() else {}), **found}
+    known = dict(load(path)) if path.exists() else {}
+    known |= {place: verdict for place, verdict in found.items() if verdict.observed}
     save({place: known[place] for place in (*order, *known) if place in known}, path)
 
 
@@ -65,7 +66,7 @@ def save(found: Verdicts, path: Path) -> None:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(_COLUMNS)
     for place, verdict in found.items():
-        writer.writerow((*place, verdict.observed.value, " ".join(sorted(verdict.failed_pins))))
+        writer.writerow((*place, verdict.observed and verdict.observed.value, " ".join(sorted(verdict.failed_pins))))
     artifacts.save(path.parent, {path.name: text.getvalue()})
 
 
@@ -85,7 +86,8 @@ def load(path: Path) -> Verdicts:
         if tuple(next(reader, ())) != _COLUMNS:
             raise ValueError(f"it should read {','.join(_COLUMNS)}")
         for stack, policy, condition, observed, failed_pins in reader:
-            found[stack, policy, condition] = Verdict(Unlock(observed), frozenset(failed_pins.split()))
+            unlock = Unlock(observed) if observed else None
+            found[stack, policy, condition] = Verdict(unlock, frozenset(failed_pins.split()))
     except (ValueError, csv.Error) as error:
         detail = f"line {max(reader.line_num, 1)}: {error}"
         raise UsageError(f"{path} is no list of verdicts", detail, hint) from error
