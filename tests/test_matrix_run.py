@@ -19,7 +19,7 @@ from harness.matrix.condition import Condition
 from harness.matrix.conditions import CONDITIONS, MAINTENANCE, OF_ROOTS, all_conditions
 from harness.matrix.rack import rack
 from harness.matrix.rows import COLUMNS, RACKS, ROOTS
-from harness.matrix.run import Seen, Share, cell_of, inputs
+from harness.matrix.run import Seen, Share, cells_of, inputs
 from harness.paths import POLICIES
 from harness.policy.pins import Policy
 from harness.policy.world import Stack, World
@@ -61,7 +61,7 @@ def seen(policy: Policy, one: Outcome, other: Outcome) -> Seen:
 
 def test_each_volume_is_a_cell_with_its_own_outcome(share: Share, entry: SealedEntry, policy: Policy) -> None:
     what = seen(policy, FALLBACK, AUTO)
-    one, other = (cell_of(share, volume, entry, TPM_ABSENT, what) for volume in policy.volumes)
+    one, other = cells_of(share, entry, TPM_ABSENT, what)
     assert one.place == ("debian-13", "tpm2", "tpm-absent")
     assert one.agrees
     assert one.failed_pins == {"tpm2"}
@@ -72,12 +72,10 @@ def test_each_volume_is_a_cell_with_its_own_outcome(share: Share, entry: SealedE
     assert (one.boots, one.took) == (1, 60.0)
 
 
-def test_a_boot_without_a_verdict_leaves_cells_without_one(share: Share, entry: SealedEntry, policy: Policy) -> None:
+def test_a_boot_without_a_verdict_leaves_cells_without_one(share: Share, entry: SealedEntry) -> None:
     what = Seen(Problem("RigError", "the TPM timed out"), "matrix-1/boot-1", 1, 60.0)
-    cell = cell_of(share, policy.volumes[0], entry, TPM_ABSENT, what)
-    assert cell.observed is None
-    assert not cell.differs
-    assert cell.error == "the TPM timed out"
+    found = cells_of(share, entry, TPM_ABSENT, what)
+    assert [(cell.observed, cell.differs, cell.error) for cell in found] == [(None, False, "the TPM timed out")] * 2
 
 
 def test_a_cell_depends_on_the_machine_and_the_condition(entry: SealedEntry, tmp_path: Path) -> None:
@@ -101,7 +99,7 @@ def test_a_known_boot_is_not_made_again_and_the_oracle_is_asked_anew(
     share: Share, entry: SealedEntry, policy: Policy
 ) -> None:
     assert not run._asked_anew(run._load(share.artifacts), share, entry, TPM_ABSENT)
-    found = [cell_of(share, volume, entry, TPM_ABSENT, seen(policy, FALLBACK, FALLBACK)) for volume in policy.volumes]
+    found = cells_of(share, entry, TPM_ABSENT, seen(policy, FALLBACK, FALLBACK))
     run._write(share.artifacts, found[:1])
     assert not run._asked_anew(run._load(share.artifacts), share, entry, TPM_ABSENT), "one of two volumes is not known"
     run._write(share.artifacts, found)
@@ -113,9 +111,9 @@ def test_a_known_boot_is_not_made_again_and_the_oracle_is_asked_anew(
     assert {cell.predicted for cell in cells.load(share.artifacts).cells} == {Unlock.AUTO}
 
 
-def test_a_cell_without_a_verdict_is_booted_again(share: Share, entry: SealedEntry, policy: Policy) -> None:
+def test_a_cell_without_a_verdict_is_booted_again(share: Share, entry: SealedEntry) -> None:
     what = Seen(Problem("RigError", "the TPM timed out"), "", 1, 60.0)
-    run._write(share.artifacts, [cell_of(share, volume, entry, TPM_ABSENT, what) for volume in policy.volumes])
+    run._write(share.artifacts, cells_of(share, entry, TPM_ABSENT, what))
     assert not run._asked_anew(run._load(share.artifacts), share, entry, TPM_ABSENT)
 
 

@@ -1,6 +1,5 @@
 """The list of verdicts, and the oracle against the one that real boots left: ``make matrix ARGS='--record LIST'``."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,51 +7,39 @@ import pytest
 
 from harness.errors import UsageError
 from harness.matrix import command, verdicts
-from harness.matrix.cells import Cell, Matrix, Place
-from harness.matrix.command import shares
-from harness.matrix.conditions import all_conditions
+from harness.matrix.cells import Cell, Matrix
+from harness.matrix.command import recorded, shares
+from harness.matrix.picture import write_svg
 from harness.matrix.verdicts import Verdict
-from harness.policy.oracle import Prediction, predict
 from harness.unlock import Unlock
 
-SEEN = verdicts.load(Path(__file__).parent / "verdicts.csv")
+LIST = Path(__file__).parents[1] / "docs/truth-table.csv"
+SEEN = verdicts.load(LIST)
 
 
 @pytest.fixture(scope="module")
-def predicted(tmp_path_factory: pytest.TempPathFactory) -> dict[Place, Prediction]:
-    return dict(predictions(tmp_path_factory.mktemp("artifacts")))
+def table(tmp_path_factory: pytest.TempPathFactory) -> Matrix:
+    return recorded(shares(None, [], [], tmp_path_factory.mktemp("artifacts"), "tcg"), SEEN)
 
 
-def predictions(artifacts: Path) -> Iterator[tuple[Place, Prediction]]:
-    conditions = {condition.name: condition for condition in all_conditions()}
-    for share in shares(None, [], [], artifacts, "tcg"):
-        for column in share.columns:
-            world = conditions[column].world_of(share.policy.tang_servers)
-            for volume in conditions[column].becomes(share.policy.volumes):
-                yield (share.image, share.row(volume), column), predict(volume, world, share.stack)
-
-
-def test_each_place_is_one_of_the_table(predicted: dict[Place, Prediction]) -> None:
+def test_each_place_is_one_of_the_table(table: Matrix) -> None:
     assert SEEN
-    assert set(SEEN) <= set(predicted)
+    assert set(SEEN) <= set(table.at)
 
 
-def test_the_oracle_says_what_was_seen(predicted: dict[Place, Prediction]) -> None:
-    differing = {
-        place: (seen.observed, said.unlock, said.reason)
-        for place, seen in SEEN.items()
-        if seen.observed is not (said := predicted[place]).unlock
-    }
-    assert not differing
+def test_the_oracle_says_what_was_seen(table: Matrix) -> None:
+    assert {cell.place: (cell.observed, cell.predicted, cell.reason) for cell in table.differing} == {}
 
 
-def test_only_pins_that_the_oracle_expects_to_fail_did(predicted: dict[Place, Prediction]) -> None:
-    more = {
-        place: (seen.failed_pins, predicted[place].failed_pins)
-        for place, seen in SEEN.items()
-        if not seen.failed_pins <= predicted[place].failed_pins
-    }
-    assert not more
+def test_only_pins_that_the_oracle_expects_to_fail_did(table: Matrix) -> None:
+    more = {cell.place: (cell.failed_pins, cell.predicted_failed_pins) for cell in table.cells}
+    assert {place: pins for place, pins in more.items() if not pins[0] <= pins[1]} == {}
+
+
+def test_the_picture_in_the_docs_is_that_of_the_list(table: Matrix, tmp_path: Path) -> None:
+    """What makes it: ``python -m harness matrix --draw docs/truth-table.csv``."""
+    write_svg(table, tmp_path / "drawn.svg")
+    assert (tmp_path / "drawn.svg").read_text() == LIST.with_suffix(".svg").read_text()
 
 
 # The list.
@@ -93,6 +80,34 @@ def test_the_command_records_where_it_is_told(tmp_path: Path, monkeypatch: pytes
     assert command.main(["--only", "present", "--artifacts", str(artifacts), "--record", str(path)]) == 0
     assert list(verdicts.load(path)) == [cell.place, ("debian-13", "tpm2", "tpm-absent")]
     assert verdicts.load(artifacts / "matrix.csv") == {cell.place: OPENS}
+
+
+def test_a_list_is_drawn_beside_it_and_nothing_is_booted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(command, "fill", None)
+    present, absent = (("debian-13", "headless", column) for column in ("present", "tpm-absent"))
+    path = tmp_path / "list.csv"
+    asked = ["--draw", str(path), "--machine", "headless", "--only", "present"]
+    verdicts.save({present: OPENS}, path)
+    assert command.main(asked) == 0
+    assert "1 cell, 0 differ from the prediction\n" in capsys.readouterr().out
+    assert "headless, present" in path.with_suffix(".svg").read_text()
+    assert command.main([*asked, "--only", "tpm-absent"]) == 1, "what the list lacks has no verdict"
+    assert "no boot of it is in the list" in capsys.readouterr().out
+    verdicts.save({present: ASKS, absent: Verdict(Unlock.LOCKED)}, path)
+    assert command.main(asked) == 1, "it differs"
+    assert "P≠A headless, present" in capsys.readouterr().out
+
+
+def test_a_machine_that_a_list_does_not_know_is_left_out(tmp_path: Path) -> None:
+    found = {("debian-13", "headless", "present"): OPENS}
+    matrix = recorded(shares(None, [], [], tmp_path, "tcg"), found)
+    assert {cell.policy for cell in matrix.cells} == {"headless"}
+    assert [cell.observed for cell in matrix.cells if cell.condition == "present"] == [Unlock.AUTO]
+    verdicts.save(found, tmp_path / "list.csv")
+    with pytest.raises(UsageError, match="says nothing of these machines"):
+        command.main(["--draw", str(tmp_path / "list.csv"), "--machine", "no-fallback-slot"])
 
 
 @pytest.mark.parametrize(

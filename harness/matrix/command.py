@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -10,6 +10,7 @@ from rich.console import Console
 from harness.errors import HarnessError, UsageError
 from harness.host.accel import CHOICES
 from harness.matrix import verdicts
+from harness.matrix.cells import Matrix
 from harness.matrix.conditions import CONDITIONS, all_conditions
 from harness.matrix.picture import write_page, write_svg
 from harness.matrix.rack import bare, rack, rack_in_initrd
@@ -33,6 +34,8 @@ def main(argv: Sequence[str]) -> int:
             print(f"{condition.name:28} {condition.about}")
         return 0
     chosen = shares(arguments.butane, arguments.only, arguments.machine, arguments.artifacts, arguments.accel)
+    if arguments.draw:
+        return _draw(chosen, arguments.draw)
     matrix, errors = fill(chosen)
     show(matrix, Console())
     page = write_page(matrix, arguments.artifacts)
@@ -50,7 +53,42 @@ def main(argv: Sequence[str]) -> int:
             "\n\n".join(map(str, errors)),
             "run it again: what was booted is kept",
         )
+    return _status(matrix)
+
+
+def _status(matrix: Matrix) -> int:
     return 1 if matrix.differing or matrix.unjudged else 0
+
+
+def _draw(chosen: Sequence[Share], path: Path) -> int:
+    """Show what a list says of the machines that it knows, and write it as a picture beside the list."""
+    matrix = recorded(chosen, verdicts.load(path))
+    if not matrix.cells:
+        raise UsageError(f"{path} says nothing of these machines", hint="name others with --machine and --only")
+    show(matrix, Console())
+    picture = path.with_suffix(".svg")
+    write_svg(matrix, picture)
+    print(picture, file=sys.stderr)
+    return _status(matrix)
+
+
+def recorded(chosen: Iterable[Share], found: verdicts.Verdicts) -> Matrix:
+    """The table of the machines that a list knows; what it lacks of them has no verdict.
+
+    Args:
+        chosen: What could be booted.
+        found: What was.
+    """
+    known = [share for share in chosen if not found.keys().isdisjoint(share.places)]
+    blank = {
+        cell.place: cell
+        for share in known
+        for condition in all_conditions()
+        if condition.name in share.columns
+        for _, cell in share.predicted(condition)
+    }
+    rows = (blank[place] for share in known for place in share.places)
+    return Matrix(tuple(verdicts.recorded(found, rows)))
 
 
 def shares(
@@ -114,6 +152,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--only", action="append", default=[], metavar="CONDITION", help="only this column")
     parser.add_argument("--list", action="store_true", help="list the columns")
     parser.add_argument("--record", type=Path, metavar="LIST", help="add what was observed to such a list (matrix.csv)")
+    parser.add_argument(
+        "--draw", type=Path, metavar="LIST", help="boot nothing: draw such a list, the picture beside it"
+    )
     parser.add_argument("--accel", default="auto", choices=CHOICES, help="KVM or emulation (%(default)s)")
     parser.add_argument("--artifacts", type=Path, default=Path("artifacts"), help="where the table goes (%(default)s)")
     return parser

@@ -76,6 +76,24 @@ class Share:
         rows = map(self.row, self.policy.volumes)
         return ((self.image, row, column) for row in rows for column in self.columns)
 
+    def predicted(self, condition: Condition) -> Iterator[tuple[Volume, Cell]]:
+        """What the oracle says of a column: each volume, and its cell before anybody boots it."""
+        world = condition.world_of(self.policy.tang_servers)
+        for volume in condition.becomes(self.policy.volumes):
+            said = predict(volume, world, self.stack)
+            yield (
+                volume,
+                Cell(
+                    policy=self.row(volume),
+                    stack=self.image,
+                    condition=condition.name,
+                    observed=None,
+                    predicted=said.unlock,
+                    reason=said.reason,
+                    predicted_failed_pins=said.failed_pins,
+                ),
+            )
+
 
 @dataclass(frozen=True)
 class Seen:
@@ -143,8 +161,7 @@ def _boot_columns(share: Share, lab: Laboratory, entry: SealedEntry) -> None:
         rest = f", some {done / (number - 1) * (len(left) - number + 1) / 60:.0f} min left" if number > 1 else ""
         with lab.progress.step(f"{share.policy.name}: {condition.name} ({number} of {len(left)}{rest})"):
             seen = observe(entry, lab, condition, share.artifacts)
-        found = [cell_of(share, volume, entry, condition, seen) for volume in condition.becomes(entry.policy.volumes)]
-        _write(share.artifacts, found)
+        _write(share.artifacts, cells_of(share, entry, condition, seen))
 
 
 def observe(entry: SealedEntry, lab: Laboratory, condition: Condition, artifacts: Path) -> Seen:
@@ -179,26 +196,29 @@ def boot_under(condition: Condition, sealed: Sealed) -> Outcome:
     return sealed.boot(*condition.faults, meanwhile=meanwhile, hold=condition.hold, label=condition.name)
 
 
-def cell_of(share: Share, volume: Volume, entry: SealedEntry, condition: Condition, seen: Seen) -> Cell:
-    """The cell of one volume: what was seen, and beside it what the oracle says."""
-    said = predict(volume, condition.world_of(entry.ports), share.stack)
-    cell = Cell(
-        policy=share.row(volume),
-        stack=share.image,
-        condition=condition.name,
-        observed=None,
-        predicted=said.unlock,
-        reason=said.reason,
-        predicted_failed_pins=said.failed_pins,
-        evidence=seen.evidence,
-        boot=seen.evidence,
-        boots=seen.boots,
-        took=round(seen.seconds, 3),
-        inputs=inputs(entry, condition),
-    )
-    if isinstance(seen.observed, Problem):
-        return replace(cell, error=seen.observed.what)
-    outcome = seen.observed.volumes.get(volume.name, seen.observed)
+def cells_of(share: Share, entry: SealedEntry, condition: Condition, seen: Seen) -> list[Cell]:
+    """The cells of a column: what was seen of each volume, and beside it what the oracle says."""
+    return [
+        _judged(
+            replace(
+                cell,
+                evidence=seen.evidence,
+                boot=seen.evidence,
+                boots=seen.boots,
+                took=round(seen.seconds, 3),
+                inputs=inputs(entry, condition),
+            ),
+            volume,
+            seen.observed,
+        )
+        for volume, cell in share.predicted(condition)
+    ]
+
+
+def _judged(cell: Cell, volume: Volume, observed: Outcome | Problem) -> Cell:
+    if isinstance(observed, Problem):
+        return replace(cell, error=observed.what)
+    outcome = observed.volumes.get(volume.name, observed)
     return replace(
         cell,
         observed=outcome.unlock,
@@ -215,13 +235,19 @@ def inputs(entry: SealedEntry, condition: Condition) -> str:
 
 def _asked_anew(matrix: Matrix, share: Share, entry: SealedEntry, condition: Condition) -> bool:
     """Whether all cells of a boot are known; then the oracle is asked again, since that costs nothing."""
-    found = []
-    for volume in condition.becomes(entry.policy.volumes):
-        if cell := matrix.known((share.image, share.row(volume), condition.name), inputs(entry, condition)):
-            said = predict(volume, condition.world_of(entry.ports), share.stack)
-            cell = replace(cell, predicted=said.unlock, reason=said.reason, predicted_failed_pins=said.failed_pins)
-            found.append(cell)
-    if len(found) < len(entry.policy.volumes):
+    column = [cell for _, cell in share.predicted(condition)]
+    known = [matrix.known(cell.place, inputs(entry, condition)) for cell in column]
+    found = [
+        replace(
+            booted,
+            predicted=cell.predicted,
+            reason=cell.reason,
+            predicted_failed_pins=cell.predicted_failed_pins,
+        )
+        for cell, booted in zip(column, known, strict=True)
+        if booted
+    ]
+    if len(found) < len(column):
         return False
     _write(share.artifacts, found)
     return True

@@ -44,7 +44,8 @@ def show(matrix: Matrix, console: Console) -> None:
 def summary(matrix: Matrix) -> str:
     """The sum in one line."""
     cells, differ, unjudged = len(matrix.cells), len(matrix.differing), len(matrix.unjudged)
-    parts = [counted(cells, "cell"), f"{counted(matrix.boots, 'boot')} ({matrix.boots_per_cell:.2f} boots per cell)"]
+    parts = [counted(cells, "cell")]
+    parts += [f"{counted(matrix.boots, 'boot')} ({matrix.boots_per_cell:.2f} boots per cell)"] if matrix.boots else []
     parts.append(f"{differ} {'differs' if differ == 1 else 'differ'} from the prediction")
     parts += [f"{unjudged} without a verdict"] if unjudged else []
     parts += [f"{matrix.seconds / 60:.0f} min"] if matrix.seconds else []

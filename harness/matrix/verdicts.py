@@ -1,18 +1,18 @@
 """What was observed, as CSV: what a spreadsheet reads, and what is left of a boot when its evidence is gone.
 
 ``stack,policy,condition,observed,failed_pins``: a line for each cell, its pins apart by a blank; where there is no
-verdict, nothing is observed. ``tests/verdicts.csv`` is such a list, and what `policy.oracle` is held to.
+verdict, nothing is observed. ``docs/truth-table.csv`` is such a list, and what `policy.oracle` is held to.
 """
 
 import csv
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from io import StringIO
 from pathlib import Path
 
 from harness.errors import UsageError
 from harness.evidence import artifacts
-from harness.matrix.cells import Matrix, Place
+from harness.matrix.cells import Cell, Matrix, Place
 from harness.unlock import Unlock
 
 _COLUMNS = ("stack", "policy", "condition", "observed", "failed_pins")
@@ -37,6 +37,16 @@ Verdicts = Mapping[Place, Verdict]
 def verdicts(matrix: Matrix) -> Verdicts:
     """Those of a table."""
     return {cell.place: Verdict(cell.observed, cell.failed_pins) for cell in matrix.cells}
+
+
+def recorded(found: Verdicts, column: Iterable[Cell]) -> Iterator[Cell]:
+    """Cells that nobody has booted yet, with what a list knows of them; what their boots cost is in no list."""
+    for cell in column:
+        verdict = found.get(cell.place, Verdict(None))
+        error = "" if verdict.observed else "no boot of it is in the list"
+        yield replace(
+            cell, observed=verdict.observed, failed_pins=verdict.failed_pins, boots=0, how="recorded", error=error
+        )
 
 
 def record(found: Verdicts, path: Path, order: Iterable[Place]) -> None:
