@@ -110,6 +110,16 @@ def test_a_machine_that_a_list_does_not_know_is_left_out(tmp_path: Path) -> None
         command.main(["--draw", str(tmp_path / "list.csv"), "--machine", "no-fallback-slot"])
 
 
+def test_what_is_no_list_is_told_before_anything_is_booted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command, "fill", None)
+    path = tmp_path / "notes.txt"
+    path.write_text("buy milk\n")
+    with pytest.raises(UsageError, match=r"notes\.txt is no list of verdicts"):
+        command.main(["--record", str(path)])
+    with pytest.raises(UsageError, match=r"nowhere\.csv cannot be read"):
+        command.main(["--draw", str(tmp_path / "nowhere.csv")])
+
+
 @pytest.mark.parametrize(
     ("text", "where"),
     [

@@ -36,6 +36,8 @@ def main(argv: Sequence[str]) -> int:
     chosen = shares(arguments.butane, arguments.only, arguments.machine, arguments.artifacts, arguments.accel)
     if arguments.draw:
         return _draw(chosen, arguments.draw)
+    if arguments.record:
+        verdicts.held(arguments.record)  # what is no list is told before the boots, not after
     matrix, errors = fill(chosen)
     show(matrix, Console())
     page = write_page(matrix, arguments.artifacts)

@@ -61,9 +61,18 @@ def record(found: Verdicts, path: Path, order: Iterable[Place]) -> None:
         UsageError: There is something else than such a list.
         HostError: It cannot be written.
     """
-    known = dict(load(path)) if path.exists() else {}
+    known = dict(held(path))
     known |= {place: verdict for place, verdict in found.items() if verdict.observed}
     save({place: known[place] for place in (*order, *known) if place in known}, path)
+
+
+def held(path: Path) -> Verdicts:
+    """What a list holds already: nothing if it is not there.
+
+    Raises:
+        UsageError: There is something else than such a list.
+    """
+    return load(path) if path.exists() else {}
 
 
 def save(found: Verdicts, path: Path) -> None:
@@ -86,7 +95,7 @@ def load(path: Path) -> Verdicts:
     Raises:
         UsageError: It cannot be read, or a line of it is wrong; with its number.
     """
-    hint = "name another file to record them in"
+    hint = "such a list is what `make matrix` writes as artifacts/matrix.csv"
     try:
         reader = csv.reader(StringIO(path.read_text()), strict=True)
     except (OSError, UnicodeDecodeError) as error:
