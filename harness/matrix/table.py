@@ -112,7 +112,8 @@ def _attention(cell: Cell) -> Iterator[RenderableType]:
     """A cell that differs, or has no verdict: what is known about it."""
     yield Text.assemble("\n", (f"{cell.marks} ", _WRONG), plain(f"{cell.policy}, {cell.condition}, on {cell.stack}"))
     lines = {"predicted": f"{cell.predicted.value}: {cell.reason}"}
-    lines["observed"] = f"{cell.observed.value}: {cell.seen}" if cell.observed else f"no verdict: {cell.error}"
+    observed = (cell.observed.value, cell.seen) if cell.observed else ("no verdict", cell.error)
+    lines["observed"] = ": ".join(filter(None, observed))  # a list of verdicts has no reasons
     lines |= {"evidence": cell.evidence} if cell.evidence else {}
     for name, line in lines.items():
         known = Table.grid(padding=(0, 1))
