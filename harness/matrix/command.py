@@ -90,7 +90,7 @@ def recorded(chosen: Iterable[Share], found: verdicts.Verdicts) -> Matrix:
         for _, cell in share.predicted(condition)
     }
     rows = (blank[place] for share in known for place in share.places)
-    return Matrix(tuple(verdicts.recorded(found, rows)))
+    return Matrix(tuple(verdicts.filled_from(found, rows)))
 
 
 def shares(

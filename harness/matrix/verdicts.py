@@ -39,9 +39,9 @@ def verdicts(matrix: Matrix) -> Verdicts:
     return {cell.place: Verdict(cell.observed, cell.failed_pins) for cell in matrix.cells}
 
 
-def recorded(found: Verdicts, column: Iterable[Cell]) -> Iterator[Cell]:
+def filled_from(found: Verdicts, blank: Iterable[Cell]) -> Iterator[Cell]:
     """Cells that nobody has booted yet, with what a list knows of them; what their boots cost is in no list."""
-    for cell in column:
+    for cell in blank:
         verdict = found.get(cell.place, Verdict(None))
         error = "" if verdict.observed else "no boot of it is in the list"
         yield replace(
