@@ -29,7 +29,8 @@ def test_each_place_is_one_of_the_table(table: Matrix) -> None:
 
 
 def test_the_oracle_says_what_was_seen(table: Matrix) -> None:
-    assert {cell.place: (cell.observed, cell.predicted, cell.reason) for cell in table.differing} == {}
+    listed = [cell for cell in table.cells if cell.place in SEEN]
+    assert {cell.place: (cell.observed, cell.predicted, cell.reason) for cell in listed if not cell.agrees} == {}
 
 
 def test_only_pins_that_the_oracle_expects_to_fail_did(table: Matrix) -> None:
