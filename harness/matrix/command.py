@@ -83,11 +83,7 @@ def recorded(chosen: Iterable[Share], found: verdicts.Verdicts) -> Matrix:
     """
     known = [share for share in chosen if not found.keys().isdisjoint(share.places)]
     blank = {
-        cell.place: cell
-        for share in known
-        for condition in all_conditions()
-        if condition.name in share.columns
-        for _, cell in share.predicted(condition)
+        cell.place: cell for share in known for condition in share.conditions for _, cell in share.predicted(condition)
     }
     rows = (blank[place] for share in known for place in share.places)
     return Matrix(tuple(verdicts.filled_from(found, rows)))

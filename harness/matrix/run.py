@@ -76,6 +76,11 @@ class Share:
         rows = map(self.row, self.policy.volumes)
         return ((self.image, row, column) for row in rows for column in self.columns)
 
+    @property
+    def conditions(self) -> Iterator[Condition]:
+        """Its columns, in the order of all conditions."""
+        return (condition for condition in all_conditions() if condition.name in self.columns)
+
     def predicted(self, condition: Condition) -> Iterator[tuple[Volume, Cell]]:
         """What the oracle says of a column: each volume, and its cell before anybody boots it."""
         world = condition.world_of(self.policy.tang_servers)
@@ -152,9 +157,8 @@ def _boot_share(share: Share) -> HarnessError | None:
 
 
 def _boot_columns(share: Share, lab: Laboratory, entry: SealedEntry) -> None:
-    wanted = [condition for condition in all_conditions() if condition.name in share.columns]
     matrix = _load(share.artifacts)
-    left = [condition for condition in wanted if not _asked_anew(matrix, share, entry, condition)]
+    left = [condition for condition in share.conditions if not _asked_anew(matrix, share, entry, condition)]
     started = time.monotonic()
     for number, condition in enumerate(left, 1):
         done = time.monotonic() - started
@@ -198,27 +202,15 @@ def boot_under(condition: Condition, sealed: Sealed) -> Outcome:
 
 def cells_of(share: Share, entry: SealedEntry, condition: Condition, seen: Seen) -> list[Cell]:
     """The cells of a column: what was seen of each volume, and beside it what the oracle says."""
-    return [
-        _judged(
-            replace(
-                cell,
-                evidence=seen.evidence,
-                boot=seen.evidence,
-                boots=seen.boots,
-                took=round(seen.seconds, 3),
-                inputs=inputs(entry, condition),
-            ),
-            volume,
-            seen.observed,
-        )
-        for volume, cell in share.predicted(condition)
-    ]
+    depends_on = inputs(entry, condition)
+    return [_judged(replace(cell, inputs=depends_on), volume, seen) for volume, cell in share.predicted(condition)]
 
 
-def _judged(cell: Cell, volume: Volume, observed: Outcome | Problem) -> Cell:
-    if isinstance(observed, Problem):
-        return replace(cell, error=observed.what)
-    outcome = observed.volumes.get(volume.name, observed)
+def _judged(cell: Cell, volume: Volume, seen: Seen) -> Cell:
+    cell = replace(cell, evidence=seen.evidence, boot=seen.evidence, boots=seen.boots, took=round(seen.seconds, 3))
+    if isinstance(seen.observed, Problem):
+        return replace(cell, error=seen.observed.what)
+    outcome = seen.observed.volumes.get(volume.name, seen.observed)
     return replace(
         cell,
         observed=outcome.unlock,
@@ -236,7 +228,8 @@ def inputs(entry: SealedEntry, condition: Condition) -> str:
 def _asked_anew(matrix: Matrix, share: Share, entry: SealedEntry, condition: Condition) -> bool:
     """Whether all cells of a boot are known; then the oracle is asked again, since that costs nothing."""
     column = [cell for _, cell in share.predicted(condition)]
-    known = [matrix.known(cell.place, inputs(entry, condition)) for cell in column]
+    depends_on = inputs(entry, condition)
+    known = [matrix.known(cell.place, depends_on) for cell in column]
     found = [
         replace(
             booted,
