@@ -34,7 +34,7 @@ Imports go one way, from the top of this list to the bottom; `tests/test_archite
     evidence/          artifacts, outcome.json, report
     guest/             console bytes, events, outcome (pure: boot, outcome), shell, the driver of a boot
     machine/           spec and domain XML (pure), disks, TPMs, firmware, libvirt, the rig
-    network/           Tang (container), gate (between guest and Tang)
+    network/           Tang (container), proxy (between guest and Tang)
     images             builds what the folders of images/ describe
     host/              what this host has, lacks and must start
     policy/            pins, Butane, Ignition, the oracle (pure: no I/O beyond the file that is read)

@@ -4,33 +4,32 @@ The fixtures are `sealed`, `tang`, `tangs` and `attacker`; the marks `policy`, `
 your own".
 """
 
-from harness.attack import header as forgery
-from harness.attack import tang as exchange
-from harness.attack.attacker import Attacker, Loot, Seat
+from harness.attack import luks_forgery, tang_exchange
+from harness.attack.attacker import Attacker, AttackResult, ConsoleSession
+from harness.attack.bus import BusSniffer, MeasurementSpoofer, ResetAndReplay
 from harness.attack.grants import Grant
 from harness.attack.initrd import with_file
 from harness.attack.memory import aes256_keys, clevis_passphrases, xts_keys
-from harness.attack.search import find_secret
+from harness.attack.secret_search import find_secret
 from harness.attack.uki import section, with_section, without_section
-from harness.attack.wires import Replay, Tap, Understudy
 from harness.deadline import Deadline
 from harness.guest.console import ConsoleShell
 from harness.guest.outcome import Outcome, PinFailure, Seconds, Unlock
 from harness.guest.plan import OFFLINE_SECONDS
 from harness.lab.faults import (
     Fault,
-    Workshop,
+    FaultContext,
     boot_entry_added,
-    carried_off,
     db_key_enrolled,
     dbx_updated,
     firmware_swapped,
+    moved_offsite,
     network_unplugged,
     secure_boot_enabled,
     secure_boot_owned,
     smbios_cmdline,
+    tpm_downgraded_to_1_2,
     tpm_fails,
-    tpm_is_1_2,
     tpm_removed,
     tpm_replaced,
     with_memory,
@@ -45,7 +44,7 @@ from harness.machine.partition import read_partition, write_partition
 from harness.machine.spec import Disk, Machine, Tpm
 from harness.network.tang import Tang
 from harness.policy.enrolment import TPM_PIN, Enrolment
-from harness.policy.maintenance import edited, renewed, unbound
+from harness.policy.maintenance import edited, rebound, unbound
 from harness.policy.new_volume import QUICK_PBKDF, NewVolume
 from harness.policy.pins import CryptenrollPin, Pin, Sss, TangPin, Tpm2Pin
 
@@ -56,61 +55,61 @@ __all__ = [
     "OFFLINE_SECONDS",
     "QUICK_PBKDF",
     "TPM_PIN",
+    "AttackResult",
     "Attacker",
+    "BusSniffer",
+    "ConsoleSession",
     "ConsoleShell",
     "CryptenrollPin",
     "Deadline",
     "Disk",
     "Enrolment",
     "Fault",
+    "FaultContext",
     "Grant",
-    "Loot",
     "Machine",
+    "MeasurementSpoofer",
     "NewVolume",
     "Outcome",
     "Pin",
     "PinFailure",
     "Powered",
-    "Replay",
     "Rescue",
+    "ResetAndReplay",
     "Sealed",
-    "Seat",
     "Seconds",
     "Sss",
     "Tang",
     "TangPin",
-    "Tap",
     "Tpm",
     "Tpm2Pin",
-    "Understudy",
     "Unlock",
-    "Workshop",
     "aes256_keys",
     "boot_entry_added",
     "boot_once",
-    "carried_off",
     "clevis_passphrases",
     "db_key_enrolled",
     "dbx_updated",
     "edited",
     "enable_secure_boot",
-    "exchange",
     "files",
     "find_secret",
     "firmware_swapped",
-    "forgery",
+    "luks_forgery",
+    "moved_offsite",
     "network_unplugged",
     "new_key",
     "read_partition",
-    "renewed",
+    "rebound",
     "rewrite",
     "section",
     "secure_boot_enabled",
     "secure_boot_owned",
     "signed",
     "smbios_cmdline",
+    "tang_exchange",
+    "tpm_downgraded_to_1_2",
     "tpm_fails",
-    "tpm_is_1_2",
     "tpm_removed",
     "tpm_replaced",
     "unbound",

@@ -39,11 +39,11 @@ from harness.guest.events import (
     VolumeUnlocked,
 )
 from harness.host.scratch import scratch
-from harness.host.user import as_user, hand_over
+from harness.host.user import as_user, chown_to
 from harness.lab import laboratory
 from harness.lab.install import SealedEntry, copied, sealed_machine, served
 from harness.lab.laboratory import Laboratory
-from harness.lab.logbook import Logbook
+from harness.lab.recorder import EvidenceRecorder
 from harness.lab.sealed import Sealed
 from harness.machine.domain_xml import Runtime
 from harness.machine.spec import Machine
@@ -96,13 +96,13 @@ def measure(lab: Laboratory, entry: SealedEntry, runs: int, artifacts: Path) -> 
     bare, harness, copies, fallbacks = [], [], [], []
     for number in range(1, runs + 1):
         with lab.progress.step(f"harness, boot {number} of {runs}"):
-            logbook = Logbook.open(artifacts, f"bench::boot-{number}", "A boot of the bench")
-            with Sealed.copy_of(entry, lab, logbook) as sealed:
+            recorder = EvidenceRecorder.open(artifacts, f"bench::boot-{number}", "A boot of the bench")
+            with Sealed.copy_of(entry, lab, recorder) as sealed:
                 started = time.monotonic()
                 outcome = sealed.boot()
                 harness.append({"prompt": outcome.seconds.prompt, "end": outcome.seconds.end})
                 harness[-1]["verdict"] = time.monotonic() - started
-            said = (logbook.folder / logbook.boots[-1].evidence / "qemu-command.txt").read_text()
+            said = (recorder.folder / recorder.boots[-1].evidence / "qemu-command.txt").read_text()
         with lab.progress.step(f"bare QEMU, boot {number} of {runs}"):
             bare.append(bare_boot(lab, entry, said, sealed.machine))
         with scratch(lab.host.user) as folder:
@@ -110,8 +110,8 @@ def measure(lab: Laboratory, entry: SealedEntry, runs: int, artifacts: Path) -> 
             copied(entry, folder)
             copies.append(time.monotonic() - started)
     with lab.progress.step("harness, a boot that falls back to the passphrase"):
-        logbook = Logbook.open(artifacts, "bench::fallback", "A fallback of the bench")
-        with Sealed.copy_of(entry, lab, logbook) as sealed:
+        recorder = EvidenceRecorder.open(artifacts, "bench::fallback", "A fallback of the bench")
+        with Sealed.copy_of(entry, lab, recorder) as sealed:
             for tang in sealed.tangs.values():
                 tang.stop()
             started = time.monotonic()
@@ -149,7 +149,7 @@ def bare_boot(lab: Laboratory, entry: SealedEntry, said: str, model: Machine) ->
         folder = stack.enter_context(scratch(lab.host.user))
         stack.enter_context(served(lab, entry.ports, keys))
         machine = copied(entry, folder)
-        hand_over(folder, lab.host.user)
+        chown_to(folder, lab.host.user)
         runtime = Runtime("bare", folder, lab.host.accel.name, lab.host.emulator, lab.host.emulator_version)
         assert machine.tpm is not None
         stack.enter_context(powered_tpm(machine.tpm, runtime.tpm_socket, runtime.tpm_log, user=lab.host.user))

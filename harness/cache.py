@@ -97,7 +97,7 @@ def build_once(kind: str, key: str, build: Callable[[Path], None]) -> Path:
     return place
 
 
-def sweep() -> Iterator[Path]:
+def remove_abandoned() -> Iterator[Path]:
     """Remove what interrupted builds left and no build under way uses; yields what went."""
     for part in sorted(cache_dir().glob("*/.*.part-*")):
         key = part.name[1:].rpartition(".part-")[0]

@@ -17,8 +17,8 @@ from enum import StrEnum
 from pathlib import Path
 
 from harness.errors import HarnessError
-from harness.host.needs import Need, command, needs
 from harness.host.packages import old_qemu, read_os_release
+from harness.host.requirement import Requirement, command, requirements
 from harness.paths import cache_dir, run_dir
 from harness.process import run
 from harness.progress import Progress
@@ -46,7 +46,7 @@ class State(StrEnum):
 
 
 @dataclass(frozen=True)
-class Row:
+class CheckRow:
     """One line of the diagnosis.
 
     Attributes:
@@ -62,7 +62,7 @@ class Row:
     fix: str = ""
 
 
-Check = Callable[[], Row]
+Check = Callable[[], CheckRow]
 
 
 def main(argv: Sequence[str]) -> int:
@@ -73,22 +73,22 @@ def main(argv: Sequence[str]) -> int:
     return int(any(row.state is State.BAD for row in rows))
 
 
-def examine(name: str, check: Check) -> Row:
+def examine(name: str, check: Check) -> CheckRow:
     """Run one check; what it raises because something is missing becomes its row."""
     try:
         return check()
     except HarnessError as error:
         found = "\n".join(part for part in (error.what, error.detail.strip()) if part)
-        return Row(State.BAD, name, found, error.hint or "see the other rows")
+        return CheckRow(State.BAD, name, found, error.hint or "see the other rows")
     except ImportError as error:
-        return Row(State.BAD, name, f"the .venv lacks a package: {error}", "make setup")
+        return CheckRow(State.BAD, name, f"the .venv lacks a package: {error}", "make setup")
     except OSError as error:
-        return Row(State.BAD, name, str(error), "see the other rows")
+        return CheckRow(State.BAD, name, str(error), "see the other rows")
 
 
 def checks(progress: Progress) -> Iterable[tuple[str, Check]]:
     """All checks with their names, the cheap ones first."""
-    for need in needs():
+    for need in requirements():
         yield need.name, lambda need=need: installed(need)  # type: ignore[misc]
     yield "Python packages", python_packages
     yield "libvirt answers", libvirt_answers
@@ -101,13 +101,13 @@ def checks(progress: Progress) -> Iterable[tuple[str, Check]]:
     yield "memory", memory
 
 
-def installed(need: Need) -> Row:
+def installed(need: Requirement) -> CheckRow:
     """Whether the programs and files are there, and which version."""
     distribution, codename = read_os_release()
     if missing := need.missing:
         names = need.debian if distribution == "debian" else need.fedora
         other = f"sudo {'apt-get' if command('apt-get') else 'dnf'} install {' '.join(names)}"
-        return Row(
+        return CheckRow(
             State.BAD,
             need.name,
             f"missing: {', '.join(missing)} ({need.why})",
@@ -115,13 +115,13 @@ def installed(need: Need) -> Row:
         )
     first = next(item.partition(":")[2] for item in need.probe)
     if need.name == "QEMU" and codename == "bookworm" and old_qemu():
-        return Row(
+        return CheckRow(
             State.WARNING,
             need.name,
             f"{_version(first)}: works, slower without KVM; its emulation of cmpxchg16b is wrong, and so switched off",
             "rm .venv/.unlock-lab-set-up; make setup    # takes QEMU from bookworm-backports",
         )
-    return Row(State.GOOD, need.name, _version(first) if need.name in _VERSIONED else need.why)
+    return CheckRow(State.GOOD, need.name, _version(first) if need.name in _VERSIONED else need.why)
 
 
 _VERSIONED = {"QEMU", "swtpm", "libvirt", "Docker", "mmdebstrap"}
@@ -135,15 +135,15 @@ def _version(program: str) -> str:
     return f"version {number[0]}" if number else said.strip()
 
 
-def python_packages() -> Row:
+def python_packages() -> CheckRow:
     """Whether the venv has what pyproject.toml names; above all libvirt's binding, which is compiled here."""
     wanted = ("docker", "filelock", "jinja2", "libvirt", "paramiko", "pexpect", "pytest", "rich", "tenacity", "yaml")
     if missing := [name for name in wanted if importlib.util.find_spec(name) is None]:
-        return Row(State.BAD, "Python packages", f"missing: {', '.join(missing)}", "make setup")
-    return Row(State.GOOD, "Python packages", "all there")
+        return CheckRow(State.BAD, "Python packages", f"missing: {', '.join(missing)}", "make setup")
+    return CheckRow(State.GOOD, "Python packages", "all there")
 
 
-def libvirt_answers() -> Row:
+def libvirt_answers() -> CheckRow:
     """Whether the libvirt that machines would use really answers, not just is installed."""
     from harness.host.session import private_session
 
@@ -154,32 +154,34 @@ def libvirt_answers() -> Row:
         uri = session.uri
     said = run(["virsh", "-q", "-c", uri, "version"], timeout=60).splitlines()
     words = [line.partition(":")[2].strip() for line in said if line.startswith(("Using library", "Running hyper"))]
-    return Row(State.GOOD, "libvirt answers", f"{', '.join(words)} at {uri}")
+    return CheckRow(State.GOOD, "libvirt answers", f"{', '.join(words)} at {uri}")
 
 
-def docker_answers() -> Row:
+def docker_answers() -> CheckRow:
     """Whether a Docker daemon of this host answers."""
     from harness.host.docker import docker_client
 
     with docker_client(timeout=10) as client:
         version = client.version()["Version"]
-    return Row(State.GOOD, "Docker answers", f"version {version}")
+    return CheckRow(State.GOOD, "Docker answers", f"version {version}")
 
 
-def who_runs_machines() -> Row:
+def who_runs_machines() -> CheckRow:
     """As whom QEMU runs, and whether that user can have what it needs."""
     if os.geteuid() == 0:
         from harness.host.session import private_session
 
-        return Row(State.GOOD, "user", f"root's machines run as {private_session().user}")
+        return CheckRow(State.GOOD, "user", f"root's machines run as {private_session().user}")
     me = pwd.getpwuid(os.geteuid()).pw_name
     subuid = Path("/etc/subuid")
     if not subuid.exists() or not any(line.startswith(f"{me}:") for line in subuid.read_text().splitlines()):
-        return Row(State.BAD, "user", f"{me} has no subordinate ids (subuid(5)), so cannot build images", "make setup")
-    return Row(State.GOOD, "user", f"machines run as {me}")
+        return CheckRow(
+            State.BAD, "user", f"{me} has no subordinate ids (subuid(5)), so cannot build images", "make setup"
+        )
+    return CheckRow(State.GOOD, "user", f"machines run as {me}")
 
 
-def firmware_and_accelerator(progress: Progress) -> Row:
+def firmware_and_accelerator(progress: Progress) -> CheckRow:
     """Fetch the pinned firmware, which is small, and boot it under KVM: a device node proves nothing."""
     from harness.host.accel import choose_accel
     from harness.host.session import SYSTEM_USER, find_emulator
@@ -191,26 +193,26 @@ def firmware_and_accelerator(progress: Progress) -> Row:
     accel = choose_accel("auto", emulator, version, image.code, user)
     found = f"OVMF {image.version}; {accel.name}: {accel.reason}"
     if accel.name == "kvm":
-        return Row(State.GOOD, "firmware", found)
-    return Row(State.WARNING, "firmware", f"{found}. Emulation works and gives the same verdicts, more slowly")
+        return CheckRow(State.GOOD, "firmware", found)
+    return CheckRow(State.WARNING, "firmware", f"{found}. Emulation works and gives the same verdicts, more slowly")
 
 
-def guest_image() -> Row:
+def guest_image() -> CheckRow:
     """Whether the guest image is there, or can be built from the mirror that answers."""
     from harness.cache import entry
     from harness.images import archive, guest_key
     from harness.images.recipe import guest_recipe
 
     if entry("images", guest_key(guest_recipe("debian-13"))).is_dir():
-        return Row(State.GOOD, "guest image", "debian-13 is in the cache")
-    return Row(State.GOOD, "guest image", f"debian-13 will be built from {archive.mirror()} on first use")
+        return CheckRow(State.GOOD, "guest image", "debian-13 is in the cache")
+    return CheckRow(State.GOOD, "guest image", f"debian-13 will be built from {archive.mirror()} on first use")
 
 
-def room(folder: Path, wanted: float, variable: str, what: str) -> Row:
+def room(folder: Path, wanted: float, variable: str, what: str) -> CheckRow:
     """Whether a file system has room, counting what our own folder on it already holds.
 
     Args:
-        folder: Need not be there yet.
+        folder: Requirement not be there yet.
         wanted: GB (10^9 bytes).
         variable: The environment variable that moves the folder.
         what: For people.
@@ -226,28 +228,28 @@ def room(folder: Path, wanted: float, variable: str, what: str) -> Row:
         found += f", which holds {held:.1f} GB"
         free += held
     if free < wanted:
-        return Row(State.BAD, name, f"{found}; {wanted:g} GB are needed", f"export {variable}=/somewhere/larger")
-    return Row(State.GOOD, name, found)
+        return CheckRow(State.BAD, name, f"{found}; {wanted:g} GB are needed", f"export {variable}=/somewhere/larger")
+    return CheckRow(State.GOOD, name, found)
 
 
-def memory() -> Row:
+def memory() -> CheckRow:
     """Memory for one machine, and how many machines run well side by side."""
     lines = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
     free = int(lines["MemAvailable"].split()[0]) * 1024 / _GB
     cores = len(os.sched_getaffinity(0))
     found = f"{free:.1f} GB available, {cores} cores"
     if free < MACHINE_GB:
-        return Row(
+        return CheckRow(
             State.BAD, "memory", f"{found}; one machine needs {MACHINE_GB} GB", "end other programs, or: swapon a file"
         )
     side_by_side = max(1, min(cores, int(free // MACHINE_GB)))
-    return Row(State.GOOD, "memory", f"{found}: up to make scenarios ARGS='-n {side_by_side}'")
+    return CheckRow(State.GOOD, "memory", f"{found}: up to make scenarios ARGS='-n {side_by_side}'")
 
 
 _MARKS = {State.GOOD: ("✓", "green"), State.WARNING: ("!", "yellow"), State.BAD: ("✗", "red")}
 
 
-def show(rows: Iterable[Row]) -> None:
+def show(rows: Iterable[CheckRow]) -> None:
     """Print the table, by rich when it is there."""
     rows = list(rows)
     bad = sum(row.state is State.BAD for row in rows)

@@ -12,7 +12,7 @@ import yaml
 from harness import cache
 from harness.errors import HarnessError, UsageError
 from harness.host.docker import docker_client, start_daemon
-from harness.host.scratch import KEEP, sweep
+from harness.host.scratch import KEEP, remove_orphaned
 from harness.host.session import private_session
 from harness.images import firmware, guest_image
 from harness.images.recipe import guest_names
@@ -71,9 +71,9 @@ def clean(argv: Sequence[str]) -> int:
         progress.say(f"turning off a machine that was kept: {folder}")
         turn_off(folder)
         shutil.rmtree(folder)
-    sweep()
+    remove_orphaned()
     remove_containers(progress)
-    for part in cache.sweep():
+    for part in cache.remove_abandoned():
         progress.say(f"removed {part}")
     if options.cache:
         remove_cache(progress)

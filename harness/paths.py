@@ -31,6 +31,6 @@ def run_dir() -> Path:
     return Path(os.environ.get("XDG_RUNTIME_DIR") or f"/tmp/unlock-lab-{os.geteuid()}") / "unlock-lab"
 
 
-def build_dir() -> Path:
+def build_root() -> Path:
     """The folder for images under way: some GB each, on the disk of TMPDIR."""
     return Path(tempfile.gettempdir(), f"unlock-lab-build-{os.geteuid()}")

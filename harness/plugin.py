@@ -26,7 +26,7 @@ from harness.images import encrypted_root
 from harness.lab import laboratory
 from harness.lab.install import sealed_machine
 from harness.lab.laboratory import Laboratory
-from harness.lab.logbook import Logbook
+from harness.lab.recorder import EvidenceRecorder
 from harness.lab.sealed import Sealed
 from harness.network.tang import Tang
 from harness.paths import POLICIES
@@ -35,7 +35,7 @@ from harness.policy.enrolment import Enrolment, enrolled, root_policy
 from harness.policy.pins import Policy
 
 _TERMINAL = pytest.StashKey[TextIO]()
-_LOGBOOK = pytest.StashKey[Logbook]()
+_RECORDER = pytest.StashKey[EvidenceRecorder]()
 _DOCUMENT = "unlock_lab"
 """The attribute of a report that carries a test's document, also from an xdist worker to the terminal."""
 
@@ -116,19 +116,19 @@ def lab(laboratory_options: laboratory.Options) -> Laboratory:
 
 
 @pytest.fixture
-def logbook(request: pytest.FixtureRequest) -> Logbook:
+def recorder(request: pytest.FixtureRequest) -> EvidenceRecorder:
     """The evidence of this test."""
-    book = Logbook.open(
+    book = EvidenceRecorder.open(
         Path(request.config.rootpath, request.config.getoption("--artifacts")),
         request.node.nodeid,
         (request.node.obj.__doc__ or "").partition("\n")[0],
     )
-    request.node.stash[_LOGBOOK] = book
+    request.node.stash[_RECORDER] = book
     return book
 
 
 @pytest.fixture
-def sealed(request: pytest.FixtureRequest, logbook: Logbook) -> Iterator[Sealed]:
+def sealed(request: pytest.FixtureRequest, recorder: EvidenceRecorder) -> Iterator[Sealed]:
     """A machine with the test's policy installed, which has opened by itself once; this test's own copy of it."""
     mark = request.node.get_closest_marker("policy")
     if mark is None or len(mark.args) != 1:
@@ -139,10 +139,10 @@ def sealed(request: pytest.FixtureRequest, logbook: Logbook) -> Iterator[Sealed]
     image_mark = request.node.get_closest_marker("image")
     image = image_mark.args[0] if image_mark else request.config.getoption("--image")
     policy = named_policy(mark.args[0], request.path.parent, image)
-    logbook.installs(policy, image)
+    recorder.installs(policy, image)
     # Only now: a mistake in the policy is told before the host is made ready.
     lab: Laboratory = request.getfixturevalue("lab")
-    with Sealed.copy_of(sealed_machine(lab, image, policy, logbook.folder.parent), lab, logbook) as machine:
+    with Sealed.copy_of(sealed_machine(lab, image, policy, recorder.folder.parent), lab, recorder) as machine:
         yield machine
 
 
@@ -217,7 +217,7 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Say the reason first; show an error of the rig as an error, not as a failed assertion."""
     report = yield
-    book = item.stash.get(_LOGBOOK, None)
+    book = item.stash.get(_RECORDER, None)
     error = call.excinfo.value if call.excinfo else None
     if isinstance(error, HarnessError):
         report.longrepr = terminal.rig_error_text(
@@ -241,7 +241,7 @@ def pytest_runtest_makereport(
     return report
 
 
-def _path(book: Logbook | None) -> Path | None:
+def _path(book: EvidenceRecorder | None) -> Path | None:
     return book.folder if book else None
 
 

@@ -16,20 +16,20 @@ from harness.api import (
     BOOT_IMAGE,
     ESP,
     Attacker,
+    ConsoleSession,
     Deadline,
     Enrolment,
+    FaultContext,
     Grant,
     Machine,
     Sealed,
-    Seat,
     Sss,
     TangPin,
     Tpm2Pin,
     Unlock,
-    Workshop,
     enable_secure_boot,
     files,
-    forgery,
+    luks_forgery,
     new_key,
     rewrite,
     section,
@@ -55,7 +55,7 @@ INITRAMFS_SHELL = r"\(initramfs\) "
 ROOT = "/dev/nvme0n1p4"
 
 
-def unsealed(console: Seat, device: str, token: int) -> bool:
+def unsealed(console: ConsoleSession, device: str, token: int) -> bool:
     """At a shell of an initrd: decrypt a token as the initrd's own script does; says whether a keyslot opens by it.
 
     The passphrase stays in /run/pass.
@@ -67,7 +67,7 @@ def unsealed(console: Seat, device: str, token: int) -> bool:
     return "it opens" in said
 
 
-def canary(console: Seat, device: str) -> str | None:
+def canary(console: ConsoleSession, device: str) -> str | None:
     """Open a volume by /run/pass, and read its canary."""
     deadline = Deadline.after(120)
     # No udev runs in an initrd of his own, which is to make the node.
@@ -77,12 +77,14 @@ def canary(console: Seat, device: str) -> str | None:
     return said[0] if said else None
 
 
-def asks_the_tpm(console: Seat, attacker: Attacker, device: str = ROOT, seals: Mapping[int, int] = SEALS) -> set[int]:
+def asks_the_tpm(
+    console: ConsoleSession, attacker: Attacker, device: str = ROOT, seals: Mapping[int, int] = SEALS
+) -> set[int]:
     """Try each token, and print the canary he read; says the PCRs whose tokens gave him the secret."""
     opened = {pcr for token, pcr in seals.items() if unsealed(console, device, token)}
     read = canary(console, device)
     loot = {
-        pcr: attacker.prints(read if pcr in opened else None, guard=f"tpm2-pcr{pcr}", evidence="console-console.log")
+        pcr: attacker.submit(read if pcr in opened else None, guard=f"tpm2-pcr{pcr}", evidence="console-console.log")
         for pcr in seals.values()
     }
     return {pcr for pcr, got in loot.items() if got.extracted}
@@ -165,7 +167,7 @@ def test_initramfs_shell_is_not_there_with_panic(sealed: Sealed, attacker: Attac
         said = console.wait_for(f"Rebooting automatically|{INITRAMFS_SHELL}", Deadline.after(300))
         assert said == "Rebooting automatically"
         console.wait_for("BdsDxe: starting Boot", Deadline.after(60))
-    assert not attacker.prints(guard="panic", evidence="console-console.log").extracted
+    assert not attacker.submit(guard="panic", evidence="console-console.log").extracted
 
 
 @pytest.mark.policy("tang")
@@ -184,7 +186,7 @@ def test_emergency_shell_of_dracut_wants_a_root_that_is_not_locked(attacker: Att
     with attacker.console(disk=disk) as console:
         said = console.wait_for(r"the root account is locked|\w:/# |bash-[\d.]+# ", Deadline.after(300))
     assert said == "the root account is locked"
-    assert not attacker.prints(guard="locked-root", evidence="console-console.log").extracted
+    assert not attacker.submit(guard="locked-root", evidence="console-console.log").extracted
 
 
 @pytest.mark.policy(EACH_PCR)
@@ -200,7 +202,9 @@ def test_unbound_token_leads_to_a_shell(attacker: Attacker) -> None:
     Granted: the machine with its disk. Extracted from the seals that were left. Cure: as for `test_initramfs_shell`.
     Source: clevis#524; clevis's local-top/clevis.
     """
-    disk = attacker.forged("root", partial(forgery.unbound, keyslot=attacker.header("root").tokens[0].keyslots[0]))
+    disk = attacker.forged(
+        "root", partial(luks_forgery.without_binding, keyslot=attacker.header("root").tokens[0].keyslots[0])
+    )
     with attacker.console(disk=disk) as console:
         console.wait_for(INITRAMFS_SHELL, Deadline.after(420))
         assert asks_the_tpm(console, attacker, seals={1: 8, 2: 9}) == {8, 9}
@@ -222,17 +226,17 @@ def test_null_cipher_header(attacker: Attacker) -> None:
     Source: CVE-2025-59054.
     """
     slot = attacker.header("root").tokens[0].keyslots[0]
-    with attacker.console(disk=attacker.forged("root", partial(forgery.null_cipher, keyslot=slot))) as console:
+    with attacker.console(disk=attacker.forged("root", partial(luks_forgery.null_cipher, keyslot=slot))) as console:
         said = console.wait_for("root: (set up successfully|cryptsetup failed)", Deadline.after(300))
         assert said == "root: set up successfully"
         console.wait_for(INITRAMFS_SHELL, Deadline.after(300))
         console.plug(attacker.disk())
         console.run("until [ -b /dev/vda4 ]; do sleep 1; done", Deadline.after(60))
         assert unsealed(console, "/dev/vda4", token=0)
-        assert attacker.prints(canary(console, "/dev/vda4"), evidence="console-console.log").extracted
+        assert attacker.submit(canary(console, "/dev/vda4"), evidence="console-console.log").extracted
 
 
-def initrd_is_another(machine: Machine, _workshop: Workshop) -> Machine:
+def initrd_is_another(machine: Machine, _context: FaultContext) -> Machine:
     """The initrd in the image that the firmware starts is replaced by the attacker's."""
     evil = with_file(b"", "init", b"#!/bin/sh\n")
     rewrite(machine.disks[0], ESP, BOOT_IMAGE, partial(with_section, name=".initrd", data=evil))
@@ -249,7 +253,7 @@ def test_initrd_replaced_in_a_signed_uki(sealed: Sealed, attacker: Attacker) -> 
     """
     assert sealed.boot(secure_boot_owned).unlock is Unlock.AUTO
     assert sealed.boot(secure_boot_owned, initrd_is_another).unlock is Unlock.REFUSED
-    assert not attacker.prints(guard="signed-uki", evidence="boot-2").extracted
+    assert not attacker.submit(guard="signed-uki", evidence="boot-2").extracted
 
 
 LOOT_INIT = b"""#!/bin/sh

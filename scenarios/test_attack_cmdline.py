@@ -41,7 +41,7 @@ def printed(attacker: Attacker, said: str, opened: set[str], evidence: str = "co
     """Print the canary he read, once for each binding that gave him a passphrase; says for which it is the secret."""
     canary = re.search(r"^[0-9a-f]{32}", said, re.MULTILINE)
     loot = {
-        pcrs: attacker.prints(
+        pcrs: attacker.submit(
             canary[0] if canary and pcrs in opened else None, guard=f"tpm2-pcr{pcrs}", evidence=evidence
         )
         for pcrs in SEALS
@@ -81,7 +81,7 @@ def test_stolen_foreign_os_against_each_pcr(attacker: Attacker, image: str, fall
     Granted: the machine, out of reach of Tang. The cure: a second factor that is not in the machine, or a measurement
     of what lies on the disk (PCR 15). Source: systemd-stub(7), "TPM PCR Notes"; UAPI.7 "Linux TPM PCR Registry".
     """
-    with attacker.own_os(disk=attacker.disk(), image=image) as system:
+    with attacker.boot_live_system(disk=attacker.disk(), image=image) as system:
         opened = unsealed(system.attempt(TRY_ALL, 240.0)[1])
         system.attempt(f"cryptsetup open --key-file /run/pass {DEVICE} var", 120.0)
         extracted = printed(attacker, system.canary("var") or "", opened, system.evidence)

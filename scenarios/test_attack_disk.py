@@ -3,7 +3,7 @@
 import pytest
 
 from harness.api import Attacker, Grant, Sealed, Tang, Unlock
-from harness.attack.grants import abilities
+from harness.attack.grants import capabilities
 from harness.policy.extract import extract
 
 GUARDS = ("tang", "tpm2", "tpm2-or-tang", "tpm2-and-tang")
@@ -32,7 +32,7 @@ def test_disk_clone(sealed: Sealed, attacker: Attacker, build: str) -> None:
     Source: seed 000.
     """
     outside = attacker.without(Grant.NETWORK)
-    with attacker.own_os(disk=attacker.disk(), firmware=attacker.firmware(build)) as system:
+    with attacker.boot_live_system(disk=attacker.disk(), firmware=attacker.firmware(build)) as system:
         near = attacker.try_bindings(system, *GUARDS)
         far = outside.try_bindings(system, *GUARDS)
     assert near == predicted(sealed, attacker)
@@ -48,7 +48,7 @@ def test_disk_clone(sealed: Sealed, attacker: Attacker, build: str) -> None:
 def predicted(sealed: Sealed, attacker: Attacker) -> set[str]:
     """The guards that the rules of `harness.policy.extract` say will fall to what he was granted."""
     volumes = (volume for volume in sealed.policy.volumes if volume.name in GUARDS)
-    return {volume.name for volume in volumes if extract(volume, abilities(attacker.grants)).extracted}
+    return {volume.name for volume in volumes if extract(volume, capabilities(attacker.grants)).extracted}
 
 
 @pytest.mark.ci

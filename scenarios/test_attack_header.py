@@ -6,7 +6,7 @@ from urllib.parse import unquote
 
 import pytest
 
-from harness.api import QUICK_PBKDF, Attacker, Disk, Grant, Sealed, Unlock, forgery, read_partition
+from harness.api import QUICK_PBKDF, Attacker, Disk, Grant, Sealed, Unlock, luks_forgery, read_partition
 
 DATA = 16 * 2**20
 """Where the data of a LUKS2 volume begin, as cryptsetup makes it."""
@@ -36,17 +36,17 @@ def test_ignition_inline_key(sealed: Sealed, attacker: Attacker) -> None:
     """
     config = {entry["name"]: entry["keyFile"]["source"] for entry in attacker.ignition_config()["storage"]["luks"]}
     burglar = attacker.without(Grant.MACHINE)
-    with attacker.own_os(disk=attacker.disk()) as system:
+    with attacker.boot_live_system(disk=attacker.disk()) as system:
         system.run("mkdir -p /run/root && mount -o ro /dev/vda4 /run/root && ls -l /run/root/etc/luks")
         by_disk = {}
         for volume in ("passphrase", "tpm2-and-tang"):
             _, left = system.attempt(f"cat /run/root/etc/luks/{volume}")
             canary = system.canary(volume) if system.unlock(volume, left) else None
-            by_disk[volume] = burglar.prints(canary, volume=volume, evidence=system.evidence).extracted
+            by_disk[volume] = burglar.submit(canary, volume=volume, evidence=system.evidence).extracted
             system.close(volume)
         key = unquote(config["tpm2-and-tang"].removeprefix("data:,"))
         canary = system.canary("tpm2-and-tang") if system.unlock("tpm2-and-tang", key) else None
-        by_config = attacker.prints(canary, volume="tpm2-and-tang", evidence=system.evidence).extracted
+        by_config = attacker.submit(canary, volume="tpm2-and-tang", evidence=system.evidence).extracted
     assert by_disk == {"passphrase": True, "tpm2-and-tang": False}
     assert by_config
 
@@ -77,12 +77,12 @@ def test_header_rollback(sealed: Sealed, attacker: Attacker) -> None:
         device = owner.device("tpm2")
         renew = f"cryptsetup reencrypt -q --resilience none {QUICK_PBKDF} --key-file /run/new --key-slot 2 {device}"
         owner.run(renew, timeout=300)
-        assert owner.unlock("tpm2", "renewed")
+        assert owner.unlock("tpm2", "rebound")
         assert owner.canary("tpm2") == sealed.canaries["tpm2"], "what was encrypted anew can be read by nobody"
         owner.close("tpm2")
         owner.run("sync")
     fell = {}
-    with attacker.own_os(disk=attacker.disk()) as system:
+    with attacker.boot_live_system(disk=attacker.disk()) as system:
         system.run("cryptsetup --version")
         for volume, header in before.items():
             assert not system.unlock(volume, leaked[volume]), "it was not revoked"
@@ -90,7 +90,7 @@ def test_header_rollback(sealed: Sealed, attacker: Attacker) -> None:
             system.run(f"dd if=/run/header of={system.device(volume)} bs=64k conv=notrunc,fsync")
             canary = system.canary(volume) if system.unlock(volume, leaked[volume]) else None
             guard = {"tpm2-pcr7": "revoked", "tpm2": "reencrypted"}[volume]
-            fell[guard] = attacker.prints(canary, volume=volume, guard=guard, evidence=system.evidence).extracted
+            fell[guard] = attacker.submit(canary, volume=volume, guard=guard, evidence=system.evidence).extracted
     assert fell == {"revoked": True, "reencrypted": False}
 
 
@@ -107,11 +107,11 @@ def test_null_cipher_header_is_refused_by_a_kernel_without_the_cipher(sealed: Se
     Cure: cryptsetup 2.8.1, which takes such a keyslot for empty passphrases alone; till then ``install crypto_null
     /bin/false``. Source: CVE-2025-59054; cryptsetup, lib/luks2/luks2_keyslot_luks2.c; modprobe.d(5).
     """
-    disk = attacker.forged("var", partial(forgery.null_cipher, keyslot=bound_keyslot(attacker, "var")))
+    disk = attacker.forged("var", partial(luks_forgery.null_cipher, keyslot=bound_keyslot(attacker, "var")))
     outcome = given_back(sealed, disk).boot(typing=())
     assert outcome.unlock is Unlock.LOCKED
     assert sealed.tangs["tang"].recoveries
-    assert not attacker.prints(outcome.canary, evidence="boot-1").extracted
+    assert not attacker.submit(outcome.canary, evidence="boot-1").extracted
 
 
 @pytest.mark.policy("tang")
@@ -128,12 +128,12 @@ def test_token_stale(sealed: Sealed, attacker: Attacker) -> None:
     """
     victim = given_back(
         sealed,
-        attacker.forged("var", partial(forgery.without_material, keyslot=bound_keyslot(attacker, "var"))),
+        attacker.forged("var", partial(luks_forgery.without_material, keyslot=bound_keyslot(attacker, "var"))),
     )
     outcome = victim.boot()
     assert outcome.unlock is Unlock.LOCKED
     assert sealed.tangs["tang"].recoveries
-    assert not attacker.prints(outcome.canary, evidence="boot-1").extracted
+    assert not attacker.submit(outcome.canary, evidence="boot-1").extracted
     with victim.rescue() as rescue:
         assert rescue.unlock("var", sealed.passphrase)
         assert rescue.canary("var") == sealed.canary
@@ -147,11 +147,11 @@ def test_unbound_token(sealed: Sealed, attacker: Attacker) -> None:
     Granted: the machine for a night, with its disk. Nothing is extracted.
     Source: clevis#524; clevis-luks-common-functions.
     """
-    disk = attacker.forged("var", partial(forgery.unbound, keyslot=bound_keyslot(attacker, "var")))
+    disk = attacker.forged("var", partial(luks_forgery.without_binding, keyslot=bound_keyslot(attacker, "var")))
     outcome = given_back(sealed, disk).boot()
     assert outcome.unlock is Unlock.PASSPHRASE_FALLBACK
     assert not sealed.tangs["tang"].recoveries
-    assert not attacker.prints(evidence="boot-1").extracted
+    assert not attacker.submit(evidence="boot-1").extracted
 
 
 @pytest.mark.policy("tang")
@@ -166,9 +166,9 @@ def test_reencrypt_downgrade(sealed: Sealed, attacker: Attacker) -> None:
     2.4.3, so the leak is not shown): it stays shut, and what lies on the disk is as it was. Seen: "Entering
     reencryption crash recovery", "Reencryption digest is missing". Source: CVE-2021-4122.
     """
-    disk = attacker.forged("var", partial(forgery.decryption_in_progress, hot_bytes=2**20))
+    disk = attacker.forged("var", partial(luks_forgery.decryption_in_progress, hot_bytes=2**20))
     before = read_partition(disk.path, "var", DATA + 2**20)
     outcome = given_back(sealed, disk).boot()
     assert outcome.unlock is Unlock.LOCKED
     assert read_partition(disk.path, "var", DATA + 2**20)[DATA:] == before[DATA:]
-    assert not attacker.prints(outcome.canary, evidence="boot-1").extracted
+    assert not attacker.submit(outcome.canary, evidence="boot-1").extracted

@@ -11,8 +11,8 @@ from harness.api import (
     Unlock,
     aes256_keys,
     clevis_passphrases,
-    exchange,
     smbios_cmdline,
+    tang_exchange,
     with_memory,
     xts_keys,
 )
@@ -47,7 +47,7 @@ def test_ram_dump(sealed: Sealed, attacker: Attacker, kernel: str) -> None:
         assert machine.outcome.unlock is Unlock.AUTO
         with attacker.memory(machine) as memory:
             key = volume_key(memory, header)
-        assert attacker.prints(volume_key=key, guard="open", evidence="boot-1").extracted
+        assert attacker.submit(volume_key=key, guard="open", evidence="boot-1").extracted
         machine.shell.run("cryptsetup luksSuspend var")
         with attacker.memory(machine) as memory:
             again = volume_key(memory, header)
@@ -57,10 +57,10 @@ def test_ram_dump(sealed: Sealed, attacker: Attacker, kernel: str) -> None:
     assert again is None
     assert not left
     assert passphrase_at >= 0
-    with attacker.own_os(disk=attacker.disk()) as system:
+    with attacker.boot_live_system(disk=attacker.disk()) as system:
         opened = any(system.unlock("var", word.decode()) for word in words)
         canary = system.canary("var") if opened else None
-        loot = attacker.prints(canary, guard=f"suspended, {kernel}", evidence=system.evidence)
+        loot = attacker.submit(canary, guard=f"suspended, {kernel}", evidence=system.evidence)
     assert loot.extracted
 
 
@@ -72,6 +72,6 @@ def volume_key(memory: mmap, header: LuksHeader) -> bytes | None:
 def clevis_passphrase(sealed: Sealed, header: LuksHeader) -> bytes:
     """What clevis unseals at each boot, reckoned with the secret keys of Tang."""
     binding = header.tokens[0].jwe
-    passphrase = exchange.unseal(binding, exchange.recover(sealed.tangs["tang"].keys, binding))
+    passphrase = tang_exchange.unseal(binding, tang_exchange.recover(sealed.tangs["tang"].keys, binding))
     assert passphrase
     return passphrase

@@ -101,7 +101,7 @@ def start_from_a_look_alike(sealed: Sealed, attacker: Attacker, *further: str) -
         *further: What else he does to the disk.
     """
     disk = attacker.disk()
-    with attacker.own_os(disk=disk) as system:
+    with attacker.boot_live_system(disk=disk) as system:
         for command in (*LOOK_ALIKE, *further):
             system.run(command, 120, stdin=HIS_PASSPHRASE.encode())
     with attacker.console(disk=disk) as console:
@@ -111,7 +111,7 @@ def start_from_a_look_alike(sealed: Sealed, attacker: Attacker, *further: str) -
     assert canary_in(by_the_right_pin) == sealed.canary, "the right PIN does not open it either"
     evidence = "console-console.log"
     loot = {
-        name: attacker.prints(canary_in(text), guard=f"root-{name}", evidence=evidence) for name, text in said.items()
+        name: attacker.submit(canary_in(text), guard=f"root-{name}", evidence=evidence) for name, text in said.items()
     }
     fell = {name for name, printed in loot.items() if printed.extracted}
     assert {name for name, text in said.items() if REFUSAL in text} == said.keys() - fell, "some failed otherwise"

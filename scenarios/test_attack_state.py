@@ -100,14 +100,14 @@ def test_state_partition_swap(attacker: Attacker, boot: str, victim: Enrolment, 
     Source: seed 004; talos#8972, #11435; crypttab(5), ``tpm2-measure-pcr=``.
     """
     disk, ephemerals = attacker.disk(), victim.volumes[1:]
-    with attacker.own_os(disk=disk) as system:
+    with attacker.boot_live_system(disk=disk) as system:
         replace_state(system, *ephemerals)
     with attacker.console(disk=disk) as console:
         said = console.wait_for(r"(?s)here it begins.*here it ends", Deadline.after(300))
     told = dict(re.findall(r"(\w+): ([0-9a-f]{32}|it asks for a passphrase)\.", said))
     assert told.keys() == {volume.name for volume in ephemerals}
     loot = {
-        name: attacker.prints(canary, volume=name, guard=f"{name}-{boot}", evidence="console-console.log")
+        name: attacker.submit(canary, volume=name, guard=f"{name}-{boot}", evidence="console-console.log")
         for name, canary in told.items()
     }
     assert {name for name, printed in loot.items() if printed.extracted} == falls

@@ -1,4 +1,4 @@
-"""Attacks on the exchange with Tang: on the wire, with a server in its place, and with its keys."""
+"""Attacks on the tang_exchange with Tang: on the wire, with a server in its place, and with its keys."""
 
 import json
 import re
@@ -6,7 +6,7 @@ import shlex
 
 import pytest
 
-from harness.api import Attacker, Grant, Powered, Sealed, Tang, Unlock, exchange, find_secret
+from harness.api import Attacker, Grant, Powered, Sealed, Tang, Unlock, find_secret, tang_exchange
 
 
 @pytest.mark.parametrize(
@@ -18,22 +18,22 @@ def test_tang_capture_shows_no_key(guard: str, sealed: Sealed, attacker: Attacke
 
     Searched for: clevis's passphrase, the volume key, the point K that the binding is sealed to, its content key, and
     the secret of the blinding. What is known to be there is found by the same search: the blinded point that clevis
-    sent. The owner gets all of them from clevis itself, on the open machine, in an exchange that is recorded too.
+    sent. The owner gets all of them from clevis itself, on the open machine, in an tang_exchange that is recorded too.
 
     Seen with Tang alone: two exchanges, 1,484 bytes in all, the boot's and the owner's, with none of the keys in them;
     none either where a TPM must answer, too.
 
     Granted: the wire between machine and Tang. Resisted. Cure: none needed, plain HTTP suffices: clevis blinds its
-    point anew each time. Source: seed 000; tang(8), "Recovery"; McCallum-Relyea exchange.
+    point anew each time. Source: seed 000; tang(8), "Recovery"; McCallum-Relyea tang_exchange.
     """
     with sealed.powered() as machine:
         assert machine.outcome.unlock is Unlock.AUTO
         keys, blinded_point = watched_exchange(machine, sealed)
-    wire = b"".join(call.sent + call.received for call in attacker.wire().connections)
-    sealed.scene.logbook.keep({"wire.http": wire})
+    wire = b"".join(call.sent + call.received for call in attacker.intercept().connections)
+    sealed.context.recorder.keep({"wire.http": wire})
     assert find_secret(wire, blinded_point), "the search does not even find what is there"
     found = {name: place for name, key in keys.items() if (place := find_secret(wire, key))}
-    loot = attacker.prints(volume_key=keys["volume key"] if "volume key" in found else None, evidence="wire.http")
+    loot = attacker.submit(volume_key=keys["volume key"] if "volume key" in found else None, evidence="wire.http")
     assert not found
     assert not loot.extracted
 
@@ -51,15 +51,15 @@ def watched_exchange(machine: Powered, sealed: Sealed) -> tuple[dict[str, bytes]
     said = {name: key for name, key in words if "crv" in key}  # clevis-decrypt-tpm2 calls a key jwk, too
     dump = f"cryptsetup luksDump -q --dump-volume-key --volume-key-file /run/key --key-file - {device} >&2"
     shell.run(dump, 120, stdin=sealed.passphrase.encode())
-    point = exchange.x_of(said["jwk"])
+    point = tang_exchange.x_of(said["jwk"])
     keys = {
         "passphrase": passphrase,
         "volume key": shell.read_file("/run/key"),
         "K": point,
-        "content key": exchange.content_key(point),
-        "blinding": exchange.decoded(said["eph"]["d"]),
+        "content key": tang_exchange.content_key(point),
+        "blinding": tang_exchange.decoded(said["eph"]["d"]),
     }
-    return keys, exchange.x_of(said["xfr"])
+    return keys, tang_exchange.x_of(said["xfr"])
 
 
 @pytest.mark.policy("tang")
@@ -73,7 +73,7 @@ def test_tang_replay_opens_nothing(sealed: Sealed, attacker: Attacker) -> None:
 
     Granted: the wire, and a copy of the disk. Resisted. Cure: none needed. Source: tang(8), "Recovery".
     """
-    tang = attacker.wire()
+    tang = attacker.intercept()
     assert sealed.boot().unlock is Unlock.AUTO
     recorded = next(call for call in tang.connections if call.sent.startswith(b"POST /rec/"))
     tang.tamper(lambda _: recorded.received)
@@ -81,14 +81,16 @@ def test_tang_replay_opens_nothing(sealed: Sealed, attacker: Attacker) -> None:
     assert replayed.unlock is Unlock.PASSPHRASE_FALLBACK
     tang.tamper(None)
 
-    again = exchange.replay(tang.port, recorded.sent)
-    assert json.loads(exchange.body(again)) == json.loads(exchange.body(recorded.received))
+    again = tang_exchange.replay(tang.port, recorded.sent)
+    assert json.loads(tang_exchange.body(again)) == json.loads(tang_exchange.body(recorded.received))
     binding = attacker.header("var").tokens[0].jwe
-    points = [json.loads(exchange.body(message)) for message in (again, recorded.sent)]
-    points.append(exchange.header(binding)["epk"])
-    assert not any(exchange.unseal(binding, exchange.x_of(point)) for point in points)
-    assert exchange.unseal(binding, exchange.recover(tang.keys, binding)), "the reckoning opens nothing at all"
-    attacker.prints()  # nothing: what failed to open is above
+    points = [json.loads(tang_exchange.body(message)) for message in (again, recorded.sent)]
+    points.append(tang_exchange.header(binding)["epk"])
+    assert not any(tang_exchange.unseal(binding, tang_exchange.x_of(point)) for point in points)
+    assert tang_exchange.unseal(binding, tang_exchange.recover(tang.keys, binding)), (
+        "the reckoning opens nothing at all"
+    )
+    attacker.submit()  # nothing: what failed to open is above
 
 
 @pytest.mark.policy("tang")
@@ -102,7 +104,7 @@ def test_tang_imposter_opens_nothing_and_is_not_bound_to(sealed: Sealed, attacke
     Granted: Tang's place in the network. Resisted. Cure: state the thumbprint (``thp``) when binding, and do not say
     ``-y``: see the next one. Source: clevis-encrypt-tang(1), ``thp``; tang(8).
     """
-    tang = attacker.wire()
+    tang = attacker.intercept()
     genuine = tang.thumbprint
     with sealed.powered() as machine:
         assert machine.outcome.unlock is Unlock.AUTO
@@ -111,7 +113,7 @@ def test_tang_imposter_opens_nothing_and_is_not_bound_to(sealed: Sealed, attacke
         assert tang.thumbprint != genuine
         refused = bind(machine, sealed, tang, genuine)
         own = machine.shell.run(f"curl -sf {tang.url}/adv").encode()
-        tang.tamper(lambda _: exchange.reply_with(own))
+        tang.tamper(lambda _: tang_exchange.reply_with(own))
         caught = bind(machine, sealed, tang, genuine)
         tang.tamper(None)
     assert not refused[0]
@@ -121,7 +123,7 @@ def test_tang_imposter_opens_nothing_and_is_not_bound_to(sealed: Sealed, attacke
     outcome = sealed.boot(label="imposter")
     assert outcome.unlock is Unlock.PASSPHRASE_FALLBACK
     assert outcome.failed_pins == {"tang"}
-    assert not attacker.prints(evidence="boot-2").extracted
+    assert not attacker.submit(evidence="boot-2").extracted
 
 
 @pytest.mark.policy("tang")
@@ -136,12 +138,12 @@ def test_tang_imposter_is_bound_to_by_an_owner_who_says_yes(sealed: Sealed, atta
     where the catalogue has the thumbprint refuse. Cure: bind without ``-y``, as in the one before, or by an
     advertisement fetched beforehand (``adv``). Source: clevis-encrypt-tang, "Check advertisement trust".
     """
-    tang = attacker.wire()
+    tang = attacker.intercept()
     genuine = tang.thumbprint
     with sealed.powered() as machine:
         tang.replace_keys()
         own = machine.shell.run(f"curl -sf {tang.url}/adv").encode()
-        tang.tamper(lambda _: exchange.reply_with(own))
+        tang.tamper(lambda _: tang_exchange.reply_with(own))
         done, said = bind(machine, sealed, tang, genuine, "-y")
         tang.tamper(None)
     assert done, said
@@ -167,11 +169,11 @@ def test_tang_forged_reply_opens_nothing(sealed: Sealed, attacker: Attacker) -> 
 
     Granted: the wire. Resisted. Cure: none needed, the wrong point gives a wrong K. Source: clevis-decrypt-tang.
     """
-    attacker.wire().tamper(exchange.forged)
+    attacker.intercept().tamper(tang_exchange.forged)
     outcome = sealed.boot()
     assert outcome.unlock is Unlock.PASSPHRASE_FALLBACK
     assert outcome.canary == sealed.canary
-    assert not attacker.prints(evidence="boot-1").extracted
+    assert not attacker.submit(evidence="boot-1").extracted
 
 
 @pytest.mark.policy("tang")
@@ -181,7 +183,7 @@ def test_tang_redirect_is_not_followed(sealed: Sealed, attacker: Attacker) -> No
 
     Granted: the wire. Resisted. Cure: none needed, clevis's curl follows no redirects. Source: clevis-decrypt-tang.
     """
-    tang = attacker.wire()
+    tang = attacker.intercept()
     elsewhere = f"{tang.url}/elsewhere"
     found = f"HTTP/1.1 302 Found\r\nLocation: {elsewhere}\r\nContent-Length: 0\r\n\r\n".encode()
     tang.tamper(lambda _: found)
@@ -189,7 +191,7 @@ def test_tang_redirect_is_not_followed(sealed: Sealed, attacker: Attacker) -> No
     assert outcome.unlock is Unlock.PASSPHRASE_FALLBACK
     assert any(call.received == found for call in tang.connections)
     assert not any(b"/elsewhere" in call.sent for call in tang.connections)
-    assert not attacker.prints(evidence="boot-1").extracted
+    assert not attacker.submit(evidence="boot-1").extracted
 
 
 @pytest.mark.policy("tang")
@@ -200,13 +202,13 @@ def test_tang_tarpit_leaves_the_prompt_usable(sealed: Sealed, attacker: Attacker
     An attack on availability. clevis has no time limit, so it hangs and never tries again; the prompt must not hang.
     Granted: Tang's place in the network. Cure: the passphrase. Source: clevis-decrypt-tang; clevis#472.
     """
-    tang = attacker.wire()
+    tang = attacker.intercept()
     tang.stall()
     outcome = sealed.boot()
     assert outcome.unlock is Unlock.PASSPHRASE_FALLBACK
     assert outcome.canary == sealed.canary
     assert tang.unanswered
-    assert not attacker.prints(evidence="boot-1").extracted
+    assert not attacker.submit(evidence="boot-1").extracted
 
 
 @pytest.mark.policy("tang")
@@ -214,8 +216,8 @@ def test_tang_tarpit_leaves_the_prompt_usable(sealed: Sealed, attacker: Attacker
 def test_tang_keys_stolen_open_the_disk_when_tang_alone_guards_it(sealed: Sealed, attacker: Attacker) -> None:
     """With Tang's keys the attacker runs a Tang of his own, far from the victim's network: the clone opens there.
 
-    He could do without a server, too: a binding is a JWE for Tang's exchange key, and `exchange.unseal` opens it with
-    that key alone. Seen: Ignition wraps a single Tang in a threshold of one, which changes nothing of this.
+    They could do without a server, too: a binding is a JWE for Tang's exchange key, and `tang_exchange.unseal` opens it
+    with that key alone. Seen: Ignition wraps a single Tang in a threshold of one, which changes nothing of this.
 
     Granted: a copy of the disk, and of Tang's keys; not the network. Extracted. Cure: a TPM beside Tang (below); after
     such a theft, new keys, new bindings and a new volume key. Source: tang(8), "Security considerations".

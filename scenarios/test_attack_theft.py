@@ -32,7 +32,7 @@ def test_stolen_foreign_os(attacker: Attacker, falls: set[str]) -> None:
     The cure: a second factor that is not in the machine (Tang, a PIN), or a seal to what is booted, all of it.
     Source: seed 000; clevis#335; TCG PC Client Platform Firmware Profile, 3.3.4.5.
     """
-    with attacker.own_os(disk=attacker.disk()) as system:
+    with attacker.boot_live_system(disk=attacker.disk()) as system:
         assert attacker.try_bindings(system) == falls
 
 
@@ -44,9 +44,9 @@ def test_stolen_foreign_os_without_the_pin(sealed: Sealed, attacker: Attacker) -
     Granted: the machine, out of reach of Tang. As a control the right PIN opens it in the thief's own system.
     Source: systemd-cryptenroll(1), ``--tpm2-with-pin=``.
     """
-    with attacker.own_os(disk=attacker.disk()) as system:
+    with attacker.boot_live_system(disk=attacker.disk()) as system:
         guess = system.canary("var") if system.unlock_by_binding("var", pin="0000") else None
-        loot = attacker.prints(guess, evidence=system.evidence)
+        loot = attacker.submit(guess, evidence=system.evidence)
         assert system.unlock_by_binding("var", pin=TPM_PIN), "the right PIN does not open it either"
     assert not loot.extracted
 
@@ -73,9 +73,9 @@ def test_stolen_foreign_os_under_secure_boot(sealed: Sealed, attacker: Attacker)
     variables = attacker.nvram()
     variables.write_bytes(disable_secure_boot(variables.read_bytes()))
     fell = {}
-    with attacker.own_os(disk=attacker.disk(), nvram=variables) as system:
+    with attacker.boot_live_system(disk=attacker.disk(), nvram=variables) as system:
         fell["nobody's"] = extracted(attacker, system, "pcr7-own-key")
-    with attacker.own_os(disk=attacker.disk(), signer=signer) as system:
+    with attacker.boot_live_system(disk=attacker.disk(), signer=signer) as system:
         fell["the same"] = extracted(attacker, system, "pcr7-vendor-key")
     assert fell == {"nobody's": False, "the same": True}
 
@@ -83,7 +83,7 @@ def test_stolen_foreign_os_under_secure_boot(sealed: Sealed, attacker: Attacker)
 def extracted(attacker: Attacker, system: Rescue, guard: str) -> bool:
     """Whether the binding opens in his system, and he reads the secret."""
     canary = system.canary("var") if system.unlock_by_binding("var") else None
-    return attacker.prints(canary, guard=guard, evidence=system.evidence).extracted
+    return attacker.submit(canary, guard=guard, evidence=system.evidence).extracted
 
 
 @pytest.mark.policy("side-by-side")
@@ -96,7 +96,7 @@ def test_stolen_same_boot_image(sealed: Sealed, attacker: Attacker) -> None:
 
     Granted: the machine, out of reach of Tang. The cure: as above; PCR 4 alone is none.
     """
-    with attacker.own_os(disk=attacker.disk(), image=sealed.entry.image.name) as system:
+    with attacker.boot_live_system(disk=attacker.disk(), image=sealed.entry.image.name) as system:
         opened = attacker.try_bindings(system, "tpm2-pcr4", "tpm2-and-tang")
     assert opened == {"tpm2-pcr4"}
 
@@ -111,7 +111,7 @@ def test_ignition_threshold(sealed: Sealed, attacker: Attacker) -> None:
     Granted: the machine, out of reach of Tang. The cure is one line, ``threshold: 2``.
     Source: Ignition's luks.go; Butane, "threshold (integer): sets the minimum number of pieces … Default is 1".
     """
-    with attacker.own_os(disk=attacker.disk()) as system:
+    with attacker.boot_live_system(disk=attacker.disk()) as system:
         opened = attacker.try_bindings(system, "no-threshold", "tpm2-and-tang")
     assert opened == {"no-threshold"}
 

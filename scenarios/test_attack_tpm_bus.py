@@ -8,14 +8,14 @@ import pytest
 from harness.api import (
     TPM_PIN,
     Attacker,
+    BusSniffer,
     CryptenrollPin,
     Enrolment,
     Grant,
-    Replay,
+    MeasurementSpoofer,
     Rescue,
+    ResetAndReplay,
     Sealed,
-    Tap,
-    Understudy,
     Unlock,
 )
 from harness.machine.nvram import enroll_db
@@ -47,7 +47,7 @@ exit 1
 """
 
 
-def has_keys_from(system: Rescue, tap: Tap) -> None:
+def has_keys_from(system: Rescue, tap: BusSniffer) -> None:
     """Have the attacker's clevis use what was read on the wires as if his TPM had unsealed it."""
     system.run("mkdir -p /run/bus")
     for number, data in enumerate(tap.unsealed):
@@ -73,10 +73,10 @@ def test_tpm_bus_sniff(sealed: Sealed, attacker: Attacker) -> None:
     systemd-cryptenroll's encrypted session (`test_tpm_bus_sniff_of_an_encrypted_session`).
     Source: CVE-2026-0714; systemd#22630.
     """
-    tap = Tap()
+    tap = BusSniffer()
     assert sealed.boot(attacker.on_the_bus(tap)).unlock is Unlock.AUTO
     assert not tap.encrypted
-    with attacker.own_os(disk=attacker.disk()) as system:
+    with attacker.boot_live_system(disk=attacker.disk()) as system:
         before = attacker.try_bindings(system, "tpm2")
         has_keys_from(system, tap)
         opened = attacker.try_bindings(system, *sorted(TPM_ALONE), "tpm2-and-tang")
@@ -92,15 +92,15 @@ def test_tpm_bus_sniff_of_an_encrypted_session(sealed: Sealed, attacker: Attacke
     What was read opens nothing, neither as it is nor in the encodings in which keys are typed.
     Granted: a copy of the disk, the TPM's wires. Source: systemd 251, NEWS; systemd#22630.
     """
-    tap = Tap()
+    tap = BusSniffer()
     assert sealed.boot(attacker.on_the_bus(tap)).unlock is Unlock.AUTO
     assert tap.unsealed
     assert tap.encrypted
-    with attacker.own_os(disk=attacker.disk()) as system:
+    with attacker.boot_live_system(disk=attacker.disk()) as system:
         for data in tap.unsealed:
             for key in (data, base64.b64encode(data), data.hex().encode()):
                 assert not opens(system, key)
-        loot = attacker.prints(evidence=system.evidence)
+        loot = attacker.submit(evidence=system.evidence)
     assert not loot.extracted
 
 
@@ -124,9 +124,9 @@ def test_pcr_reset_replay(attacker: Attacker, asked: set[str], falls: set[str]) 
     Granted: the machine, the TPM's wires; out of reach of Tang. The cure: what does not come out of the PCRs: Tang, or
     a PIN (`test_pcr_reset_replay_without_the_pin`). Source: hacky.solutions, "TPM GPIO fail" (2024).
     """
-    replay = Replay(log_of_a_good_boot(attacker))
+    replay = ResetAndReplay(log_of_a_good_boot(attacker))
     tpm, variables = attacker.tpm(replay), with_another_key(attacker)
-    with attacker.own_os(disk=attacker.disk(), tpm=tpm, nvram=variables) as system:
+    with attacker.boot_live_system(disk=attacker.disk(), tpm=tpm, nvram=variables) as system:
         before = attacker.try_bindings(system, *sorted(falls))
         replay.arm()
         after = attacker.try_bindings(system, *sorted(asked))
@@ -141,9 +141,9 @@ def test_pcr_reset_replay_without_the_pin(attacker: Attacker) -> None:
 
     As a control the right PIN opens it there, so it was the PIN alone that was missing. Granted: as above.
     """
-    replay = Replay(log_of_a_good_boot(attacker))
+    replay = ResetAndReplay(log_of_a_good_boot(attacker))
     tpm, variables = attacker.tpm(replay), with_another_key(attacker)
-    with attacker.own_os(disk=attacker.disk(), tpm=tpm, nvram=variables) as system:
+    with attacker.boot_live_system(disk=attacker.disk(), tpm=tpm, nvram=variables) as system:
         replay.arm()
         assert opened_without_the_pin(attacker, system) == set()
 
@@ -151,13 +151,13 @@ def test_pcr_reset_replay_without_the_pin(attacker: Attacker) -> None:
 @pytest.mark.attack(Grant.MACHINE, Grant.TPM_BUS)
 @pytest.mark.parametrize(("asked", "falls"), BY_PCRS)
 def test_tpm_interposer(attacker: Attacker, asked: set[str], falls: set[str]) -> None:
-    """A chip between processor and TPM answers each measurement itself, and shows the TPM those of a good boot.
+    """A tpm between processor and TPM answers each measurement itself, and shows the TPM those of a good boot.
 
     No reset is needed: his system never gets to measure anything. Granted: the machine, the TPM's wires; out of reach
     of Tang. The cure: as for `test_pcr_reset_replay`. Source: systemd#22637; systemd#26185.
     """
-    tpm = attacker.tpm(Understudy(log_of_a_good_boot(attacker)))
-    with attacker.own_os(disk=attacker.disk(), tpm=tpm, nvram=with_another_key(attacker)) as system:
+    tpm = attacker.tpm(MeasurementSpoofer(log_of_a_good_boot(attacker)))
+    with attacker.boot_live_system(disk=attacker.disk(), tpm=tpm, nvram=with_another_key(attacker)) as system:
         opened = attacker.try_bindings(system, *sorted(asked))
     assert opened == falls
 
@@ -165,9 +165,9 @@ def test_tpm_interposer(attacker: Attacker, asked: set[str], falls: set[str]) ->
 @pytest.mark.policy(PIN)
 @pytest.mark.attack(Grant.MACHINE, Grant.TPM_BUS)
 def test_tpm_interposer_without_the_pin(attacker: Attacker) -> None:
-    """The same chip where the TPM wants a PIN as well, with the same control. Granted: as above."""
-    tpm = attacker.tpm(Understudy(log_of_a_good_boot(attacker)))
-    with attacker.own_os(disk=attacker.disk(), tpm=tpm, nvram=with_another_key(attacker)) as system:
+    """The same tpm where the TPM wants a PIN as well, with the same control. Granted: as above."""
+    tpm = attacker.tpm(MeasurementSpoofer(log_of_a_good_boot(attacker)))
+    with attacker.boot_live_system(disk=attacker.disk(), tpm=tpm, nvram=with_another_key(attacker)) as system:
         assert opened_without_the_pin(attacker, system) == set()
 
 
@@ -180,9 +180,9 @@ def opened_without_the_pin(attacker: Attacker, system: Rescue) -> frozenset[str]
 
 def log_of_a_good_boot(attacker: Attacker) -> tuple[TpmExchange, ...]:
     """What the victim's TPM was told, from power-on until it unsealed."""
-    tap = Tap()
-    attacker.overhear(tap)
-    assert {exchange.pcr for exchange in tap.extends} >= {4, 7}
+    tap = BusSniffer()
+    attacker.capture_until_unseal(tap)
+    assert {tang_exchange.pcr for tang_exchange in tap.extends} >= {4, 7}
     return tap.extends
 
 

@@ -23,7 +23,7 @@ FAIL_UNTIL_LOCKOUT = (
 def locked_out(attacker: Attacker) -> Tpm:
     """The victim's TPM, asked for an object of the attacker's own with a wrong password until it takes no more."""
     tpm = attacker.tpm()
-    with attacker.own_os(disk=attacker.disk(), tpm=tpm) as system:
+    with attacker.boot_live_system(disk=attacker.disk(), tpm=tpm) as system:
         for command in FAIL_UNTIL_LOCKOUT:
             system.run(command, 120.0)
     return tpm
@@ -31,7 +31,7 @@ def locked_out(attacker: Attacker) -> Tpm:
 
 def given_back(tpm: Tpm) -> Fault:
     """The victim's machine with its TPM in the state in which the attacker left it."""
-    return lambda machine, _workshop: replace(machine, tpm=tpm)
+    return lambda machine, _context: replace(machine, tpm=tpm)
 
 
 @pytest.mark.parametrize(
@@ -89,20 +89,20 @@ def test_tpm_da_lockout_of_clevis_is_no_matter_when_tang_suffices(sealed: Sealed
 def test_tpm_state_rollback(attacker: Attacker) -> None:
     """He copies a virtual TPM, guesses PINs until it locks out, and goes on with a fresh copy: it holds the old count.
 
-    Granted: disk, UEFI variables and TPM state, as a backup of a virtual machine holds them. A TPM that is a chip does
+    Granted: disk, UEFI variables and TPM state, as a backup of a virtual machine holds them. A TPM that is a tpm does
     not give its state away. The cure: a PIN with the entropy of a passphrase, or Tang beside it.
     Source: TCG TPM 2.0 Library, Part 1, 19.8.
     """
     guesses = ("0000", "1111", "1234", "4321", "5555", "9999")
-    with attacker.own_os(disk=attacker.disk(), tpm=attacker.tpm()) as system:
+    with attacker.boot_live_system(disk=attacker.disk(), tpm=attacker.tpm()) as system:
         assert not any(system.unlock_by_binding("var", pin=guess) for guess in guesses)
         assert not system.unlock_by_binding("var", pin=TPM_PIN), (
             "the TPM was not locked out, so there was nothing to roll back"
         )
-        attacker.prints(system.canary("var"), evidence=system.evidence)
-    with attacker.own_os(disk=attacker.disk(), tpm=attacker.tpm()) as system:
+        attacker.submit(system.canary("var"), evidence=system.evidence)
+    with attacker.boot_live_system(disk=attacker.disk(), tpm=attacker.tpm()) as system:
         assert system.unlock_by_binding("var", pin=TPM_PIN)
-        loot = attacker.prints(system.canary("var"), evidence=system.evidence)
+        loot = attacker.submit(system.canary("var"), evidence=system.evidence)
     assert loot.extracted
 
 
@@ -117,9 +117,9 @@ def test_late_unseal(attacker: Attacker) -> None:
     """
     key = recovery_key(attacker.as_root(ENROLL_ANOTHER))
     assert key
-    with attacker.own_os(disk=attacker.disk()) as system:
+    with attacker.boot_live_system(disk=attacker.disk()) as system:
         assert system.unlock("var", key)
-        loot = attacker.prints(system.canary("var"), evidence=system.evidence)
+        loot = attacker.submit(system.canary("var"), evidence=system.evidence)
     assert loot.extracted
 
 
@@ -131,7 +131,7 @@ def test_late_unseal_without_the_pin(attacker: Attacker) -> None:
     Granted: root in the running system, once. (Who stays until the owner types it elsewhere needs no TPM.)
     """
     assert recovery_key(attacker.as_root(f"timeout 30 {ENROLL_ANOTHER} </dev/null || echo status $?")) is None
-    attacker.prints(evidence="root-journal.log")
+    attacker.submit(evidence="root-journal.log")
 
 
 @pytest.mark.policy("side-by-side")
@@ -146,9 +146,9 @@ def test_late_unseal_by_clevis(sealed: Sealed, attacker: Attacker) -> None:
     passes = [f"echo {name} $(clevis luks pass -d /dev/disk/by-partlabel/{name} -s 1)" for name in names]
     said = attacker.as_root(*passes)
     found = dict(line.split() for line in said.splitlines() if line.split()[:1] and line.split()[0] in names)
-    with attacker.own_os(disk=attacker.disk()) as system:
+    with attacker.boot_live_system(disk=attacker.disk()) as system:
         opened = {name for name in names if system.unlock(name, found[name])}
-        loot = {name for name in opened if attacker.prints(system.canary(name), volume=name).extracted}
+        loot = {name for name in opened if attacker.submit(system.canary(name), volume=name).extracted}
     assert loot == set(names)
 
 

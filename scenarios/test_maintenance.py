@@ -15,7 +15,7 @@ from harness.api import (
     Unlock,
     edited,
     firmware_swapped,
-    renewed,
+    rebound,
     unbound,
 )
 
@@ -33,7 +33,7 @@ def test_tang_rotation_in_the_right_order(sealed: Sealed, tang: Tang) -> None:
     Source: tang(8), "Rotating keys"; clevis-luks-regen(1).
     """
     tang.rotate_keys()
-    sealed = sealed.maintained(renewed)
+    sealed = sealed.maintained(rebound)
     tang.delete_old_keys()
     outcome = sealed.boot()
     assert outcome.unlock is Unlock.AUTO
@@ -51,7 +51,7 @@ def test_tang_rotation_in_the_wrong_order(sealed: Sealed, tang: Tang) -> None:
     late = sealed.boot()
     assert late.unlock is Unlock.PASSPHRASE_FALLBACK
     assert late.failed_pins == {"tang"}
-    assert sealed.maintained(renewed).boot().unlock is Unlock.AUTO
+    assert sealed.maintained(rebound).boot().unlock is Unlock.AUTO
 
 
 @pytest.mark.policy("tpm2-and-tang")
@@ -88,7 +88,7 @@ def test_firmware_update_with_recovery_and_enrolment_anew(sealed: Sealed) -> Non
     """
     update = firmware_swapped("bookworm")
     assert sealed.boot(update).unlock is Unlock.PASSPHRASE_FALLBACK
-    assert sealed.maintained(renewed, update).boot(update).unlock is Unlock.AUTO
+    assert sealed.maintained(rebound, update).boot(update).unlock is Unlock.AUTO
 
 
 PINNED = Enrolment("root-tpm2-pcr8-9", (Tpm2Pin((8, 9)),))

@@ -51,14 +51,14 @@ def read_until(rig: Rig, wanted: bytes, seconds: float = BOOT_SECONDS) -> bytes:
     deadline = Deadline.after(seconds)
     poll = select.poll()
     streams = {stream.fileno(): stream for stream in (rig.console, rig.journal)}
-    for descriptor in (*streams, *rig.alarms):
+    for descriptor in (*streams, *rig.wake_fds):
         poll.register(descriptor, select.POLLIN)
     seen = b""
     while wanted not in seen:
         for descriptor, _ in poll.poll(deadline.remaining * 1000):
-            assert descriptor in streams, rig.trouble() or "the machine went off"
+            assert descriptor in streams, rig.failure() or "the machine went off"
             data = streams[descriptor].recv(65536)
-            assert data, rig.trouble() or "the console was closed"
+            assert data, rig.failure() or "the console was closed"
             if descriptor == rig.console.fileno():
                 seen += data
         assert not deadline.over, f"no {wanted!r} within {seconds} s: {seen[-500:]!r}"

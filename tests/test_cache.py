@@ -116,9 +116,9 @@ def test_who_comes_second_waits_for_the_build_under_way() -> None:
 
 def test_sweep_removes_leftovers_but_no_build_under_way(shelf: Path) -> None:
     with child() as process:
-        assert list(cache.sweep()) == []
+        assert list(cache.remove_abandoned()) == []
         process.send_signal(signal.SIGKILL)
-    swept = list(cache.sweep())
+    swept = list(cache.remove_abandoned())
     assert len(swept) == 1
     assert not swept[0].exists()
     assert swept[0].parent == shelf / "thing"

@@ -13,19 +13,19 @@ import pytest
 
 import harness.__main__ as command_line
 from harness import doctor
-from harness.doctor import Row, State
+from harness.doctor import CheckRow, State
 from harness.errors import HarnessError, HostError, UsageError
-from harness.host.needs import Need
+from harness.host.requirement import Requirement
 from harness.paths import REPOSITORY
 from harness.progress import Progress
 
-GOOD = Row(State.GOOD, "one", "is there")
-WARNING = Row(State.WARNING, "two", "is slow", "make fast")
-BAD = Row(State.BAD, "three", "is missing", "make three")
+GOOD = CheckRow(State.GOOD, "one", "is there")
+WARNING = CheckRow(State.WARNING, "two", "is slow", "make fast")
+BAD = CheckRow(State.BAD, "three", "is missing", "make three")
 
 
-def lacking(error: Exception) -> Callable[[], Row]:
-    def check() -> Row:
+def lacking(error: Exception) -> Callable[[], CheckRow]:
+    def check() -> CheckRow:
         raise error
 
     return check
@@ -53,7 +53,7 @@ def test_a_mistake_in_a_check_is_not_hidden() -> None:
 
 @pytest.mark.parametrize(("rows", "status"), [([GOOD, WARNING], 0), ([GOOD, BAD], 1), ([BAD, BAD], 1)])
 def test_the_status_says_whether_scenarios_can_run(
-    rows: list[Row], status: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    rows: list[CheckRow], status: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(doctor, "checks", lambda _progress: [(row.name, lambda row=row: row) for row in rows])
     assert doctor.main([]) == status
@@ -109,7 +109,7 @@ def test_every_row_that_stands_in_the_way_has_a_fix(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setenv("UNLOCK_LAB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(doctor, "command", lambda _name: None)
-    monkeypatch.setattr("harness.host.needs.command", lambda _name: None)
+    monkeypatch.setattr("harness.host.requirement.command", lambda _name: None)
     monkeypatch.setattr(shutil, "disk_usage", lambda _path: usage(10, 10, 0))
     rows = [doctor.examine(name, check) for name, check in local_checks()]
     bad = [row for row in rows if row.state is State.BAD]
@@ -117,7 +117,7 @@ def test_every_row_that_stands_in_the_way_has_a_fix(monkeypatch: pytest.MonkeyPa
     assert all(row.fix for row in bad)
 
 
-def local_checks() -> list[tuple[str, Callable[[], Row]]]:
+def local_checks() -> list[tuple[str, Callable[[], CheckRow]]]:
     """Those that neither ask a daemon nor the network."""
     remote = {"libvirt answers", "Docker answers", "firmware", "guest image"}
     return [(name, check) for name, check in doctor.checks(Progress()) if name not in remote]
@@ -130,7 +130,7 @@ def test_a_missing_package_comes_with_this_hosts_command(
     identity: str, fix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(doctor, "read_os_release", lambda: (identity, ""))
-    need = Need("swtpm", "TPMs", ("command:no-such-program",), ("swtpm",), ("swtpm-tools",))
+    need = Requirement("swtpm", "TPMs", ("command:no-such-program",), ("swtpm",), ("swtpm-tools",))
     row = doctor.installed(need)
     assert row.state is State.BAD
     assert row.fix.endswith(fix)
@@ -140,7 +140,7 @@ def test_a_missing_package_comes_with_this_hosts_command(
 def test_the_old_qemu_of_debian_12_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "read_os_release", lambda: ("debian", "bookworm"))
     monkeypatch.setattr(doctor, "old_qemu", lambda: True)
-    row = doctor.installed(Need("QEMU", "machines", ("command:bash",), ("qemu",), ("qemu",)))
+    row = doctor.installed(Requirement("QEMU", "machines", ("command:bash",), ("qemu",), ("qemu",)))
     assert row.state is State.WARNING
     assert "make setup" in row.fix
 

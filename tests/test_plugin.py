@@ -23,12 +23,12 @@ from harness.evidence.record import Boot, Problem
 from harness.lab.powered import recorded
 
 class Stub:
-    def __init__(self, logbook):
-        self.logbook = logbook
+    def __init__(self, recorder):
+        self.recorder = recorder
         self.name = "stub"
 
     def boot(self, outcome):
-        with recorded(self.logbook, "boot", self) as record:
+        with recorded(self.recorder, "boot", self) as record:
             (record.folder / "console.log").write_text("the last words of the console\\n")
             if isinstance(outcome, Exception):
                 raise outcome
@@ -36,8 +36,8 @@ class Stub:
         return outcome
 
 @pytest.fixture
-def sealed(logbook):
-    return Stub(logbook)
+def sealed(recorder):
+    return Stub(recorder)
 """
 
 
@@ -101,7 +101,7 @@ def test_two_workers_bring_their_outcomes_to_one_table(run: pytest.Pytester) -> 
     run.makepyfile(
         test_one=scenario('sealed.boot(Outcome(Unlock.AUTO, "yes"))'),
         test_two=scenario('sealed.boot(Outcome(Unlock.REFUSED, "no"))'),
-        test_attack=scenario('sealed.logbook.attack_begins({Grant.DISK})\nsealed.boot(Outcome(Unlock.LOCKED, "no"))'),
+        test_attack=scenario('sealed.recorder.attack_begins({Grant.DISK})\nsealed.boot(Outcome(Unlock.LOCKED, "no"))'),
     )
     result = run.runpytest_subprocess("-n", "2")
     result.assert_outcomes(passed=3)

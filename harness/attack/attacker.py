@@ -13,7 +13,7 @@ grants both). It stands in the victim's network with `Grant.NETWORK`, and else w
 it.
 
 He succeeded iff he printed the canary, or a volume key that the victim's LUKS header vouches for. That is observed by
-`boot` and by `prints`, and written down as the ``attack`` of the evidence.
+`boot` and by `submit`, and written down as the ``attack`` of the evidence.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,17 +21,17 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from harness.attack.assets import ELSEWHERE, AttackerAssets
+from harness.attack.bus import BusSniffer
 from harness.attack.grants import Grant
-from harness.attack.takings import ELSEWHERE, Grantee
-from harness.attack.wires import Tap
 from harness.errors import RigError, UsageError
-from harness.evidence.attacks import Try
+from harness.evidence.attacks import Attempt
 from harness.guest.console import ConsoleShell
 from harness.guest.driver import Live, drained, watch
 from harness.guest.events import Event
 from harness.guest.outcome import Outcome
 from harness.guest.plan import BootPlan
-from harness.lab.faults import Workshop
+from harness.lab.faults import FaultContext
 from harness.lab.powered import boot, recorded
 from harness.lab.rescue import RESCUE_IMAGE, Rescue, rescue_system
 from harness.lab.sealed import Sealed
@@ -45,7 +45,7 @@ class _HeardError(Exception):
 
 
 @dataclass(frozen=True)
-class Loot:
+class AttackResult:
     """What an attacker printed at the end.
 
     Attributes:
@@ -59,7 +59,7 @@ class Loot:
     extracted: bool
 
 
-class Seat(ConsoleShell):
+class ConsoleSession(ConsoleShell):
     """His place at a machine that is on: its console, and its slots.
 
     Args:
@@ -77,14 +77,14 @@ class Seat(ConsoleShell):
 
 
 @dataclass(frozen=True)
-class Attacker(Grantee):
-    """Made for one test, by `Attacker.of`. What he takes, he takes by the methods of `Grantee`."""
+class Attacker(AttackerAssets):
+    """Made for one test, by `Attacker.of`. What he takes, he takes by the methods of `AttackerAssets`."""
 
     @classmethod
     def of(cls, victim: Sealed, grants: Iterable[Grant]) -> "Attacker":
         """Somebody with these grants. The victim's Tang servers refuse who does not stand in the victim's network."""
         attacker = cls(victim, frozenset(grants))
-        victim.scene.logbook.attack_begins(attacker.grants)
+        victim.context.recorder.attack_begins(attacker.grants)
         for tang in victim.tangs.values():
             tang.answers_only(victim.machine.site, refusing=True)
         return attacker
@@ -110,14 +110,14 @@ class Attacker(Grantee):
             label: What this boot is for, in the evidence.
         """
         machine = self._machine(disk, tpm, nvram, firmware)
-        outcome = boot(self.victim.scene, machine, label, typing)
-        logbook = self.victim.scene.logbook
+        outcome = boot(self.victim.context, machine, label, typing)
+        recorder = self.victim.context.recorder
         for volume in self.victim.policy.volumes:
             seen = outcome.volumes.get(volume.name, outcome)
-            self.prints(seen.canary, volume=volume.name, evidence=logbook.boots[-1].evidence)
+            self.submit(seen.canary, volume=volume.name, evidence=recorder.boots[-1].evidence)
         return outcome
 
-    def overhear(self, tap: Tap, label: str = "good-boot") -> None:
+    def capture_until_unseal(self, tap: BusSniffer, label: str = "good-boot") -> None:
         """Listen to the TPM while the victim boots at home, until it has unsealed once; then the power is cut.
 
         Args:
@@ -127,9 +127,9 @@ class Attacker(Grantee):
         Raises:
             RigError: It did not unseal.
         """
-        scene, victim = self.victim.scene, self.victim
-        machine = self.on_the_bus(tap)(victim.machine, Workshop(self._folder(), scene.lab.progress))
-        plan = BootPlan.for_volumes(victim.policy.volumes, scene.urls)
+        context, victim = self.victim.context, self.victim
+        machine = self.on_the_bus(tap)(victim.machine, FaultContext(self._folder(), context.lab.progress))
+        plan = BootPlan.for_volumes(victim.policy.volumes, context.urls)
 
         def stop(_event: Event) -> None:
             if tap.unsealed:
@@ -137,21 +137,21 @@ class Attacker(Grantee):
 
         self._stands(machine.site)
         with (
-            recorded(scene.logbook, label, machine) as record,
-            power_on(machine, scene.lab.host, record.folder) as rig,
+            recorded(context.recorder, label, machine) as record,
+            power_on(machine, context.lab.host, record.folder) as rig,
         ):
             with suppress(_HeardError):
-                watch(rig, plan, live=scene.lab.live, on_event=stop)
+                watch(rig, plan, live=context.lab.live, on_event=stop)
             if not tap.unsealed:
                 raise RigError("the victim booted, and its TPM unsealed nothing")
 
     @contextmanager
     def console(
         self, *, disk: Disk, nvram: Path | None = None, smbios: Sequence[str] = (), label: str = "console"
-    ) -> Iterator[Seat]:
+    ) -> Iterator[ConsoleSession]:
         """Start a disk, and sit at the console, where a shell of his own awaits him if he has seen to that.
 
-        What the console says is the evidence, ``LABEL-console.log``; what he gets out he must print: `prints`.
+        What the console says is the evidence, ``LABEL-console.log``; what he gets out he must print: `submit`.
 
         Args:
             disk: The one that is started.
@@ -162,17 +162,17 @@ class Attacker(Grantee):
         if smbios:
             self.require(Grant.SMBIOS)
         machine = replace(self._machine(disk, None, nvram, None), smbios_oem_strings=tuple(smbios))
-        scene = self.victim.scene
+        context = self.victim.context
         self._stands(machine.site)
         with (
-            recorded(scene.logbook, label, machine) as record,
-            power_on(machine, scene.lab.host, record.folder) as rig,
+            recorded(context.recorder, label, machine) as record,
+            power_on(machine, context.lab.host, record.folder) as rig,
             drained(rig, console=False),
         ):
-            yield Seat(rig, scene.lab.live)
+            yield ConsoleSession(rig, context.lab.live)
 
     @contextmanager
-    def own_os(
+    def boot_live_system(
         self,
         *,
         disk: Disk,
@@ -185,15 +185,15 @@ class Attacker(Grantee):
     ) -> Iterator[Rescue]:
         """Boot a system of his own with a disk as the second one, and work there as root.
 
-        What he gets out he must print: `prints`. The arguments are those of `boot`, and the image that he boots, signed
+        What he gets out he must print: `submit`. The arguments are those of `boot`, and the image that he boots, signed
         for Secure Boot by a key if somebody did that for him.
         """
         machine = self._machine(disk, tpm, nvram, firmware)
-        with rescue_system(self.victim.scene, machine, self._folder(), label, image, signer=signer) as opened:
+        with rescue_system(self.victim.context, machine, self._folder(), label, image, signer=signer) as opened:
             yield opened
 
     def try_bindings(self, system: Rescue, *volumes: str) -> frozenset[str]:
-        """Try the bindings of volumes in a system of his own, with the TPM and the servers that it reaches from there.
+        """Try the bindings of volumes in a live system, with the TPM and the servers that it reaches.
 
         Args:
             system: His.
@@ -207,12 +207,12 @@ class Attacker(Grantee):
         for name in volumes or [volume.name for volume in self.victim.policy.volumes]:
             opened = system.unlock_by_binding(name)
             canary = system.canary(name) if opened else None
-            loot[name] = self.prints(canary, volume=name, evidence=system.evidence)
+            loot[name] = self.submit(canary, volume=name, evidence=system.evidence)
             if opened:
                 system.close(name)
         return frozenset(name for name, printed in loot.items() if printed.extracted)
 
-    def prints(
+    def submit(
         self,
         canary: str | None = None,
         *,
@@ -220,7 +220,7 @@ class Attacker(Grantee):
         volume: str | None = None,
         guard: str | None = None,
         evidence: str = "",
-    ) -> Loot:
+    ) -> AttackResult:
         """Show what he got, be it something or nothing. It is held against what only the encrypted volume knows.
 
         Args:
@@ -235,8 +235,8 @@ class Attacker(Grantee):
         extracted = canary is not None and canary == victim.canaries.get(name)
         extracted |= volume_key is not None and victim.header(name).vouches_for(volume_key)
         guard = guard or (name if len(victim.policy.volumes) > 1 else victim.policy.name)
-        victim.scene.logbook.attack_tried(Try(guard, tuple(sorted(self.grants)), extracted, evidence))
-        return Loot(canary, volume_key, extracted)
+        victim.context.recorder.attack_tried(Attempt(guard, tuple(sorted(self.grants)), extracted, evidence))
+        return AttackResult(canary, volume_key, extracted)
 
     @property
     def _site(self) -> str:
@@ -244,7 +244,7 @@ class Attacker(Grantee):
 
     def _stands(self, site: str) -> None:
         for tang in self.victim.tangs.values():
-            tang.stand_at(site)
+            tang.set_client_site(site)
 
     def _machine(self, disk: Disk, tpm: Tpm | None, nvram: Path | None, firmware: Firmware | None) -> Machine:
         for path in (disk.path, tpm.state if tpm else None, nvram):

@@ -1,9 +1,9 @@
-"""What a scenario grants to an attacker. What it does not name he cannot take: see `Grantee.require`."""
+"""What a scenario grants to an attacker. What it does not name he cannot take: see `AttackerAssets.require`."""
 
 from collections.abc import Iterable
 from enum import StrEnum
 
-from harness.policy.extract import Abilities
+from harness.policy.extract import Capabilities
 
 
 class Grant(StrEnum):
@@ -31,10 +31,10 @@ class Grant(StrEnum):
     """The strings that the platform shows to its firmware, as the owner of a hypervisor sets them."""
 
 
-def abilities(grants: Iterable[Grant]) -> Abilities:
+def capabilities(grants: Iterable[Grant]) -> Capabilities:
     """What these grants are worth, for the oracle's `extract`: to one who uses them all from a system of his own."""
     has = frozenset(grants)
-    return Abilities(
+    return Capabilities(
         disk=Grant.DISK in has,
         machine=Grant.MACHINE in has,
         tpm_state=Grant.TPM_STATE in has,

@@ -10,7 +10,7 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Try:
+class Attempt:
     """One try of an attacker on one volume.
 
     Attributes:
@@ -36,7 +36,7 @@ class Attack:
     """
 
     grants: tuple[str, ...]
-    tries: tuple[Try, ...] = ()
+    tries: tuple[Attempt, ...] = ()
 
     @property
     def extracted(self) -> bool | None:
@@ -50,7 +50,7 @@ class Attack:
 
 
 @dataclass(frozen=True)
-class Mark:
+class AttemptMark:
     """One try.
 
     Attributes:
@@ -70,7 +70,7 @@ class Mark:
 
 
 @dataclass(frozen=True)
-class Line:
+class AttackRow:
     """An attack with certain grants.
 
     Attributes:
@@ -81,26 +81,26 @@ class Line:
 
     attack: str
     grants: tuple[str, ...]
-    cells: dict[str, tuple[Mark, ...]]
+    cells: dict[str, tuple[AttemptMark, ...]]
 
     def guards(self, extracted: bool) -> list[str]:
         """What fell in a try, or what stood."""
         return sorted(name for name, marks in self.cells.items() if any(mark.extracted is extracted for mark in marks))
 
 
-def attack_lines(documents: Sequence[Mapping[str, Any]]) -> tuple[Line, ...]:
+def attack_rows(documents: Sequence[Mapping[str, Any]]) -> tuple[AttackRow, ...]:
     """The lines of the matrix, sorted: those of one attack stand together, fewer grants first."""
-    lines: dict[tuple[str, tuple[str, ...]], dict[str, tuple[Mark, ...]]] = {}
+    lines: dict[tuple[str, tuple[str, ...]], dict[str, tuple[AttemptMark, ...]]] = {}
     for document in documents:
         name = document["test"].partition("::")[2].partition("[")[0].removeprefix("test_").replace("_", "-")
         for attempt in (document.get("attack") or {}).get("tries", ()):
             cells = lines.setdefault((name, tuple(attempt["grants"])), {})
-            mark = Mark(attempt["extracted"], document["test"], attempt["evidence"])
+            mark = AttemptMark(attempt["extracted"], document["test"], attempt["evidence"])
             cells[attempt["guard"]] = (*cells.get(attempt["guard"], ()), mark)
     ordered = sorted(lines.items(), key=lambda item: (item[0][0], len(item[0][1]), item[0][1]))
-    return tuple(Line(attack, grants, cells) for (attack, grants), cells in ordered)
+    return tuple(AttackRow(attack, grants, cells) for (attack, grants), cells in ordered)
 
 
-def guards(lines: Sequence[Line]) -> tuple[str, ...]:
+def guards(lines: Sequence[AttackRow]) -> tuple[str, ...]:
     """The columns of the matrix, sorted."""
     return tuple(sorted({guard for line in lines for guard in line.cells}))

@@ -17,8 +17,8 @@ from typing import Any
 
 from harness.errors import HarnessError, HostError, UsageError
 from harness.evidence import artifacts, pcrs, record
-from harness.evidence.attacks import Mark, attack_lines, guards
-from harness.evidence.pages import href, template
+from harness.evidence.attacks import AttemptMark, attack_rows, guards
+from harness.evidence.html import href, template
 from harness.evidence.pcrs import PcrLine
 from harness.evidence.record import Document, Result
 
@@ -75,7 +75,7 @@ class BootView:
 
 
 @dataclass(frozen=True)
-class Row:
+class ReportRow:
     """A test as the page shows it.
 
     Attributes:
@@ -161,7 +161,7 @@ def render(root: Path, base: Path) -> str:
         (_row(folder, found, base, longest) for folder, found in loaded),
         key=lambda row: (_ORDER.index(row.result), row.name),
     )
-    attacks = attack_lines([row.document for row in rows if row.document])
+    attacks = attack_rows([row.document for row in rows if row.document])
     places = {found["test"]: folder for folder, found in loaded if not isinstance(found, HarnessError)}
     return template("harness.evidence", "report.html.j2").render(
         rows=rows,
@@ -184,7 +184,7 @@ def _load(folder: Path) -> Document | HarnessError:
         return error
 
 
-def _row(folder: Path, found: Document | HarnessError, base: Path, longest: float) -> Row:
+def _row(folder: Path, found: Document | HarnessError, base: Path, longest: float) -> ReportRow:
     links, versions = _links(folder, base), _read_versions(folder)
     if isinstance(found, HarnessError):
         kept = sorted(
@@ -197,7 +197,7 @@ def _row(folder: Path, found: Document | HarnessError, base: Path, longest: floa
         document, problem, name, result = found, None, found["test"], found["result"]
     boots = tuple(_boot(number, entry, folder, base, longest) for number, entry in enumerate(entries, 1))
     measured = _measured(folder)
-    return Row(name, result, document, problem, boots, links, versions, tuple(measured), pcrs.compared(measured))
+    return ReportRow(name, result, document, problem, boots, links, versions, tuple(measured), pcrs.compared(measured))
 
 
 def _boot(number: int, entry: Document, folder: Path, base: Path, longest: float) -> BootView:
@@ -228,7 +228,7 @@ def _measured(folder: Path) -> dict[str, dict[int, str]]:
     return {name: values for name, values in found.items() if values}
 
 
-def _shown(mark: Mark, folder: Path, base: Path) -> str | None:
+def _shown(mark: AttemptMark, folder: Path, base: Path) -> str | None:
     """The link to what shows a try: the console of a boot, or a file of the test's."""
     if not _FOLDER.fullmatch(mark.evidence):
         return None
@@ -275,7 +275,7 @@ def _read_versions(folder: Path) -> tuple[tuple[str, str], ...]:
     return tuple((name, str(value)) for name, value in found.items()) if isinstance(found, dict) else ()
 
 
-def _versions(rows: Sequence[Row]) -> dict[str, list[str]]:
+def _versions(rows: Sequence[ReportRow]) -> dict[str, list[str]]:
     """Every version that took part; more than one a name when runs are mixed."""
     found: dict[str, list[str]] = {}
     for row in rows:
@@ -285,7 +285,7 @@ def _versions(rows: Sequence[Row]) -> dict[str, list[str]]:
     return dict(sorted(found.items()))
 
 
-def _runs(rows: Sequence[Row]) -> list[datetime]:
+def _runs(rows: Sequence[ReportRow]) -> list[datetime]:
     """When the first and the last test of the page started."""
     times = []
     for row in rows:

@@ -17,7 +17,7 @@ from rich.text import Text
 
 from harness.errors import HarnessError
 from harness.evidence.artifacts import plain
-from harness.evidence.attacks import Line, attack_lines
+from harness.evidence.attacks import AttackRow, attack_rows
 from harness.evidence.record import Boot, Document, Failure, Problem, Result
 from harness.guest.outcome import Outcome, Seconds, Unlock
 
@@ -101,7 +101,7 @@ def summary(documents: Sequence[Document], *, width: int = 80, color: bool = Fal
             parts += ["", Text(f"{title} ({len(group)})", f"bold {colour}")]
             for document in group:
                 parts += _scenario(document, width)
-    if lines := attack_lines(documents):
+    if lines := attack_rows(documents):
         parts += ["", Text("attacks: X extracted, R resisted", "bold"), _attack_table(lines)]
     parts += ["", _totals(documents)]
     stream = StringIO()
@@ -233,7 +233,7 @@ def _boot_table(boots: Sequence[Document], width: int) -> Padding:
     return Padding(table, (0, 0, 0, 4))
 
 
-def _attack_table(lines: Sequence[Line]) -> Padding:
+def _attack_table(lines: Sequence[AttackRow]) -> Padding:
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0), pad_edge=False)
     table.add_column(overflow="fold", ratio=1)
     table.add_column(overflow="fold", ratio=1)

@@ -8,28 +8,28 @@ from collections.abc import Iterator
 from dataclasses import fields, replace
 
 from harness.guest.events import (
-    Asks,
     ClevisTries,
     Event,
     KeyslotUsed,
     NoPromptPossible,
     PassphraseWrong,
     PinFailed,
+    PromptKind,
     PromptShown,
     Rebooting,
     Stream,
     TooManyAttempts,
-    TpmSaid,
+    TpmToolError,
     VolumeAttaching,
 )
 from harness.guest.table import (
     FINAL_TPM_CODES,
+    JOURNAL_PREFIX,
     KEYSLOT_DENIED,
     KEYSLOT_TRIED,
     MAPPING_MADE,
-    SPEAKER,
     TABLE,
-    Row,
+    MessagePattern,
 )
 from harness.guest.text import LineReader, Text
 
@@ -46,7 +46,7 @@ class BootReader:
         self._prompts: dict[str, int] = {}
         self._working_on: dict[str, str] = {}
         self._keyslots: dict[str, int] = {}
-        self._tpm_said: TpmSaid | None = None
+        self._tpm_said: TpmToolError | None = None
         self._clevis_tries = ""
 
     def feed(self, stream: Stream, data: bytes, at: float) -> list[Event]:
@@ -65,12 +65,16 @@ class BootReader:
     def _read(self, stream: Stream, text: Text, at: float) -> Iterator[Event]:
         found: set[type[Event]] = set()
         for row in _WHOLE if text.whole else _UNFINISHED:
-            if row.stream not in (None, stream) or row.shows in found or (row.once and row.shows in self._once):
+            if (
+                row.stream not in (None, stream)
+                or row.event_type in found
+                or (row.once and row.event_type in self._once)
+            ):
                 continue
-            if match := row.words.search(text.text):
-                found.add(row.shows)
+            if match := row.pattern.search(text.text):
+                found.add(row.event_type)
                 if row.once:
-                    self._once.add(row.shows)
+                    self._once.add(row.event_type)
                 event = _event(
                     row, {**row.constants, **match.groupdict()}, at=at, stream=stream, line=text.text.strip()
                 )
@@ -79,7 +83,7 @@ class BootReader:
             yield from self._keyslot(stream, text.text, at)
 
     def _with_memory(self, event: Event) -> Event:
-        speaker = SPEAKER.search(event.line)
+        speaker = JOURNAL_PREFIX.search(event.line)
         pid = speaker["pid"] if speaker else ""
         match event:
             case VolumeAttaching():
@@ -91,7 +95,7 @@ class BootReader:
                 return replace(event, number=number)
             case ClevisTries():
                 self._clevis_tries = event.device
-            case TpmSaid():
+            case TpmToolError():
                 self._tpm_said = event
             case PinFailed():
                 return self._explained(replace(event, about=self._working_on.get(pid, self._clevis_tries)))
@@ -109,7 +113,7 @@ class BootReader:
         return replace(event, reason=f"{event.reason} ({said.text})", final=final)
 
     def _keyslot(self, stream: Stream, line: str, at: float) -> Iterator[Event]:
-        speaker = SPEAKER.search(line)
+        speaker = JOURNAL_PREFIX.search(line)
         if not speaker or speaker["name"] != "systemd-cryptsetup":
             return
         pid = speaker["pid"]
@@ -121,12 +125,12 @@ class BootReader:
             yield KeyslotUsed(at, stream, line.strip(), self._keyslots.pop(pid), made["volume"])
 
 
-def _event(row: Row, found: dict[str, object], **common: object) -> Event:
+def _event(row: MessagePattern, found: dict[str, object], **common: object) -> Event:
     """The event that a row's match shows; words become what the event's fields are."""
-    kinds = {field.name: field.type for field in fields(row.shows)}
+    kinds = {field.name: field.type for field in fields(row.event_type)}
     given = {name: _convert(value, kinds[name]) for name, value in found.items() if value is not None}
-    return row.shows(**common, **given)  # type: ignore[arg-type]
+    return row.event_type(**common, **given)  # type: ignore[arg-type]
 
 
 def _convert(value: object, kind: object) -> object:
-    return kind(value) if isinstance(value, str) and kind in (int, Asks) and callable(kind) else value
+    return kind(value) if isinstance(value, str) and kind in (int, PromptKind) and callable(kind) else value

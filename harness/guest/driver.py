@@ -1,7 +1,7 @@
 """Watches one boot and types what its plan says: the thin shell around `boot` and `plan`.
 
-One selector waits for the console, the journal and the rig's alarms; there is nothing to poll. What to do, and when to
-look again, `plan.decide` says.
+One selector waits for the console, the journal and the rig's `wake_fds`; there is nothing to poll. `plan.decide` says
+what to do, and when to look again.
 """
 
 import selectors
@@ -46,14 +46,14 @@ class Watched(Protocol):
         """The journal's console."""
 
     @property
-    def alarms(self) -> tuple[int, ...]:
-        """File descriptors that become readable when there may be trouble."""
+    def wake_fds(self) -> tuple[int, ...]:
+        """File descriptors that become readable when there may be failure."""
 
     @property
     def started_at(self) -> float:
         """When it was powered on, in seconds on `time.monotonic`."""
 
-    def trouble(self) -> str | None:
+    def failure(self) -> str | None:
         """What is wrong with the rig, if anything is."""
 
 
@@ -146,8 +146,8 @@ class _Watch:
     def __enter__(self) -> "_Watch":
         self._selector.register(self._rig.console, selectors.EVENT_READ, Stream.CONSOLE)
         self._selector.register(self._rig.journal, selectors.EVENT_READ, Stream.JOURNAL)
-        for alarm in self._rig.alarms:
-            self._selector.register(alarm, selectors.EVENT_READ, None)
+        for wake_fd in self._rig.wake_fds:
+            self._selector.register(wake_fd, selectors.EVENT_READ, None)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -161,17 +161,17 @@ class _Watch:
     def read(self, seconds: float) -> bool:
         """Read once whatever comes within so many seconds; say whether anything did."""
         ready = self._selector.select(seconds)
-        alarmed = False
+        woken = False
         for key, _ in ready:
             source = key.fileobj
             if isinstance(source, socket.socket):
                 self._take(source, key.data)
             else:
-                alarmed = True
+                woken = True
                 self._selector.unregister(source)
-        if alarmed and (trouble := self._rig.trouble()):
+        if woken and (failure := self._rig.failure()):
             self.drain()
-            raise self.error(trouble)
+            raise self.error(failure)
         return bool(ready)
 
     def _take(self, source: socket.socket, stream: Stream) -> None:
@@ -179,7 +179,7 @@ class _Watch:
         if not data:
             self._selector.unregister(source)
             if stream is Stream.CONSOLE:
-                raise self.error(self._rig.trouble() or "the machine went off in mid-boot: its console closed")
+                raise self.error(self._rig.failure() or "the machine went off in mid-boot: its console closed")
             return
         if stream is Stream.CONSOLE:
             self._raw += data
@@ -197,7 +197,7 @@ class _Watch:
         try:
             self._rig.console.sendall(data)
         except OSError as error:
-            raise self.error(self._rig.trouble() or f"the console does not take what is typed: {error}") from error
+            raise self.error(self._rig.failure() or f"the console does not take what is typed: {error}") from error
         self.typed.append(TypedPassphrase(self.now, step.volume, len(data), step.pin))
 
     def drain(self) -> None:

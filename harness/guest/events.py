@@ -1,7 +1,7 @@
 """What can be seen in a boot, and the table of the words that show it.
 
 The table holds every pattern there is; nothing else in the project looks for a string of the guest. Rows come from the
-sources that they name, and recorded consoles (tests/consoles) hold them to what real guests say.
+sources that they name, and recorded consoles (tests/guest/consoles) hold them to what real guests say.
 
 Stacks: *DR* is dracut with systemd, *IT* is initramfs-tools with cryptsetup-initramfs.
 """
@@ -19,7 +19,7 @@ class Stream(StrEnum):
     """journald's own console (journald.conf(5), ForwardToConsole=)."""
 
 
-class Asks(StrEnum):
+class PromptKind(StrEnum):
     """What a prompt asks for."""
 
     PASSPHRASE = "passphrase"
@@ -114,7 +114,7 @@ class PromptShown(Event):
     """
 
     volume: str
-    asks: Asks
+    asks: PromptKind
     number: int = 1
 
 
@@ -145,7 +145,7 @@ class PinFailed(Event):
 
 
 @dataclass(frozen=True)
-class TpmSaid(Event):
+class TpmToolError(Event):
     """A TPM tool reported a response code."""
 
     code: str
@@ -180,7 +180,7 @@ class ClevisAnswered(Event):
 
 
 @dataclass(frozen=True)
-class ClevisUnheard(Event):
+class ClevisReplyDiscarded(Event):
     """Clevis recovered a passphrase, and nobody wanted it any more."""
 
     device: str
@@ -209,12 +209,12 @@ class VolumeUnlocked(Event):
 
     Attributes:
         volume: Its name.
-        others_tell: Whether somebody else will say who opened it. On IT nobody does: clevis 20 means to, but its
+        opener_is_logged: Whether somebody else will say who opened it. On IT nobody does: clevis 20 means to, but its
             ``luks2_decrypt`` returns success from a pipeline's subshell, and failure from the function itself.
     """
 
     volume: str
-    others_tell: bool = True
+    opener_is_logged: bool = True
 
 
 @dataclass(frozen=True)

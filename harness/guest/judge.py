@@ -9,7 +9,6 @@ from dataclasses import replace
 from types import MappingProxyType
 
 from harness.errors import RigError
-from harness.guest.case import Case, said, unsealed
 from harness.guest.events import (
     ClevisAnswered,
     NoPromptPossible,
@@ -18,21 +17,22 @@ from harness.guest.events import (
 )
 from harness.guest.failures import ATTEMPTS, can_hold
 from harness.guest.outcome import Outcome, Seconds, Unlock
+from harness.guest.volume_evidence import VolumeEvidence, count_unseals, format_event
 from harness.guest.volumes import VolumePlan, asked_at, rounds_of
-from harness.guest.witness import End, Observation, Witnesses, hold_time
+from harness.guest.witness import End, ExternalEvidence, Observation, hold_time
 from harness.policy.pins import TPM_PINS, Pin, TangPin, holds, leaves
 
 PASSPHRASE = "passphrase"
 """What `Outcome.unlocked_by` says when a person's passphrase opened the volume."""
 
 
-def judge(volumes: Sequence[VolumePlan], seen: Observation, witnesses: Witnesses) -> Outcome:
+def judge(volumes: Sequence[VolumePlan], seen: Observation, witnesses: ExternalEvidence) -> Outcome:
     """Judge a boot.
 
     Args:
         volumes: Those of the policy; at least one.
         seen: The boot as it was watched.
-        witnesses: What Tang, the gate, the TPM and the shell say about it.
+        witnesses: What Tang, the fault proxy, the TPM and the shell say about it.
 
     Returns:
         The verdict; with several volumes the worst of them, each one's own in `Outcome.volumes`.
@@ -65,19 +65,19 @@ def judge(volumes: Sequence[VolumePlan], seen: Observation, witnesses: Witnesses
     )
 
 
-def judge_volume(volume: VolumePlan, seen: Observation, witnesses: Witnesses, *, alone: bool = True) -> Outcome:
+def judge_volume(volume: VolumePlan, seen: Observation, witnesses: ExternalEvidence, *, alone: bool = True) -> Outcome:
     """Judge what a boot did to one volume.
 
     Args:
         volume: The volume, with the tree of its pins.
         seen: The boot as it was watched.
-        witnesses: What Tang, the gate, the TPM and the shell say about it.
+        witnesses: What Tang, the fault proxy, the TPM and the shell say about it.
         alone: Whether it is the only volume, so that words which name none are about it.
 
     Raises:
         RigError: The evidence is missing or contradicts itself.
     """
-    case = Case(volume, seen, witnesses, alone)
+    case = VolumeEvidence(volume, seen, witnesses, alone)
     if seen.end is End.REFUSED:
         return case.outcome(Unlock.REFUSED, seen.why)
     opened = case.opened
@@ -91,29 +91,31 @@ def judge_volume(volume: VolumePlan, seen: Observation, witnesses: Witnesses, *,
 _SEVERITY = {Unlock.AUTO: 0, Unlock.PASSPHRASE_FALLBACK: 1, Unlock.LOCKED: 2, Unlock.REFUSED: 3}
 
 
-def _locked(case: Case) -> Outcome:
+def _locked(case: VolumeEvidence) -> Outcome:
     if case.volume.name in case.witnesses.open:
         raise case.contradiction(f"{case.volume.name} is open in the guest, and nobody was seen to open it")
     went_through = f"the boot finished and {case.volume.name} stayed shut"
     why = went_through if case.seen.end is End.UP else case.seen.why
-    proofs = [said(event) for event in case.seen.events if isinstance(event, NoPromptPossible | PassphraseWrong)]
-    proofs += [said(case.prompts[-1])] if case.prompts else []
+    proofs = [
+        format_event(event) for event in case.seen.events if isinstance(event, NoPromptPossible | PassphraseWrong)
+    ]
+    proofs += [format_event(case.prompts[-1])] if case.prompts else []
     return case.outcome(Unlock.LOCKED, why, proofs=proofs)
 
 
-def _by_itself(case: Case, opened: VolumeUnlocked) -> Outcome:
+def _by_itself(case: VolumeEvidence, opened: VolumeUnlocked) -> Outcome:
     """It opened, and nothing was typed for it."""
     name, pins = case.volume.name, case.volume.pins
     if pins is None:
         if case.keyslot is None:
             raise case.contradiction(f"{name} opened with nothing typed and no pin, and nothing says by which keyslot")
         reason = f"{name} opened with nothing typed, by a key that the guest has"
-        return case.outcome(Unlock.AUTO, reason, proofs=[said(opened)])
+        return case.outcome(Unlock.AUTO, reason, proofs=[format_event(opened)])
     header = case.witnesses.headers.get(name)
     token = header.token_of(case.keyslot.keyslot) if header and case.keyslot else None
     by_systemd = case.token or (case.keyslot if token and token.type.startswith("systemd-") else None)
     # On IT there is one way in past a prompt that we did not answer: clevis writes to askpass's FIFO, and says nothing.
-    past_prompt = case.prompts[-1:] if not opened.others_tell else ()
+    past_prompt = case.prompts[-1:] if not opened.opener_is_logged else ()
     if not case.clevis and by_systemd is None and not past_prompt:
         raise case.contradiction(
             f"{name} opened with nothing typed, and neither clevis nor a token is said to have done it"
@@ -125,21 +127,21 @@ def _by_itself(case: Case, opened: VolumeUnlocked) -> Outcome:
         raise case.contradiction(f"keyslot {case.keyslot.keyslot} opened {name}, and no token leads to it")
     reason = f"{' and '.join(sorted(answered))} answered; {name} opened with nothing typed"
     openers = [*case.clevis[-1:], *([case.token] if case.token else []), *past_prompt]
-    proofs = ["0 bytes typed", *answered.values(), *map(said, openers), said(opened)]
+    proofs = ["0 bytes typed", *answered.values(), *map(format_event, openers), format_event(opened)]
     return case.outcome(Unlock.AUTO, reason, frozenset(answered), proofs)
 
 
-def _by_pin(case: Case, opened: VolumeUnlocked) -> Outcome:
+def _by_pin(case: VolumeEvidence, opened: VolumeUnlocked) -> Outcome:
     """It opened after a PIN was typed: a person was asked, and the TPM answered."""
     name, answered = case.volume.name, case.answered
     if case.volume.pins is None or not holds(case.volume.pins, frozenset(answered)):
         raise case.contradiction(f"{name} opened after a PIN was typed, with no TPM2_Unseal that succeeded")
     reason = f"it asked for the TPM's PIN; {' and '.join(sorted(answered))} answered and {name} opened"
-    proofs = [f"{sum(entry.size for entry in case.typed)} bytes of PIN typed", *answered.values(), said(opened)]
+    proofs = [f"{sum(entry.size for entry in case.typed)} bytes of PIN typed", *answered.values(), format_event(opened)]
     return case.outcome(Unlock.PASSPHRASE_FALLBACK, reason, frozenset(answered), proofs)
 
 
-def _no_proof(case: Case, pins: Pin, answered: Mapping[str, str]) -> str:
+def _no_proof(case: VolumeEvidence, pins: Pin, answered: Mapping[str, str]) -> str:
     name = case.volume.name
     silent = [leaf for leaf in leaves(pins) if leaf.name not in answered]
     if any(isinstance(leaf, TangPin) for leaf in silent):
@@ -149,7 +151,7 @@ def _no_proof(case: Case, pins: Pin, answered: Mapping[str, str]) -> str:
     return f"{name} auto-unlocked under a TPM policy with no TPM2_Unseal that succeeded"
 
 
-def _by_passphrase(case: Case, opened: VolumeUnlocked) -> Outcome:
+def _by_passphrase(case: VolumeEvidence, opened: VolumeUnlocked) -> Outcome:
     """It opened after something was typed for it."""
     name, pins = case.volume.name, case.volume.pins
     if not case.prompts:
@@ -181,24 +183,26 @@ def _by_passphrase(case: Case, opened: VolumeUnlocked) -> Outcome:
         why = f"its pins did not open it within the hold time of {hold:.0f} s after the prompt{also}"
     reason = f"{why}; the passphrase typed at {last.at:.1f} s opened {name}"
     size = sum(entry.size for entry in case.passphrases)
-    proofs = [said(case.prompts[0]), f"{size} bytes typed, the last at {last.at:.1f} s", said(opened)]
+    proofs = [format_event(case.prompts[0]), f"{size} bytes typed, the last at {last.at:.1f} s", format_event(opened)]
     return case.outcome(Unlock.PASSPHRASE_FALLBACK, reason, frozenset({PASSPHRASE}), proofs)
 
 
-def _may_have_opened(case: Case, answer: ClevisAnswered, opened: VolumeUnlocked) -> bool:
+def _may_have_opened(case: VolumeEvidence, answer: ClevisAnswered, opened: VolumeUnlocked) -> bool:
     """Whether clevis's answer was neither refused nor later than the opening."""
     wrong = (event.at for event in case.seen.events if isinstance(event, PassphraseWrong) and case.about(event.volume))
     return answer.at <= opened.at and not any(answer.at <= at <= opened.at for at in wrong)
 
 
-def _enough_answers(volumes: Sequence[VolumePlan], outcomes: Mapping[str, Outcome], witnesses: Witnesses) -> None:
+def _enough_answers(
+    volumes: Sequence[VolumePlan], outcomes: Mapping[str, Outcome], witnesses: ExternalEvidence
+) -> None:
     """Several volumes may share a server and a TPM: each that opened by one of them needs an answer of its own."""
     tpm = frozenset(
         leaf.name for volume in volumes if volume.pins for leaf in leaves(volume.pins) if isinstance(leaf, TPM_PINS)
     )
     for names, count, where in (
         *((frozenset({tang.server}), tang.recoveries, f"{tang.server}'s log shows") for tang in witnesses.tang),
-        (tpm, unsealed(witnesses), "the TPM shows"),
+        (tpm, count_unseals(witnesses), "the TPM shows"),
     ):
         needing = [
             volume.name

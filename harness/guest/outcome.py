@@ -15,7 +15,7 @@ class PinFailure:
     Attributes:
         pin: The leaf's name: ``tpm2``, ``tang``, or what the placeholder calls the server.
         reason: The message, as it was said.
-        source: Who said it: ``journal``, ``console``, ``tang log``, ``tpm``, ``gate``.
+        source: Who said it: ``journal``, ``console``, ``tang log``, ``tpm``, ``fault proxy``.
     """
 
     pin: str

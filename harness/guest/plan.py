@@ -8,12 +8,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from harness.guest.events import (
-    Asks,
     BootEntryFailed,
     BootEntryStarted,
     BootRefused,
     ClevisDone,
-    ClevisUnheard,
+    ClevisReplyDiscarded,
     EmergencyShell,
     Event,
     FirmwareStarted,
@@ -27,14 +26,15 @@ from harness.guest.events import (
     PassphraseWrong,
     PinFailed,
     PoweredOff,
+    PromptKind,
     PromptShown,
     Rebooting,
     Stream,
     SystemStarted,
     SystemUp,
     TooManyAttempts,
-    TpmSaid,
     TpmTimeout,
+    TpmToolError,
     VolumeFailed,
     VolumeUnlocked,
 )
@@ -56,7 +56,7 @@ PIN"), before it asks for the passphrase: seen with 257.13 and other PCRs, anoth
 
 
 @dataclass(frozen=True)
-class Patience:
+class StageTimeouts:
     """Seconds that each stage may take before the rig counts as broken: generous, since they only end what hangs.
 
     Attributes:
@@ -87,7 +87,7 @@ class BootPlan:
             (`hold_time`).
         hold_out: Whether to wait that time even when the pins are known to have failed (a server that returns).
         settle: Seconds that the guest is watched on after it gave up, for its last words.
-        patience: Deadlines.
+        timeouts: Deadlines.
     """
 
     volumes: tuple[VolumePlan, ...]
@@ -95,7 +95,7 @@ class BootPlan:
     hold: float = HOLD_SECONDS
     hold_out: bool = False
     settle: float = 3.0
-    patience: Patience = Patience()
+    timeouts: StageTimeouts = StageTimeouts()
 
     @classmethod
     def for_volumes(
@@ -186,7 +186,7 @@ _FATAL: Mapping[type[Event], str] = {
     IgnitionFailed: "Ignition failed",
 }
 _OF_FIRMWARE = (FirmwareStarted, BootEntryStarted, BootEntryFailed, BootRefused, NoBootOption)
-_NO_MILESTONE = (PromptShown, PinFailed, TpmSaid, PassphraseWrong, KernelStalled, ClevisUnheard, ClevisDone)
+_NO_MILESTONE = (PromptShown, PinFailed, TpmToolError, PassphraseWrong, KernelStalled, ClevisReplyDiscarded, ClevisDone)
 """What a guest can say again and again without getting anywhere."""
 _LOCKED = (TooManyAttempts, NoPromptPossible, VolumeFailed)
 
@@ -200,12 +200,12 @@ def decide(plan: BootPlan, events: Sequence[Event], typed: Sequence[TypedPassphr
         typed: All that was typed.
         now: Seconds from power-on.
     """
-    scene = _Scene(plan, tuple(events), tuple(typed), now)
-    return _broken(scene) or _ended(scene) or _firmware(scene) or _volumes(scene)
+    state = _BootState(plan, tuple(events), tuple(typed), now)
+    return _broken(state) or _ended(state) or _firmware(state) or _volumes(state)
 
 
 @dataclass(frozen=True)
-class _Scene:
+class _BootState:
     plan: BootPlan
     events: tuple[Event, ...]
     typed: tuple[TypedPassphrase, ...]
@@ -217,8 +217,8 @@ class _Scene:
         return then if self.now >= until else Wait(until, "the guest's last words", since, fatal=False)
 
 
-def _broken(scene: _Scene) -> Step | None:
-    fatal = [event for event in scene.events if type(event) in _FATAL]
+def _broken(state: _BootState) -> Step | None:
+    fatal = [event for event in state.events if type(event) in _FATAL]
     if not fatal:
         return None
     # The journal says why where the console only says that.
@@ -226,10 +226,10 @@ def _broken(scene: _Scene) -> Step | None:
     return Broken(f"{_FATAL[type(event)]}: {event.line}")
 
 
-def _ended(scene: _Scene) -> Step | None:
-    gave_up = next((event for event in scene.events if isinstance(event, _LOCKED)), None)
+def _ended(state: _BootState) -> Step | None:
+    gave_up = next((event for event in state.events if isinstance(event, _LOCKED)), None)
     shut = Finish(End.SHUT, f"the guest gave up: {gave_up.line}") if gave_up else None
-    for event in scene.events:
+    for event in state.events:
         match event:
             case SystemUp() | LoginReached():
                 return Finish(End.UP, f"the boot went through: {event.line}")
@@ -237,14 +237,14 @@ def _ended(scene: _Scene) -> Step | None:
                 return shut or Broken(f"the guest is in an emergency shell, and no volume failed: {event.line}")
             case PoweredOff() | Rebooting():
                 return shut or Broken(f"the guest stopped in mid-boot: {event.line}")
-    return scene.later(gave_up.at, shut) if gave_up and shut else None
+    return state.later(gave_up.at, shut) if gave_up and shut else None
 
 
-def _firmware(scene: _Scene) -> Step | None:
+def _firmware(state: _BootState) -> Step | None:
     """What to do while the firmware rules, or None when something else has spoken."""
-    events, patience = scene.events, scene.plan.patience
+    events, timeouts = state.events, state.plan.timeouts
     if not events:
-        return Wait(patience.firmware, "the firmware to start", 0.0, fatal=True)
+        return Wait(timeouts.firmware, "the firmware to start", 0.0, fatal=True)
     if not all(isinstance(event, _OF_FIRMWARE) for event in events):
         return None
     refused = next((event for event in events if isinstance(event, BootRefused)), None)
@@ -253,86 +253,86 @@ def _firmware(scene: _Scene) -> Step | None:
         said = "; ".join(event.line for event in events if not isinstance(event, FirmwareStarted))
         return _refused(refused) if refused else Broken(f"the firmware found nothing to boot: {said}")
     if refused and not isinstance(last, BootEntryStarted):
-        return scene.later(last.at, _refused(refused))
-    return Wait(last.at + patience.kernel, "the kernel to start", last.at, fatal=True)
+        return state.later(last.at, _refused(refused))
+    return Wait(last.at + timeouts.kernel, "the kernel to start", last.at, fatal=True)
 
 
 def _refused(event: BootRefused) -> Finish:
     return Finish(End.REFUSED, f"the boot image was refused: {event.line}")
 
 
-def _volumes(scene: _Scene) -> Step:
-    plan, events = scene.plan, scene.events
+def _volumes(state: _BootState) -> Step:
+    plan, events = state.plan, state.events
     opened = {event.volume: event.at for event in events if isinstance(event, VolumeUnlocked)}
     shut = [volume for volume in plan.volumes if volume.name not in opened]
     since = max((event.at for event in events if not isinstance(event, _NO_MILESTONE)), default=0.0)
     if not plan.volumes and not any(isinstance(event, SystemStarted) for event in events):
-        return Wait(since + plan.patience.install, "Ignition to finish, and the system to start", since, fatal=True)
+        return Wait(since + plan.timeouts.install, "Ignition to finish, and the system to start", since, fatal=True)
     if not shut:
-        return Wait(since + plan.patience.finish, "the boot to finish", since, fatal=True)
+        return Wait(since + plan.timeouts.finish, "the boot to finish", since, fatal=True)
     prompt = next((event for event in reversed(events) if isinstance(event, PromptShown)), None)
-    if prompt and prompt.asks is Asks.PIN:
-        return _at_pin_prompt(scene, shut, prompt)
+    if prompt and prompt.asks is PromptKind.PIN:
+        return _at_pin_prompt(state, shut, prompt)
     asked = volume_of(prompt.volume, shut) if prompt else None
     if prompt is None or asked is None:
         names = " and ".join(volume.name for volume in shut)
         asks = f" (it asks for {prompt.volume or prompt.asks})" if prompt and prompt.volume not in opened else ""
-        return Wait(since + plan.patience.prompt, f"{names} to be asked for or to open{asks}", since, fatal=True)
-    answered = _pending(scene, asked, prompt)
+        return Wait(since + plan.timeouts.prompt, f"{names} to be asked for or to open{asks}", since, fatal=True)
+    answered = _pending(state, asked, prompt)
     if answered is not None:
-        return Wait(answered + plan.patience.opening, f"{asked.name} to open", answered, fatal=True)
-    return _at_prompt(scene, asked, prompt)
+        return Wait(answered + plan.timeouts.opening, f"{asked.name} to open", answered, fatal=True)
+    return _at_prompt(state, asked, prompt)
 
 
-def _pending(scene: _Scene, volume: VolumePlan, prompt: PromptShown) -> float | None:
+def _pending(state: _BootState, volume: VolumePlan, prompt: PromptShown) -> float | None:
     """When the prompt was answered, by us or by clevis, if that answer has not been refused yet.
 
     That it is asked again refuses nothing: with several volumes systemd-tty-ask-password-agent shows a question anew
     that was answered already, until systemd-cryptsetup has come round to take it back.
     """
-    alone = len(scene.plan.volumes) == 1
-    refused = (event for event in scene.events if isinstance(event, PassphraseWrong))
+    alone = len(state.plan.volumes) == 1
+    refused = (event for event in state.events if isinstance(event, PassphraseWrong))
     wrong = max((event.at for event in refused if alone or event.volume == volume.name), default=-1.0)
-    ours = (entry.at for entry in scene.typed if entry.volume == volume.name and not entry.pin)
+    ours = (entry.at for entry in state.typed if entry.volume == volume.name and not entry.pin)
     by_us = [at for at in ours if at >= prompt.at or at > wrong]
-    by_clevis = [event.at for event in answers_for(volume, scene.events, alone) if event.at >= max(prompt.at, wrong)]
+    by_clevis = [event.at for event in answers_for(volume, state.events, alone) if event.at >= max(prompt.at, wrong)]
     return max(by_us + by_clevis, default=None)
 
 
-def _at_pin_prompt(scene: _Scene, shut: Sequence[VolumePlan], prompt: PromptShown) -> Step:
+def _at_pin_prompt(state: _BootState, shut: Sequence[VolumePlan], prompt: PromptShown) -> Step:
     """The prompt names no volume: it is that of the volume whose token wants a PIN."""
     volume = next((volume for volume in shut if volume.tpm_pins), None)
-    said = [entry.at for entry in scene.typed if entry.pin]
+    said = [entry.at for entry in state.typed if entry.pin]
     if volume is None or len(said) == len(volume.tpm_pins) < prompt.number:
         return Finish(End.WAITING, f"it asks for the TPM's PIN, and {len(said)} typed did not open it")
     if len(said) == prompt.number:
-        return Wait(said[-1] + scene.plan.patience.opening, f"{volume.name} to open by the PIN", said[-1], fatal=True)
+        return Wait(said[-1] + state.plan.timeouts.opening, f"{volume.name} to open by the PIN", said[-1], fatal=True)
     return Type(volume.name, volume.tpm_pins[len(said)], pin=True)
 
 
-def _hold(scene: _Scene, volume: VolumePlan, prompt: PromptShown) -> tuple[float, float]:
+def _hold(state: _BootState, volume: VolumePlan, prompt: PromptShown) -> tuple[float, float]:
     """Since when, and for how long, the pins of a volume have had their chance.
 
     Clevis takes the waiting volumes one after the other. One whose turn has come has the hold time from then on; one
     that still waits has that of all who may be before it, those that have opened since among them.
     """
-    asked = asked_at(volume, scene.events, prompt)
-    hold = hold_time(scene.plan.hold, asked)
-    if turn := turn_of(volume, scene.events):
+    asked = asked_at(volume, state.events, prompt)
+    hold = hold_time(state.plan.hold, asked)
+    if turn := turn_of(volume, state.events):
         return turn, hold
-    opened = {event.volume for event in scene.events if isinstance(event, VolumeUnlocked) and event.at < asked}
-    return asked, hold * (len(scene.plan.volumes) - len(opened))
+    opened = {event.volume for event in state.events if isinstance(event, VolumeUnlocked) and event.at < asked}
+    return asked, hold * (len(state.plan.volumes) - len(opened))
 
 
-def _at_prompt(scene: _Scene, volume: VolumePlan, prompt: PromptShown) -> Step:
-    plan = scene.plan
-    said = [entry for entry in scene.typed if entry.volume == volume.name and not entry.pin]
-    first, hold = _hold(scene, volume, prompt)
+def _at_prompt(state: _BootState, volume: VolumePlan, prompt: PromptShown) -> Step:
+    plan = state.plan
+    said = [entry for entry in state.typed if entry.volume == volume.name and not entry.pin]
+    first, hold = _hold(state, volume, prompt)
     until = first + hold
-    about = concerning(volume, scene.events, len(plan.volumes) == 1)
-    tried = rounds_of(volume, scene.events) >= ATTEMPTS
+    about = concerning(volume, state.events, len(plan.volumes) == 1)
+    tried = rounds_of(volume, state.events) >= ATTEMPTS
     hopeless = volume.pins is None or tried or not can_hold(volume.pins, failed_for_good(volume.pins, about, plan.urls))
-    if not said and scene.now < until and (plan.hold_out or not hopeless):
+    if not said and state.now < until and (plan.hold_out or not hopeless):
         return Wait(until, f"the pins of {volume.name} to answer or to fail", first, fatal=False)
     if len(said) < len(volume.typing):
         return Type(volume.name, volume.typing[len(said)])

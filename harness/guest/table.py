@@ -1,18 +1,17 @@
-"""The table of words: which text shows which event. Everything that decides how a boot is read is here."""
+"""The table of pattern: which text event_type which event. Everything that decides how a boot is read is here."""
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from harness.guest.events import (
-    Asks,
     BootEntryFailed,
     BootEntryStarted,
     BootRefused,
     ClevisAnswered,
     ClevisDone,
+    ClevisReplyDiscarded,
     ClevisTries,
-    ClevisUnheard,
     EmergencyShell,
     Event,
     FirmwareStarted,
@@ -31,6 +30,7 @@ from harness.guest.events import (
     PassphraseWrong,
     PinFailed,
     PoweredOff,
+    PromptKind,
     PromptShown,
     Rebooting,
     Stream,
@@ -38,8 +38,8 @@ from harness.guest.events import (
     SystemUp,
     TokenUsed,
     TooManyAttempts,
-    TpmSaid,
     TpmTimeout,
+    TpmToolError,
     VolumeAttaching,
     VolumeFailed,
     VolumeUnlocked,
@@ -47,169 +47,177 @@ from harness.guest.events import (
 
 
 @dataclass(frozen=True)
-class Row:
+class MessagePattern:
     """One row of the table.
 
     Attributes:
-        shows: The class of the event.
-        words: Searched for in a line; named groups are fields of the event.
+        event_type: The class of the event.
+        pattern: Searched for in a line; named groups are fields of the event.
         constants: Further fields.
         unfinished: Whether the words end a line that has not ended: a prompt. Only a console has those.
         once: Whether only the first time since power-on or reset counts.
         stream: Where to look; everywhere when None.
     """
 
-    shows: type[Event]
-    words: re.Pattern[str]
+    event_type: type[Event]
+    pattern: re.Pattern[str]
     constants: Mapping[str, object] = field(default_factory=dict)
     unfinished: bool = False
     once: bool = False
     stream: Stream | None = None
 
 
-def _row(shows: type[Event], words: str, *, stream: Stream | None = None, once: bool = False, **fields: object) -> Row:
-    return Row(shows, re.compile(words), fields, once=once, stream=stream)
+def _pattern(
+    event_type: type[Event], pattern: str, *, stream: Stream | None = None, once: bool = False, **fields: object
+) -> MessagePattern:
+    return MessagePattern(event_type, re.compile(pattern), fields, once=once, stream=stream)
 
 
-def _prompt(shows: type[Event], words: str, **fields: object) -> Row:
-    return Row(shows, re.compile(words + "$"), fields, unfinished=True, stream=Stream.CONSOLE)
+def _prompt(event_type: type[Event], pattern: str, **fields: object) -> MessagePattern:
+    return MessagePattern(event_type, re.compile(pattern + "$"), fields, unfinished=True, stream=Stream.CONSOLE)
 
 
 _REFUSAL = r"Access [Dd]enied|Security [Vv]iolation"
 _DISK = r"(?:.* \()?(?P<volume>[^()]+?)\)?(?: on /\S*)?"
 """A disk as systemd's friendly_disk_name() puts it: ``NAME``, ``DESCRIPTION (NAME)``, either with `` on /MOUNT``."""
-_KINDS = rf"(?P<asks>{Asks.EITHER}|{Asks.PASSPHRASE}|{Asks.RECOVERY_KEY})"
+_KINDS = rf"(?P<asks>{PromptKind.EITHER}|{PromptKind.PASSPHRASE}|{PromptKind.RECOVERY_KEY})"
 _LUKS = r"(?P<device>/\S+) \(UUID=(?P<uuid>[0-9a-fA-F-]*)\)"
 
 FIRMWARE = (  # edk2: MdeModulePkg BdsDxe, UefiBootManagerLib; shim.c; systemd-boot boot.c
-    _row(FirmwareStarted, r"BdsDxe: (?:loading|failed to load) Boot\w+", once=True),
-    _row(BootEntryStarted, r"BdsDxe: starting (?P<entry>Boot\w+)"),
-    _row(BootRefused, rf"BdsDxe: failed to (?:load|start) Boot\w+.*: (?P<reason>{_REFUSAL})"),
-    _row(
+    _pattern(FirmwareStarted, r"BdsDxe: (?:loading|failed to load) Boot\w+", once=True),
+    _pattern(BootEntryStarted, r"BdsDxe: starting (?P<entry>Boot\w+)"),
+    _pattern(BootRefused, rf"BdsDxe: failed to (?:load|start) Boot\w+.*: (?P<reason>{_REFUSAL})"),
+    _pattern(
         BootRefused,
         rf"(?:[Vv]erification failed|Error loading .*|Failed to (?:load|start) .*): .*(?P<reason>{_REFUSAL})",
     ),
-    _row(BootEntryFailed, rf"BdsDxe: failed to (?:load|start) (?P<entry>Boot\w+).*: (?P<reason>(?!{_REFUSAL})[^:]+)$"),
-    _row(NoBootOption, r"No bootable option or device was found|UEFI Interactive Shell|>>Start (?:PXE|HTTP)"),
+    _pattern(
+        BootEntryFailed, rf"BdsDxe: failed to (?:load|start) (?P<entry>Boot\w+).*: (?P<reason>(?!{_REFUSAL})[^:]+)$"
+    ),
+    _pattern(NoBootOption, r"No bootable option or device was found|UEFI Interactive Shell|>>Start (?:PXE|HTTP)"),
 )
 
 KERNEL = (  # Linux: init/version.c, kernel/panic.c, kernel/reboot.c, drivers/char/tpm/tpm-interface.c
-    _row(KernelStarted, r"\] Linux version \S+|EFI stub: ", once=True),
-    _row(Panic, r"Kernel panic - not syncing"),
-    _row(
+    _pattern(KernelStarted, r"\] Linux version \S+|EFI stub: ", once=True),
+    _pattern(Panic, r"Kernel panic - not syncing"),
+    _pattern(
         KernelBug,
         r"\] (?:BUG: (?!soft lockup)|Oops: |kernel BUG at |(?:traps: )?general protection fault|.*double fault:)",
     ),
-    _row(
+    _pattern(
         KernelStalled,
         r"soft lockup - CPU#|rcu_\w+ (?:self-)?detected stall|detected stalls on CPUs|blocked for more than",
     ),
-    _row(TpmTimeout, r"tpm\d+: Operation [Tt]imed out|tpm\d+: .*\berror -62\b"),
-    _row(Rebooting, r"reboot: Restarting system"),
-    _row(PoweredOff, r"reboot: (?:Power down|System halted)"),
+    _pattern(TpmTimeout, r"tpm\d+: Operation [Tt]imed out|tpm\d+: .*\berror -62\b"),
+    _pattern(Rebooting, r"reboot: Restarting system"),
+    _pattern(PoweredOff, r"reboot: (?:Power down|System halted)"),
 )
 
 STAGES = (  # systemd: core/main.c, core/job.c; dracut-emergency.sh; sulogin.c; initramfs-tools scripts
-    _row(InitrdStarted, r"Welcome to .*[Ii]nitramfs|Booting initrd of |Begin: Loading essential drivers", once=True),
-    _row(
+    _pattern(
+        InitrdStarted, r"Welcome to .*[Ii]nitramfs|Booting initrd of |Begin: Loading essential drivers", once=True
+    ),
+    _pattern(
         SystemStarted,
         r"Welcome to (?!GRUB!|.*[Ii]nitramfs)|systemd\[1\]: Switching root|Begin: Running /scripts/init-bottom",
         once=True,
     ),
-    _row(NetworkUp, r"DHCPv4 address \S+ |Reached target network-online\.target|IP-Config: (?:Complete|\S+ complete)"),
-    _row(NetworkUp, r"dhclient\S*: bound to|NetworkManager state is now CONNECTED"),
-    _row(SystemUp, r"Reached target (?:multi-user|graphical)\.target", once=True),
+    _pattern(
+        NetworkUp, r"DHCPv4 address \S+ |Reached target network-online\.target|IP-Config: (?:Complete|\S+ complete)"
+    ),
+    _pattern(NetworkUp, r"dhclient\S*: bound to|NetworkManager state is now CONNECTED"),
+    _pattern(SystemUp, r"Reached target (?:multi-user|graphical)\.target", once=True),
     _prompt(LoginReached, r"(?:^|[\s)])(?!Last )[\w.-]+ login: "),
-    _row(
+    _pattern(
         EmergencyShell,
         r"Entering emergency mode|You are in (?:emergency|rescue) mode|Dropping to a shell|Could not boot\.",
     ),
-    _row(EmergencyShell, r"Cannot open access to console, the root account is locked"),
-    _row(EmergencyShell, r"(?:Press Enter|Give root password) for (?:maintenance|system maintenance)"),
+    _pattern(EmergencyShell, r"Cannot open access to console, the root account is locked"),
+    _pattern(EmergencyShell, r"(?:Press Enter|Give root password) for (?:maintenance|system maintenance)"),
     _prompt(EmergencyShell, r"\(initramfs\) "),
-    _row(IgnitionFailed, r"Ignition failed: |ignition\[\d+\]: CRITICAL|Failed to start ignition-\S+\.service"),
-    _row(IgnitionFinished, r"Finished ignition-files\.service|Reached target ignition-complete\.target", once=True),
+    _pattern(IgnitionFailed, r"Ignition failed: |ignition\[\d+\]: CRITICAL|Failed to start ignition-\S+\.service"),
+    _pattern(IgnitionFinished, r"Finished ignition-files\.service|Reached target ignition-complete\.target", once=True),
 )
 
 PROMPTS = (  # systemd: cryptsetup.c, ask-password-api.c; cryptsetup-initramfs functions; dracut crypt-lib.sh
     _prompt(PromptShown, rf"Please enter {_KINDS} for disk {_DISK}: "),
-    _row(PromptShown, rf"(?<!')Please enter {_KINDS} for disk {_DISK}:$", stream=Stream.CONSOLE),
-    _prompt(PromptShown, r"Please enter (?:TPM2|LUKS2 token|security token) PIN: ", volume="", asks=Asks.PIN),
-    _prompt(PromptShown, r"Please unlock disk (?P<volume>\S+): ", asks=Asks.PASSPHRASE),
-    _prompt(PromptShown, r"Password \((?P<volume>[^)]+)\) \[\d+/\d+\]:", asks=Asks.PASSPHRASE),
+    _pattern(PromptShown, rf"(?<!')Please enter {_KINDS} for disk {_DISK}:$", stream=Stream.CONSOLE),
+    _prompt(PromptShown, r"Please enter (?:TPM2|LUKS2 token|security token) PIN: ", volume="", asks=PromptKind.PIN),
+    _prompt(PromptShown, r"Please unlock disk (?P<volume>\S+): ", asks=PromptKind.PASSPHRASE),
+    _prompt(PromptShown, r"Password \((?P<volume>[^)]+)\) \[\d+/\d+\]:", asks=PromptKind.PASSPHRASE),
 )
 
 CRYPTSETUP = (  # systemd: cryptsetup.c; cryptsetup-initramfs local-top/cryptroot; dracut crypt-lib.sh
-    _row(VolumeAttaching, r"systemd-cryptsetup\[\d+\]: run (?P<volume>\S+) (?:←|<-) (?P<device>\S+)"),
-    _row(VolumeUnlocked, r"Finished .*Cryptography Setup for (?P<volume>.+?)\.?$"),
+    _pattern(VolumeAttaching, r"systemd-cryptsetup\[\d+\]: run (?P<volume>\S+) (?:←|<-) (?P<device>\S+)"),
+    _pattern(VolumeUnlocked, r"Finished .*Cryptography Setup for (?P<volume>.+?)\.?$"),
     # systemd's own line can get lost where many volumes open at once; this one comes when table and key are loaded.
-    _row(VolumeUnlocked, r"systemd-cryptsetup\[\d+\]: dm resume (?P<volume>\S+) "),
-    _row(VolumeUnlocked, r"Found device \S+ - /dev/mapper/(?P<volume>\S+?)\.?$"),
-    _row(VolumeUnlocked, r"cryptsetup: (?P<volume>\S+): set up successfully", others_tell=False),
-    _row(VolumeFailed, r"Failed to start .*Cryptography Setup for (?P<volume>.+?)\.?$"),
-    _row(VolumeFailed, r"cryptsetup: ERROR: (?P<volume>\S+): maximum number of tries exceeded"),
-    _row(
+    _pattern(VolumeUnlocked, r"systemd-cryptsetup\[\d+\]: dm resume (?P<volume>\S+) "),
+    _pattern(VolumeUnlocked, r"Found device \S+ - /dev/mapper/(?P<volume>\S+?)\.?$"),
+    _pattern(VolumeUnlocked, r"cryptsetup: (?P<volume>\S+): set up successfully", opener_is_logged=False),
+    _pattern(VolumeFailed, r"Failed to start .*Cryptography Setup for (?P<volume>.+?)\.?$"),
+    _pattern(VolumeFailed, r"cryptsetup: ERROR: (?P<volume>\S+): maximum number of tries exceeded"),
+    _pattern(
         TooManyAttempts, r"Too many attempts to activate; giving up|(?P<volume>\S+): maximum number of tries exceeded"
     ),
-    _row(PassphraseWrong, r"Failed to activate with specified passphrase\. \(Passphrase incorrect\?\)"),
-    _row(PassphraseWrong, r"cryptsetup: ERROR: (?P<volume>\S+): cryptsetup failed, bad password or options\?"),
-    _row(PassphraseWrong, r"^Wrong password$"),
-    _row(NoPromptPossible, r"(?P<reason>(?:Password|PIN) querying disabled via 'headless' option\.)"),
-    _row(NoPromptPossible, r"(?P<reason>No passphrase or recovery key registered\.)"),
-    _row(KeyslotUsed, r"Key ?slot (?P<keyslot>\d+) unlocked"),
-    _row(TokenUsed, r"Volume (?P<volume>\S+) activated with a LUKS token(?: id (?P<token>\d+))?"),
+    _pattern(PassphraseWrong, r"Failed to activate with specified passphrase\. \(Passphrase incorrect\?\)"),
+    _pattern(PassphraseWrong, r"cryptsetup: ERROR: (?P<volume>\S+): cryptsetup failed, bad password or options\?"),
+    _pattern(PassphraseWrong, r"^Wrong password$"),
+    _pattern(NoPromptPossible, r"(?P<reason>(?:Password|PIN) querying disabled via 'headless' option\.)"),
+    _pattern(NoPromptPossible, r"(?P<reason>No passphrase or recovery key registered\.)"),
+    _pattern(KeyslotUsed, r"Key ?slot (?P<keyslot>\d+) unlocked"),
+    _pattern(TokenUsed, r"Volume (?P<volume>\S+) activated with a LUKS token(?: id (?P<token>\d+))?"),
 )
 
 CLEVIS = (  # clevis 20: clevis-luks-askpass, clevis-luks-unlocker, clevis-decrypt*, local-top/clevis
-    _row(ClevisTries, r"clevis tries (?P<device>\S+)"),  # images/debian-13: name-device
-    _row(ClevisDone, r"clevis is done with (?P<volume>\S+)"),  # images/debian-13-initramfs: name-volume
-    _row(ClevisAnswered, rf"Unlocked {_LUKS} successfully"),
-    _row(ClevisAnswered, r"Unlocked (?P<device>/\S+) with clevis"),
-    _row(ClevisUnheard, rf"Unable to unlock {_LUKS}"),
-    _row(PinFailed, r"(?P<reason>Error communicating with server (?P<url>\S+))", pin="tang"),
-    _row(PinFailed, r"(?P<reason>Received invalid server reply!)", pin="tang"),
-    _row(PinFailed, r"(?P<reason>JWE header validation of 'clevis\.tang\.adv' failed.*)", pin="tang", final=True),
-    _row(PinFailed, r"(?P<reason>JWE missing required 'clevis\.tang\.\w+'.*)", pin="tang", final=True),
-    _row(PinFailed, r"(?P<reason>A TPM2 device with the in-kernel resource manager is needed!)", pin="tpm2"),
-    _row(PinFailed, r"(?P<reason>The /dev/tpmrm\d device must be readable and writable!)", pin="tpm2"),
-    _row(PinFailed, r"(?P<reason>Creating TPM2 primary key failed!)", pin="tpm2"),
-    _row(PinFailed, r"(?P<reason>Loading jwk to TPM2 failed!)", pin="tpm2"),
-    _row(PinFailed, r"(?P<reason>Unsealing jwk from TPM failed!)", pin="tpm2"),
-    _row(PinFailed, r"(?P<reason>The tpm2 pin requires a tpm2-tools version.*)", pin="tpm2", final=True),
-    _row(PinFailed, r"(?P<reason>Unable to locate pin '(?P<pin>\w+)'!)", final=True),
-    _row(TpmSaid, r"(?P<text>Esys_\w+\(\) Esys Finish ErrorCode \((?P<code>0x[0-9A-Fa-f]+)\))"),
-    _row(TpmSaid, r"ERROR: (?P<text>(?:Esys|Tss2|Tcti)_\w+\((?P<code>0x[0-9A-Fa-f]+)\) - .*)"),
+    _pattern(ClevisTries, r"clevis tries (?P<device>\S+)"),  # images/debian-13: name-device
+    _pattern(ClevisDone, r"clevis is done with (?P<volume>\S+)"),  # images/debian-13-initramfs: name-volume
+    _pattern(ClevisAnswered, rf"Unlocked {_LUKS} successfully"),
+    _pattern(ClevisAnswered, r"Unlocked (?P<device>/\S+) with clevis"),
+    _pattern(ClevisReplyDiscarded, rf"Unable to unlock {_LUKS}"),
+    _pattern(PinFailed, r"(?P<reason>Error communicating with server (?P<url>\S+))", pin="tang"),
+    _pattern(PinFailed, r"(?P<reason>Received invalid server reply!)", pin="tang"),
+    _pattern(PinFailed, r"(?P<reason>JWE header validation of 'clevis\.tang\.adv' failed.*)", pin="tang", final=True),
+    _pattern(PinFailed, r"(?P<reason>JWE missing required 'clevis\.tang\.\w+'.*)", pin="tang", final=True),
+    _pattern(PinFailed, r"(?P<reason>A TPM2 device with the in-kernel resource manager is needed!)", pin="tpm2"),
+    _pattern(PinFailed, r"(?P<reason>The /dev/tpmrm\d device must be readable and writable!)", pin="tpm2"),
+    _pattern(PinFailed, r"(?P<reason>Creating TPM2 primary key failed!)", pin="tpm2"),
+    _pattern(PinFailed, r"(?P<reason>Loading jwk to TPM2 failed!)", pin="tpm2"),
+    _pattern(PinFailed, r"(?P<reason>Unsealing jwk from TPM failed!)", pin="tpm2"),
+    _pattern(PinFailed, r"(?P<reason>The tpm2 pin requires a tpm2-tools version.*)", pin="tpm2", final=True),
+    _pattern(PinFailed, r"(?P<reason>Unable to locate pin '(?P<pin>\w+)'!)", final=True),
+    _pattern(TpmToolError, r"(?P<text>Esys_\w+\(\) Esys Finish ErrorCode \((?P<code>0x[0-9A-Fa-f]+)\))"),
+    _pattern(TpmToolError, r"ERROR: (?P<text>(?:Esys|Tss2|Tcti)_\w+\((?P<code>0x[0-9A-Fa-f]+)\) - .*)"),
 )
 
 TPM2_TOKEN = (  # systemd: cryptsetup.c, cryptsetup-tokens/luks2_token.c
-    _row(PinFailed, r"(?P<reason>Failed to unseal secret using TPM2: .*)", pin="tpm2"),
-    _row(
+    _pattern(PinFailed, r"(?P<reason>Failed to unseal secret using TPM2: .*)", pin="tpm2"),
+    _pattern(
         PinFailed,
         r"(?P<reason>No TPM2 metadata matching the current system state found in LUKS2 header)",
         pin="tpm2",
         final=True,
     ),
-    _row(
+    _pattern(
         PinFailed,
         r"(?P<reason>No TPM2 hardware discovered and EFI firmware does not see it either)",
         pin="tpm2",
         final=True,
     ),
-    _row(
+    _pattern(
         PinFailed, r"(?P<reason>TPM2 operation failed, falling back to traditional unlocking.*)", pin="tpm2", final=True
     ),
-    _row(PinFailed, r"(?P<reason>TPM2 support not available, falling back.*)", pin="tpm2", final=True),
-    _row(PinFailed, r"(?P<reason>TPM2 PIN unlock failed, falling back.*)", pin="tpm2", final=True),
-    _row(PinFailed, r"(?P<reason>Timed out waiting for security device)", pin="tpm2", final=True),
-    _row(PinFailed, r"(?P<reason>TPM2 device not present for unlocking)", pin="tpm2"),
+    _pattern(PinFailed, r"(?P<reason>TPM2 support not available, falling back.*)", pin="tpm2", final=True),
+    _pattern(PinFailed, r"(?P<reason>TPM2 PIN unlock failed, falling back.*)", pin="tpm2", final=True),
+    _pattern(PinFailed, r"(?P<reason>Timed out waiting for security device)", pin="tpm2", final=True),
+    _pattern(PinFailed, r"(?P<reason>TPM2 device not present for unlocking)", pin="tpm2"),
 )
 
-TABLE: tuple[Row, ...] = (*FIRMWARE, *KERNEL, *STAGES, *PROMPTS, *CRYPTSETUP, *CLEVIS, *TPM2_TOKEN)
+TABLE: tuple[MessagePattern, ...] = (*FIRMWARE, *KERNEL, *STAGES, *PROMPTS, *CRYPTSETUP, *CLEVIS, *TPM2_TOKEN)
 
 FINAL_TPM_CODES = frozenset({0x99D, 0x1DF})
 """TPM_RC_POLICY_FAIL (the PCRs are others), TPM_RC_INTEGRITY (another TPM sealed it): no retry mends these."""
 
-SPEAKER = re.compile(r"\b(?P<name>[\w.@-]+)\[(?P<pid>\d+)\]: ")
+JOURNAL_PREFIX = re.compile(r"\b(?P<name>[\w.@-]+)\[(?P<pid>\d+)\]: ")
 """Who says a journal line."""
 
 KEYSLOT_TRIED = re.compile(r"Verifying key from keyslot (?P<keyslot>\d+), digest")

@@ -77,14 +77,14 @@ def hold_time(least: float, prompt: float) -> float:
 
 
 @dataclass(frozen=True)
-class TangSeen:
-    """What a Tang server of the harness, and the gate before it, saw during this boot.
+class TangActivity:
+    """What a Tang server of the harness, and the fault proxy before it, saw during this boot.
 
     Attributes:
         server: Its name in the policy.
         requests: From its log.
-        unanswered: Connections or packets that the gate saw and let nobody answer.
-        tampered: Replies that the gate changed.
+        unanswered: Connections or packets that the fault proxy saw and let nobody answer.
+        tampered: Replies that the fault proxy changed.
     """
 
     server: str
@@ -99,7 +99,7 @@ class TangSeen:
 
 
 @dataclass(frozen=True)
-class Witnesses:
+class ExternalEvidence:
     """What everybody but the guest's console says about a boot.
 
     Attributes:
@@ -112,7 +112,7 @@ class Witnesses:
         open: Names of the volumes that are open in the end, when the guest could be asked.
     """
 
-    tang: tuple[TangSeen, ...] = ()
+    tang: tuple[TangActivity, ...] = ()
     tpm: tuple[TpmExchange, ...] | None = None
     urls: Mapping[str, str] = field(default_factory=dict)
     headers: Mapping[str, LuksHeader] = field(default_factory=dict)

@@ -6,7 +6,7 @@ import shutil
 import subprocess
 
 from harness.errors import HostError
-from harness.host.needs import SYSTEM_PATH
+from harness.host.requirement import SYSTEM_PATH
 from harness.paths import REPOSITORY
 
 

@@ -17,7 +17,7 @@ from docker.errors import DockerException
 
 from harness.deadline import Deadline
 from harness.errors import HostError, RigError
-from harness.host.needs import command
+from harness.host.requirement import command
 from harness.paths import run_dir
 from harness.process import run
 from harness.progress import Progress

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from harness.errors import HostError
 from harness.host.commands import output, run, say
-from harness.host.needs import Need
+from harness.host.requirement import Requirement
 
 BACKPORTS = "bookworm-backports"
 BACKPORTS_FILE = Path("/etc/apt/sources.list.d/unlock-lab-backports.sources")
@@ -20,13 +20,13 @@ Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
 """
 
 
-def package_list(wanted: Sequence[Need]) -> str:
+def package_list(wanted: Sequence[Requirement]) -> str:
     """The needs as a text that a person can read, with the packages of Debian and of Fedora."""
     rows = [f"  {n.name}: {n.why}\n    Debian  {' '.join(n.debian)}\n    Fedora  {' '.join(n.fedora)}" for n in wanted]
     return "\n".join(rows)
 
 
-def install_packages(wanted: Sequence[Need], *, first_time: bool) -> None:
+def install_packages(wanted: Sequence[Requirement], *, first_time: bool) -> None:
     """Install what is missing.
 
     Args:
@@ -45,7 +45,7 @@ def install_packages(wanted: Sequence[Need], *, first_time: bool) -> None:
             "this set-up installs on Debian 12 and 13, amd64, only; please install these and run it again",
             package_list(missing),
         )
-    newer: list[Need] = []
+    newer: list[Requirement] = []
     if codename == "bookworm":
         old = first_time and old_qemu()
         newer = [need for need in wanted if need.backports and (need.missing or old)]

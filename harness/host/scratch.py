@@ -1,8 +1,8 @@
 """Folders that a running machine or a build writes to, and that go when their owner goes, however it goes.
 
-Each has a guardian: a shell that waits for the end of a pipe that only this process holds, then removes the folder.
-So an orderly end, an exception, Ctrl-C (the guardian has a session of its own) and kill -9 all end the same way. A lock
-on the folder (flock(2), shared with the guardian) tells `sweep` which folders a power cut left behind.
+Each has a reaper: a shell that waits for the end of a pipe that only this process holds, then removes the folder.
+So an orderly end, an exception, Ctrl-C (the reaper has a session of its own) and kill -9 all end the same way. A lock
+on the folder (flock(2), shared with the reaper) tells `remove_orphaned` which folders a power cut left behind.
 """
 
 import fcntl
@@ -17,8 +17,8 @@ from pathlib import Path
 from filelock import FileLock
 
 from harness.errors import HostError
-from harness.host.user import hand_over
-from harness.paths import build_dir, run_dir
+from harness.host.user import chown_to
+from harness.paths import build_root, run_dir
 
 KEEP = "keep"
 """A file of this name in a scratch folder keeps the folder when its owner ends."""
@@ -26,7 +26,7 @@ KEEP = "keep"
 _LONGEST_RUN_DIR = 50  # of the 107 bytes of a UNIX socket's path (unix(7)), what libvirt's own sockets leave
 _REMOVE_SECONDS = 60.0
 # What the owner started may still be ending, and writing.
-_GUARDIAN = f'read -r _; test -e "$1/{KEEP}" || rm -rf -- "$1" || {{ sleep 2; rm -rf -- "$1"; }}'
+_REAPER = f'read -r _; test -e "$1/{KEEP}" || rm -rf -- "$1" || {{ sleep 2; rm -rf -- "$1"; }}'
 
 
 @contextmanager
@@ -37,12 +37,12 @@ def scratch(user: str | None) -> Iterator[Path]:
         HostError: The folder for running machines cannot be written to, or has too long a name.
     """
     with _guarded(_machines()) as folder:
-        hand_over(folder, user)
+        chown_to(folder, user)
         yield folder
 
 
 @contextmanager
-def roomy_scratch() -> Iterator[Path]:
+def build_dir() -> Iterator[Path]:
     """A new folder on a disk that has room for an image under way, removed after the block.
 
     Raises:
@@ -59,8 +59,8 @@ def _guarded(root: Path) -> Iterator[Path]:
         lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         fcntl.flock(lock, fcntl.LOCK_EX)
     try:
-        guardian = subprocess.Popen(
-            ["sh", "-c", _GUARDIAN, "unlock-lab-guardian", folder],
+        reaper = subprocess.Popen(
+            ["sh", "-c", _REAPER, "unlock-lab-reaper", folder],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -70,22 +70,22 @@ def _guarded(root: Path) -> Iterator[Path]:
         try:
             yield folder
         finally:
-            _dismiss(guardian, folder)
+            _dismiss(reaper, folder)
     finally:
         os.close(lock)
 
 
-def _dismiss(guardian: "subprocess.Popen[bytes]", folder: Path) -> None:
-    assert guardian.stdin is not None
-    guardian.stdin.close()
+def _dismiss(reaper: "subprocess.Popen[bytes]", folder: Path) -> None:
+    assert reaper.stdin is not None
+    reaper.stdin.close()
     try:
-        guardian.wait(_REMOVE_SECONDS)
+        reaper.wait(_REMOVE_SECONDS)
     except subprocess.TimeoutExpired as error:
         raise HostError(f"{folder} was not removed within {_REMOVE_SECONDS:.0f} s; that goes on") from error
 
 
-def sweep() -> None:
-    """Remove the folders whose owner and guardian are both gone (after a power cut, say)."""
+def remove_orphaned() -> None:
+    """Remove the folders whose owner and reaper are both gone (after a power cut, say)."""
     for root in (_machines(), _builds()):
         with FileLock(root / ".lock"):
             for folder in root.iterdir():
@@ -116,9 +116,9 @@ def _machines() -> Path:
 
 def _builds() -> Path:
     # Anybody may have made a folder of this name where all may write.
-    if build_dir().exists() and build_dir().lstat().st_uid != os.geteuid():
-        raise HostError(f"{build_dir()} is not ours", hint="remove it, or point TMPDIR at another folder")
-    return _made(build_dir() / "b", "TMPDIR")
+    if build_root().exists() and build_root().lstat().st_uid != os.geteuid():
+        raise HostError(f"{build_root()} is not ours", hint="remove it, or point TMPDIR at another folder")
+    return _made(build_root() / "b", "TMPDIR")
 
 
 def _made(root: Path, variable: str) -> Path:

@@ -19,8 +19,8 @@ from filelock import FileLock
 from harness import process
 from harness.errors import HostError
 from harness.host.accel import Accel, choose_accel
-from harness.host.scratch import sweep
-from harness.host.user import as_user, hand_over, home
+from harness.host.scratch import remove_orphaned
+from harness.host.user import as_user, chown_to, home
 from harness.paths import run_dir
 from harness.progress import Progress
 
@@ -66,7 +66,7 @@ class PrivateSession:
             config = self.folder / "config" / "libvirt"
             for path in (self.folder, self.folder / "run", config.parent, config):
                 path.mkdir(exist_ok=True)
-                hand_over(path, self.user)
+                chown_to(path, self.user)
             # Without this QEMU's output would go through virtlogd, one more daemon to look after.
             (config / "qemu.conf").write_text('stdio_handler = "file"\n')
             env = {
@@ -128,7 +128,7 @@ def prepare_host(
         HostError: QEMU, libvirt or the user that machines run as is missing.
         UsageError: `accel` is not a known one.
     """
-    sweep()
+    remove_orphaned()
     emulator, text, version = find_emulator()
     session: PrivateSession | None = None
     user: str | None

@@ -28,8 +28,8 @@ from harness.host.commands import run, say
 from harness.paths import REPOSITORY
 
 try:
-    from harness.host.needs import needs
     from harness.host.packages import install_packages, package_list
+    from harness.host.requirement import requirements
 except ModuleNotFoundError as error:
     if error.name != "tomllib":
         raise
@@ -50,11 +50,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--list", action="store_true", help="only print what is needed, for Debian and for Fedora")
     options = parser.parse_args(argv)
     if options.list:
-        print(package_list(needs()))
+        print(package_list(requirements()))
         return 0
     try:
         with _alone():
-            install_packages(needs(), first_time=not STAMP.exists())
+            install_packages(requirements(), first_time=not STAMP.exists())
             make_venv()
             if os.geteuid() == 0:
                 make_user()

@@ -15,7 +15,7 @@ def as_user(user: str | None, *options: str) -> list[str]:
     return ["setpriv", f"--reuid={entry.pw_uid}", f"--regid={entry.pw_gid}", "--init-groups", *options, "--"]
 
 
-def hand_over(path: Path, user: str | None) -> None:
+def chown_to(path: Path, user: str | None) -> None:
     """Give a file, or a folder and all in it, to `user`; the caller's own need not be given."""
     if user is None:
         return

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from harness import process
 from harness.errors import HostError
-from harness.host.scratch import roomy_scratch
+from harness.host.scratch import build_dir
 from harness.images import luks
 from harness.images.archive import date_options, mirror
 from harness.images.keys import key_pair
@@ -126,7 +126,7 @@ def build(recipe: Recipe, folder: Path) -> None:
     Raises:
         HostError: A tool is missing, the mirror is not reachable, or the build failed; with the end of what it said.
     """
-    with roomy_scratch() as scratch:
+    with build_dir() as scratch:
         # mmdebstrap without root works as another user of a namespace, which must be able to look in here.
         scratch.chmod(0o755)
         staged = scratch / "stage.tar"
@@ -155,7 +155,7 @@ def build(recipe: Recipe, folder: Path) -> None:
         except HostError as error:
             raise _explained(recipe, error) from error
         if recipe.root_passphrase:
-            volume = luks.Volume(recipe.name, luks_uuid(recipe), recipe.root_passphrase)
+            volume = luks.LuksLayout(recipe.name, luks_uuid(recipe), recipe.root_passphrase)
             luks.encrypt(raw, _ROOT_OFFSET, recipe.root_mib * 2**20, volume)
         disk = folder / "disk.qcow2"
         # One coroutine, so that clusters are laid down in the same order each time.

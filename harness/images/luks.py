@@ -38,7 +38,7 @@ _BINARY = struct.Struct(">6sHQQ48s32s64s40s48sQ184s64s3584s")
 
 
 @dataclass(frozen=True)
-class Volume:
+class LuksLayout:
     """A LUKS2 volume with one keyslot.
 
     Attributes:
@@ -56,7 +56,7 @@ class Volume:
         return hashlib.shake_256(f"unlock-lab {self.name} {what}".encode()).digest(size)
 
 
-def encrypt(image: Path, offset: int, size: int, volume: Volume) -> None:
+def encrypt(image: Path, offset: int, size: int, volume: LuksLayout) -> None:
     """Encrypt a file system in place: it moves up by `HEADER_BYTES`, and the header takes its place.
 
     Args:
@@ -75,7 +75,7 @@ def encrypt(image: Path, offset: int, size: int, volume: Volume) -> None:
         os.pwrite(disk.fileno(), header(volume).ljust(HEADER_BYTES, b"\0"), offset)
 
 
-def header(volume: Volume) -> bytes:
+def header(volume: LuksLayout) -> bytes:
     """Both copies of the header, and the area of keyslot 0."""
     key = volume.secret("volume key", _KEY_BYTES)
     keyslot_salt, digest_salt = volume.secret("keyslot salt", 32), volume.secret("digest salt", 32)
@@ -129,7 +129,7 @@ def header(volume: Volume) -> bytes:
     return _copy(volume, b"LUKS", 0, text) + _copy(volume, b"SKUL", _COPY_BYTES, text) + material
 
 
-def _copy(volume: Volume, magic: bytes, offset: int, text: bytes) -> bytes:
+def _copy(volume: LuksLayout, magic: bytes, offset: int, text: bytes) -> bytes:
     salt = volume.secret(f"header salt {offset}", 64)
 
     def binary(checksum: bytes) -> bytes:
@@ -152,7 +152,7 @@ def _copy(volume: Volume, magic: bytes, offset: int, text: bytes) -> bytes:
     return binary(hashlib.sha256(binary(b"") + text).digest()) + text
 
 
-def _split(key: bytes, volume: Volume) -> bytes:
+def _split(key: bytes, volume: LuksLayout) -> bytes:
     """The key inflated to stripes that are all needed to get it back."""
     stripes = volume.secret("stripes", _KEY_BYTES * (_STRIPES - 1))
     mixed = bytes(_KEY_BYTES)

@@ -1,6 +1,6 @@
 """Faults of hardware: each changes one thing about a machine before it is powered on.
 
-A fault is a function from machine to machine. It may write new files into the workshop's folder, which belongs to one
+A fault is a function from machine to machine. It may write new files into the context's folder, which belongs to one
 boot; it never edits a file that the machine already has. Faults of a key server are verbs on the server (`Tang.stop`).
 """
 
@@ -15,12 +15,12 @@ from harness.machine import nvram
 from harness.machine.disk import overlay
 from harness.machine.esp import sign_boot_images
 from harness.machine.spec import Firmware, Machine, TpmVersion
-from harness.machine.tpm_bus import UNSEAL, Interposer, code, refusal
+from harness.machine.tpm_bus import UNSEAL, BusInterceptor, code, error_response
 from harness.progress import Progress
 
 
 @dataclass(frozen=True)
-class Workshop:
+class FaultContext:
     """Where a fault may make what it needs.
 
     Attributes:
@@ -32,62 +32,62 @@ class Workshop:
     progress: Progress
 
 
-Fault = Callable[[Machine, Workshop], Machine]
+Fault = Callable[[Machine, FaultContext], Machine]
 
 
-def tpm_removed(machine: Machine, _workshop: Workshop) -> Machine:
+def tpm_removed(machine: Machine, _context: FaultContext) -> Machine:
     """No TPM: taken out, or disabled in the firmware's set-up, where the guest sees no difference."""
     return replace(machine, tpm=None)
 
 
-def tpm_replaced(machine: Machine, workshop: Workshop) -> Machine:
+def tpm_replaced(machine: Machine, context: FaultContext) -> Machine:
     """Another TPM of the same kind, as after a change of the mainboard: another storage seed, TPM 2.0 part 1, 14."""
     if machine.tpm is None:
         raise UsageError("tpm_replaced needs a machine that has a TPM", hint="apply it before tpm_removed")
-    return replace(machine, tpm=replace(machine.tpm, state=workshop.folder / "tpm-replaced"))
+    return replace(machine, tpm=replace(machine.tpm, state=context.folder / "tpm-replaced"))
 
 
-def tpm_is_1_2(machine: Machine, workshop: Workshop) -> Machine:
+def tpm_downgraded_to_1_2(machine: Machine, context: FaultContext) -> Machine:
     """A TPM 1.2 where a 2.0 was."""
     if machine.tpm is None:
-        raise UsageError("tpm_is_1_2 needs a machine that has a TPM", hint="apply it before tpm_removed")
-    old = replace(machine.tpm, state=workshop.folder / "tpm-1.2", version=TpmVersion.TPM_1_2)
+        raise UsageError("tpm_downgraded_to_1_2 needs a machine that has a TPM", hint="apply it before tpm_removed")
+    old = replace(machine.tpm, state=context.folder / "tpm-1.2", version=TpmVersion.TPM_1_2)
     return replace(machine, tpm=old)
 
 
-def tpm_interposed(interposer: Interposer) -> Fault:
+def tpm_bus_intercepted(interceptor: BusInterceptor) -> Fault:
     """Somebody on the wires between the machine and its TPM, for better or worse."""
 
-    def fault(machine: Machine, _workshop: Workshop) -> Machine:
+    def fault(machine: Machine, _context: FaultContext) -> Machine:
         if machine.tpm is None:
             raise UsageError("this needs a machine that has a TPM", hint="apply it before tpm_removed")
-        return replace(machine, tpm=replace(machine.tpm, interposer=interposer))
+        return replace(machine, tpm=replace(machine.tpm, interceptor=interceptor))
 
     return fault
 
 
-def tpm_fails(machine: Machine, workshop: Workshop) -> Machine:
+def tpm_fails(machine: Machine, context: FaultContext) -> Machine:
     """A TPM that works until it is asked to unseal, and then says that it has failed (TPM_RC_FAILURE)."""
-    return tpm_interposed(lambda command, chip: refusal() if code(command) == UNSEAL else chip.ask(command))(
-        machine, workshop
+    return tpm_bus_intercepted(lambda command, tpm: error_response() if code(command) == UNSEAL else tpm.ask(command))(
+        machine, context
     )
 
 
 def with_memory(mib: int) -> Fault:
     """So much RAM, in MiB. The firmware may measure it into PCR 1."""
 
-    def fault(machine: Machine, _workshop: Workshop) -> Machine:
+    def fault(machine: Machine, _context: FaultContext) -> Machine:
         return replace(machine, memory_mib=mib)
 
     return fault
 
 
-def network_unplugged(machine: Machine, _workshop: Workshop) -> Machine:
+def network_unplugged(machine: Machine, _context: FaultContext) -> Machine:
     """The network cable is out."""
     return replace(machine, link_up=False)
 
 
-def carried_off(machine: Machine, _workshop: Workshop) -> Machine:
+def moved_offsite(machine: Machine, _context: FaultContext) -> Machine:
     """The whole machine stands somewhere else, in a network that its Tang server may not answer."""
     return replace(machine, site="elsewhere")
 
@@ -99,40 +99,40 @@ def firmware_swapped(name: str) -> Fault:
         name: As images/ovmf names it.
     """
 
-    def fault(machine: Machine, workshop: Workshop) -> Machine:
-        return replace(machine, firmware=as_firmware(firmware_image(name, workshop.progress)))
+    def fault(machine: Machine, context: FaultContext) -> Machine:
+        return replace(machine, firmware=as_firmware(firmware_image(name, context.progress)))
 
     return fault
 
 
-def db_key_enrolled(machine: Machine, workshop: Workshop) -> Machine:
+def db_key_enrolled(machine: Machine, context: FaultContext) -> Machine:
     """One more certificate in the firmware's signature database ``db``. It changes PCR 7 (TCG PFP 3.3.4.8)."""
-    return _nvram(machine, workshop, nvram.enroll_db)
+    return _nvram(machine, context, nvram.enroll_db)
 
 
-def dbx_updated(machine: Machine, workshop: Workshop) -> Machine:
+def dbx_updated(machine: Machine, context: FaultContext) -> Machine:
     """One more hash in the firmware's list of what may not run, ``dbx``. It changes PCR 7."""
-    return _nvram(machine, workshop, nvram.update_dbx)
+    return _nvram(machine, context, nvram.update_dbx)
 
 
-def secure_boot_enabled(machine: Machine, workshop: Workshop) -> Machine:
+def secure_boot_enabled(machine: Machine, context: FaultContext) -> Machine:
     """Secure Boot on, under keys of a stranger: the image of this machine is not signed by them."""
-    return _nvram(machine, workshop, nvram.enable_secure_boot)
+    return _nvram(machine, context, nvram.enable_secure_boot)
 
 
-def secure_boot_owned(machine: Machine, workshop: Workshop) -> Machine:
+def secure_boot_owned(machine: Machine, context: FaultContext) -> Machine:
     """Secure Boot on, under keys of the machine's owner, who signed what it boots. It changes PCR 7 and PCR 4."""
     key = nvram.new_key("unlock-lab owner")
     first, *others = machine.disks
-    signed = replace(first, path=overlay(first.path, workshop.folder / "signed.qcow2"))
+    signed = replace(first, path=overlay(first.path, context.folder / "signed.qcow2"))
     sign_boot_images(signed.path, key)
-    enforcing = _nvram(machine, workshop, lambda found: nvram.enable_secure_boot(found, key))
+    enforcing = _nvram(machine, context, lambda found: nvram.enable_secure_boot(found, key))
     return replace(enforcing, disks=(signed, *others))
 
 
-def boot_entry_added(machine: Machine, workshop: Workshop) -> Machine:
+def boot_entry_added(machine: Machine, context: FaultContext) -> Machine:
     """One more boot entry in the NVRAM. The firmware measures the boot variables into PCR 1."""
-    return _nvram(machine, workshop, nvram.add_boot_entry)
+    return _nvram(machine, context, nvram.add_boot_entry)
 
 
 def smbios_cmdline(arguments: str) -> Fault:
@@ -141,15 +141,15 @@ def smbios_cmdline(arguments: str) -> Fault:
     systemd-stub takes them with Secure Boot off, and measures them into PCR 12 (systemd-stub(7)).
     """
 
-    def fault(machine: Machine, _workshop: Workshop) -> Machine:
+    def fault(machine: Machine, _context: FaultContext) -> Machine:
         string = f"io.systemd.stub.kernel-cmdline-extra={arguments}"
         return replace(machine, smbios_oem_strings=(*machine.smbios_oem_strings, string))
 
     return fault
 
 
-def _nvram(machine: Machine, workshop: Workshop, edit: Callable[[bytes], bytes]) -> Machine:
-    edited = workshop.folder / "nvram-edited.fd"
+def _nvram(machine: Machine, context: FaultContext, edit: Callable[[bytes], bytes]) -> Machine:
+    edited = context.folder / "nvram-edited.fd"
     edited.write_bytes(edit(machine.nvram.read_bytes()))
     return replace(machine, nvram=edited)
 

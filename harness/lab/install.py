@@ -31,8 +31,8 @@ from harness.guest.outcome import Outcome, Unlock
 from harness.guest.plan import BootPlan
 from harness.images import GuestImage, guest_image
 from harness.lab.laboratory import Laboratory
-from harness.lab.logbook import Logbook
-from harness.lab.powered import Scene, boot, canary_path, maintain, power_off, recorded, shell, steady
+from harness.lab.powered import ScenarioContext, boot, canary_path, maintain, power_off, recorded, retry_stalled, shell
+from harness.lab.recorder import EvidenceRecorder
 from harness.machine.disk import overlay
 from harness.machine.rig import power_on
 from harness.machine.spec import Bus, Disk, Machine, Tpm
@@ -40,7 +40,7 @@ from harness.network.keys import TangKeys
 from harness.network.lease import PORTS
 from harness.network.tang import Tang, make_keys, serve_tang
 from harness.paths import IMAGES, REPOSITORY, run_dir
-from harness.policy.ignition import GuestFile, fill, render
+from harness.policy.ignition import GuestFile, fill_placeholders, render
 from harness.policy.pins import Policy, TangAddress
 
 DISK_BYTES = 24 * 2**30
@@ -105,18 +105,20 @@ def sealed_machine(lab: Laboratory, image_name: str, policy: Policy, artifacts_r
 
     def build(folder: Path) -> None:
         _raise_again(failure)
-        logbook = Logbook.open(artifacts_root, f"install::{policy.name}-{image.name}", f"Installation of {policy.name}")
-        logbook.installs(policy, image.name)
+        recorder = EvidenceRecorder.open(
+            artifacts_root, f"install::{policy.name}-{image.name}", f"Installation of {policy.name}"
+        )
+        recorder.installs(policy, image.name)
         try:
             with lab.progress.step(f"install {policy.name} on {image.name}, and prove that it opens by itself"):
-                _install(order, folder, logbook)
+                _install(order, folder, recorder)
         except HarnessError as error:
-            logbook.result, logbook.error = Result.ERROR, Problem.of(error)
+            recorder.result, recorder.error = Result.ERROR, Problem.of(error)
             failure.parent.mkdir(parents=True, exist_ok=True)
             failure.write_text(json.dumps([type(error).__name__, error.what, error.detail, error.hint]))
             raise
         finally:
-            logbook.close()
+            recorder.close()
 
     return _load(order, build_once("sealed", order.key, build))
 
@@ -180,32 +182,32 @@ def served(lab: Laboratory, ports: Mapping[str, int], keys: Mapping[str, TangKey
         }
 
 
-def _install(order: _Order, folder: Path, logbook: Logbook) -> None:
+def _install(order: _Order, folder: Path, recorder: EvidenceRecorder) -> None:
     lab, image, policy = order.lab, order.image, order.policy
     start = time.monotonic()
     canaries = {volume.name: secrets.token_hex(16) for volume in policy.volumes if volume.mount_point}
     machine = _machine(lab, policy, folder)
     overlay(image.disk, machine.disks[0].path, size=DISK_BYTES)
     with served(lab, order.ports, order.keys) as tangs:
-        scene = Scene(lab, image, policy, tangs, logbook)
-        logbook.keep({"manifest.json": image.manifest})
+        context = ScenarioContext(lab, image, policy, tangs, recorder)
+        recorder.keep({"manifest.json": image.manifest})
         addresses = {server: TangAddress(tang.url, tang.thumbprint) for server, tang in tangs.items()}
-        by_hand: list[str] = fill(list(policy.enrolment), addresses)
+        by_hand: list[str] = fill_placeholders(list(policy.enrolment), addresses)
         if image.root_passphrase:
-            _first_boot_with_root(scene, machine, [*_canary_commands(policy, canaries), *by_hand])
+            _first_boot_with_root(context, machine, [*_canary_commands(policy, canaries), *by_hand])
         else:
             config = folder / "config.ign"
             config.write_bytes(render(policy, addresses, _canary_files(policy, canaries)))
-            logbook.keep({artifacts.CONFIG_IGN: config})
-            _first_boot(scene, machine, config)
+            recorder.keep({artifacts.CONFIG_IGN: config})
+            _first_boot(context, machine, config)
             if by_hand:
-                logbook.keep({_ENROLMENT: maintain(scene, machine, "enrolment", by_hand)})
+                recorder.keep({_ENROLMENT: maintain(context, machine, "enrolment", by_hand)})
         versions = {**lab.versions, "image": f"{image.name} {image.key}", **image.versions}
-        artifacts.save_versions(logbook.folder, versions)
-        outcome = boot(scene, machine, "control", orderly=True)
+        artifacts.save_versions(recorder.folder, versions)
+        outcome = boot(context, machine, "control", orderly=True)
         for server, tang in tangs.items():
             tang.keys.save(folder / "tang" / server)
-            logbook.keep_tang_log(server, tang.raw_log)
+            recorder.keep_tang_log(server, tang.raw_log)
     require_control(policy, outcome, canaries)
     about = {
         "canaries": canaries,
@@ -243,29 +245,29 @@ def _canary_commands(policy: Policy, canaries: Mapping[str, str]) -> list[str]:
     return [f"(umask 077; echo {file.text.strip()} > {file.path})" for file in _canary_files(policy, canaries)]
 
 
-def _first_boot(scene: Scene, machine: Machine, config: Path) -> None:
+def _first_boot(context: ScenarioContext, machine: Machine, config: Path) -> None:
     """Let Ignition do what the config says."""
-    wanted = [argument for argument in scene.policy.kernel_arguments if argument not in FIRST_BOOT]
+    wanted = [argument for argument in context.policy.kernel_arguments if argument not in FIRST_BOOT]
     stub = "io.systemd.stub.kernel-cmdline-extra=" + " ".join([*FIRST_BOOT, *wanted])
     first = replace(machine, smbios_oem_strings=(stub,), fw_cfg=((CONFIG, config),))
 
     def attempt() -> None:
         with (
-            recorded(scene.logbook, "install", machine) as record,
-            power_on(first, scene.lab.host, record.folder) as rig,
+            recorded(context.recorder, "install", machine) as record,
+            power_on(first, context.lab.host, record.folder) as rig,
         ):
-            watch(rig, BootPlan(()), live=scene.lab.live)
-            with shell(rig, scene.image, scene.lab.live) as opened:
+            watch(rig, BootPlan(()), live=context.lab.live)
+            with shell(rig, context.image, context.lab.live) as opened:
                 power_off(rig, opened)
 
-    steady(scene, machine, "install", attempt)
+    retry_stalled(context, machine, "install", attempt)
 
 
-def _first_boot_with_root(scene: Scene, machine: Machine, commands: Sequence[str]) -> None:
+def _first_boot_with_root(context: ScenarioContext, machine: Machine, commands: Sequence[str]) -> None:
     """Open an encrypted root by its passphrase, and do what its owner does."""
-    bare = tuple(replace(each, pins=None, passphrase=scene.image.root_passphrase) for each in scene.policy.volumes)
-    said = maintain(replace(scene, policy=replace(scene.policy, volumes=bare)), machine, "install", commands)
-    scene.logbook.keep({_ENROLMENT: said})
+    bare = tuple(replace(each, pins=None, passphrase=context.image.root_passphrase) for each in context.policy.volumes)
+    said = maintain(replace(context, policy=replace(context.policy, volumes=bare)), machine, "install", commands)
+    context.recorder.keep({_ENROLMENT: said})
 
 
 def require_control(policy: Policy, outcome: Outcome, canaries: Mapping[str, str]) -> None:

@@ -19,11 +19,11 @@ from harness.guest.judge import judge
 from harness.guest.outcome import Outcome
 from harness.guest.plan import HOLD_SECONDS, BootPlan
 from harness.guest.ssh import Shell, connect
-from harness.guest.witness import End, TangSeen, Witnesses
+from harness.guest.witness import End, ExternalEvidence, TangActivity
 from harness.images import GuestImage
-from harness.lab.again import once_more, saved
 from harness.lab.laboratory import Laboratory
-from harness.lab.logbook import Logbook
+from harness.lab.recorder import EvidenceRecorder
+from harness.lab.retry import retry_on_stall, saved
 from harness.machine.rig import Rig, power_on
 from harness.machine.spec import Machine
 from harness.network.tang import Tang
@@ -52,7 +52,7 @@ def partition_label(policy: Policy, volume: str) -> str:
 
 
 @dataclass
-class Record:
+class BootRecord:
     """What becomes of one power-on.
 
     Attributes:
@@ -65,14 +65,14 @@ class Record:
 
 
 @contextmanager
-def recorded(logbook: Logbook, label: str, machine: Machine) -> Iterator[Record]:
+def recorded(recorder: EvidenceRecorder, label: str, machine: Machine) -> Iterator[BootRecord]:
     """Keep what one power-on leaves behind, judged or not.
 
     What is raised inside before there is a verdict is written down as this boot's problem, and goes on. A power-on that
     is not to be judged (an installation, a rescue system) leaves its files beside the boots.
     """
     with tempfile.TemporaryDirectory(prefix="unlock-lab-") as name:
-        record = Record(Path(name))
+        record = BootRecord(Path(name))
         problem: Problem | None = None
         try:
             yield record
@@ -83,13 +83,13 @@ def recorded(logbook: Logbook, label: str, machine: Machine) -> Iterator[Record]
             observed = record.outcome or problem  # what goes wrong after the verdict does not undo it
             files = {path.name: path for path in record.folder.iterdir()}
             if observed is not None:
-                logbook.record(Boot(observed, label, machine.name), files)
+                recorder.record(Boot(observed, label, machine.name), files)
             else:
-                logbook.keep({f"{label}-{name}": path for name, path in files.items()})
+                recorder.keep({f"{label}-{name}": path for name, path in files.items()})
 
 
 @dataclass(frozen=True)
-class Scene:
+class ScenarioContext:
     """What a boot takes place in, beside the machine.
 
     Attributes:
@@ -97,14 +97,14 @@ class Scene:
         image: Whose shell the guest has.
         policy: Whose volumes are watched.
         tangs: The servers in reach, by name.
-        logbook: Where the evidence goes.
+        recorder: Where the evidence goes.
     """
 
     lab: Laboratory
     image: GuestImage
     policy: Policy
     tangs: Mapping[str, Tang]
-    logbook: Logbook
+    recorder: EvidenceRecorder
 
     @property
     def urls(self) -> dict[str, str]:
@@ -148,7 +148,7 @@ class Powered:
 
 @contextmanager
 def powered(
-    scene: Scene,
+    context: ScenarioContext,
     machine: Machine,
     label: str,
     typing: Sequence[str] | None = None,
@@ -160,7 +160,7 @@ def powered(
     """Power a machine on, watch what its disk does, and leave it on for the block.
 
     Args:
-        scene: Where.
+        context: Where.
         machine: What.
         label: What this boot is for, in the evidence.
         typing: What to type at the prompts of each volume; by default its own passphrase, once.
@@ -173,8 +173,8 @@ def powered(
             once more from the same state, unless something happened meanwhile.
     """
     plan = BootPlan.for_volumes(
-        scene.policy.volumes,
-        scene.urls,
+        context.policy.volumes,
+        context.urls,
         None if typing is None else tuple(typing),
         None if tpm_pins is None else tuple(tpm_pins),
         hold,
@@ -182,47 +182,47 @@ def powered(
 
     def attempt() -> tuple[Powered, ExitStack]:
         with ExitStack() as stack:
-            on = stack.enter_context(_powered(scene, machine, label, plan, meanwhile))
+            on = stack.enter_context(_powered(context, machine, label, plan, meanwhile))
             return on, stack.pop_all()
 
-    on, stack = attempt() if meanwhile else steady(scene, machine, label, attempt)
+    on, stack = attempt() if meanwhile else retry_stalled(context, machine, label, attempt)
     with stack:
         yield on
 
 
-def steady(scene: Scene, machine: Machine, label: str, attempt: Callable[[], T]) -> T:
+def retry_stalled(context: ScenarioContext, machine: Machine, label: str, attempt: Callable[[], T]) -> T:
     """Power a machine on in some way, and after a `StallError` once more from the same state."""
     with tempfile.TemporaryDirectory(prefix="unlock-lab-") as folder:
-        return once_more(attempt, saved(machine, Path(folder)), f"{machine.name}, {label}", scene.lab.progress)
+        return retry_on_stall(attempt, saved(machine, Path(folder)), f"{machine.name}, {label}", context.lab.progress)
 
 
 @contextmanager
 def _powered(
-    scene: Scene, machine: Machine, label: str, plan: BootPlan, meanwhile: Meanwhile | None
+    context: ScenarioContext, machine: Machine, label: str, plan: BootPlan, meanwhile: Meanwhile | None
 ) -> Iterator[Powered]:
-    _stand(scene, machine)
-    with recorded(scene.logbook, label, machine) as record, ExitStack() as stack:
-        before = {name: _Mark.of(tang) for name, tang in scene.tangs.items()}
-        keep = scene.lab.options.keep
-        rig = stack.enter_context(power_on(machine, scene.lab.host, record.folder, keep=keep))
-        seen = watch(rig, plan, live=scene.lab.live, on_event=partial(meanwhile, rig) if meanwhile else None)
-        witnesses = Witnesses(
-            tang=tuple(mark.since(name, scene.tangs[name]) for name, mark in before.items()),
+    _stand(context, machine)
+    with recorded(context.recorder, label, machine) as record, ExitStack() as stack:
+        before = {name: _ServiceMark.of(tang) for name, tang in context.tangs.items()}
+        keep = context.lab.options.keep
+        rig = stack.enter_context(power_on(machine, context.lab.host, record.folder, keep=keep))
+        seen = watch(rig, plan, live=context.lab.live, on_event=partial(meanwhile, rig) if meanwhile else None)
+        witnesses = ExternalEvidence(
+            tang=tuple(mark.since(name, context.tangs[name]) for name, mark in before.items()),
             tpm=rig.tpm_exchanges(),
-            urls=scene.urls,
+            urls=context.urls,
         )
         opened = None
         if seen.end is End.UP:
-            opened = stack.enter_context(shell(rig, scene.image, scene.lab.live))
-            witnesses = ask_guest(opened, scene.policy.volumes, witnesses)
+            opened = stack.enter_context(shell(rig, context.image, context.lab.live))
+            witnesses = ask_guest(opened, context.policy.volumes, witnesses)
         record.outcome = judge(plan.volumes, seen, witnesses)
         yield Powered(rig, record.outcome, opened)
         if keep:
-            scene.lab.progress.say(f"{machine.name} was left running ({label}):\n{rig.attach_hints}")
+            context.lab.progress.say(f"{machine.name} was left running ({label}):\n{rig.attach_hints}")
 
 
 def boot(
-    scene: Scene,
+    context: ScenarioContext,
     machine: Machine,
     label: str,
     typing: Sequence[str] | None = None,
@@ -232,25 +232,25 @@ def boot(
     orderly: bool = False,
 ) -> Outcome:
     """`powered` with nothing done in the block; with `orderly`, a guest that is up is shut down at its end."""
-    with powered(scene, machine, label, typing, tpm_pins=tpm_pins, meanwhile=meanwhile) as on:
+    with powered(context, machine, label, typing, tpm_pins=tpm_pins, meanwhile=meanwhile) as on:
         if orderly and on.up:
             power_off(on.rig, on.shell)
         return on.outcome
 
 
-def _stand(scene: Scene, machine: Machine) -> None:
+def _stand(context: ScenarioContext, machine: Machine) -> None:
     """Tell the servers where the machine stands that may call."""
-    for tang in scene.tangs.values():
-        tang.stand_at(machine.site)
+    for tang in context.tangs.values():
+        tang.set_client_site(machine.site)
 
 
-def maintain(scene: Scene, machine: Machine, label: str, commands: Sequence[str]) -> str:
+def maintain(context: ScenarioContext, machine: Machine, label: str, commands: Sequence[str]) -> str:
     """Power a machine on, have root run commands in its guest, and shut it down in order.
 
     Its volumes open by themselves, or by their passphrases, which are typed.
 
     Args:
-        scene: Where.
+        context: Where.
         machine: What.
         label: What this is for, in the evidence.
         commands: For bash; the first that fails ends it.
@@ -262,18 +262,21 @@ def maintain(scene: Scene, machine: Machine, label: str, commands: Sequence[str]
         RigError: The guest did not come up, or a command failed.
     """
     script = shlex.quote("\n".join(commands))
-    plan = BootPlan.for_volumes(scene.policy.volumes, scene.urls)
+    plan = BootPlan.for_volumes(context.policy.volumes, context.urls)
 
     def attempt() -> str:
-        _stand(scene, machine)
-        with recorded(scene.logbook, label, machine) as record, power_on(machine, scene.lab.host, record.folder) as rig:
-            watch(rig, plan, live=scene.lab.live)
-            with shell(rig, scene.image, scene.lab.live) as opened:
+        _stand(context, machine)
+        with (
+            recorded(context.recorder, label, machine) as record,
+            power_on(machine, context.lab.host, record.folder) as rig,
+        ):
+            watch(rig, plan, live=context.lab.live)
+            with shell(rig, context.image, context.lab.live) as opened:
                 said = opened.run(f"bash -xeuo pipefail -c {script} 2>&1", MAINTENANCE_SECONDS)
                 power_off(rig, opened)
         return said
 
-    return steady(scene, machine, label, attempt)
+    return retry_stalled(context, machine, label, attempt)
 
 
 @contextmanager
@@ -296,7 +299,7 @@ def power_off(rig: Rig, opened: Shell) -> None:
         raise RigError(f"the guest did not power off within {POWER_OFF_SECONDS:.0f} s")
 
 
-def ask_guest(opened: Shell, volumes: Sequence[Volume], witnesses: Witnesses) -> Witnesses:
+def ask_guest(opened: Shell, volumes: Sequence[Volume], witnesses: ExternalEvidence) -> ExternalEvidence:
     """The same witnesses, and what the guest's own shell says of itself and of its volumes."""
     paths = {volume.name: canary_path(volume.mount_point) if volume.mount_point else None for volume in volumes}
     said = facts.read_facts(opened, paths)
@@ -304,7 +307,7 @@ def ask_guest(opened: Shell, volumes: Sequence[Volume], witnesses: Witnesses) ->
 
 
 @dataclass(frozen=True)
-class _Mark:
+class _ServiceMark:
     """How much a server had seen when a boot began."""
 
     requests: int
@@ -312,9 +315,9 @@ class _Mark:
     tampered: int
 
     @classmethod
-    def of(cls, tang: Tang) -> "_Mark":
+    def of(cls, tang: Tang) -> "_ServiceMark":
         return cls(len(tang.requests), tang.unanswered, tang.tampered)
 
-    def since(self, name: str, tang: Tang) -> TangSeen:
+    def since(self, name: str, tang: Tang) -> TangActivity:
         unanswered, tampered = tang.unanswered - self.unanswered, tang.tampered - self.tampered
-        return TangSeen(name, tang.requests[self.requests :], unanswered, tampered)
+        return TangActivity(name, tang.requests[self.requests :], unanswered, tampered)

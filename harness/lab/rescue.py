@@ -15,7 +15,7 @@ from harness.guest.plan import BootPlan
 from harness.guest.ssh import Shell
 from harness.images import guest_image
 from harness.lab.install import DISK_BYTES
-from harness.lab.powered import Scene, canary_path, partition_label, recorded, shell
+from harness.lab.powered import ScenarioContext, canary_path, partition_label, recorded, shell
 from harness.machine.disk import overlay
 from harness.machine.esp import sign_boot_images
 from harness.machine.nvram import SigningKey
@@ -88,7 +88,7 @@ class Rescue:
         return {line[1]: line[0] for line in lines if len(line) == 2}
 
     def unlock(self, volume: str, passphrase: str) -> bool:
-        """Try a passphrase by hand, with ``cryptsetup open``; says whether it opened.
+        """Attempt a passphrase by hand, with ``cryptsetup open``; says whether it opened.
 
         Raises:
             RigError: cryptsetup failed otherwise than by refusing the passphrase.
@@ -131,7 +131,7 @@ class Rescue:
 
 @contextmanager
 def rescue_system(
-    scene: Scene,
+    context: ScenarioContext,
     machine: Machine,
     folder: Path,
     label: str,
@@ -142,14 +142,14 @@ def rescue_system(
     """Boot an image from a new first disk, with the machine's own disk as the second.
 
     Args:
-        scene: Where.
+        context: Where.
         machine: The hardware, with the one disk that is to be worked on.
         folder: For the new disk; empty.
         label: What this power-on is for, in the evidence.
         image_name: A folder of images/.
         signer: Signs what the firmware starts of it, for Secure Boot; nobody by default.
     """
-    image = guest_image(image_name, scene.lab.progress)
+    image = guest_image(image_name, context.lab.progress)
     own = Disk(overlay(image.disk, folder / "own.qcow2", size=DISK_BYTES), Bus.NVME, "own")
     if signer:
         sign_boot_images(own.path, signer)
@@ -160,15 +160,15 @@ def rescue_system(
         # Both disks may have a file system that is labelled root; the last root= counts.
         smbios_oem_strings=() if _ROOT in image.cmdline else (f"io.systemd.stub.kernel-cmdline-extra={_ROOT}",),
     )
-    for tang in scene.tangs.values():
-        tang.stand_at(machine.site)
+    for tang in context.tangs.values():
+        tang.set_client_site(machine.site)
     with (
-        recorded(scene.logbook, label, machine) as record,
-        power_on(machine, scene.lab.host, record.folder) as rig,
+        recorded(context.recorder, label, machine) as record,
+        power_on(machine, context.lab.host, record.folder) as rig,
     ):
-        watch(rig, BootPlan(()), live=scene.lab.live)
-        with shell(rig, image, scene.lab.live) as opened:
-            rescue = Rescue(opened, scene.policy, record.folder / _SHELL_LOG, f"{label}-{_SHELL_LOG}")
+        watch(rig, BootPlan(()), live=context.lab.live)
+        with shell(rig, image, context.lab.live) as opened:
+            rescue = Rescue(opened, context.policy, record.folder / _SHELL_LOG, f"{label}-{_SHELL_LOG}")
             # The system is up before its network is.
             rescue.attempt("/usr/lib/systemd/systemd-networkd-wait-online --timeout=30")
             yield rescue

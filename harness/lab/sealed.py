@@ -12,17 +12,17 @@ from harness.guest.luks import LUKS_BYTES, LuksHeader, parse_luks_header
 from harness.guest.outcome import Outcome
 from harness.guest.plan import HOLD_SECONDS
 from harness.host.scratch import KEEP, scratch
-from harness.lab.faults import Fault, Workshop
+from harness.lab.faults import Fault, FaultContext
 from harness.lab.install import SealedEntry, copied, served
 from harness.lab.laboratory import Laboratory
-from harness.lab.logbook import Logbook
-from harness.lab.powered import Meanwhile, Powered, Scene, maintain, partition_label, powered
+from harness.lab.powered import Meanwhile, Powered, ScenarioContext, maintain, partition_label, powered
+from harness.lab.recorder import EvidenceRecorder
 from harness.lab.rescue import Rescue, rescue_system
 from harness.machine.partition import read_partition
 from harness.machine.spec import Machine, Tpm
 from harness.network.tang import Tang
-from harness.policy.ignition import fill
-from harness.policy.maintenance import Chore
+from harness.policy.ignition import fill_placeholders
+from harness.policy.maintenance import MaintenanceTask
 from harness.policy.pins import Policy, TangAddress
 
 
@@ -34,33 +34,38 @@ class Sealed:
         entry: What it is a copy of.
         machine: Its hardware. What a boot writes stays for the next one.
         folder: Belongs to this test.
-        scene: The laboratory, the servers in reach, and the test's evidence.
+        context: The laboratory, the servers in reach, and the test's evidence.
     """
 
     entry: SealedEntry
     machine: Machine
     folder: Path
-    scene: Scene
+    context: ScenarioContext
 
     @classmethod
     @contextmanager
-    def copy_of(cls, entry: SealedEntry, lab: Laboratory, logbook: Logbook) -> Iterator["Sealed"]:
+    def copy_of(cls, entry: SealedEntry, lab: Laboratory, recorder: EvidenceRecorder) -> Iterator["Sealed"]:
         """Copy a sealed machine and start its Tang servers, for the length of the block."""
         keys = {server: entry.keys(server) for server in entry.ports}
         with scratch(lab.host.user) as folder, served(lab, entry.ports, keys) as tangs:
-            logbook.keep({artifacts.CONFIG_IGN: entry.folder / "config.ign"})
+            recorder.keep({artifacts.CONFIG_IGN: entry.folder / "config.ign"})
             # The host may have been updated since the installation; the guest cannot have been.
-            artifacts.save_versions(logbook.folder, {**entry.versions, **lab.versions})
+            artifacts.save_versions(recorder.folder, {**entry.versions, **lab.versions})
             try:
-                yield cls(entry, copied(entry, folder), folder, Scene(lab, entry.image, entry.policy, tangs, logbook))
+                yield cls(
+                    entry,
+                    copied(entry, folder),
+                    folder,
+                    ScenarioContext(lab, entry.image, entry.policy, tangs, recorder),
+                )
             finally:
                 for server, tang in tangs.items():
-                    logbook.keep_tang_log(server, tang.raw_log)
+                    recorder.keep_tang_log(server, tang.raw_log)
 
     @property
     def policy(self) -> Policy:
         """What is on its disk: what was installed, and what `maintained` made of it."""
-        return self.scene.policy
+        return self.context.policy
 
     @property
     def canary(self) -> str:
@@ -87,7 +92,7 @@ class Sealed:
     @property
     def tangs(self) -> Mapping[str, Tang]:
         """The Tang servers that the policy needs, by name."""
-        return self.scene.tangs
+        return self.context.tangs
 
     def header(self, volume: str) -> LuksHeader:
         """The LUKS header of a volume as it is on the disk now; the machine must be off."""
@@ -100,7 +105,7 @@ class Sealed:
         folder = self.folder / f"{label}-{len(list(self.folder.glob(f'{label}-*')))}"
         folder.mkdir()
         other = replace(self.machine, name=label, tpm=Tpm(folder / "tpm"), nvram=folder / "nvram.fd")
-        with rescue_system(self.scene, other, folder, label) as opened:
+        with rescue_system(self.context, other, folder, label) as opened:
             yield opened
 
     @contextmanager
@@ -129,7 +134,7 @@ class Sealed:
         """
         try:
             with powered(
-                self.scene,
+                self.context,
                 self._faulty(faults),
                 label,
                 typing,
@@ -139,7 +144,7 @@ class Sealed:
             ) as on:
                 yield on
         finally:
-            if self.scene.lab.options.keep:
+            if self.context.lab.options.keep:
                 (self.folder / KEEP).touch()
 
     def boot(
@@ -170,17 +175,17 @@ class Sealed:
             RigError: The guest did not come up, or a command failed.
         """
         addresses = {server: TangAddress(tang.url, tang.thumbprint) for server, tang in self.tangs.items()}
-        return maintain(self.scene, self._faulty(under), label, fill(list(commands), addresses))
+        return maintain(self.context, self._faulty(under), label, fill_placeholders(list(commands), addresses))
 
-    def maintained(self, chore: Chore, *under: Fault, label: str = "maintenance") -> "Sealed":
+    def maintained(self, chore: MaintenanceTask, *under: Fault, label: str = "maintenance") -> "Sealed":
         """`maintain` it by a chore that changes its volumes; what is returned is judged by what they are then."""
         done = chore(self.policy.volumes)
         self.maintain(*done.commands, under=under, label=label)
-        return replace(self, scene=replace(self.scene, policy=replace(self.policy, volumes=done.volumes)))
+        return replace(self, context=replace(self.context, policy=replace(self.policy, volumes=done.volumes)))
 
     def _faulty(self, faults: Sequence[Fault]) -> Machine:
         """The machine as it is for one boot."""
         folder = self.folder / f"boot-{len(list(self.folder.glob('boot-*')))}"
         folder.mkdir()
-        workshop = Workshop(folder, self.scene.lab.progress)
-        return reduce(lambda machine, fault: fault(machine, workshop), faults, self.machine)
+        context = FaultContext(folder, self.context.lab.progress)
+        return reduce(lambda machine, fault: fault(machine, context), faults, self.machine)

@@ -14,7 +14,7 @@ from typing import Protocol
 
 from harness import process
 from harness.errors import HostError
-from harness.host.needs import command
+from harness.host.requirement import command
 from harness.machine.partition import edited_partition
 from harness.machine.spec import Disk
 

@@ -64,19 +64,19 @@ class Domain:
 
     Attributes:
         name: Unique in its libvirt.
-        alarm: A file descriptor (eventfd(2)) that poll(2) finds readable once the domain has stopped or paused.
+        wake_fd: A file descriptor (eventfd(2)) that poll(2) finds readable once the domain has stopped or paused.
         released: Set it to leave the domain on at the end of its block.
     """
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.alarm = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self.wake_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self.released = False
         self._handle: Any = None
         self._ran = False
         self._off = threading.Event()
         self._ending: Ending | None = None
-        self._alarm_lock = threading.Lock()
+        self._wake_lock = threading.Lock()
         self._closed = False
 
     def create(self, connection: Any, xml: str, flags: int) -> None:
@@ -97,9 +97,9 @@ class Domain:
         # It is created paused, which is not something to wake anybody for.
         paused = event == libvirt.VIR_DOMAIN_EVENT_SUSPENDED and self._ran
         if event == libvirt.VIR_DOMAIN_EVENT_STOPPED or paused:
-            with self._alarm_lock:
+            with self._wake_lock:
                 if not self._closed:
-                    os.eventfd_write(self.alarm, 1)
+                    os.eventfd_write(self.wake_fd, 1)
 
     @property
     def ending(self) -> Ending | None:
@@ -172,10 +172,10 @@ class Domain:
         self._off.wait(_EVENT_SECONDS)  # the event may come after the call has returned
 
     def close(self) -> None:
-        """Give the alarm back."""
-        with self._alarm_lock:
+        """Give the wake_fd back."""
+        with self._wake_lock:
             self._closed = True
-            os.close(self.alarm)
+            os.close(self.wake_fd)
 
 
 _PAUSED = {

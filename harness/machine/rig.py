@@ -15,16 +15,16 @@ from harness.errors import RigError, UsageError
 from harness.host.scratch import KEEP, scratch
 from harness.host.session import Host
 from harness.host.slots import machine_slot
-from harness.host.user import hand_over
+from harness.host.user import chown_to
 from harness.machine.domain_xml import Runtime, domain_xml, interface_xml
 from harness.machine.hotplug import hot_disk_xml
 from harness.machine.libvirt import Domain, Power, created_domain
 from harness.machine.pump import pumped
 from harness.machine.spec import Disk, Machine
 from harness.machine.tpm import Swtpm, manufacture, powered_tpm
-from harness.machine.tpm_decode import described
+from harness.machine.tpm_decode import summarize
 from harness.machine.tpm_log import TpmExchange, replay_pcrs
-from harness.machine.tpm_proxy import Proxy, interposed
+from harness.machine.tpm_proxy import Proxy, intercepted
 
 _CONNECT_SECONDS = 5.0
 _NOTICE_SECONDS = 5.0
@@ -41,14 +41,14 @@ class Rig:
         started_at: When its CPUs started, in seconds on `time.monotonic`.
         console: Connected to the guest's ttyS0, both ways, from before the first byte.
         journal: Connected to the guest's hvc0, likewise.
-        alarms: File descriptors that poll(2) finds readable when something happened that `trouble` can tell about.
+        wake_fds: File descriptors that poll(2) finds readable when something happened that `failure` can tell about.
     """
 
     machine: Machine
     started_at: float
     console: socket.socket
     journal: socket.socket
-    alarms: tuple[int, ...]
+    wake_fds: tuple[int, ...]
     _host: Host
     _runtime: Runtime
     _domain: Domain
@@ -68,7 +68,7 @@ class Rig:
 
     def plug(self, disk: Disk) -> None:
         """Put one more disk in while the machine is on; it will be a virtio disk. There is a slot for one."""
-        hand_over(disk.path, self._host.user)
+        chown_to(disk.path, self._host.user)
         self._domain.attach_device(hot_disk_xml(disk))
 
     def press_power(self) -> None:
@@ -93,8 +93,8 @@ class Rig:
         self._domain.dump_memory(to)
         return to
 
-    def trouble(self) -> str | None:
-        """What is wrong with the rig, or None when nothing is; that the guest turned itself off is no trouble."""
+    def failure(self) -> str | None:
+        """What is wrong with the rig, or None when nothing is; that the guest turned itself off is no failure."""
         status = self._swtpm.exit_status() if self._swtpm else None
         if status == 0:
             # It goes when QEMU goes, and libvirt takes a moment longer to notice that.
@@ -164,22 +164,22 @@ def power_on(machine: Machine, host: Host, evidence: Path, *, keep: bool = False
         stack.callback(_keep_evidence, evidence, runtime, host)
         swtpm = None
         if placed.tpm:
-            socket_of_swtpm = folder / "swtpm.sock" if placed.tpm.interposer else runtime.tpm_socket
+            socket_of_swtpm = folder / "swtpm.sock" if placed.tpm.interceptor else runtime.tpm_socket
             swtpm = stack.enter_context(
                 powered_tpm(placed.tpm, socket_of_swtpm, runtime.tpm_log, user=host.user, outlive=keep)
             )
             stack.callback(_write_exchanges, evidence, swtpm)
-            if placed.tpm.interposer:
-                proxy = interposed(placed.tpm.interposer, runtime.tpm_socket, socket_of_swtpm, user=host.user)
+            if placed.tpm.interceptor:
+                proxy = intercepted(placed.tpm.interceptor, runtime.tpm_socket, socket_of_swtpm, user=host.user)
                 stack.callback(_write_traffic, evidence, stack.enter_context(proxy))
         domain = stack.enter_context(created_domain(host, runtime.name, xml, outlive=keep))
         console = stack.enter_context(pumped(stack.enter_context(_connect(runtime.console_socket))))
         journal = stack.enter_context(pumped(stack.enter_context(_connect(runtime.journal_socket))))
-        alarms = (domain.alarm, swtpm.alarm) if swtpm else (domain.alarm,)
+        wake_fds = (domain.wake_fd, swtpm.wake_fd) if swtpm else (domain.wake_fd,)
         domain.resume()
         started_at = time.monotonic()
         try:
-            yield Rig(placed, started_at, console, journal, alarms, host, runtime, domain, swtpm)
+            yield Rig(placed, started_at, console, journal, wake_fds, host, runtime, domain, swtpm)
         finally:
             if keep and domain.ending is None:
                 domain.released = True
@@ -204,14 +204,14 @@ def _put_in_place(machine: Machine, folder: Path, user: str | None) -> Machine:
     if machine.tpm:
         if not machine.tpm.state.exists():
             manufacture(machine.tpm)
-        hand_over(machine.tpm.state, user)
+        chown_to(machine.tpm.state, user)
     for path in (machine.nvram, *(disk.path for disk in machine.disks)):
-        hand_over(path, user)
+        chown_to(path, user)
     fw_cfg = []
     for number, (name, path) in enumerate(machine.fw_cfg):
         copy = folder / f"fw_cfg{number}"
         shutil.copyfile(path, copy)
-        hand_over(copy, user)
+        chown_to(copy, user)
         fw_cfg.append((name, copy))
     return replace(machine, fw_cfg=tuple(fw_cfg))
 
@@ -248,7 +248,7 @@ def _write_exchanges(evidence: Path, swtpm: Swtpm) -> None:
 
 
 def _write_traffic(evidence: Path, proxy: Proxy) -> None:
-    (evidence / "tpm-bus.txt").write_text(described(proxy.exchanges))
+    (evidence / "tpm-bus.txt").write_text(summarize(proxy.exchanges))
 
 
 def command_line(qemu_log: str) -> str:

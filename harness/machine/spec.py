@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
-from harness.machine.tpm_bus import Interposer
+from harness.machine.tpm_bus import BusInterceptor
 
 
 class Bus(StrEnum):
@@ -49,13 +49,13 @@ class Tpm:
         state: The folder.
         version: The library specification that it follows.
         banks: The PCR banks that it is made with.
-        interposer: Who sits on the wires between it and the machine, if anybody does.
+        interceptor: Who sits on the wires between it and the machine, if anybody does.
     """
 
     state: Path
     version: TpmVersion = TpmVersion.TPM_2_0
     banks: tuple[str, ...] = ("sha256",)
-    interposer: Interposer | None = None
+    interceptor: BusInterceptor | None = None
 
 
 @dataclass(frozen=True)

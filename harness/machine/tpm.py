@@ -17,7 +17,7 @@ from filelock import FileLock
 
 from harness import process
 from harness.errors import HostError, RigError
-from harness.host.user import as_user, hand_over
+from harness.host.user import as_user, chown_to
 from harness.machine.spec import Tpm, TpmVersion
 from harness.machine.tpm_log import TpmExchange, decode_log
 from harness.paths import cache_dir
@@ -97,12 +97,12 @@ class Swtpm:
     """A TPM that is on.
 
     Attributes:
-        alarm: A file descriptor that poll(2) finds readable once swtpm has ended (pidfd_open(2)).
+        wake_fd: A file descriptor that poll(2) finds readable once swtpm has ended (pidfd_open(2)).
         released: Set it to leave swtpm on at the end of its block.
     """
 
     def __init__(self, running: "subprocess.Popen[bytes]", log: Path) -> None:
-        self.alarm = os.pidfd_open(running.pid)
+        self.wake_fd = os.pidfd_open(running.pid)
         self.released = False
         self._process = running
         self._log = log
@@ -141,7 +141,7 @@ def powered_tpm(tpm: Tpm, control: Path, log: Path, *, user: str | None, outlive
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(control))
         listener.listen(1)
-        hand_over(control, user)
+        chown_to(control, user)
         command += ["swtpm", "socket", "--ctrl", f"type=unixio,fd={listener.fileno()}", "--terminate"]
         command += ["--tpmstate", f"dir={tpm.state}", "--log", f"file={log},level={_LOG_LEVEL},truncate"]
         command += ["--tpm2"] if tpm.version is TpmVersion.TPM_2_0 else []
@@ -157,7 +157,7 @@ def powered_tpm(tpm: Tpm, control: Path, log: Path, *, user: str | None, outlive
     try:
         yield running
     finally:
-        os.close(running.alarm)
+        os.close(running.wake_fd)
         if running.released:
             swtpm.returncode = 0  # disowned: subprocess warns about a child that goes on
         else:

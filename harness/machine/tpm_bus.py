@@ -1,9 +1,8 @@
-"""Somebody on the wires between a machine and its TPM: what he is, and the commands that he needs. Pure.
+"""TPM bus interceptor: the protocol it implements, and the TPM commands it needs. Pure.
 
-An `Interposer` is asked with each command that the machine sends, and says what the machine gets for an answer. What
-the TPM itself hears of it is his to decide: he may pass the command on (`pass_on`), another one instead, several, or
-none; and he may pull the TPM's reset pin (`Chip.reset`). He is part of the hardware: ``Tpm(state, interposer=…)``;
-`tpm_proxy` runs him.
+A `BusInterceptor` is called with each command that the machine sends and returns the response that the machine gets. It
+decides what reaches the TPM: the command itself (`pass_on`), another one, several, or none; it may also pull the TPM's
+reset pin (`TpmTransport.reset`). It is part of the hardware, ``Tpm(state, interceptor=…)``; `tpm_proxy` runs it.
 
 Source: TCG TPM 2.0 Library, Part 1: Architecture, 18 (commands and responses), Part 3: Commands.
 """
@@ -30,7 +29,7 @@ _EMPTY_PASSWORD = bytes.fromhex("40000009 0000 00 0000")  # TPM_RS_PW, no nonce,
 _PASSWORD_ACCEPTED = bytes.fromhex("0000 01 0000")  # no nonce, continueSession, no HMAC
 
 
-class Chip(Protocol):
+class TpmTransport(Protocol):
     """The TPM as who sits on its wires has it."""
 
     def ask(self, command: bytes) -> bytes:
@@ -40,13 +39,13 @@ class Chip(Protocol):
         """Pull the reset pin (_TPM_Init, Part 1, 12.2.2): its PCRs are as after power-on, and it awaits a Startup."""
 
 
-Interposer = Callable[[bytes, Chip], bytes]
+BusInterceptor = Callable[[bytes, TpmTransport], bytes]
 """Given a whole command of the machine's and the TPM, returns the whole response that the machine gets."""
 
 
-def pass_on(command: bytes, chip: Chip) -> bytes:
-    """The interposer who does nothing."""
-    return chip.ask(command)
+def pass_on(command: bytes, tpm: TpmTransport) -> bytes:
+    """The interceptor who does nothing."""
+    return tpm.ask(command)
 
 
 def code(message: bytes) -> int:
@@ -73,12 +72,12 @@ def pcr_extend(pcr: int, digests: Iterable[tuple[str, str]]) -> bytes:
     return _message(_SESSIONS, PCR_EXTEND, struct.pack(">I", pcr) + authorization + parameters)
 
 
-def done() -> bytes:
+def success_response() -> bytes:
     """The response of a command that was authorized by an empty password, succeeded, and returns nothing."""
     return _message(_SESSIONS, 0, struct.pack(">I", 0) + _PASSWORD_ACCEPTED)
 
 
-def refusal(response_code: int = RC_FAILURE) -> bytes:
+def error_response(response_code: int = RC_FAILURE) -> bytes:
     """The response of a command that failed."""
     return _message(_NO_SESSIONS, response_code, b"")
 

@@ -18,7 +18,7 @@ _PORT = "2321"  # of TPM simulators, by which tshark knows the protocol
 _FIELDS = ("tpm.auth_attribs_decrypt", "tpm.auth_attribs_encrypt", "_ws.col.Info")
 
 
-def described(exchanges: Sequence[BusExchange]) -> str:
+def summarize(exchanges: Sequence[BusExchange]) -> str:
     """One line for each exchange: which wires, command, how its sessions encrypt, response.
 
     Raises:

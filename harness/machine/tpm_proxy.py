@@ -1,4 +1,4 @@
-"""Runs an `Interposer` between QEMU and swtpm.
+"""Runs an `BusInterceptor` between QEMU and swtpm.
 
 ::
 
@@ -24,22 +24,22 @@ from pathlib import Path
 
 from harness.deadline import Deadline
 from harness.errors import RigError
-from harness.host.user import hand_over
-from harness.machine.tpm_bus import HEADER, Interposer, refusal
+from harness.host.user import chown_to
+from harness.machine.tpm_bus import HEADER, BusInterceptor, error_response
 
 _CMD_INIT = 0x02
 _CONTROL_BYTES = 4096  # QEMU's and swtpm's messages are some tens of bytes, each sent at once
 _END_SECONDS = 5.0
 
 
-class Way(StrEnum):
+class Direction(StrEnum):
     """Which wires a command was on."""
 
     PASSED = "passed"
     """All of them: the machine sent it, the TPM got it, and the answer came back as it was."""
     MACHINE = "machine"
     """The machine's: what it sent and was answered is not what the TPM was sent and answered."""
-    CHIP = "chip"
+    CHIP = "tpm"
     """The TPM's: what it was sent and answered is not what the machine sent and was answered."""
 
 
@@ -53,16 +53,16 @@ class BusExchange:
         response: All its bytes.
     """
 
-    way: Way
+    way: Direction
     command: bytes
     response: bytes
 
 
 class Proxy:
-    """An interposer at work. Made by `interposed`."""
+    """An interceptor at work. Made by `intercepted`."""
 
-    def __init__(self, interposer: Interposer, listener: socket.socket, control: Path) -> None:
-        self._interposer = interposer
+    def __init__(self, interceptor: BusInterceptor, listener: socket.socket, control: Path) -> None:
+        self._interposer = interceptor
         self._exchanges: list[BusExchange] = []
         self._failure: Exception | None = None
         self._ending = False
@@ -80,7 +80,7 @@ class Proxy:
         """Hang up on both sides, and wait for the threads.
 
         Raises:
-            RigError: A thread does not end, or the interposer failed.
+            RigError: A thread does not end, or the interceptor failed.
         """
         with self._lock:
             self._ending = True
@@ -144,26 +144,26 @@ class Proxy:
                 machine.sendall(self._answer(command, swtpm, line))
 
     def _answer(self, command: bytes, swtpm: socket.socket, line: "_ControlLine") -> bytes:
-        chip = _Chip(swtpm, line)
+        tpm = _Chip(swtpm, line)
         try:
-            response = self._interposer(command, chip)
+            response = self._interposer(command, tpm)
             if HEADER.unpack_from(response)[1] != len(response):
                 raise ValueError(f"it made a response that is not as long as it says: {response.hex()}")
         except OSError:
             raise
         except Exception as error:  # told at the end of the block; the machine must not wait for its answer until then
             self._failure = self._failure or error
-            response = refusal()
-        if chip.heard == [(command, response)]:
-            self._exchanges.append(BusExchange(Way.PASSED, command, response))
+            response = error_response()
+        if tpm.heard == [(command, response)]:
+            self._exchanges.append(BusExchange(Direction.PASSED, command, response))
         else:
-            self._exchanges += [BusExchange(Way.CHIP, *heard) for heard in chip.heard]
-            self._exchanges.append(BusExchange(Way.MACHINE, command, response))
+            self._exchanges += [BusExchange(Direction.CHIP, *heard) for heard in tpm.heard]
+            self._exchanges.append(BusExchange(Direction.MACHINE, command, response))
         return response
 
 
 class _ControlLine:
-    """The control connection to swtpm, which the machine and the interposer share."""
+    """The control connection to swtpm, which the machine and the interceptor share."""
 
     def __init__(self, swtpm: socket.socket) -> None:
         self._swtpm = swtpm
@@ -179,7 +179,7 @@ class _ControlLine:
 
 
 class _Chip:
-    """A `tpm_bus.Chip` for the time of one command, which notes what it hears."""
+    """A `tpm_bus.TpmTransport` for the time of one command, which notes what it hears."""
 
     def __init__(self, swtpm: socket.socket, line: _ControlLine) -> None:
         self.heard: list[tuple[bytes, bytes]] = []
@@ -201,23 +201,23 @@ class _Chip:
 
 
 @contextmanager
-def interposed(interposer: Interposer, listen_at: Path, control: Path, *, user: str | None) -> Iterator[Proxy]:
-    """Put an interposer before a TPM, for the length of the block.
+def intercepted(interceptor: BusInterceptor, listen_at: Path, control: Path, *, user: str | None) -> Iterator[Proxy]:
+    """Put an interceptor before a TPM, for the length of the block.
 
     Args:
-        interposer: Asked with every command, in a thread of the proxy's.
+        interceptor: Asked with every command, in a thread of the proxy's.
         listen_at: Where to bind the control socket that QEMU connects to; at most 107 bytes.
         control: swtpm's own.
         user: Whom QEMU runs as; the caller when None.
 
     Raises:
-        RigError: At the end of the block: the interposer failed, or a thread does not end.
+        RigError: At the end of the block: the interceptor failed, or a thread does not end.
     """
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(listen_at))
         listener.listen(1)
-        hand_over(listen_at, user)
-        proxy = Proxy(interposer, listener, control)
+        chown_to(listen_at, user)
+        proxy = Proxy(interceptor, listener, control)
         try:
             yield proxy
         finally:

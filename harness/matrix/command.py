@@ -15,7 +15,7 @@ from harness.matrix.conditions import CONDITIONS, all_conditions
 from harness.matrix.picture import write_page, write_svg
 from harness.matrix.rack import bare, rack, rack_in_initrd
 from harness.matrix.rows import ALONE, COLUMNS, IN_INITRD, INITRDS, ON_ROOT, RACKS, ROOTS, own_row
-from harness.matrix.run import Share, fill
+from harness.matrix.run import MachinePlan, boot_cells
 from harness.matrix.table import show
 from harness.paths import POLICIES
 from harness.policy.butane import read_policy
@@ -38,7 +38,7 @@ def main(argv: Sequence[str]) -> int:
         return _draw(chosen, arguments.draw)
     if arguments.record:
         verdicts.held(arguments.record)  # what is no list is told before the boots, not after
-    matrix, errors = fill(chosen)
+    matrix, errors = boot_cells(chosen)
     show(matrix, Console())
     page = write_page(matrix, arguments.artifacts)
     picture, values = arguments.artifacts / "matrix.svg", arguments.artifacts / "matrix.csv"
@@ -62,7 +62,7 @@ def _status(matrix: Matrix) -> int:
     return 1 if matrix.differing or matrix.unjudged else 0
 
 
-def _draw(chosen: Sequence[Share], path: Path) -> int:
+def _draw(chosen: Sequence[MachinePlan], path: Path) -> int:
     """Show what a list says of the machines that it knows, and write it as a picture beside the list."""
     matrix = recorded(chosen, verdicts.load(path))
     if not matrix.cells:
@@ -74,7 +74,7 @@ def _draw(chosen: Sequence[Share], path: Path) -> int:
     return _status(matrix)
 
 
-def recorded(chosen: Iterable[Share], found: verdicts.Verdicts) -> Matrix:
+def recorded(chosen: Iterable[MachinePlan], found: verdicts.Verdicts) -> Matrix:
     """The table of the machines that a list knows; what it lacks of them has no verdict.
 
     Args:
@@ -91,7 +91,7 @@ def recorded(chosen: Iterable[Share], found: verdicts.Verdicts) -> Matrix:
 
 def shares(
     butane: Path | None, only: Sequence[str], machines: Sequence[str], artifacts: Path, accel: str
-) -> tuple[Share, ...]:
+) -> tuple[MachinePlan, ...]:
     """What is to be booted.
 
     Args:
@@ -114,7 +114,7 @@ def shares(
         raise UsageError(f"there is no machine {', '.join(unknown)}", f"there is: {', '.join(dict.fromkeys(known))}")
     columns = COLUMNS if not butane else {butane.stem: tuple(condition.name for condition in CONDITIONS)}
     return tuple(
-        Share(
+        MachinePlan(
             policy=policy,
             columns=tuple(column for column in columns[policy.name] if not only or column in only),
             image=image,

@@ -12,7 +12,7 @@ from harness.guest.plan import HOLD_SECONDS
 from harness.lab.faults import Fault
 from harness.lab.powered import Meanwhile
 from harness.network.tang import Tang
-from harness.policy.maintenance import Chore
+from harness.policy.maintenance import MaintenanceTask
 from harness.policy.pins import Volume
 from harness.policy.world import Server, World
 
@@ -43,7 +43,7 @@ class Condition:
     faults: tuple[Fault, ...] = ()
     servers: tuple[tuple[str, Callable[[Tang], None], Server], ...] = ()
     before: Callable[[Tang], None] | None = None
-    maintenance: Chore | None = None
+    maintenance: MaintenanceTask | None = None
     under: tuple[Fault, ...] = ()
     meanwhile: Callable[[], Meanwhile] | None = None
     hold: float = HOLD_SECONDS

@@ -15,7 +15,7 @@ from harness.lab.faults import (
     secure_boot_enabled,
     secure_boot_owned,
     smbios_cmdline,
-    tpm_is_1_2,
+    tpm_downgraded_to_1_2,
     tpm_removed,
     tpm_replaced,
 )
@@ -23,9 +23,9 @@ from harness.lab.powered import Meanwhile
 from harness.machine.rig import Rig
 from harness.matrix.condition import EVERY, Condition
 from harness.network.tang import Tang
-from harness.policy.maintenance import Chore, Maintained, edited, renewed, unbound
+from harness.policy.maintenance import MaintenanceResult, MaintenanceTask, edited, rebound, unbound
 from harness.policy.pins import Pin, Sss, TangPin, placeholder
-from harness.policy.world import Header, Network, Server, Tpm, World
+from harness.policy.world import Header, Network, Server, TpmState, World
 
 
 def _delete_keys(tang: Tang) -> None:
@@ -45,15 +45,15 @@ def _link_at_the_prompt() -> Meanwhile:
     return plug_in
 
 
-def _each(command: str) -> Chore:
+def _each(command: str) -> MaintenanceTask:
     """A command for each volume that a pin guards, with ``{device}`` in it."""
-    return lambda volumes: Maintained(
+    return lambda volumes: MaintenanceResult(
         tuple(volumes), tuple(command.format(device=volume.device) for volume in volumes if volume.pins)
     )
 
 
-def _once(*commands: str) -> Chore:
-    return lambda volumes: Maintained(tuple(volumes), commands)
+def _once(*commands: str) -> MaintenanceTask:
+    return lambda volumes: MaintenanceResult(tuple(volumes), commands)
 
 
 def _other_threshold(pins: Pin) -> Pin:
@@ -89,25 +89,25 @@ a seal to PCR 1 and 7 stays shut. What a build measures of its variables and tab
 
 CONDITIONS: tuple[Condition, ...] = (
     Condition("present", "nothing is changed"),
-    Condition("tpm-absent", "the TPM is switched off", World(tpm=Tpm.ABSENT), (tpm_removed,)),
-    Condition("tpm-replaced", "another TPM, another storage seed", World(tpm=Tpm.ANOTHER), (tpm_replaced,)),
-    Condition("tpm-1.2", "a TPM 1.2 in place of the 2.0", World(tpm=Tpm.VERSION_1_2), (tpm_is_1_2,)),
+    Condition("tpm-absent", "the TPM is switched off", World(tpm=TpmState.ABSENT), (tpm_removed,)),
+    Condition("tpm-replaced", "another TPM, another storage seed", World(tpm=TpmState.ANOTHER), (tpm_replaced,)),
+    Condition("tpm-1.2", "a TPM 1.2 in place of the 2.0", World(tpm=TpmState.VERSION_1_2), (tpm_downgraded_to_1_2,)),
     Condition(
         "tpm-cleared",
         "the owner cleared the TPM",
-        World(tpm=Tpm.CLEARED),
+        World(tpm=TpmState.CLEARED),
         maintenance=_once("tpm2_clear -c lockout"),
     ),
     Condition(
         "tpm-locked-out",
         "the TPM is in dictionary-attack lockout",
-        World(tpm=Tpm.LOCKED_OUT),
+        World(tpm=TpmState.LOCKED_OUT),
         maintenance=_once(*_LOCK_OUT),
     ),
     Condition(
         "tpm-owner-auth",
         "the TPM's owner authorization was set",
-        World(tpm=Tpm.OWNER_AUTH_SET),
+        World(tpm=TpmState.OWNER_AUTH_SET),
         maintenance=_once("tpm2_changeauth -c owner hidden"),
     ),
     Condition("tang-silent", "packets to the Tang servers vanish", servers=((EVERY, Tang.go_silent, Server.SILENT),)),
@@ -185,14 +185,14 @@ MAINTENANCE: tuple[Condition, ...] = (
         "regenerated",
         "keys rotated, every binding made anew, the old keys deleted",
         before=Tang.rotate_keys,
-        maintenance=renewed,
+        maintenance=rebound,
         servers=((EVERY, Tang.delete_old_keys, Server.UP),),
     ),
     Condition(
         "regenerated-late",
         "old keys deleted first, then every binding made anew by the passphrase",
         before=_delete_keys,
-        maintenance=renewed,
+        maintenance=rebound,
     ),
     Condition(
         "threshold-edited",
@@ -211,7 +211,7 @@ MAINTENANCE: tuple[Condition, ...] = (
         "firmware-renewed",
         "another build of the firmware, a passphrase typed, every binding made anew",
         faults=(_OTHER_FIRMWARE,),
-        maintenance=renewed,
+        maintenance=rebound,
         under=(_OTHER_FIRMWARE,),
     ),
     Condition(
@@ -219,7 +219,7 @@ MAINTENANCE: tuple[Condition, ...] = (
         "every binding made anew, and only then another build of the firmware",
         World(changed_pcrs=_FIRMWARE_PCRS),
         faults=(_OTHER_FIRMWARE,),
-        maintenance=renewed,
+        maintenance=rebound,
     ),
 )
 """What an owner does in the right order, or the wrong one."""
@@ -235,7 +235,7 @@ def subsets(servers: Sequence[str]) -> Iterator[Condition]:
         yield Condition(
             f"without {'+'.join(missing)}",
             f"{' and '.join(missing)} out of reach, the others there",
-            World(tpm=Tpm.ABSENT if "tpm2" in missing else Tpm.PRESENT),
+            World(tpm=TpmState.ABSENT if "tpm2" in missing else TpmState.PRESENT),
             (tpm_removed,) if "tpm2" in missing else (),
             tuple((name, Tang.stop, Server.REFUSED) for name in missing if name != "tpm2"),
         )

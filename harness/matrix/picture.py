@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.evidence import artifacts
-from harness.evidence.pages import href, template
+from harness.evidence.html import href, template
 from harness.evidence.record import OUTCOME
 from harness.matrix.cells import MARKS, MEANINGS, Cell, Matrix
 from harness.matrix.table import summary
@@ -39,7 +39,7 @@ class Square:
 
 
 @dataclass(frozen=True)
-class Section:
+class MachineSection:
     """The rows of one stack.
 
     Attributes:
@@ -83,16 +83,16 @@ def _render(name: str, matrix: Matrix, folder: Path | None = None) -> str:
     )
 
 
-def _sections(matrix: Matrix, folder: Path | None) -> list[Section]:
+def _sections(matrix: Matrix, folder: Path | None) -> list[MachineSection]:
     found = matrix.at
-    sections: list[Section] = []
+    sections: list[MachineSection] = []
     above = 0
     for stack in matrix.stacks:
         rows = {}
         for policy in matrix.policies(stack):
             cells = (found.get((stack, policy, condition)) for condition in matrix.conditions)
             rows[policy] = tuple(Square(cell, _links(cell, folder) if cell and folder else {}) for cell in cells)
-        sections.append(Section(stack, above, rows))
+        sections.append(MachineSection(stack, above, rows))
         above += 1 + len(rows)
     return sections
 

@@ -54,7 +54,7 @@ _KEEP_APART = "sed -i 's/[^[:space:]]*$/&,password-cache=no/' /etc/crypttab"
 
 
 @dataclass(frozen=True)
-class Row:
+class PolicyRow:
     """A policy as a row of the table.
 
     Attributes:
@@ -68,7 +68,7 @@ class Row:
     enrolment: Enrolment | None = None
 
 
-def rack(name: str, rows: Sequence[Row]) -> Policy:
+def rack(name: str, rows: Sequence[PolicyRow]) -> Policy:
     """One policy with a volume for each row, called like the row.
 
     Raises:
@@ -98,7 +98,7 @@ def bare(image: str) -> Policy:
     return root_policy(image, *root)
 
 
-def rack_in_initrd(name: str, root: Policy, rows: Sequence[Row]) -> Policy:
+def rack_in_initrd(name: str, root: Policy, rows: Sequence[PolicyRow]) -> Policy:
     """One policy with a volume for each row, beside an encrypted root that a passphrase opens.
 
     Raises:
@@ -111,12 +111,12 @@ def rack_in_initrd(name: str, root: Policy, rows: Sequence[Row]) -> Policy:
     return enrolled(root, Enrolment(name, volumes=made, commands=(opened,)))
 
 
-def _pins(row: Row) -> Pin | None:
+def _pins(row: PolicyRow) -> Pin | None:
     policy = read_policy(row.file)
     return (enrolled(policy, row.enrolment) if row.enrolment else policy).volumes[0].pins
 
 
-def _butane(name: str, rows: Sequence[Row]) -> str:
+def _butane(name: str, rows: Sequence[PolicyRow]) -> str:
     disks: list[dict[str, Any]] = [{"number": 4, "label": "root", "size_mib": _ROOT_MIB, "resize": True}]
     luks, filesystems = [], []
     for row in rows:
@@ -145,7 +145,7 @@ def _butane(name: str, rows: Sequence[Row]) -> str:
     return f"# The rack {name}: a volume for each policy.\n" + yaml.safe_dump(document, sort_keys=False)
 
 
-def _volume(row: Row) -> dict[str, Any]:
+def _volume(row: PolicyRow) -> dict[str, Any]:
     volumes = yaml.safe_load(read_policy(row.file).source).get("storage", {}).get("luks", [])
     if len(volumes) != 1:
         raise UsageError(

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from harness.matrix.conditions import CONDITIONS, MAINTENANCE, OF_ROOTS, all_conditions
-from harness.matrix.rack import Row
+from harness.matrix.rack import PolicyRow
 from harness.paths import POLICIES
 from harness.policy.enrolment import BASE, Enrolment
 from harness.policy.pins import CryptenrollPin, Sss, TangPin, Tpm2Pin, placeholder
@@ -18,17 +18,17 @@ from harness.policy.world import Stack
 _TANG = TangPin("tang", placeholder("URL", "tang"), placeholder("THUMBPRINT", "tang"))
 
 
-def _file(name: str) -> Row:
-    return Row(name, POLICIES / f"{name}.bu")
+def _file(name: str) -> PolicyRow:
+    return PolicyRow(name, POLICIES / f"{name}.bu")
 
 
-def _by_hand(enrolment: Enrolment) -> Row:
-    return Row(enrolment.name, POLICIES / f"{enrolment.base}.bu", enrolment)
+def _by_hand(enrolment: Enrolment) -> PolicyRow:
+    return PolicyRow(enrolment.name, POLICIES / f"{enrolment.base}.bu", enrolment)
 
 
 _TPM2_AND_TANG, _TPM2_OR_TANG = Sss(2, (Tpm2Pin(), _TANG)), Sss(1, (Tpm2Pin(), _TANG))
 
-RACKS: Mapping[str, tuple[Row, ...]] = {
+RACKS: Mapping[str, tuple[PolicyRow, ...]] = {
     "by-butane": (
         _file("tpm2"),
         _file("tpm2-pcr7"),
@@ -49,7 +49,7 @@ RACKS: Mapping[str, tuple[Row, ...]] = {
         _by_hand(Enrolment("cryptenroll-pcr0-7", (CryptenrollPin((0, 7)),))),
         _by_hand(Enrolment("cryptenroll-pcr12", (CryptenrollPin((12,)),))),
         _by_hand(Enrolment("passphrase-alone")),
-        Row("key-file", POLICIES / f"{BASE}.bu"),
+        PolicyRow("key-file", POLICIES / f"{BASE}.bu"),
     ),
 }
 """The policies that share a machine, by the name of the machine."""
@@ -64,7 +64,9 @@ _NOT_BESIDE_A_ROOT = {
     "passphrase-alone": "the root is",
     "key-file": "no initrd holds one",
 }
-IN_INITRD: tuple[Row, ...] = tuple(row for rows in RACKS.values() for row in rows if row.name not in _NOT_BESIDE_A_ROOT)
+IN_INITRD: tuple[PolicyRow, ...] = tuple(
+    row for rows in RACKS.values() for row in rows if row.name not in _NOT_BESIDE_A_ROOT
+)
 """The policies that share a machine whose initrd opens them all, beside its root."""
 
 INITRDS: Mapping[str, str] = {"in-dracut": "debian-13-root", "in-initramfs": "debian-13-initramfs"}
@@ -137,6 +139,6 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
 """The columns that make sense for a machine. Servers in subsets, or changed, are for the thresholds about them."""
 
 
-def own_row(path: Path) -> Row:
+def own_row(path: Path) -> PolicyRow:
     """A user's own Butane file as a row."""
-    return Row(path.stem, path)
+    return PolicyRow(path.stem, path)

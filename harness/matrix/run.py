@@ -33,7 +33,7 @@ from harness.host.slots import slot_count
 from harness.lab import laboratory
 from harness.lab.install import SealedEntry, sealed_machine
 from harness.lab.laboratory import Laboratory
-from harness.lab.logbook import Logbook
+from harness.lab.recorder import EvidenceRecorder
 from harness.lab.sealed import Sealed
 from harness.matrix import cells
 from harness.matrix.cells import MATRIX, Cell, Matrix
@@ -47,7 +47,7 @@ _PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True)
-class Share:
+class MachinePlan:
     """What one machine does for the table.
 
     Attributes:
@@ -101,7 +101,7 @@ class Share:
 
 
 @dataclass(frozen=True)
-class Seen:
+class BootResult:
     """What one condition did to a machine.
 
     Attributes:
@@ -117,7 +117,7 @@ class Seen:
     seconds: float
 
 
-def fill(shares: Sequence[Share]) -> tuple[Matrix, tuple[HarnessError, ...]]:
+def boot_cells(shares: Sequence[MachinePlan]) -> tuple[Matrix, tuple[HarnessError, ...]]:
     """Boot what is not known yet.
 
     Returns:
@@ -143,7 +143,7 @@ def _end_with(parent: int) -> None:
         os._exit(1)
 
 
-def _boot_share(share: Share) -> HarnessError | None:
+def _boot_share(share: MachinePlan) -> HarnessError | None:
     """Boot one machine's columns, in a process of its own; returns why it could not."""
     options = laboratory.Options(
         share.accel, None, console=False, keep=False, run_id=uuid.uuid4().hex, terminal=sys.stderr
@@ -156,7 +156,7 @@ def _boot_share(share: Share) -> HarnessError | None:
     return None
 
 
-def _boot_columns(share: Share, lab: Laboratory, entry: SealedEntry) -> None:
+def _boot_columns(share: MachinePlan, lab: Laboratory, entry: SealedEntry) -> None:
     matrix = _load(share.artifacts)
     left = [condition for condition in share.conditions if not _asked_anew(matrix, share, entry, condition)]
     started = time.monotonic()
@@ -168,24 +168,24 @@ def _boot_columns(share: Share, lab: Laboratory, entry: SealedEntry) -> None:
         _write(share.artifacts, cells_of(share, entry, condition, seen))
 
 
-def observe(entry: SealedEntry, lab: Laboratory, condition: Condition, artifacts: Path) -> Seen:
+def observe(entry: SealedEntry, lab: Laboratory, condition: Condition, artifacts: Path) -> BootResult:
     """Do to a copy of a sealed machine what the condition says, and judge its boot."""
     name = f"matrix::{entry.policy.name}-{entry.image.name}-{condition.name}"
-    logbook = Logbook.open(artifacts, name, condition.about)
-    logbook.installs(entry.policy, entry.image.name)
+    recorder = EvidenceRecorder.open(artifacts, name, condition.about)
+    recorder.installs(entry.policy, entry.image.name)
     started = time.monotonic()
     observed: Outcome | Problem
     try:
-        with Sealed.copy_of(entry, lab, logbook) as sealed:
+        with Sealed.copy_of(entry, lab, recorder) as sealed:
             observed = boot_under(condition, sealed)
     except HarnessError as error:
-        observed = logbook.error = Problem.of(error)
-        logbook.result = Result.ERROR
+        observed = recorder.error = Problem.of(error)
+        recorder.result = Result.ERROR
     finally:
-        logbook.close()
-    boot = logbook.boots[-1].evidence if logbook.boots else ""
-    boots = len(logbook.boots) + (1 if condition.maintenance else 0)
-    return Seen(observed, str(Path(logbook.folder.name, boot)), boots, time.monotonic() - started)
+        recorder.close()
+    boot = recorder.boots[-1].evidence if recorder.boots else ""
+    boots = len(recorder.boots) + (1 if condition.maintenance else 0)
+    return BootResult(observed, str(Path(recorder.folder.name, boot)), boots, time.monotonic() - started)
 
 
 def boot_under(condition: Condition, sealed: Sealed) -> Outcome:
@@ -200,13 +200,13 @@ def boot_under(condition: Condition, sealed: Sealed) -> Outcome:
     return sealed.boot(*condition.faults, meanwhile=meanwhile, hold=condition.hold, label=condition.name)
 
 
-def cells_of(share: Share, entry: SealedEntry, condition: Condition, seen: Seen) -> list[Cell]:
+def cells_of(share: MachinePlan, entry: SealedEntry, condition: Condition, seen: BootResult) -> list[Cell]:
     """The cells of a column: what was seen of each volume, and beside it what the oracle says."""
     depends_on = inputs(entry, condition)
     return [_judged(replace(cell, inputs=depends_on), volume, seen) for volume, cell in share.predicted(condition)]
 
 
-def _judged(cell: Cell, volume: Volume, seen: Seen) -> Cell:
+def _judged(cell: Cell, volume: Volume, seen: BootResult) -> Cell:
     cell = replace(cell, evidence=seen.evidence, boot=seen.evidence, boots=seen.boots, took=round(seen.seconds, 3))
     if isinstance(seen.observed, Problem):
         return replace(cell, error=seen.observed.what)
@@ -225,7 +225,7 @@ def inputs(entry: SealedEntry, condition: Condition) -> str:
     return digest(entry.folder.name, *condition.inputs(entry.policy.volumes))
 
 
-def _asked_anew(matrix: Matrix, share: Share, entry: SealedEntry, condition: Condition) -> bool:
+def _asked_anew(matrix: Matrix, share: MachinePlan, entry: SealedEntry, condition: Condition) -> bool:
     """Whether all cells of a boot are known; then the oracle is asked again, since that costs nothing."""
     column = [cell for _, cell in share.predicted(condition)]
     depends_on = inputs(entry, condition)

@@ -1,1 +1,1 @@
-"""Between the guest and its key servers: Tang itself, and the gate that every connection to it passes."""
+"""Between the guest and its key servers: Tang itself, and the fault proxy that every connection to it passes."""

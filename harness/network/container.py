@@ -56,7 +56,7 @@ class _Log:
         self.lines.extend((now, line.decode(errors="replace").rstrip("\r")) for line in whole)
 
 
-class LeashedContainer:
+class OwnedContainer:
     """Runs an image's own command from `__enter__` to `__exit__`.
 
     Args:
@@ -79,7 +79,7 @@ class LeashedContainer:
 
     def __enter__(self) -> Self:
         with ExitStack() as stack, docker_call(f"start the container of {self._name}"):
-            self._sweep()
+            self._remove_never_started()
             container = self._container = self._client.containers.create(
                 self._image.id,
                 entrypoint=["/bin/sh", "-c", _SUPERVISOR, "sh"],
@@ -206,7 +206,7 @@ class LeashedContainer:
         if self.running:
             raise RigError(f"the container of {self._name} did not end within {_STOP_SECONDS:.0f} s", self.tail())
 
-    def _sweep(self) -> None:
+    def _remove_never_started(self) -> None:
         """Remove containers that never started: their owner was killed between two calls."""
         for left in self._client.containers.list(
             all=True, filters={"label": OWNER_LABEL, "status": "created"}, ignore_removed=True

@@ -104,7 +104,7 @@ def bind(port: int) -> socket.socket:
     """
     bound = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     try:
-        # Connections of an earlier gate may still be in TIME_WAIT; a program that listens is an error all the same.
+        # An earlier proxy's connections may still be in TIME_WAIT; a program that listens is an error all the same.
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.setblocking(False)
         bound.bind((HOST, port))

@@ -1,4 +1,4 @@
-"""One connection through the gate: bytes passed on in both directions, recorded, and replies perhaps changed."""
+"""One connection through the proxy: bytes passed on in both directions, recorded, and replies perhaps changed."""
 
 import asyncio
 import socket
@@ -21,7 +21,7 @@ _NO_LINGER = struct.pack("ii", 1, 0)
 
 
 class Mode(StrEnum):
-    """What the gate does with a connection."""
+    """What the fault proxy does with a connection."""
 
     OPEN = "open"
     REFUSE = "refuse"
@@ -31,13 +31,13 @@ class Mode(StrEnum):
 
 @dataclass(frozen=True)
 class Connection:
-    """One connection that the gate accepted. Those that it refused or dropped never came to be.
+    """One connection that the fault proxy accepted. Those that it refused or dropped never came to be.
 
     Attributes:
         opened: Seconds since the epoch, by the clock of this host.
         closed: The same; None while it lasts.
         site: Where the machine was.
-        mode: What the gate did with it: `Mode.OPEN` or `Mode.STALL`.
+        mode: What the fault proxy did with it: `Mode.OPEN` or `Mode.STALL`.
         sent: All that the guest sent.
         received: All that the guest was sent, after tampering.
         tampered: How many of the replies in it are not what Tang said.
@@ -53,8 +53,8 @@ class Connection:
 
 
 @dataclass
-class Record:
-    """A connection while it lasts, filled by the gate's thread."""
+class ConnectionRecord:
+    """A connection while it lasts, filled by the fault proxy's thread."""
 
     site: str
     mode: Mode
@@ -92,7 +92,7 @@ def reset(connection: socket.socket) -> None:
     connection.close()
 
 
-async def stall(guest: socket.socket, record: Record) -> None:
+async def stall(guest: socket.socket, record: ConnectionRecord) -> None:
     """Read what the guest says, and never answer."""
     loop = asyncio.get_running_loop()
     while data := await loop.sock_recv(guest, _CHUNK):
@@ -100,7 +100,7 @@ async def stall(guest: socket.socket, record: Record) -> None:
 
 
 async def forward(
-    guest: socket.socket, upstream: Address | None, record: Record, tamper: Callable[[], Tamper | None]
+    guest: socket.socket, upstream: Address | None, record: ConnectionRecord, tamper: Callable[[], Tamper | None]
 ) -> None:
     """Pass bytes on until both sides have closed.
 
@@ -116,13 +116,15 @@ async def forward(
     """
     loop = asyncio.get_running_loop()
     if upstream is None:
-        raise RigError("the gate is open, but leads nowhere")
+        raise RigError("the fault proxy is open, but leads nowhere")
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as server:
         server.setblocking(False)
         try:
             await asyncio.wait_for(loop.sock_connect(server, upstream), CONNECT_SECONDS)
         except (OSError, TimeoutError) as error:
-            raise RigError(f"the gate is open, but nothing answers behind it at {upstream[0]}:{upstream[1]}") from error
+            raise RigError(
+                f"the fault proxy is open, but nothing answers behind it at {upstream[0]}:{upstream[1]}"
+            ) from error
         requests = asyncio.create_task(_requests(guest, server, record))
         replies = asyncio.create_task(_replies(server, guest, record, tamper))
         try:
@@ -133,7 +135,7 @@ async def forward(
             await asyncio.gather(requests, replies, return_exceptions=True)
 
 
-async def _requests(guest: socket.socket, server: socket.socket, record: Record) -> None:
+async def _requests(guest: socket.socket, server: socket.socket, record: ConnectionRecord) -> None:
     loop = asyncio.get_running_loop()
     while data := await loop.sock_recv(guest, _CHUNK):
         record.sent += data
@@ -142,7 +144,7 @@ async def _requests(guest: socket.socket, server: socket.socket, record: Record)
 
 
 async def _replies(
-    server: socket.socket, guest: socket.socket, record: Record, tamper: Callable[[], Tamper | None]
+    server: socket.socket, guest: socket.socket, record: ConnectionRecord, tamper: Callable[[], Tamper | None]
 ) -> None:
     loop = asyncio.get_running_loop()
 

@@ -10,7 +10,7 @@ from docker import DockerClient
 from tenacity import RetryError, Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from harness.errors import RigError
-from harness.network.container import LeashedContainer
+from harness.network.container import OwnedContainer
 from harness.network.image import TangImage
 from harness.network.keys import TangKeys
 from harness.network.log import TangRequest, parse_log, stamp
@@ -25,7 +25,7 @@ _ROTATE = 'PATH="$PATH:/usr/libexec:/usr/local/libexec:/usr/local/bin" exec tang
 class _Life:
     """One container, from a start to its stop, and how many of the requests in its log are our own probes."""
 
-    container: LeashedContainer
+    container: OwnedContainer
     probes: int = 0
 
     @property
@@ -56,7 +56,7 @@ class TangServer:
         self._name = name
         self._keys = keys
         self._lives: list[_Life] = []
-        self._current: LeashedContainer | None = None
+        self._current: OwnedContainer | None = None
         self._port = 0
         self._stack = ExitStack()
 
@@ -77,7 +77,7 @@ class TangServer:
         """
         if self._current is not None:
             return
-        container = LeashedContainer(
+        container = OwnedContainer(
             self._client, self._image, self._name, self._keys.to_tar() if self._keys is not None else None
         )
         life = _Life(container)
@@ -146,7 +146,7 @@ class TangServer:
         self._keys = keys
         self.start()
 
-    def _running(self) -> LeashedContainer:
+    def _running(self) -> OwnedContainer:
         if self._current is None:
             raise RigError(f"{self._name} is stopped", hint="start it first")
         return self._current

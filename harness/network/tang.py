@@ -5,7 +5,7 @@ from contextlib import ExitStack, contextmanager
 
 from harness.errors import UsageError
 from harness.host.docker import docker_client
-from harness.network.gate import Gate
+from harness.network.fault_proxy import FaultProxy
 from harness.network.image import tang_image
 from harness.network.keys import TangKeys
 from harness.network.lease import LEASE_SECONDS
@@ -19,23 +19,23 @@ GUEST_VIEW = "10.0.2.2"
 
 
 class Tang:
-    """A Tang server and the gate before it. `serve_tang` makes one.
+    """A Tang server and the fault proxy before it. `serve_tang` makes one.
 
     Attributes:
         name: What the policy calls it.
-        gate: For what the verbs below do not say.
+        proxy: For what the verbs below do not say.
         server: The same.
     """
 
-    def __init__(self, name: str, server: TangServer, gate: Gate) -> None:
+    def __init__(self, name: str, server: TangServer, proxy: FaultProxy) -> None:
         self.name = name
         self.server = server
-        self.gate = gate
+        self.proxy = proxy
 
     @property
     def port(self) -> int:
         """The port that is sealed into the guest's binding."""
-        return self.gate.port
+        return self.proxy.port
 
     @property
     def url(self) -> str:
@@ -54,25 +54,25 @@ class Tang:
 
     def stop(self) -> None:
         """Stop the server: connections are refused at once."""
-        self.gate.mode = Mode.REFUSE
+        self.proxy.mode = Mode.REFUSE
         self.server.stop()
 
     def start(self) -> None:
         """Start it again after `stop`, with the same keys, answering."""
         self.server.start()
-        self.gate.upstream = self.server.address
-        self.gate.mode = Mode.OPEN
+        self.proxy.upstream = self.server.address
+        self.proxy.mode = Mode.OPEN
 
     def go_silent(self) -> None:
         """Let packets to it vanish: connections are neither made nor refused.
 
         QEMU's user network resets such a connection towards the guest after 75 s (libslirp, TCPTV_KEEP_INIT).
         """
-        self.gate.mode = Mode.DROP
+        self.proxy.mode = Mode.DROP
 
     def stall(self) -> None:
         """Accept connections and never answer them."""
-        self.gate.mode = Mode.STALL
+        self.proxy.mode = Mode.STALL
 
     def answer(self) -> None:
         """End `go_silent` or `stall`.
@@ -82,15 +82,15 @@ class Tang:
         """
         if not self.server.running:
             raise UsageError(f"{self.name} was stopped, so it cannot answer", hint="call start()")
-        self.gate.mode = Mode.OPEN
+        self.proxy.mode = Mode.OPEN
 
     def answers_only(self, *sites: str, refusing: bool = False) -> None:
         """Answer machines at these places alone; those elsewhere get no answer, or are refused. No names: any place."""
-        self.gate.restrict(sites or None, Mode.REFUSE if refusing else Mode.DROP)
+        self.proxy.restrict(sites or None, Mode.REFUSE if refusing else Mode.DROP)
 
-    def stand_at(self, site: str) -> None:
+    def set_client_site(self, site: str) -> None:
         """Say where the machine stands that is about to call; see `answers_only`."""
-        self.gate.site = site
+        self.proxy.site = site
 
     def rotate_keys(self) -> None:
         """Make new keys and hide the present ones, as tangd-rotate-keys(1) does; old bindings still work."""
@@ -102,15 +102,15 @@ class Tang:
 
     def replace_keys(self, keys: TangKeys | None = None) -> None:
         """Put an imposter in its place: other keys (new ones by default) at the same address."""
-        mode = self.gate.mode
-        self.gate.mode = Mode.REFUSE
+        mode = self.proxy.mode
+        self.proxy.mode = Mode.REFUSE
         self.server.replace_keys(keys)
-        self.gate.upstream = self.server.address
-        self.gate.mode = mode if mode is not Mode.REFUSE else Mode.OPEN
+        self.proxy.upstream = self.server.address
+        self.proxy.mode = mode if mode is not Mode.REFUSE else Mode.OPEN
 
     def tamper(self, change: Tamper | None) -> None:
         """Have each whole HTTP reply (head and body) go through a function on its way to the guest; None ends it."""
-        self.gate.tamper = change
+        self.proxy.tamper = change
 
     @property
     def requests(self) -> tuple[TangRequest, ...]:
@@ -124,13 +124,13 @@ class Tang:
 
     @property
     def connections(self) -> tuple[Connection, ...]:
-        """The connections that came through the gate, with their bytes."""
-        return self.gate.connections
+        """The connections that came through the fault proxy, with their bytes."""
+        return self.proxy.connections
 
     @property
     def unanswered(self) -> int:
-        """How many packets vanished and how many connections were stalled at the gate: someone called in vain."""
-        return self.gate.dropped + sum(connection.mode is Mode.STALL for connection in self.connections)
+        """How many packets vanished and how many connections were stalled at the proxy: someone called in vain."""
+        return self.proxy.dropped + sum(connection.mode is Mode.STALL for connection in self.connections)
 
     @property
     def tampered(self) -> int:
@@ -168,7 +168,7 @@ def serve_tang(
     image: str | None = None,
     wait: float = LEASE_SECONDS,
 ) -> Iterator[Tang]:
-    """Run a Tang server behind a gate, answering.
+    """Run a Tang server behind a fault proxy, answering.
 
     Args:
         name: What the policy calls it.
@@ -180,12 +180,12 @@ def serve_tang(
 
     Raises:
         HostError: No Docker, no image, or a foreign program on the port.
-        RigError: The server did not come up, or on leaving: the gate broke meanwhile.
+        RigError: The server did not come up, or on leaving: the fault proxy broke meanwhile.
     """
     with ExitStack() as stack:
-        gate = stack.enter_context(Gate(port, name, progress, wait))
+        proxy = stack.enter_context(FaultProxy(port, name, progress, wait))
         client = stack.enter_context(docker_client())
         server = stack.enter_context(TangServer(client, tang_image(client, progress, image), name, keys))
-        tang = Tang(name, server, gate)
+        tang = Tang(name, server, proxy)
         tang.start()
         yield tang

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from harness.errors import UsageError
-from harness.policy.new_volume import QUICK_PBKDF, NewVolume, made
+from harness.policy.new_volume import QUICK_PBKDF, NewVolume, creation_commands
 from harness.policy.pins import CryptenrollPin, Pin, Policy, Sss, TangPin, Tpm2Pin, Volume, leaves
 
 BASE = "passphrase"
@@ -103,7 +103,7 @@ def enrolled(base: Policy, enrolment: Enrolment) -> Policy:
     )
     lines = tuple(_lines(old, enrolment))
     for new in enrolment.volumes:
-        lines += tuple(made(new, base.disk, _bound(_volume(new), new.pins), _options(new.pins)))
+        lines += tuple(creation_commands(new, base.disk, _bound(_volume(new), new.pins), _options(new.pins)))
     lines += enrolment.commands
     return replace(
         base,
@@ -157,12 +157,12 @@ def _options(pins: Sequence[Pin]) -> list[str]:
 
 
 def _bound(volume: Volume, pins: Sequence[Pin]) -> Iterator[str]:
-    yield from known(volume)
+    yield from volume_env(volume)
     for pin in pins:
         yield from cryptenroll(pin) if isinstance(pin, CryptenrollPin) else _clevis(pin)
 
 
-def known(volume: Volume) -> Iterator[str]:
+def volume_env(volume: Volume) -> Iterator[str]:
     """The lines that set ``$device`` and ``$PASSWORD`` for those that follow.
 
     Raises:

@@ -1,12 +1,12 @@
 """What an attacker gets out of a volume: the policy, evaluated with the leaves that he can make answer (pure).
 
-Some abilities do without the pins: to read the memory of a machine whose volume is open, to have an old header and the
-secret that was revoked since, or to find the key file on the disk. Otherwise it takes the header and enough leaves:
+Some capabilities need no pin: reading the memory of a machine whose volume is open, holding an old header and the
+secret that was revoked since, or finding the key file on the disk. Otherwise it takes the header and enough leaves:
 
-- a Tang leaf, when he reaches the server or has its keys;
-- a TPM leaf, when he has all that the TPM keeps, or the machine and a `Way` to run code of his own there that leaves
-  the PCRs that the leaf is bound to as they were. A PIN he must know besides;
-- a TPM leaf of clevis also when he listens to the bus, since clevis asks for no encrypted session (CVE-2026-0714).
+- a Tang leaf, when they reach the server or has its keys;
+- a TPM leaf, when they have all that the TPM keeps, or the machine and an `ExecutionPath` that runs their code there
+  and leaves the PCRs that the leaf is bound to as they were. A PIN they must know besides;
+- a TPM leaf of clevis also when they listen to the bus, since clevis asks for no encrypted session (CVE-2026-0714).
 
 Sources: oddlama, "Bypassing disk encryption on systems with automatic TPM2 unlock"; TCG PC Client Platform Firmware
 Profile, 3.3.4; systemd-stub(7), systemd-pcrphase.service(8), systemd-pcrlock(8); GRUB manual, "Measured boot".
@@ -29,7 +29,7 @@ _PCRLOCK = frozenset({0, 1, 2, 3, 4, 5, 7, 11, 12, 13, 14, 15})
 """PCRs that a pcrlock policy covers unless it is told otherwise (systemd-pcrlock(8), ``--pcr=``)."""
 
 
-class Way(Enum):
+class ExecutionPath(Enum):
     """How own code comes to run on the victim's machine, in words, and the PCRs that it leaves as they were."""
 
     OWN_OS = "a system of his own", frozenset[int]()
@@ -59,18 +59,18 @@ class Way(Enum):
             measured: Those that the boot extends after that.
         """
         kept: frozenset[int] = self.value[1]
-        return kept - measured if self in (Way.ROGUE_ROOT, Way.RUNNING_ROOT) else kept
+        return kept - measured if self in (ExecutionPath.ROGUE_ROOT, ExecutionPath.RUNNING_ROOT) else kept
 
 
 @dataclass(frozen=True)
-class Abilities:
+class Capabilities:
     """What an attacker can do.
 
     Attributes:
         disk: He has a copy of the disk.
         machine: He has the machine, disk and TPM included, and decides what it boots.
         tpm_state: He has a copy of all that the TPM keeps; in a TPM of his own he brings the PCRs to any value.
-        ways: How he runs own code on the machine, besides `Way.OWN_OS`, which comes with it.
+        ways: How he runs own code on the machine, besides `ExecutionPath.OWN_OS`, which comes with it.
         tpm_bus: He listens between processor and TPM while the victim unlocks.
         network: He reaches every Tang server.
         tang_keys: Servers whose keys he has, by name.
@@ -82,7 +82,7 @@ class Abilities:
     disk: bool = False
     machine: bool = False
     tpm_state: bool = False
-    ways: frozenset[Way] = frozenset()
+    ways: frozenset[ExecutionPath] = frozenset()
     tpm_bus: bool = False
     network: bool = False
     tang_keys: frozenset[str] = frozenset()
@@ -104,37 +104,37 @@ class Extraction:
     reason: str
 
 
-def extract(volume: Volume, abilities: Abilities, *, measured: frozenset[int] = MEASURED) -> Extraction:
-    """What these abilities are worth against a volume.
+def extract(volume: Volume, capabilities: Capabilities, *, measured: frozenset[int] = MEASURED) -> Extraction:
+    """What these capabilities are worth against a volume.
 
     Args:
         volume: The victim's.
-        abilities: The attacker's.
+        capabilities: The attacker's.
         measured: Those of `MEASURED` that this boot extends once the volume is open. What is bound to the others
             protects nothing.
     """
-    has_disk = abilities.disk or abilities.machine
-    if shortcut := _shortcut(volume, abilities, has_disk):
+    has_disk = capabilities.disk or capabilities.machine
+    if shortcut := _shortcut(volume, capabilities, has_disk):
         return Extraction(True, shortcut)
     if not has_disk:
         return Extraction(False, "he has no copy of the LUKS header")
     if volume.pins is None:
         return Extraction(False, "no pin guards it, and he does not know the passphrase")
-    return _by_pins(volume.pins, abilities, measured)
+    return _by_pins(volume.pins, capabilities, measured)
 
 
-def _shortcut(volume: Volume, abilities: Abilities, has_disk: bool) -> str | None:
+def _shortcut(volume: Volume, capabilities: Capabilities, has_disk: bool) -> str | None:
     """What opens it whatever its pins are, in words."""
-    if abilities.ram:
+    if capabilities.ram:
         return "the volume key is in the machine's memory while the volume is open"
-    if abilities.old_secret:
+    if capabilities.old_secret:
         return "the old header takes the revoked secret, and the volume key is still the same"
     return "a key file lies on the disk in the clear" if volume.key_file and has_disk else None
 
 
-def _by_pins(pins: Pin, abilities: Abilities, measured: frozenset[int]) -> Extraction:
+def _by_pins(pins: Pin, capabilities: Capabilities, measured: frozenset[int]) -> Extraction:
     how = {
-        leaf: _tang(leaf, abilities) if isinstance(leaf, TangPin) else _tpm(leaf, abilities, measured)
+        leaf: _tang(leaf, capabilities) if isinstance(leaf, TangPin) else _tpm(leaf, capabilities, measured)
         for leaf in leaves(pins)
     }
     extracted = _yields(pins, {leaf: answers for leaf, (answers, _) in how.items()})
@@ -149,25 +149,25 @@ def _yields(pin: Pin, answers: Mapping[Leaf, bool]) -> bool:
     return answers[pin]
 
 
-def _tang(leaf: TangPin, abilities: Abilities) -> tuple[bool, str]:
+def _tang(leaf: TangPin, capabilities: Capabilities) -> tuple[bool, str]:
     """Whether he makes it answer, and how, or what he lacks."""
-    if leaf.server in abilities.tang_keys:
+    if leaf.server in capabilities.tang_keys:
         return True, "he has the server's keys"
-    return (True, "he reaches the server") if abilities.network else (False, "he is kept from the server")
+    return (True, "he reaches the server") if capabilities.network else (False, "he is kept from the server")
 
 
-def _tpm(leaf: Tpm2Pin | CryptenrollPin, abilities: Abilities, measured: frozenset[int]) -> tuple[bool, str]:
+def _tpm(leaf: Tpm2Pin | CryptenrollPin, capabilities: Capabilities, measured: frozenset[int]) -> tuple[bool, str]:
     """Whether he makes it answer, and how, or what he lacks."""
-    if abilities.tpm_bus and isinstance(leaf, Tpm2Pin):
+    if capabilities.tpm_bus and isinstance(leaf, Tpm2Pin):
         return True, "it is read on the bus"
-    if isinstance(leaf, CryptenrollPin) and leaf.asks_pin and not abilities.pin:
+    if isinstance(leaf, CryptenrollPin) and leaf.asks_pin and not capabilities.pin:
         return False, "he does not know the PIN"
-    if abilities.tpm_state:
+    if capabilities.tpm_state:
         return True, "all that the TPM keeps was copied"
-    if not abilities.machine:
+    if not capabilities.machine:
         return False, "he does not have the TPM"
     bound = _bound(leaf)
-    ways = (way for way in Way if way in abilities.ways or way is Way.OWN_OS)
+    ways = (way for way in ExecutionPath if way in capabilities.ways or way is ExecutionPath.OWN_OS)
     way = next((way for way in ways if way.kept(measured) >= bound), None)
     return (True, way.value[0]) if way else (False, "his code changes what it is bound to")
 

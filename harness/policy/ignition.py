@@ -46,7 +46,7 @@ def render(policy: Policy, servers: Mapping[str, TangAddress], extra_files: Sequ
     """
     for name in policy.tang_servers:
         _check_address(policy, name, servers)
-    config = fill(copy.deepcopy(policy.config), servers)
+    config = fill_placeholders(copy.deepcopy(policy.config), servers)
     for file in extra_files:
         _add(policy, config, file)
     return (json.dumps(config, indent=2, sort_keys=True) + "\n").encode()
@@ -74,16 +74,16 @@ def _place(url: str) -> tuple[str | None, int, str]:
     return parts.hostname, parts.port or 80, parts.path.rstrip("/")
 
 
-def fill(value: Any, servers: Mapping[str, TangAddress]) -> Any:
+def fill_placeholders(value: Any, servers: Mapping[str, TangAddress]) -> Any:
     """The same JSON-able value with the placeholders of Tang servers filled in.
 
     Raises:
         UsageError: A placeholder names a server that is not there.
     """
     if isinstance(value, dict):
-        return {key: fill(inner, servers) for key, inner in value.items()}
+        return {key: fill_placeholders(inner, servers) for key, inner in value.items()}
     if isinstance(value, list):
-        return [fill(inner, servers) for inner in value]
+        return [fill_placeholders(inner, servers) for inner in value]
     if not isinstance(value, str):
         return value
 

@@ -41,7 +41,7 @@ class NewVolume:
         return f"password of {self.name}"
 
 
-def made(new: NewVolume, disk: str, bound: Iterable[str], options: Sequence[str]) -> Iterator[str]:
+def creation_commands(new: NewVolume, disk: str, bound: Iterable[str], options: Sequence[str]) -> Iterator[str]:
     """Partition, encrypt, bind, open as the system will (which measures what it will), fill and mount it.
 
     Args:

@@ -29,7 +29,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from harness.policy.pins import CryptenrollPin, Leaf, Pin, Sss, TangPin, Tpm2Pin, Volume, bindings, leaves
-from harness.policy.world import Header, Network, Server, Stack, Tpm, World
+from harness.policy.world import Header, Network, Server, Stack, TpmState, World
 from harness.unlock import Unlock
 
 
@@ -50,7 +50,7 @@ class Prediction:
 
 
 @dataclass(frozen=True)
-class _Trouble:
+class PinFailureCause:
     """Why a leaf does not hold.
 
     Attributes:
@@ -62,9 +62,9 @@ class _Trouble:
     heard: bool = True
 
 
-_STALLED = _Trouble("its server never answers", heard=False)
+_STALLED = PinFailureCause("its server never answers", heard=False)
 
-_Troubles = Mapping[Leaf, _Trouble]
+_Causes = Mapping[Leaf, PinFailureCause]
 
 
 def predict(volume: Volume, world: World, stack: Stack) -> Prediction:
@@ -86,7 +86,7 @@ def predict(volume: Volume, world: World, stack: Stack) -> Prediction:
 
 def _asked(volume: Volume, pins: Pin, world: World, stack: Stack) -> Prediction:
     """The prediction when the pins are asked."""
-    troubles = _troubles(volume, pins, world, stack)
+    troubles = _causes(volume, pins, world, stack)
     answering = [leaf for leaf in leaves(pins) if leaf not in troubles]
     # Two leaves may go by one name: every TPM pin is called tpm2 unless it is told otherwise.
     failed = frozenset(leaf.name for leaf, trouble in troubles.items() if trouble.heard)
@@ -111,7 +111,7 @@ def _asked(volume: Volume, pins: Pin, world: World, stack: Stack) -> Prediction:
     return Prediction(Unlock.AUTO, failed, _sentence(f"{names} answer{'' if ' and ' in names else 's'}{when}", said))
 
 
-def _asks_pin(volume: Volume, pins: Pin, world: World, stack: Stack, troubles: _Troubles) -> bool:
+def _asks_pin(volume: Volume, pins: Pin, world: World, stack: Stack, troubles: _Causes) -> bool:
     """Whether the TPM's PIN is asked for: systemd does so before the prompt that clevis could answer."""
     own = [leaf for leaf in leaves(pins) if isinstance(leaf, CryptenrollPin)]
     if stack is Stack.IT or volume.headless or _no_tpm(world.tpm):
@@ -146,23 +146,23 @@ def _has_passphrase_slot(volume: Volume, header: Header) -> bool:
     return header is Header.TOKEN_REMOVED or not all(isinstance(leaf, CryptenrollPin) for leaf in leaves(volume.pins))
 
 
-def _holds(pin: Pin, troubles: _Troubles) -> bool:
+def _holds(pin: Pin, troubles: _Causes) -> bool:
     """Like `pins.holds`, by the leaf and not by its name."""
     if isinstance(pin, Sss):
         return sum(_holds(child, troubles) for child in pin.pins) >= pin.threshold
     return pin not in troubles
 
 
-def _troubles(volume: Volume, pins: Pin, world: World, stack: Stack) -> _Troubles:
+def _causes(volume: Volume, pins: Pin, world: World, stack: Stack) -> _Causes:
     """The leaves that do not hold, and why."""
-    found = {leaf: trouble for leaf in leaves(pins) if (trouble := _trouble(leaf, volume, world, stack))}
+    found = {leaf: trouble for leaf in leaves(pins) if (trouble := _cause(leaf, volume, world, stack))}
     for binding in _starved(pins, found):
         for leaf in leaves(binding):
-            found.setdefault(leaf, _Trouble("a binding before it hangs", heard=False))
+            found.setdefault(leaf, PinFailureCause("a binding before it hangs", heard=False))
     return found
 
 
-def _starved(pins: Pin, troubles: _Troubles) -> Iterable[Pin]:
+def _starved(pins: Pin, troubles: _Causes) -> Iterable[Pin]:
     """Bindings that never have their turn: clevis asks one after the other, systemd asks its own before the prompt.
 
     The catalogue has a silent server starve them, too. But where packets vanish, a connection fails in the end: seen
@@ -177,9 +177,9 @@ def _starved(pins: Pin, troubles: _Troubles) -> Iterable[Pin]:
     return ()
 
 
-def _trouble(leaf: Leaf, volume: Volume, world: World, stack: Stack) -> _Trouble | None:
+def _cause(leaf: Leaf, volume: Volume, world: World, stack: Stack) -> PinFailureCause | None:
     if volume.headless and stack is Stack.DR and not isinstance(leaf, CryptenrollPin):
-        return _Trouble("clevis answers the prompt, and there is none", heard=False)
+        return PinFailureCause("clevis answers the prompt, and there is none", heard=False)
     match leaf:
         case Tpm2Pin():
             return _tpm2(leaf, world)
@@ -189,33 +189,33 @@ def _trouble(leaf: Leaf, volume: Volume, world: World, stack: Stack) -> _Trouble
             return _tang(leaf, world)
 
 
-def _tpm2(pin: Tpm2Pin, world: World) -> _Trouble | None:
+def _tpm2(pin: Tpm2Pin, world: World) -> PinFailureCause | None:
     """clevis-decrypt-tpm2 makes the primary key anew, for which it needs the owner.
 
     The catalogue has lockout not matter, since what clevis seals is noDA. But tpm2_createprimary(1) makes the key above
     without noDA, so a TPM in lockout takes no authorization of that key: seen with clevis 20 and tpm2-tools 5.7,
     Esys_Load(0x921), and a prompt. systemd's SRK is noDA, and its seals open.
     """
-    if world.tpm is Tpm.OWNER_AUTH_SET:
-        return _Trouble("owner authorization is set, so its primary key cannot be made")
-    if world.tpm is Tpm.LOCKED_OUT:
-        return _Trouble("the TPM is locked out, and the parent of what clevis sealed is not noDA")
+    if world.tpm is TpmState.OWNER_AUTH_SET:
+        return PinFailureCause("owner authorization is set, so its primary key cannot be made")
+    if world.tpm is TpmState.LOCKED_OUT:
+        return PinFailureCause("the TPM is locked out, and the parent of what clevis sealed is not noDA")
     return _no_tpm(world.tpm) or _other_pcrs(pin.pcr_ids, world)
 
 
-def _cryptenroll(pin: CryptenrollPin, volume: Volume, world: World, stack: Stack) -> _Trouble | None:
+def _cryptenroll(pin: CryptenrollPin, volume: Volume, world: World, stack: Stack) -> PinFailureCause | None:
     """systemd-cryptsetup loads the sealed key under the stored SRK, so the owner is not asked."""
     if stack is Stack.IT:
-        return _Trouble("initramfs-tools asks no token of systemd-cryptenroll", heard=False)
+        return PinFailureCause("initramfs-tools asks no token of systemd-cryptenroll", heard=False)
     return (
         _no_tpm(world.tpm)
         or _other_pcrs((*pin.pcr_ids, *pin.initrd_pcr_ids), world)
-        or next((_Trouble(why) for why in _policy_troubles(pin, world)), None)
-        or (_pin_trouble(volume, world) if pin.asks_pin else None)
+        or next((PinFailureCause(why) for why in _policy_causes(pin, world)), None)
+        or (_pin_cause(volume, world) if pin.asks_pin else None)
     )
 
 
-def _policy_troubles(pin: CryptenrollPin, world: World) -> Iterator[str]:
+def _policy_causes(pin: CryptenrollPin, world: World) -> Iterator[str]:
     if 11 in pin.pcr_ids:
         yield "PCR 11 was enrolled in the running system, a later phase than the initrd's (systemd-pcrphase.service(8))"
     if pin.signed_pcr_ids and not world.signature_valid:
@@ -224,44 +224,44 @@ def _policy_troubles(pin: CryptenrollPin, world: World) -> Iterator[str]:
         yield "the pcrlock policy is missing, or does not allow the present PCRs"
 
 
-def _pin_trouble(volume: Volume, world: World) -> _Trouble | None:
+def _pin_cause(volume: Volume, world: World) -> PinFailureCause | None:
     if volume.headless:
-        return _Trouble("nobody is asked for its PIN: headless")
+        return PinFailureCause("nobody is asked for its PIN: headless")
     if not world.pin_typed:
-        return _Trouble("nobody types its PIN", heard=False)
-    return _Trouble("the TPM is locked out, so it takes no PIN") if world.tpm is Tpm.LOCKED_OUT else None
+        return PinFailureCause("nobody types its PIN", heard=False)
+    return PinFailureCause("the TPM is locked out, so it takes no PIN") if world.tpm is TpmState.LOCKED_OUT else None
 
 
-def _no_tpm(tpm: Tpm) -> _Trouble | None:
+def _no_tpm(tpm: TpmState) -> PinFailureCause | None:
     whys = {
-        Tpm.ABSENT: "there is no TPM",
-        Tpm.VERSION_1_2: "the TPM is a 1.2",
-        Tpm.ANOTHER: "another TPM cannot load what this one sealed",
-        Tpm.CLEARED: "the TPM was cleared, and its storage seed with it",
+        TpmState.ABSENT: "there is no TPM",
+        TpmState.VERSION_1_2: "the TPM is a 1.2",
+        TpmState.ANOTHER: "another TPM cannot load what this one sealed",
+        TpmState.CLEARED: "the TPM was cleared, and its storage seed with it",
     }
-    return _Trouble(whys[tpm]) if tpm in whys else None
+    return PinFailureCause(whys[tpm]) if tpm in whys else None
 
 
-def _other_pcrs(bound: Iterable[int], world: World) -> _Trouble | None:
+def _other_pcrs(bound: Iterable[int], world: World) -> PinFailureCause | None:
     changed = sorted(world.changed_pcrs.intersection(bound))
     if not changed:
         return None
     numbers = " and ".join(map(str, changed))
-    return _Trouble(f"PCRs {numbers} have changed" if len(changed) > 1 else f"PCR {numbers} has changed")
+    return PinFailureCause(f"PCRs {numbers} have changed" if len(changed) > 1 else f"PCR {numbers} has changed")
 
 
-def _tang(pin: TangPin, world: World) -> _Trouble | None:
+def _tang(pin: TangPin, world: World) -> PinFailureCause | None:
     """clevis-decrypt-tang needs a direct 200 from whoever holds the private key, advertised or hidden."""
     if world.network is Network.NO_LINK:
-        return _Trouble("the network has no link")
+        return PinFailureCause("the network has no link")
     return {
         Server.UP: None,
         Server.ROTATED: None,
-        Server.REFUSED: _Trouble("its server refuses connections"),
-        Server.SILENT: _Trouble("its server is silent"),
+        Server.REFUSED: PinFailureCause("its server refuses connections"),
+        Server.SILENT: PinFailureCause("its server is silent"),
         Server.STALLED: _STALLED,
-        Server.KEY_DELETED: _Trouble("its server has lost the key"),
-        Server.IMPOSTER: _Trouble("an imposter has other keys"),
+        Server.KEY_DELETED: PinFailureCause("its server has lost the key"),
+        Server.IMPOSTER: PinFailureCause("an imposter has other keys"),
     }[world.servers.get(pin.server, Server.UP)]
 
 

@@ -109,10 +109,10 @@ def _take_in(document: Document, path: KeyPath, resource: dict[str, Any]) -> Non
             urls.unpack(contents)
         except ValueError as error:
             document.mistake((*path, "compression"), str(error))
-    _fill(resource, contents)
+    _set_contents(resource, contents)
 
 
-def _fill(resource: dict[str, Any], contents: bytes) -> None:
+def _set_contents(resource: dict[str, Any], contents: bytes) -> None:
     compressed = bool(resource.get("compression"))
     resource["source"], compression = urls.encode(contents, compressed=compressed)
     if not compressed:
@@ -164,7 +164,7 @@ def _add_node(document: Document, path: KeyPath, storage: dict[str, Any], found:
     if kind == "links":
         node["target"] = str(found.readlink())
         return
-    _fill(node.setdefault("contents", {}), found.read_bytes())
+    _set_contents(node.setdefault("contents", {}), found.read_bytes())
     node.setdefault("mode", 0o755 if mode & 0o111 else 0o644)
 
 

@@ -15,7 +15,7 @@ class Stack(StrEnum):
     IT = "initramfs-tools, cryptsetup-initramfs, clevis-initramfs"
 
 
-class Tpm(StrEnum):
+class TpmState(StrEnum):
     """The TPM that the guest finds."""
 
     PRESENT = "present"
@@ -83,7 +83,7 @@ class World:
         pin_typed: Whether a person types the TPM's PIN where one is asked for.
     """
 
-    tpm: Tpm = Tpm.PRESENT
+    tpm: TpmState = TpmState.PRESENT
     changed_pcrs: frozenset[int] = frozenset()
     servers: Mapping[str, Server] = field(default_factory=dict)
     network: Network = Network.UP

@@ -1,0 +1,151 @@
+"""What an attacker takes of the victim's: each thing only if it was granted."""
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from mmap import ACCESS_READ, mmap
+from pathlib import Path
+from typing import Any, Self
+
+from harness.attack.grants import Grant, mark_line
+from harness.errors import UsageError
+from harness.guest.luks import LUKS_BYTES, LuksHeader, parse_luks_header
+from harness.images import firmware as firmware_image
+from harness.lab.faults import Fault, as_firmware, tpm_bus_intercepted
+from harness.lab.powered import Powered, partition_label
+from harness.lab.sealed import Sealed
+from harness.machine import tpm as tpms
+from harness.machine.disk import overlay
+from harness.machine.partition import read_partition, write_partition
+from harness.machine.spec import Disk, Firmware, Tpm
+from harness.machine.tpm_bus import BusInterceptor
+from harness.network.keys import TangKeys
+from harness.network.tang import Tang
+from harness.policy.pins import DEFAULT_SERVER
+
+ELSEWHERE = "elsewhere"
+"""Where his machine stands when it is not in the victim's network."""
+
+
+@dataclass(frozen=True)
+class AttackerAssets:
+    """Somebody with grants.
+
+    Attributes:
+        victim: Whom he attacks, and whose laboratory and evidence he shares.
+        grants: What he has.
+    """
+
+    victim: Sealed
+    grants: frozenset[Grant]
+
+    def without(self, *grants: Grant) -> Self:
+        """The same person, without some of what he was granted."""
+        return replace(self, grants=self.grants.difference(grants))
+
+    def require(self, *any_of: Grant) -> None:
+        """Go on only with one of these grants.
+
+        Raises:
+            UsageError: None of them was granted; it says what to write.
+        """
+        if not self.grants.intersection(any_of):
+            names = " or ".join(any_of)
+            raise UsageError(
+                f"this attack needs {names}, which the scenario does not grant",
+                f"granted: {', '.join(sorted(self.grants)) or 'nothing'}",
+                f"write {mark_line({*self.grants, any_of[0]})}",
+            )
+
+    def disk(self) -> Disk:
+        """A copy of the victim's disk as it is now; the machine that it comes from must be off."""
+        self.require(Grant.DISK, Grant.MACHINE)
+        disk = self.victim.machine.disks[0]
+        return replace(disk, path=overlay(disk.path, self._folder() / "disk.qcow2"))
+
+    def forged(self, volume: str, forge: Callable[[bytes], bytes]) -> Disk:
+        """A copy of the victim's disk on which the header of a volume is another; see `harness.attack.luks_forgery`."""
+        disk, label = self.disk(), partition_label(self.victim.policy, volume)
+        write_partition(disk.path, label, forge(read_partition(disk.path, label, LUKS_BYTES)))
+        return disk
+
+    def tpm(self, interceptor: BusInterceptor | None = None) -> Tpm:
+        """The victim's TPM as it is now: a copy of its state; the machine that it comes from must be off.
+
+        Args:
+            interceptor: Who is on its wires.
+        """
+        self.require(Grant.TPM_STATE, Grant.MACHINE)
+        if interceptor:
+            self.require(Grant.TPM_BUS)
+        if self.victim.machine.tpm is None:
+            raise UsageError("the victim's machine has no TPM")
+        copy = tpms.clone(self.victim.machine.tpm, self._folder() / "tpm")
+        return replace(copy, interceptor=interceptor)
+
+    def nvram(self) -> Path:
+        """A copy of the victim's UEFI variables as they are now."""
+        self.require(Grant.NVRAM, Grant.MACHINE)
+        return Path(shutil.copyfile(self.victim.machine.nvram, self._folder() / "nvram.fd"))
+
+    def header_backup(self, volume: str) -> bytes:
+        """The first MiB of a volume, as it is on the disk now: the LUKS header with three keyslots of cryptsetup's."""
+        self.require(Grant.DISK, Grant.MACHINE)
+        return read_partition(self.victim.machine.disks[0].path, partition_label(self.victim.policy, volume), 2**20)
+
+    def ignition_config(self) -> dict[str, Any]:
+        """The config that the machine was installed with: it stays attached to it, unless somebody takes it off."""
+        self.require(Grant.MACHINE)
+        config: dict[str, Any] = json.loads((self.victim.entry.folder / "config.ign").read_bytes())
+        return config
+
+    def firmware(self, name: str) -> Firmware:
+        """A build of OVMF, as images/ovmf names it: anybody can have that."""
+        return as_firmware(firmware_image(name, self.victim.context.lab.progress))
+
+    def on_the_bus(self, interceptor: BusInterceptor) -> Fault:
+        """The victim's machine with this one on the wires of its TPM."""
+        self.require(Grant.TPM_BUS)
+        return tpm_bus_intercepted(interceptor)
+
+    def as_root(self, *commands: str) -> str:
+        """Run commands as root in the victim's running system, at home; returns what they printed."""
+        self.require(Grant.ROOT)
+        return self.victim.maintain(*commands, label="root")
+
+    def tang_keys(self, server: str = DEFAULT_SERVER) -> TangKeys:
+        """A copy of the keys that a Tang server of the victim's has now."""
+        self.require(Grant.TANG_KEYS)
+        return self.victim.tangs[server].keys
+
+    def run_tang(self, keys: TangKeys, server: str = DEFAULT_SERVER) -> None:
+        """Put a Tang server of his own, with these keys, where his machine looks for the victim's, which is not there.
+
+        Nobody but him is answered from now on.
+        """
+        tang = self.victim.tangs[server]
+        tang.replace_keys(keys)
+        tang.answers_only(ELSEWHERE)
+
+    def intercept(self, server: str = DEFAULT_SERVER) -> Tang:
+        """A Tang server, to be recorded, silenced and answered for by whoever sits between it and the victim."""
+        self.require(Grant.NETWORK)
+        return self.victim.tangs[server]
+
+    def header(self, volume: str) -> LuksHeader:
+        """What the LUKS header of a volume says."""
+        return parse_luks_header(self.header_backup(volume))
+
+    @contextmanager
+    def memory(self, machine: Powered) -> Iterator[mmap]:
+        """What the memory of a machine that is on holds now."""
+        self.require(Grant.RAM)
+        with machine.rig.dump_memory().open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as memory:
+            yield memory
+
+    def _folder(self) -> Path:
+        folder = self.victim.folder / f"attacker-{len(list(self.victim.folder.glob('attacker-*')))}"
+        folder.mkdir()
+        return folder

@@ -1,0 +1,204 @@
+"""The evidence about one volume, drawn from the events and from everybody else who says something (pure)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from harness.errors import RigError
+from harness.guest.events import (
+    ClevisAnswered,
+    Event,
+    KeyslotUsed,
+    PinFailed,
+    PromptShown,
+    TokenUsed,
+    VolumeUnlocked,
+)
+from harness.guest.failures import failures
+from harness.guest.outcome import Outcome, PinFailure, Seconds, Unlock
+from harness.guest.volumes import VolumePlan, answers_for, concerning, volume_of
+from harness.guest.witness import ExternalEvidence, Observation, TypedPassphrase
+from harness.policy.pins import TPM_PINS, CryptenrollPin, TangPin, Tpm2Pin, leaves
+
+_TPM_STEPS = ("Load", "Unseal")
+"""The commands of clevis-decrypt-tpm2 that fail when the seal does not fit."""
+
+_TPM_TRY_AGAIN = frozenset({0x902, 0x903, 0x908, 0x90A, 0x922})
+"""Answers that the kernel's resource manager takes for "later" (TPM 2.0 Library, Part 2, 6.6.3): memory for objects and
+sessions, yielded, testing, retry."""
+
+
+@dataclass(frozen=True)
+class VolumeEvidence:
+    """The evidence about one volume.
+
+    Attributes:
+        volume: The volume.
+        seen: The boot as it was watched.
+        witnesses: What Tang, the fault proxy, the TPM and the shell say about it.
+        alone: Whether it is the only volume, so that words which name none are about it.
+    """
+
+    volume: VolumePlan
+    seen: Observation
+    witnesses: ExternalEvidence
+    alone: bool
+
+    def about(self, name: str) -> bool:
+        """Whether words that name a volume or a device like that are about this one."""
+        if self.alone:
+            return not name or volume_of(name, [self.volume]) is not None
+        return name in (self.volume.name, self.volume.device)
+
+    @property
+    def opened(self) -> VolumeUnlocked | None:
+        """When it opened, if it did."""
+        found = (event for event in self.seen.events if isinstance(event, VolumeUnlocked))
+        return next((event for event in found if event.volume == self.volume.name), None)
+
+    @property
+    def prompts(self) -> tuple[PromptShown, ...]:
+        """Its prompts, in order."""
+        found = (event for event in self.seen.events if isinstance(event, PromptShown))
+        return tuple(event for event in found if self.about(event.volume))
+
+    @property
+    def typed(self) -> tuple[TypedPassphrase, ...]:
+        """What was typed for it."""
+        return tuple(entry for entry in self.seen.typed if entry.volume == self.volume.name)
+
+    @property
+    def passphrases(self) -> tuple[TypedPassphrase, ...]:
+        """What was typed for it, without PINs."""
+        return tuple(entry for entry in self.typed if not entry.pin)
+
+    @property
+    def clevis(self) -> tuple[ClevisAnswered, ...]:
+        """Clevis's answers for it."""
+        return answers_for(self.volume, self.seen.events, self.alone)
+
+    @property
+    def keyslot(self) -> KeyslotUsed | None:
+        """The keyslot that opened it last."""
+        found = [event for event in self.seen.events if isinstance(event, KeyslotUsed) and self.about(event.volume)]
+        return found[-1] if found else None
+
+    @property
+    def reported_failures(self) -> dict[str, list[PinFailed]]:
+        """What the guest said about leaves that failed, by their names."""
+        if self.volume.pins is None:
+            return {}
+        about = concerning(self.volume, self.seen.events, self.alone)
+        return failures(self.volume.pins, about, self.witnesses.urls)
+
+    @property
+    def token(self) -> TokenUsed | None:
+        """The token that systemd-cryptsetup says it opened it by."""
+        found = (event for event in self.seen.events if isinstance(event, TokenUsed) and self.about(event.volume))
+        return next(found, None)
+
+    @property
+    def answered(self) -> dict[str, str]:
+        """Leaves that are proved to have answered, with the proof.
+
+        Tang and the TPM do not know for which volume they answer. With several, a leaf of this one counts only if the
+        volume opened by itself and nobody said that this leaf failed; `judge` counts the answers over all volumes.
+        """
+        if not self.alone and (self.opened is None or self.typed):
+            return {}
+        silent = {} if self.alone else self.reported_failures
+        pins = [leaf for leaf in leaves(self.volume.pins) if leaf.name not in silent] if self.volume.pins else []
+        proofs: dict[str, str] = {}
+        recoveries = {server.server: server.recoveries for server in self.witnesses.tang}
+        unseals = count_unseals(self.witnesses)
+        for leaf in pins:
+            if isinstance(leaf, TangPin) and (times := recoveries.get(leaf.server, 0)):
+                proofs[leaf.name] = f"tang log: {leaf.server} served {times} × POST /rec => 200"
+            if isinstance(leaf, TPM_PINS) and unseals:
+                proofs[leaf.name] = f"tpm: {unseals} × TPM2_Unseal succeeded"
+        return proofs
+
+    @property
+    def failed(self) -> tuple[PinFailure, ...]:
+        """Leaves that did not answer, each with everybody who says so."""
+        if self.volume.pins is None:
+            return ()
+        found: list[PinFailure] = []
+        said = self.reported_failures
+        for leaf in leaves(self.volume.pins):
+            if leaf.name in self.answered:
+                continue  # it failed first and answered later: a network that was late
+            words = dict.fromkeys((event.reason, str(event.stream)) for event in said.get(leaf.name, ()))
+            found += [PinFailure(leaf.name, reason, stream) for reason, stream in words]
+            if isinstance(leaf, TangPin):
+                found += self._tang_failures(leaf)
+            elif self.alone:
+                found += self._tpm_failures(leaf)
+        return tuple(dict.fromkeys(found))
+
+    def _tang_failures(self, leaf: TangPin) -> list[PinFailure]:
+        found = []
+        for server in self.witnesses.tang:
+            if server.server != leaf.server:
+                continue
+            refused = dict.fromkeys(
+                f"{request.method} {request.path} => {request.status}"
+                for request in server.requests
+                if request.method == "POST" and not request.is_recovery
+            )
+            found += [PinFailure(leaf.name, words, "tang log") for words in refused]
+            if server.unanswered:
+                found.append(PinFailure(leaf.name, f"{server.unanswered} connections, none answered", "fault proxy"))
+            if server.tampered:
+                found.append(PinFailure(leaf.name, f"{server.tampered} replies changed on their way", "fault proxy"))
+        return found
+
+    def _tpm_failures(self, leaf: Tpm2Pin | CryptenrollPin) -> list[PinFailure]:
+        refused = [
+            exchange
+            for exchange in self.witnesses.tpm or ()
+            if exchange.command in _TPM_STEPS and not exchange.ok and exchange.response not in _TPM_TRY_AGAIN
+        ]
+        return [PinFailure(leaf.name, words, "tpm") for words in dict.fromkeys(map(str, refused))]
+
+    def outcome(
+        self, unlock: Unlock, reason: str, unlocked_by: frozenset[str] = frozenset(), proofs: Sequence[str] = ()
+    ) -> Outcome:
+        """The verdict, with all that is known about this volume."""
+        keyslot = self.keyslot.keyslot if self.keyslot and self.opened else None
+        header = self.witnesses.headers.get(self.volume.name)
+        token = header.token_of(keyslot) if header and keyslot is not None else None
+        return Outcome(
+            unlock=unlock,
+            reason=reason,
+            unlocked_by=unlocked_by,
+            keyslot=keyslot,
+            token=token.number if token else None,
+            failures=self.failed,
+            proofs=(*proofs, *([format_event(self.keyslot)] if self.keyslot and self.opened else [])),
+            prompts=len(self.prompts),
+            typed_bytes=sum(entry.size for entry in self.typed),
+            seconds=Seconds(
+                prompt=self.prompts[0].at if self.prompts else None,
+                unlock=self.opened.at if self.opened else None,
+                end=self.seen.at,
+            ),
+            pcrs=self.witnesses.pcrs,
+            canary=self.witnesses.canaries.get(self.volume.name),
+        )
+
+    def contradiction(self, what: str) -> RigError:
+        """The error for evidence that does not agree."""
+        events = "\n".join(format_event(event) for event in self.seen.events if not isinstance(event, PromptShown))
+        return RigError(
+            what, events, "the evidence does not agree, so there is no verdict; run it again, with --console"
+        )
+
+
+def count_unseals(witnesses: ExternalEvidence) -> int:
+    """How often the TPM gave out what was sealed."""
+    return sum(exchange.command == "Unseal" and exchange.ok for exchange in witnesses.tpm or ())
+
+
+def format_event(event: Event) -> str:
+    """An event as a proof."""
+    return f"{event.stream} at {event.at:.1f} s: {event.line}"

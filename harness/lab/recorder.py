@@ -1,0 +1,101 @@
+"""What one test writes down while it runs: its folder of evidence, and its boots in order."""
+
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from harness.evidence import artifacts, record
+from harness.evidence.attacks import Attack, Attempt
+from harness.evidence.record import Boot, Failure, Problem, Result, Scenario
+from harness.policy.pins import DEFAULT_SERVER, Policy
+
+
+class EvidenceRecorder:
+    """The evidence of one test.
+
+    Attributes:
+        test: pytest's node id, or what else it is about (an installation).
+        folder: Where the evidence lies.
+        boots: Those that were judged, or went wrong, so far.
+        result: What became of the test.
+        failure: The assertion that did not hold.
+        error: What went wrong outside any boot.
+    """
+
+    def __init__(self, test: str, folder: Path, title: str) -> None:
+        self.test = test
+        self.folder = folder
+        self.title = title
+        self.boots: list[Boot] = []
+        self.result = Result.PASSED
+        self.failure: Failure | None = None
+        self.error: Problem | None = None
+        self._attack: Attack | None = None
+        self._policy = ""
+        self._image = ""
+        self._started = datetime.now(UTC)
+        self._start = time.monotonic()
+
+    @classmethod
+    def open(cls, root: Path, test: str, title: str) -> "EvidenceRecorder":
+        """Start with an empty folder under `root`, in place of an earlier run's."""
+        return cls(test, artifacts.open_folder(root, test), title)
+
+    def installs(self, policy: Policy, image: str) -> None:
+        """Write down what this test's machine was installed with."""
+        self._policy, self._image = policy.name, image
+        artifacts.save(self.folder, {artifacts.CONFIG_BU: policy.source})
+
+    def attack_begins(self, grants: Iterable[str]) -> None:
+        """Write down that this test is an attack, and what the attacker was granted."""
+        self._attack = Attack(tuple(sorted(grants)))
+
+    def attack_tried(self, attempt: Attempt) -> None:
+        """Write down what came of one try."""
+        assert self._attack, "attack_begins comes first"
+        self._attack = replace(self._attack, tries=(*self._attack.tries, attempt))
+
+    def keep(self, files: Mapping[str, artifacts.Source]) -> None:
+        """Keep files beside the boots."""
+        artifacts.save(self.folder, files)
+
+    def keep_tang_log(self, server: str, log: str) -> None:
+        """Keep what a server said: the one that needs no name as ``tang.log``, another under its own."""
+        self.keep({artifacts.TANG_LOG if server == DEFAULT_SERVER else f"{server}.log": log})
+
+    @property
+    def next_boot(self) -> int:
+        """The number that the next boot will have, from 1."""
+        return len(self.boots) + 1
+
+    def record(self, boot: Boot, files: Mapping[str, artifacts.Source]) -> None:
+        """Keep a boot and its files."""
+        name = artifacts.save_boot(self.folder, self.next_boot, files)
+        self.boots.append(Boot(boot.observed, boot.label, boot.machine, name))
+
+    def console_tail(self) -> list[str]:
+        """The last lines of the last boot's console."""
+        if not self.boots:
+            return []
+        return artifacts.tail(self.folder / self.boots[-1].evidence / artifacts.CONSOLE)
+
+    def close(self) -> dict[str, Any]:
+        """Write ``outcome.json`` and return what it says."""
+        scenario = Scenario(
+            test=self.test,
+            result=self.result,
+            boots=tuple(self.boots),
+            title=self.title,
+            policy=self._policy,
+            image=self._image,
+            started=self._started,
+            seconds=time.monotonic() - self._start,
+            attack=self._attack,
+            failure=self.failure,
+            error=self.error,
+        )
+        artifacts.save_outcome(self.folder, scenario)
+        return record.document(scenario)

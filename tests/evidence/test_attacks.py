@@ -1,0 +1,73 @@
+"""The matrix of attacks: what was observed, test by test, put side by side."""
+
+from pathlib import Path
+
+from harness.evidence import artifacts, report, terminal
+from harness.evidence.attacks import Attack, Attempt, attack_rows, guards
+from harness.evidence.record import Result, Scenario, document
+
+
+def scenario(test: str, *tries: Attempt) -> Scenario:
+    granted = tuple(sorted({grant for attempt in tries for grant in attempt.grants}))
+    return Scenario(f"scenarios/test_attack.py::{test}", Result.PASSED, attack=Attack(granted, tries))
+
+
+NEAR = ("disk", "network")
+CLONE = scenario(
+    "test_disk_clone[trixie]",
+    Attempt("tang", NEAR, True, "attacker-shell.log"),
+    Attempt("tpm2", NEAR, False, "boot-1"),
+    Attempt("tang", ("disk",), False, "attacker-shell.log"),
+)
+OTHER_BUILD = scenario("test_disk_clone[bookworm]", Attempt("tang", NEAR, False, "../foreign-file"))
+DUMP = scenario("test_ram_dump", Attempt("tang", (), True, ""))
+NO_ATTACK = Scenario("scenarios/test_tang.py::test_tang_down", Result.PASSED)
+DOCUMENTS = [document(each) for each in (DUMP, NO_ATTACK, CLONE, OTHER_BUILD)]
+
+
+def test_a_line_is_an_attack_with_its_grants_and_a_cell_holds_all_tries() -> None:
+    lines = attack_rows(DOCUMENTS)
+    assert [(line.attack, line.grants) for line in lines] == [
+        ("disk-clone", ("disk",)),
+        ("disk-clone", NEAR),
+        ("ram-dump", ()),
+    ]
+    cells = {guard: [mark.letter for mark in marks] for guard, marks in lines[1].cells.items()}
+    assert cells == {"tang": ["X", "R"], "tpm2": ["R"]}
+    assert guards(lines) == ("tang", "tpm2")
+
+
+def test_what_nobody_attacked_has_no_matrix() -> None:
+    assert attack_rows([document(NO_ATTACK)]) == ()
+    assert "attacks" not in terminal.summary([document(NO_ATTACK)])
+
+
+def test_the_terminal_says_what_fell_and_what_stood() -> None:
+    text = terminal.summary(DOCUMENTS)
+    assert "attacks: X extracted, R resisted" in text
+    rows = [line.split() for line in text.splitlines() if line.strip().startswith("disk-clone")]
+    assert rows == [
+        ["disk-clone:", "disk", "R", "tang"],
+        ["disk-clone:", "disk,", "network", "X", "tang", "R", "tang,", "tpm2"],
+    ]
+    assert all(len(line) <= 80 for line in text.splitlines())
+
+
+def test_each_mark_of_the_page_leads_to_what_shows_it_and_nowhere_else(tmp_path: Path) -> None:
+    (tmp_path / "foreign-file").write_text("of somebody else")
+    for each in (DUMP, CLONE, OTHER_BUILD):
+        folder = artifacts.open_folder(tmp_path, each.test)
+        artifacts.save(folder, {"attacker-shell.log": "said"})
+        artifacts.save_boot(folder, 1, {artifacts.CONSOLE: "said"})
+        artifacts.save_outcome(folder, each)
+    page = report.render(tmp_path, tmp_path)
+    marks = [part.partition("</")[0] for part in page.split('class="mark ')[1:]]
+    assert [mark[0] for mark in marks] == ["R", "R", "X", "R", "X"]
+    assert [("attacker-shell.log" in mark, "boot-1/console.log" in mark) for mark in marks] == [
+        (True, False),
+        (False, False),
+        (True, False),
+        (False, True),
+        (False, False),
+    ]
+    assert "foreign-file" not in page

@@ -1,0 +1,343 @@
+"""The driver against a guest that is a script over socket pairs, and that says one byte at a time."""
+
+import contextlib
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+
+import pytest
+
+from harness.errors import RigError
+from harness.guest.driver import drained, watch
+from harness.guest.events import Event, PinFailed, PromptShown
+from harness.guest.plan import BootPlan, StageTimeouts
+from harness.guest.volumes import VolumePlan
+from harness.guest.witness import End, Observation
+from harness.policy.pins import Sss, TangPin, Tpm2Pin
+
+PINS = Sss(2, (Tpm2Pin(), TangPin("tang", "@TANG_URL@")))
+QUICK = StageTimeouts(firmware=0.5, kernel=0.5, prompt=0.5, opening=0.5, finish=0.5)
+PLAN = BootPlan(
+    (VolumePlan("var", "/dev/vda5", PINS, ("secret",)),),
+    {"tang": "http://10.0.2.2:8080"},
+    hold=1.0,
+    settle=0.05,
+    timeouts=StageTimeouts(20.0, 20.0, 20.0, 20.0, 20.0),
+)
+HASTY = replace(PLAN, hold=0.1, timeouts=QUICK)
+START = "BdsDxe: loading Boot0001 x\r\nBdsDxe: starting Boot0001 x\r\n[    0.000000] Linux version 6.12\r\n"
+PROMPT = "Please enter passphrase for disk var: (press TAB for no echo) "
+OPEN = "\r\n[  OK  ] Finished systemd-cryptsetup@var.service - Cryptography Setup for var.\r\n"
+LOGIN = "\r\nunlock-lab login: "
+ONLINE = "[    9.000000] systemd-networkd[2]: e: DHCPv4 address 10.0.2.15/24 acquired\n"
+TANG_FAILED = "[   10.000000] clevis-luks-askpass[3]: Error communicating with server http://10.0.2.2:8080\n"
+ANSWERED = "[   10.000000] clevis-luks-askpass[3]: Unlocked /dev/vda5 (UUID=1-2) successfully\n"
+
+
+@dataclass
+class FakeRig:
+    """Sockets where a rig would be."""
+
+    console: socket.socket
+    journal: socket.socket
+    wake_fds: tuple[int, ...] = ()
+    started_at: float = field(default_factory=time.monotonic)
+    what: str | None = None
+
+    def failure(self) -> str | None:
+        return self.what
+
+
+@dataclass
+class Guest:
+    """The other ends."""
+
+    console: socket.socket
+    journal: socket.socket
+    wake_fd: int
+    rig: FakeRig
+    heard: bytearray = field(default_factory=bytearray)
+
+    def say(self, text: str) -> None:
+        for byte in text.encode():
+            self.console.send(bytes([byte]))
+
+    def log(self, text: str) -> None:
+        for byte in text.encode():
+            self.journal.send(bytes([byte]))
+
+    def hear_line(self) -> str:
+        self.console.settimeout(5)
+        line = bytearray()
+        while not line.endswith(b"\n"):
+            line += self.console.recv(1)
+        self.heard += line
+        return line.decode()
+
+
+@pytest.fixture
+def guest() -> Iterator[Guest]:
+    ours, theirs = socket.socketpair()
+    journal, their_journal = socket.socketpair()
+    wake_fd, their_alarm = os.pipe()
+    rig = FakeRig(ours, journal, (wake_fd,))
+    with ours, theirs, journal, their_journal:
+        yield Guest(theirs, their_journal, their_alarm, rig)
+    for descriptor in (wake_fd, their_alarm):
+        os.close(descriptor)
+
+
+def boot(guest: Guest, script: Callable[[Guest], None], plan: BootPlan = PLAN, **options: object) -> Observation:
+    """Watch while the script runs. What the script raises is raised here."""
+    raised: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            script(guest)
+        except BaseException as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        return watch(guest.rig, plan, **options)  # type: ignore[arg-type]
+    finally:
+        thread.join(10)
+        if raised:
+            raise raised[0]
+
+
+def nothing_more(guest: Guest) -> None:
+    guest.console.settimeout(0.05)
+    with contextlib.suppress(TimeoutError):
+        guest.heard += guest.console.recv(100)
+
+
+def test_auto_unlock_types_nothing(guest: Guest) -> None:
+    def script(guest: Guest) -> None:
+        guest.say(START + PROMPT)
+        guest.log(ONLINE + ANSWERED)
+        guest.say(OPEN + LOGIN)
+
+    seen = boot(guest, script)
+    nothing_more(guest)
+    assert seen.end is End.UP
+    assert seen.typed == ()
+    assert guest.heard == b""
+    assert 0 < seen.at < 5
+
+
+def test_the_evidence_that_trails_is_read(guest: Guest) -> None:
+    def script(guest: Guest) -> None:
+        guest.say(START + PROMPT + OPEN + LOGIN)
+        time.sleep(0.1)
+        guest.log(ANSWERED)
+
+    assert any("successfully" in event.line for event in boot(guest, script).events)
+
+
+def test_fallback_types_the_passphrase_once_the_pin_failed_for_good(guest: Guest) -> None:
+    def script(guest: Guest) -> None:
+        guest.say(START)
+        guest.log(ONLINE + TANG_FAILED + TANG_FAILED)
+        time.sleep(0.1)
+        nothing_more(guest)
+        assert guest.heard == b"", "typed before the prompt"
+        guest.say(PROMPT)
+        assert guest.hear_line() == "secret\n"
+        guest.say("******" + OPEN + LOGIN)
+
+    seen = boot(guest, script)
+    assert seen.end is End.UP
+    assert [(entry.volume, entry.size) for entry in seen.typed] == [("var", 7)]
+
+
+def test_fallback_types_when_the_hold_time_is_over(guest: Guest) -> None:
+    times: list[float] = []
+
+    def script(guest: Guest) -> None:
+        guest.say(START + PROMPT)
+        times.append(time.monotonic())
+        guest.hear_line()
+        times.append(time.monotonic())
+        guest.say(OPEN + LOGIN)
+
+    seen = boot(guest, script)
+    assert seen.hold == PLAN.hold
+    assert times[1] - times[0] >= PLAN.hold * 0.9
+
+
+def test_wrong_passphrases_first(guest: Guest) -> None:
+    def script(guest: Guest) -> None:
+        guest.say(START + PROMPT)
+        assert guest.hear_line() == "wrong\n"
+        guest.log(
+            "[   10.0] systemd-cryptsetup[4]: Failed to activate with specified passphrase. (Passphrase incorrect?)\n"
+        )
+        guest.say("\r\n" + PROMPT)
+        assert guest.hear_line() == "secret\n"
+        guest.say(OPEN + LOGIN)
+
+    plan = replace(PLAN, volumes=(VolumePlan("var", "", None, ("wrong", "secret")),))
+    seen = boot(guest, script, plan)
+    assert [entry.size for entry in seen.typed] == [6, 7]
+    assert sum(isinstance(event, PromptShown) for event in seen.events) == 2
+
+
+def test_nothing_to_type_ends_at_the_prompt(guest: Guest) -> None:
+    plan = replace(PLAN, hold=0.1, volumes=(VolumePlan("var", "", PINS),))
+    seen = boot(guest, lambda guest: guest.say(START + PROMPT), plan)
+    assert seen.end is End.WAITING
+    assert seen.typed == ()
+
+
+def test_the_guest_gives_up(guest: Guest) -> None:
+    def script(guest: Guest) -> None:
+        guest.say(START)
+        guest.log("[   10.0] systemd-cryptsetup[4]: Password querying disabled via 'headless' option.\n")
+
+    seen = boot(guest, script)
+    assert seen.end is End.SHUT
+    assert "headless" in seen.why
+
+
+def test_the_firmware_refuses(guest: Guest) -> None:
+    def script(guest: Guest) -> None:
+        guest.say("BdsDxe: loading Boot0001 x\r\nBdsDxe: failed to load Boot0001 x: Access Denied\r\n")
+
+    assert boot(guest, script).end is End.REFUSED
+
+
+def test_the_world_may_be_changed_in_mid_boot(guest: Guest) -> None:
+    def back(event: Event) -> None:
+        if isinstance(event, PinFailed):
+            guest.log(ANSWERED)
+            guest.say(OPEN + LOGIN)
+
+    def script(guest: Guest) -> None:
+        guest.say(START + PROMPT)
+        guest.log(ONLINE + TANG_FAILED)
+
+    seen = boot(guest, script, on_event=back)
+    assert seen.typed == ()
+
+
+def test_the_console_is_shown_live(guest: Guest) -> None:
+    shown = bytearray()
+    boot(guest, lambda guest: guest.say(START + OPEN + LOGIN), live=shown.extend)
+    assert shown.decode() == START + OPEN + LOGIN
+
+
+@pytest.mark.parametrize(
+    ("said", "awaited"),
+    [
+        ("", "the firmware to start"),
+        ("BdsDxe: loading Boot0001 x\r\n", "the kernel to start"),
+        (START, "var to be asked for or to open"),
+        (START + OPEN, "the boot to finish"),
+    ],
+)
+def test_each_stage_has_a_deadline(guest: Guest, said: str, awaited: str) -> None:
+    with pytest.raises(RigError, match=rf"waited \d s for {awaited}") as caught:
+        boot(guest, lambda guest: guest.say(said), HASTY)
+    assert caught.value.detail.splitlines()[-1:] == (said.splitlines()[-1:] or ["(the console said nothing)"])
+
+
+def test_a_passphrase_that_nobody_takes_has_a_deadline(guest: Guest) -> None:
+    with pytest.raises(RigError, match="for var to open"):
+        boot(guest, lambda guest: guest.say(START + PROMPT), HASTY)
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ("[    9.000000] Kernel panic - not syncing: x\r\n", "kernel panicked"),
+        ("Entering emergency mode. Exit the shell to continue.\r\n", "emergency shell"),
+        ("[    9.000000] tpm tpm0: Operation Timed out\r\n", "TPM driver timed out"),
+    ],
+)
+def test_a_broken_guest(guest: Guest, said: str, words: str) -> None:
+    with pytest.raises(RigError, match=words) as caught:
+        boot(guest, lambda guest: guest.say(START + said + "trailing words\r\n"))
+    assert "trailing words" in caught.value.detail
+
+
+def test_a_console_that_closes(guest: Guest) -> None:
+    def script(guest: Guest) -> None:
+        guest.say(START)
+        guest.console.shutdown(socket.SHUT_RDWR)
+
+    with pytest.raises(RigError, match="its console closed"):
+        boot(guest, script)
+
+
+def test_a_console_that_closes_with_a_cause(guest: Guest) -> None:
+    guest.rig.what = "QEMU: crashed"
+    guest.console.close()
+    with pytest.raises(RigError, match="QEMU: crashed"):
+        watch(guest.rig, PLAN)
+
+
+def test_a_journal_that_closes_is_no_matter(guest: Guest) -> None:
+    guest.journal.shutdown(socket.SHUT_RDWR)
+    assert boot(guest, lambda guest: guest.say(START + OPEN + LOGIN)).end is End.UP
+
+
+def test_a_console_that_takes_nothing(guest: Guest) -> None:
+    def script(guest: Guest) -> None:
+        guest.console.shutdown(socket.SHUT_RD)
+        guest.say(START + PROMPT)
+
+    with pytest.raises(RigError, match="does not take what is typed"):
+        boot(guest, script)
+
+
+def test_trouble_is_told_as_soon_as_the_alarm_rings(guest: Guest) -> None:
+    def script(guest: Guest) -> None:
+        guest.say(START)
+        guest.rig.what = "swtpm ended with status 1 while the machine was on"
+        os.write(guest.wake_fd, b"!")
+
+    start = time.monotonic()
+    with pytest.raises(RigError, match="swtpm ended") as caught:
+        boot(guest, script, replace(PLAN, timeouts=StageTimeouts()))
+    assert time.monotonic() - start < 5
+    assert "Linux version" in caught.value.detail
+
+
+def test_trouble_at_the_very_end_is_no_matter(guest: Guest) -> None:
+    """The boot has been judged by then."""
+
+    def script(guest: Guest) -> None:
+        guest.say(START + OPEN + LOGIN)
+        guest.console.shutdown(socket.SHUT_RDWR)
+
+    assert boot(guest, script).end is End.UP
+
+
+def test_an_alarm_without_trouble_is_no_matter(guest: Guest) -> None:
+    def script(guest: Guest) -> None:
+        os.write(guest.wake_fd, b"!")
+        guest.say(START + OPEN)
+        time.sleep(0.1)
+        guest.say(LOGIN)
+
+    assert boot(guest, script).end is End.UP
+
+
+def test_streams_are_drained_while_something_else_is_done(guest: Guest) -> None:
+    shown = bytearray()
+    megabyte = b"x" * (1 << 20)
+    with drained(guest.rig, shown.extend):
+        guest.journal.sendall(megabyte)
+        guest.console.sendall(b"console")
+        guest.journal.shutdown(socket.SHUT_RDWR)
+        guest.console.shutdown(socket.SHUT_RDWR)
+        deadline = time.monotonic() + 5
+        while bytes(shown) != b"console" and time.monotonic() < deadline:
+            time.sleep(0.01)
+    assert shown == b"console"
+    assert not [thread for thread in threading.enumerate() if thread.name == "console drain"]

@@ -1,0 +1,394 @@
+"""Truth tables: pins against evidence. A verdict needs proof; proof that does not agree is the rig's fault."""
+
+import hashlib
+import json
+from base64 import b64encode
+from dataclasses import replace
+from itertools import product
+
+import pytest
+
+from harness.errors import RigError
+from harness.guest.events import (
+    ClevisAnswered,
+    Event,
+    KeyslotUsed,
+    NoPromptPossible,
+    PassphraseWrong,
+    PinFailed,
+    PromptKind,
+    PromptShown,
+    Stream,
+    VolumeAttaching,
+    VolumeUnlocked,
+)
+from harness.guest.judge import judge
+from harness.guest.luks import LuksHeader, Token, parse_luks_dump, parse_luks_header
+from harness.guest.outcome import Outcome, PinFailure, Unlock
+from harness.guest.volumes import VolumePlan
+from harness.guest.witness import End, ExternalEvidence, Observation, TangActivity, TypedPassphrase
+from harness.machine.tpm_log import TpmExchange
+from harness.network.log import TangRequest
+from harness.policy.pins import Pin, Sss, TangPin, Tpm2Pin, holds
+
+TPM, TANG, TWO = Tpm2Pin(), TangPin("tang", "@TANG_URL@"), TangPin("two", "@TANG_URL:two@")
+BOTH, EITHER = Sss(2, (TPM, TANG)), Sss(1, (TPM, TANG))
+URLS = {"tang": "http://10.0.2.2:8080", "two": "http://10.0.2.2:9090"}
+SERVED = TangRequest(0.0, "POST", "/rec/kid", 200, None)
+MISSING = TangRequest(0.0, "POST", "/rec/kid", 404, None)
+UNSEALED = TpmExchange("Unseal", 0x15E, 0)
+OTHER_PCRS = TpmExchange("Unseal", 0x15E, 0x99D)
+HEADER = LuksHeader(((0, "pbkdf2"), (1, "pbkdf2")), (Token(0, "clevis", (1,)),))
+
+
+def made(kind: type[Event], at: float, stream: Stream = Stream.JOURNAL, **fields: object) -> Event:
+    return kind(at, stream, f"{kind.__name__} said", **fields)
+
+
+PROMPT = made(PromptShown, 30.0, Stream.CONSOLE, volume="var", asks=PromptKind.PASSPHRASE)
+CLEVIS = made(ClevisAnswered, 35.0, device="/dev/disk/by-uuid/x", uuid="x")
+SLOT = made(KeyslotUsed, 36.0, keyslot=1, volume="var")
+OPEN = made(VolumeUnlocked, 37.0, volume="var")
+TANG_FAILED = made(PinFailed, 31.0, pin="tang", reason="Error communicating", url=URLS["tang"])
+TPM_FAILED = made(PinFailed, 31.0, pin="tpm2", reason="needed!")
+TYPED = TypedPassphrase(36.0, "var", 7)
+
+
+def seen(*events: Event, typed: tuple[TypedPassphrase, ...] = (), end: End = End.UP, why: str = "why") -> Observation:
+    return Observation(events, typed, end, why, 50.0, 25.0)
+
+
+def tang(*requests: TangRequest, unanswered: int = 0, tampered: int = 0, server: str = "tang") -> TangActivity:
+    return TangActivity(server, requests, unanswered, tampered)
+
+
+def volume(pins: Pin | None) -> VolumePlan:
+    return VolumePlan("var", "/dev/vda5", pins)
+
+
+def judged(pins: Pin | None, observation: Observation, witnesses: ExternalEvidence) -> Outcome:
+    return judge([volume(pins)], observation, witnesses)
+
+
+ANSWERED = ExternalEvidence((tang(SERVED),), (UNSEALED,), URLS)
+
+
+def test_auto_unlock_in_full() -> None:
+    witnesses = replace(ANSWERED, headers={"var": HEADER}, pcrs={7: "ab"}, canaries={"var": "tweet"})
+    outcome = judged(BOTH, seen(PROMPT, CLEVIS, SLOT, OPEN), witnesses)
+    assert outcome.unlock is Unlock.AUTO
+    assert outcome.reason == "tang and tpm2 answered; var opened with nothing typed"
+    assert outcome.unlocked_by == {"tpm2", "tang"}
+    assert (outcome.keyslot, outcome.token) == (1, 0)
+    assert outcome.failed_pins == frozenset()
+    assert outcome.prompts == 1
+    assert outcome.typed_bytes == 0
+    assert (outcome.seconds.prompt, outcome.seconds.unlock, outcome.seconds.end) == (30.0, 37.0, 50.0)
+    assert (outcome.pcrs, outcome.canary) == ({7: "ab"}, "tweet")
+    assert outcome.proofs == (
+        "0 bytes typed",
+        "tpm: 1 × TPM2_Unseal succeeded",
+        "tang log: tang served 1 × POST /rec => 200",
+        "journal at 35.0 s: ClevisAnswered said",
+        "journal at 37.0 s: VolumeUnlocked said",
+        "journal at 36.0 s: KeyslotUsed said",
+    )
+
+
+@pytest.mark.parametrize("pins", [TPM, TANG, BOTH, EITHER, Sss(2, (EITHER, TWO)), Sss(2, (TPM, TANG, TWO))])
+@pytest.mark.parametrize(("tpm", "one", "two"), list(product((False, True), repeat=3)))
+def test_auto_unlock_iff_the_pins_that_answered_suffice(pins: Pin, tpm: bool, one: bool, two: bool) -> None:
+    witnesses = ExternalEvidence(
+        (tang(*([SERVED] if one else [])), tang(*([SERVED] if two else []), server="two")),
+        (UNSEALED,) if tpm else (),
+        URLS,
+    )
+    names = frozenset(name for name, there in (("tpm2", tpm), ("tang", one), ("two", two)) if there)
+    if holds(pins, names):
+        outcome = judged(pins, seen(PROMPT, CLEVIS, OPEN), witnesses)
+        assert outcome.unlock is Unlock.AUTO
+        assert outcome.unlocked_by <= names
+        assert holds(pins, outcome.unlocked_by)
+    else:
+        with pytest.raises(RigError, match="auto-unlocked under a"):
+            judged(pins, seen(PROMPT, CLEVIS, OPEN), witnesses)
+
+
+def test_auto_unlock_without_a_recovery_in_tang_s_log_is_no_verdict() -> None:
+    with pytest.raises(RigError, match="under a Tang policy with no recovery in Tang's log") as caught:
+        judged(BOTH, seen(CLEVIS, OPEN), ExternalEvidence((tang(MISSING),), (UNSEALED,), URLS))
+    assert "journal at 35.0 s: ClevisAnswered said" in caught.value.detail
+
+
+@pytest.mark.parametrize(
+    ("exchanges", "words"), [(None, "nobody listened"), ((), "no TPM2_Unseal"), ((OTHER_PCRS,), "no TPM2_Unseal")]
+)
+def test_auto_unlock_without_an_unseal_is_no_verdict(exchanges: tuple[TpmExchange, ...] | None, words: str) -> None:
+    with pytest.raises(RigError, match=words):
+        judged(TPM, seen(CLEVIS, OPEN), ExternalEvidence(tpm=exchanges))
+
+
+def test_auto_unlock_without_clevis_s_word_is_no_verdict() -> None:
+    with pytest.raises(RigError, match="neither clevis nor a token"):
+        judged(BOTH, seen(PROMPT, OPEN), ANSWERED)
+
+
+def test_auto_unlock_by_a_keyslot_of_no_token_is_no_verdict() -> None:
+    slot = made(KeyslotUsed, 36.0, keyslot=0, volume="var")
+    with pytest.raises(RigError, match="keyslot 0 opened var, and no token leads to it"):
+        judged(BOTH, seen(CLEVIS, slot, OPEN), replace(ANSWERED, headers={"var": HEADER}))
+
+
+def test_a_volume_without_pins_that_opens() -> None:
+    outcome = judged(None, seen(SLOT, OPEN), ExternalEvidence(headers={"var": LuksHeader(((1, "pbkdf2"),), ())}))
+    assert (outcome.unlock, outcome.unlocked_by, outcome.keyslot, outcome.token) == (Unlock.AUTO, frozenset(), 1, None)
+    with pytest.raises(RigError, match="nothing says by which keyslot"):
+        judged(None, seen(OPEN), ExternalEvidence())
+
+
+def test_a_pin_that_failed_and_then_answered_did_not_fail() -> None:
+    outcome = judged(BOTH, seen(TANG_FAILED, CLEVIS, OPEN), ANSWERED)
+    assert outcome.failed_pins == frozenset()
+
+
+def test_a_pin_that_failed_and_was_not_needed_is_named() -> None:
+    outcome = judged(EITHER, seen(TANG_FAILED, CLEVIS, OPEN), ExternalEvidence((tang(),), (UNSEALED,), URLS))
+    assert outcome.unlock is Unlock.AUTO
+    assert outcome.unlocked_by == {"tpm2"}
+    assert outcome.failed_pins == {"tang"}
+
+
+def test_a_reply_that_was_changed_on_its_way_is_no_answer() -> None:
+    outcome = judged(
+        TANG, seen(PROMPT, OPEN, typed=(TYPED,)), ExternalEvidence((tang(SERVED, SERVED, tampered=2),), (), URLS)
+    )
+    assert outcome.unlock is Unlock.PASSPHRASE_FALLBACK
+    assert outcome.failures == (PinFailure("tang", "2 replies changed on their way", "fault proxy"),)
+    with pytest.raises(RigError, match="no pin failed"):
+        judged(TANG, seen(PROMPT, OPEN, typed=(TYPED,)), ExternalEvidence((tang(SERVED, tampered=0),), (), URLS))
+
+
+def test_fallback_in_full() -> None:
+    outcome = judged(
+        BOTH,
+        seen(PROMPT, TANG_FAILED, OPEN, typed=(TYPED,)),
+        ExternalEvidence((tang(MISSING, MISSING, unanswered=2),), (UNSEALED,), URLS),
+    )
+    assert outcome.unlock is Unlock.PASSPHRASE_FALLBACK
+    assert outcome.unlocked_by == {"passphrase"}
+    assert outcome.failed_pins == {"tang"}
+    assert outcome.failures == (
+        PinFailure("tang", "Error communicating", "journal"),
+        PinFailure("tang", "POST /rec/kid => 404", "tang log"),
+        PinFailure("tang", "2 connections, none answered", "fault proxy"),
+    )
+    assert outcome.typed_bytes == 7
+    assert outcome.reason == "tang failed, so its pins could not open it; the passphrase typed at 36.0 s opened var"
+    assert outcome.proofs == (
+        "console at 30.0 s: PromptShown said",
+        "7 bytes typed, the last at 36.0 s",
+        "journal at 37.0 s: VolumeUnlocked said",
+    )
+
+
+@pytest.mark.parametrize("pins", [TPM, TANG, BOTH, EITHER])
+@pytest.mark.parametrize(("tpm", "one"), list(product((False, True), repeat=2)))
+def test_fallback_iff_the_pins_that_failed_were_needed(pins: Pin, tpm: bool, one: bool) -> None:
+    """Each leaf either failed, in words and deed, or nobody heard of it; typed before the hold time."""
+    failed = frozenset(name for name, there in (("tpm2", tpm), ("tang", one)) if there)
+    events = (PROMPT, *([TPM_FAILED] if tpm else []), *([TANG_FAILED] if one else []), OPEN)
+    witnesses = ExternalEvidence((tang(*([MISSING] if one else [])),), (OTHER_PCRS,) if tpm else (), URLS)
+    if not holds(pins, frozenset({"tpm2", "tang"}) - failed):
+        outcome = judged(pins, seen(*events, typed=(TYPED,)), witnesses)
+        assert outcome.unlock is Unlock.PASSPHRASE_FALLBACK
+        assert outcome.failed_pins <= failed
+    else:
+        with pytest.raises(RigError, match="no pin failed"):
+            judged(pins, seen(*events, typed=(TYPED,)), witnesses)
+
+
+def test_the_tpm_s_own_answers_prove_a_failure() -> None:
+    outcome = judged(TPM, seen(PROMPT, OPEN, typed=(TYPED,)), ExternalEvidence(tpm=(OTHER_PCRS, OTHER_PCRS)))
+    assert outcome.failures == (PinFailure("tpm2", "Unseal -> 0x99d", "tpm"),)
+
+
+@pytest.mark.parametrize(
+    "exchange", [TpmExchange("NV_ReadPublic", 0x169, 0x18B), TpmExchange("Load", 0x157, 0x922)], ids=str
+)
+def test_other_failures_of_the_tpm_prove_nothing(exchange: TpmExchange) -> None:
+    with pytest.raises(RigError, match="no pin failed"):
+        judged(TPM, seen(PROMPT, OPEN, typed=(TYPED,)), ExternalEvidence(tpm=(exchange,)))
+
+
+HELD = TypedPassphrase(60.5, "var", 7)
+LATE = made(VolumeUnlocked, 62.0, volume="var")
+
+
+def test_fallback_by_the_hold_time() -> None:
+    outcome = judged(BOTH, seen(PROMPT, LATE, typed=(HELD,)), ExternalEvidence((tang(),), (UNSEALED,), URLS))
+    assert outcome.unlock is Unlock.PASSPHRASE_FALLBACK
+    assert outcome.failed_pins == frozenset()
+    assert "within the hold time of 30 s" in outcome.reason
+
+
+def test_fallback_by_the_hold_time_names_what_failed() -> None:
+    pins = Sss(1, (TPM, TANG))
+    outcome = judged(pins, seen(PROMPT, TPM_FAILED, LATE, typed=(HELD,)), ExternalEvidence((tang(),), (), URLS))
+    assert "; tpm2 failed" in outcome.reason
+
+
+def test_slow_pins_are_no_fallback() -> None:
+    with pytest.raises(RigError, match="a slow host"):
+        judged(BOTH, seen(PROMPT, LATE, typed=(HELD,)), ANSWERED)
+
+
+def test_typed_and_answered_at_once_is_no_verdict() -> None:
+    clevis = made(ClevisAnswered, 36.5, device="/dev/disk/by-uuid/x")
+    with pytest.raises(RigError, match="both clevis and we had answered"):
+        judged(BOTH, seen(PROMPT, TANG_FAILED, clevis, OPEN, typed=(TYPED,)), ExternalEvidence((tang(),), (), URLS))
+
+
+def test_clevis_s_wrong_passphrase_before_ours_is_a_fallback() -> None:
+    wrong = made(PassphraseWrong, 35.5, volume="var")
+    witnesses = ExternalEvidence((tang(),), (UNSEALED,), URLS)
+    outcome = judged(BOTH, seen(PROMPT, TANG_FAILED, CLEVIS, wrong, OPEN, typed=(TYPED,)), witnesses)
+    assert outcome.unlock is Unlock.PASSPHRASE_FALLBACK
+
+
+def test_typed_when_it_was_open_is_no_verdict() -> None:
+    with pytest.raises(RigError, match="was open before"):
+        judged(BOTH, seen(PROMPT, OPEN, typed=(HELD,)), ExternalEvidence())
+
+
+def test_typed_without_a_prompt_is_no_verdict() -> None:
+    with pytest.raises(RigError, match="no prompt was seen"):
+        judged(BOTH, seen(OPEN, typed=(TYPED,)), ExternalEvidence())
+
+
+def test_a_volume_without_pins_falls_back_at_once() -> None:
+    outcome = judged(None, seen(PROMPT, OPEN, typed=(TYPED,)), ExternalEvidence())
+    assert outcome.unlock is Unlock.PASSPHRASE_FALLBACK
+    assert outcome.reason.startswith("no pin guards it")
+
+
+def test_locked_at_a_prompt() -> None:
+    outcome = judged(
+        BOTH, seen(PROMPT, TPM_FAILED, end=End.WAITING, why="it asks"), ExternalEvidence((tang(SERVED),), (), URLS)
+    )
+    assert (outcome.unlock, outcome.reason, outcome.prompts) == (Unlock.LOCKED, "it asks", 1)
+    assert outcome.unlocked_by == frozenset()
+    assert outcome.failed_pins == {"tpm2"}
+    assert outcome.proofs == ("console at 30.0 s: PromptShown said",)
+
+
+def test_locked_without_a_prompt() -> None:
+    headless = made(NoPromptPossible, 31.0, reason="headless")
+    outcome = judged(TPM, seen(headless, TPM_FAILED, end=End.SHUT, why="headless"), ExternalEvidence(tpm=()))
+    assert (outcome.unlock, outcome.prompts) == (Unlock.LOCKED, 0)
+    assert outcome.proofs == ("journal at 31.0 s: NoPromptPossible said",)
+
+
+def test_locked_in_a_boot_that_went_through() -> None:
+    outcome = judged(TPM, seen(PROMPT), ExternalEvidence(tpm=()))
+    assert outcome.reason == "the boot finished and var stayed shut"
+
+
+def test_a_volume_that_the_guest_has_open_is_not_called_locked() -> None:
+    """Seen on a busy host: the guest's journal lost the line that said so."""
+    with pytest.raises(RigError, match="open in the guest, and nobody was seen to open it"):
+        judged(TPM, seen(PROMPT), ExternalEvidence(tpm=(), open=frozenset({"var"})))
+
+
+def test_a_keyslot_of_a_volume_that_stayed_shut_is_none() -> None:
+    assert judged(TPM, seen(SLOT, end=End.SHUT), ExternalEvidence(tpm=())).keyslot is None
+
+
+def test_refused() -> None:
+    outcome = judged(BOTH, seen(end=End.REFUSED, why="Access Denied"), ExternalEvidence())
+    assert (outcome.unlock, outcome.reason) == (Unlock.REFUSED, "Access Denied")
+
+
+ROOT = VolumePlan("root", "/dev/a", TANG)
+VAR = VolumePlan("var", "/dev/b", TANG)
+TWO_OPEN = (
+    made(VolumeAttaching, 28.0, volume="root", device="/dev/disk/by-uuid/r"),
+    made(VolumeAttaching, 28.0, volume="var", device="/dev/disk/by-uuid/v"),
+    made(PromptShown, 29.0, Stream.CONSOLE, volume="root", asks=PromptKind.PASSPHRASE),
+    made(ClevisAnswered, 33.0, device="/dev/disk/by-uuid/r"),
+    made(VolumeUnlocked, 34.0, volume="root"),
+    PROMPT,
+)
+VAR_CLEVIS = made(ClevisAnswered, 36.0, device="/dev/disk/by-uuid/v")
+
+
+def test_two_volumes_that_opened() -> None:
+    witnesses = ExternalEvidence((tang(SERVED, SERVED),), (), URLS)
+    outcome = judge([ROOT, VAR], seen(*TWO_OPEN, VAR_CLEVIS, OPEN), witnesses)
+    assert outcome.unlock is Unlock.AUTO
+    assert outcome.unlocked_by == {"tang"}
+    assert outcome.prompts == 2
+    assert (outcome.seconds.prompt, outcome.seconds.unlock, outcome.seconds.end) == (29.0, 37.0, 50.0)
+    assert {name: each.unlock for name, each in outcome.volumes.items()} == {"root": Unlock.AUTO, "var": Unlock.AUTO}
+
+
+def test_two_volumes_need_two_recoveries() -> None:
+    with pytest.raises(RigError, match="root and var auto-unlocked by tang, and tang's log shows 1 answers"):
+        judge([ROOT, VAR], seen(*TWO_OPEN, VAR_CLEVIS, OPEN), ExternalEvidence((tang(SERVED),), (), URLS))
+
+
+def test_two_volumes_are_as_bad_as_the_worse() -> None:
+    witnesses = ExternalEvidence((tang(SERVED),), (), URLS)
+    outcome = judge([ROOT, VAR], seen(*TWO_OPEN, end=End.WAITING, why="it asks"), witnesses)
+    assert outcome.unlock is Unlock.LOCKED
+    assert outcome.reason == "root: tang answered; root opened with nothing typed; var: it asks"
+    assert outcome.seconds.unlock == 34.0
+
+
+def test_an_answer_for_another_volume_proves_nothing() -> None:
+    with pytest.raises(RigError, match="var opened with nothing typed, and neither clevis nor a token"):
+        judge([ROOT, VAR], seen(*TWO_OPEN, OPEN), ExternalEvidence((tang(SERVED, SERVED),), (), URLS))
+
+
+def test_luks_metadata() -> None:
+    text = (
+        '{"keyslots": {"1": {"kdf": {"type": "pbkdf2"}}, "0": {"kdf": {"type": "argon2id"}}},'
+        ' "tokens": {"0": {"type": "clevis", "keyslots": ["1"], "jwe": {}}}, "digests": {}}'
+    )
+    header = parse_luks_dump(text)
+    assert header == LuksHeader(((0, "argon2id"), (1, "pbkdf2")), (Token(0, "clevis", (1,)),))
+    assert header.token_of(1) == Token(0, "clevis", (1,))
+    assert header.token_of(0) is None
+
+
+def luks_metadata(segments: list[str]) -> bytes:
+    """Metadata whose digest is that of the key ``key``."""
+    salt, digest = b"salt", hashlib.pbkdf2_hmac("sha256", b"key", b"salt", 1000, 32)
+    held = {"type": "pbkdf2", "keyslots": ["0"], "segments": segments, "hash": "sha256", "iterations": 1000}
+    held |= {"salt": b64encode(salt).decode(), "digest": b64encode(digest).decode()}
+    return json.dumps({"keyslots": {}, "tokens": {}, "digests": {"0": held}}).encode()
+
+
+def test_a_header_vouches_for_its_volume_key_alone() -> None:
+    metadata = luks_metadata(["0"])
+    header = parse_luks_header(
+        b"LUKS\xba\xbe\0\2" + (8192).to_bytes(8, "big") + bytes(4080) + metadata.ljust(8192, b"\0")
+    )
+    assert header.vouches_for(b"key")
+    assert not header.vouches_for(b"another")
+
+
+def test_the_key_of_an_unbound_keyslot_is_no_volume_key() -> None:
+    assert not parse_luks_dump(luks_metadata([]).decode()).vouches_for(b"key")
+
+
+def test_what_is_no_luks2_header() -> None:
+    with pytest.raises(RigError, match="no LUKS2 header"):
+        parse_luks_header(b"LUKS\xba\xbe\0\1".ljust(8192, b"\0"))
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", '{"keyslots": {"x": {"kdf": {"type": "a"}}}, "tokens": {}}', "Device /dev"]
+)
+def test_no_luks_metadata(text: str) -> None:
+    with pytest.raises(RigError, match="no LUKS2 metadata"):
+        parse_luks_dump(text)

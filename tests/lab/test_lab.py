@@ -1,0 +1,186 @@
+"""The laboratory without a machine: faults, records, and what becomes of an installation that fails."""
+
+import io
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from harness.errors import RigError, UsageError
+from harness.evidence.record import Problem
+from harness.guest.outcome import Outcome, PinFailure, Unlock
+from harness.lab import faults, install, powered
+from harness.lab.faults import Fault, FaultContext
+from harness.lab.recorder import EvidenceRecorder
+from harness.machine.spec import Disk, Firmware, Machine, Tpm, TpmVersion
+from harness.network.keys import TangKeys
+from harness.paths import POLICIES
+from harness.policy.butane import read_policy
+from harness.policy.pins import Policy
+from harness.progress import Progress
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    firmware = Firmware("trixie", tmp_path / "code.fd", tmp_path / "vars.fd", secure_boot=True)
+    firmware.code.write_bytes(b"code")
+    firmware.nvram_template.write_bytes(b"variables")
+    return Machine("victim", firmware, tmp_path / "nvram.fd", (Disk(tmp_path / "disk.qcow2"),), Tpm(tmp_path / "tpm"))
+
+
+@pytest.fixture
+def context(tmp_path: Path) -> FaultContext:
+    return FaultContext(tmp_path / "context", Progress(io.StringIO()))
+
+
+def differing(one: Machine, other: Machine) -> set[str]:
+    return {name for name in vars(one) if getattr(one, name) != getattr(other, name)}
+
+
+@pytest.mark.parametrize(
+    ("fault", "field"),
+    [
+        (faults.tpm_removed, "tpm"),
+        (faults.tpm_replaced, "tpm"),
+        (faults.tpm_downgraded_to_1_2, "tpm"),
+        (faults.tpm_fails, "tpm"),
+        (faults.network_unplugged, "link_up"),
+        (faults.moved_offsite, "site"),
+    ],
+)
+def test_a_fault_changes_one_thing(machine: Machine, context: FaultContext, fault: Fault, field: str) -> None:
+    before = replace(machine)
+    assert differing(machine, fault(machine, context)) == {field}
+    assert machine == before
+
+
+def test_another_tpm_is_made_in_the_workshop_and_not_over_the_old_one(machine: Machine, context: FaultContext) -> None:
+    changed = faults.tpm_replaced(machine, context).tpm
+    old = faults.tpm_downgraded_to_1_2(machine, context).tpm
+    assert changed and old and machine.tpm
+    assert context.folder in changed.state.parents
+    assert (changed.version, old.version) == (TpmVersion.TPM_2_0, TpmVersion.TPM_1_2)
+    assert changed.state != old.state
+
+
+@pytest.mark.parametrize("fault", [faults.tpm_replaced, faults.tpm_downgraded_to_1_2, faults.tpm_fails])
+def test_a_tpm_that_is_not_there_cannot_be_another(machine: Machine, context: FaultContext, fault: Fault) -> None:
+    with pytest.raises(UsageError, match="has a TPM"):
+        fault(replace(machine, tpm=None), context)
+
+
+def test_an_edited_nvram_is_a_new_file(
+    machine: Machine, context: FaultContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context.folder.mkdir()
+    machine.nvram.write_bytes(b"as it was")
+    monkeypatch.setattr("harness.machine.nvram.enroll_db", lambda nvram: nvram + b", and a key")
+    changed = faults.db_key_enrolled(machine, context)
+    assert differing(machine, changed) == {"nvram"}
+    assert (machine.nvram.read_bytes(), changed.nvram.read_bytes()) == (b"as it was", b"as it was, and a key")
+
+
+def test_a_power_on_is_recorded_whatever_becomes_of_it(machine: Machine, tmp_path: Path) -> None:
+    book = EvidenceRecorder.open(tmp_path, "t.py::test", "")
+    with powered.recorded(book, "boot", machine) as record:
+        (record.folder / "console.log").write_text("said")
+        record.outcome = Outcome(Unlock.AUTO, "yes")
+    with pytest.raises(RigError), powered.recorded(book, "boot", machine) as record:
+        (record.folder / "console.log").write_text("cut off")
+        raise RigError("QEMU died")
+    with powered.recorded(book, "rescue", machine) as record:
+        (record.folder / "console.log").write_text("not judged")
+    assert [type(boot.observed) for boot in book.boots] == [Outcome, Problem]
+    assert (book.folder / "boot-2" / "console.log").read_text() == "cut off"
+    assert (book.folder / "rescue-console.log").read_text() == "not judged"
+    assert book.console_tail() == ["cut off"]
+
+
+@pytest.fixture
+def policy() -> Policy:
+    return read_policy(POLICIES / "tpm2-and-tang.bu")
+
+
+def laboratory(machine: Machine, run_id: str = "run") -> Any:
+    return SimpleNamespace(
+        firmware=machine.firmware, progress=Progress(io.StringIO()), options=SimpleNamespace(run_id=run_id)
+    )
+
+
+@pytest.fixture
+def attempts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Every installation fails, and is counted."""
+    made: list[str] = []
+
+    def fail(order: object, folder: Path, recorder: EvidenceRecorder) -> None:
+        made.append("attempt")
+        (folder / "half-made").touch()
+        raise RigError(f"cause {len(made)}", "its detail", "its hint")
+
+    monkeypatch.setenv("UNLOCK_LAB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("UNLOCK_LAB_RUN", str(tmp_path / "run"))
+    monkeypatch.setattr(install, "guest_image", lambda name, progress: SimpleNamespace(name=name, key="image"))
+    monkeypatch.setattr(install, "_server_keys", lambda *_: TangKeys((("sig.jwk", b"{}"),)))
+    monkeypatch.setattr(install, "_install", fail)
+    return made
+
+
+def test_a_failed_installation_fails_all_that_need_it_with_the_first_cause(
+    machine: Machine, policy: Policy, attempts: list[str], tmp_path: Path
+) -> None:
+    lab, evidence = laboratory(machine), tmp_path / "artifacts"
+    with pytest.raises(RigError, match=r"^cause 1"):
+        install.sealed_machine(lab, "debian-13", policy, evidence)
+    with pytest.raises(RigError, match="failed before in this run: cause 1") as again:
+        install.sealed_machine(lab, "debian-13", policy, evidence)
+    assert (again.value.detail, again.value.hint) == ("its detail", "its hint")
+    assert len(attempts) == 1
+    assert not list((tmp_path / "cache").rglob("half-made"))
+    assert list(evidence.glob("install-*/outcome.json"))
+
+
+def test_another_run_tries_a_failed_installation_again(
+    machine: Machine, policy: Policy, attempts: list[str], tmp_path: Path
+) -> None:
+    for number, run in enumerate(("one", "two"), 1):
+        with pytest.raises(RigError, match=f"^cause {number}"):
+            install.sealed_machine(laboratory(machine, run), "debian-13", policy, tmp_path / "artifacts")
+    assert len(attempts) == 2
+
+
+def order(machine: Machine, policy: Policy, *, image: str = "image", key: bytes = b"{}") -> Any:
+    keys = {"tang": TangKeys((("sig.jwk", key),))}
+    return install._Order(laboratory(machine), SimpleNamespace(key=image), policy, keys)  # type: ignore[arg-type]
+
+
+def test_every_input_decides_which_sealed_machine_it_is(machine: Machine, policy: Policy) -> None:
+    keys = {order(machine, policy).key}
+    assert order(machine, policy).key in keys
+    keys.add(order(machine, policy, image="another").key)
+    keys.add(order(machine, policy, key=b"[]").key)
+    keys.add(order(machine, read_policy(POLICIES / "tpm2-or-tang.bu")).key)
+    machine.firmware.code.write_bytes(b"another build")
+    keys.add(order(machine, policy).key)
+    assert len(keys) == 5
+
+
+def test_the_port_follows_from_the_machine_unless_the_policy_says_it(machine: Machine, policy: Policy) -> None:
+    assert order(machine, policy).ports == order(machine, policy).ports
+    assert order(machine, policy).ports != order(machine, policy, image="another").ports
+
+
+def test_a_control_boot_that_asked_is_no_control(policy: Policy) -> None:
+    failure = PinFailure("tang", "refused", "journal")
+    asked = Outcome(Unlock.PASSPHRASE_FALLBACK, "it asked", failures=(failure,), canary="secret")
+    with pytest.raises(RigError, match="did not open by itself: it asked") as caught:
+        install.require_control(policy, asked, {"var": "secret"})
+    assert "tang: refused (journal)" in caught.value.detail
+    install.require_control(policy, Outcome(Unlock.AUTO, "yes", canary="secret"), {"var": "secret"})
+
+
+@pytest.mark.parametrize("canary", [None, "another"])
+def test_a_control_boot_must_show_our_canary(policy: Policy, canary: str | None) -> None:
+    with pytest.raises(RigError, match="canary"):
+        install.require_control(policy, Outcome(Unlock.AUTO, "yes", canary=canary), {"var": "secret"})

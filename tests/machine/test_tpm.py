@@ -1,0 +1,234 @@
+"""TPMs: what is read from swtpm's log, and swtpm itself."""
+
+import hashlib
+import os
+import select
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from tpm_client import Client
+
+from harness.errors import HostError
+from harness.machine.spec import Tpm, TpmVersion
+from harness.machine.tpm import clone, manufacture, powered_tpm
+from harness.machine.tpm_log import TpmExchange, decode_log, replay_pcrs
+
+STARTUP = bytes.fromhex("80010000000c000001440000")
+POLICY_FAIL = bytes.fromhex("80010000000a0000099d")
+SUCCESS = bytes.fromhex("80010000000a00000000")
+UNSEAL = bytes.fromhex("80020000001b0000015e80000001") + bytes.fromhex("00000009") + bytes(9)
+SECRET = bytes.fromhex("800200000016000000000000000000086e6f7475736563726574")
+EMPTY_DIGEST = bytes(32)
+
+
+def dump(way: str, data: bytes) -> str:
+    """As swtpm 0.7.1 writes it."""
+    rows = [" ".join(f"{byte:02X}" for byte in data[start : start + 16]) for start in range(0, len(data), 16)]
+    return f" SWTPM_IO_{way}: length {len(data)}\n" + "".join(f" {row} \n" for row in rows)
+
+
+def pcr_extend(pcr: int, *digests: tuple[int, bytes]) -> bytes:
+    authorization = bytes.fromhex("40000009") + bytes(5)  # TPM_RS_PW, no nonce, no attributes, no password
+    values = b"".join(struct.pack(">H", algorithm) + digest for algorithm, digest in digests)
+    body = struct.pack(">II", pcr, len(authorization)) + authorization + struct.pack(">I", len(digests)) + values
+    return struct.pack(">HII", 0x8002, 10 + len(body), 0x182) + body
+
+
+def log_of(*exchanges: tuple[bytes, bytes]) -> str:
+    return "".join(dump("Read", command) + dump("Write", response) for command, response in exchanges)
+
+
+def test_a_refused_unseal_is_told_with_its_code() -> None:
+    assert decode_log(log_of((UNSEAL, POLICY_FAIL))) == (TpmExchange("Unseal", 0x15E, 0x99D),)
+    assert str(decode_log(log_of((UNSEAL, POLICY_FAIL)))[0]) == "Unseal -> 0x99d"
+
+
+def test_what_was_unsealed_is_not_told() -> None:
+    (exchange,) = decode_log(log_of((UNSEAL, SECRET)))
+    assert exchange.ok
+    assert str(exchange) == "Unseal -> success"
+    assert "6e6f" not in repr(exchange)
+
+
+def test_control_commands_are_passed_over() -> None:
+    text = " Ctrl Cmd: length 4\n 00 00 00 10 \n Ctrl Rsp: length 4\n 00 00 00 00 \n" + log_of((STARTUP, SUCCESS))
+    assert [exchange.command for exchange in decode_log(text)] == ["Startup"]
+
+
+@pytest.mark.parametrize("end", range(len(log_of((UNSEAL, SECRET)))))
+def test_a_log_that_ends_anywhere_gives_no_half_exchange(end: int) -> None:
+    text = log_of((STARTUP, SUCCESS)) + log_of((UNSEAL, SECRET))[:end]
+    assert decode_log(text) == (TpmExchange("Startup", 0x144, 0),)
+
+
+def test_an_unknown_command_and_tpm_1_2_keep_their_numbers() -> None:
+    unknown = bytes.fromhex("80010000000a20000001")
+    tpm_1_2 = bytes.fromhex("00c10000000c000000990001"), bytes.fromhex("00c40000000a00000026")
+    assert [str(exchange) for exchange in decode_log(log_of((unknown, SUCCESS), tpm_1_2))] == [
+        "0x20000001 -> success",
+        "0x99 -> 0x26",
+    ]
+
+
+def test_extends_add_up_to_pcrs() -> None:
+    text = log_of(
+        (STARTUP, SUCCESS),
+        (pcr_extend(7, (0x4, bytes(20)), (0xB, EMPTY_DIGEST)), SUCCESS),
+        (pcr_extend(8, (0xB, EMPTY_DIGEST)), POLICY_FAIL),
+    )
+    exchanges = decode_log(text)
+    assert exchanges[1].pcr == 7
+    assert exchanges[1].digests == (("sha1", "00" * 20), ("sha256", "00" * 32))
+    assert replay_pcrs(exchanges) == {7: hashlib.sha256(bytes(64)).hexdigest()}
+    assert set(replay_pcrs(exchanges, "sha1")) == {7}
+    assert replay_pcrs((*exchanges, exchanges[0])) == {}
+
+
+def test_an_unknown_bank_ends_the_digests() -> None:
+    (exchange,) = decode_log(log_of((pcr_extend(1, (0x12, bytes(32)), (0xB, bytes(32))), SUCCESS)))
+    assert exchange.digests == ()
+
+
+def endorsement_key(tpm: Tpm, folder: Path) -> bytes:
+    """The public part of an ECC primary key in the endorsement hierarchy: it depends on nothing but the seed."""
+    with (
+        powered_tpm(tpm, folder / "ek.sock", folder / "ek.log", user=None) as running,
+        closing(Client(folder / "ek.sock")) as client,
+    ):
+        assert client.ask(STARTUP) == SUCCESS
+        public = struct.pack(">HHIH", 0x23, 0xB, 0x30072, 0) + struct.pack(
+            ">HHHHHHHH", 6, 128, 0x43, 0x10, 3, 0x10, 0, 0
+        )
+        authorization = bytes.fromhex("40000009") + bytes(5)
+        body = struct.pack(">II", 0x4000000B, len(authorization)) + authorization
+        body += bytes.fromhex("000400000000") + struct.pack(">H", len(public)) + public + bytes(6)
+        answer = client.ask(struct.pack(">HII", 0x8002, 10 + len(body), 0x131) + body)
+        assert answer[6:10] == bytes(4), answer.hex()
+        assert [str(exchange) for exchange in running.exchanges()] == ["Startup -> success", "CreatePrimary -> success"]
+    (size,) = struct.unpack_from(">H", answer, 18)
+    return answer[20 : 20 + size]
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("UNLOCK_LAB_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.mark.real
+@pytest.mark.usefixtures("cache")
+def test_a_clone_is_the_same_tpm_and_another_one_is_not(tmp_path: Path) -> None:
+    tpm = Tpm(tmp_path / "tpm")
+    manufacture(tpm)
+    twin = clone(tpm, tmp_path / "twin")
+    stranger = Tpm(tmp_path / "stranger")
+    manufacture(stranger)
+    key = endorsement_key(tpm, tmp_path)
+    (tmp_path / "ek.sock").unlink()
+    assert endorsement_key(twin, tmp_path) == key
+    (tmp_path / "ek.sock").unlink()
+    assert endorsement_key(stranger, tmp_path) != key
+
+
+@pytest.mark.real
+def test_certificates_are_signed_by_the_harnesss_own_authority(tmp_path: Path, cache: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in Path("/var/lib").glob("swtpm-localca/*")}
+    manufacture(Tpm(tmp_path / "tpm"))
+    assert (cache / "tpm-authority" / "issuercert.pem").exists()
+    assert {path: path.stat().st_mtime_ns for path in Path("/var/lib").glob("swtpm-localca/*")} == before
+    assert [path.name for path in (tmp_path / "tpm").iterdir()] == ["tpm2-00.permall"]
+
+
+@pytest.mark.real
+@pytest.mark.usefixtures("cache")
+def test_a_tpm_1_2_answers_in_its_own_language(tmp_path: Path) -> None:
+    tpm = Tpm(tmp_path / "tpm", TpmVersion.TPM_1_2)
+    manufacture(tpm)
+    with (
+        powered_tpm(tpm, tmp_path / "s", tmp_path / "log", user=None) as running,
+        closing(Client(tmp_path / "s")) as client,
+    ):
+        answer = client.ask(bytes.fromhex("00c10000000c000000990001"))  # TPM_Startup(ST_CLEAR)
+        assert answer[:2] == bytes.fromhex("00c4")
+        assert [exchange.code for exchange in running.exchanges()] == [0x99]
+
+
+@pytest.mark.real
+@pytest.mark.usefixtures("cache")
+def test_it_ends_when_its_client_goes_and_the_alarm_tells(tmp_path: Path) -> None:
+    tpm = Tpm(tmp_path / "tpm")
+    manufacture(tpm)
+    with powered_tpm(tpm, tmp_path / "s", tmp_path / "log", user=None) as running:
+        assert running.exit_status() is None
+        Client(tmp_path / "s").close()
+        poll = select.poll()
+        poll.register(running.wake_fd, select.POLLIN)
+        assert poll.poll(10_000), "swtpm outlived its only client"
+        assert running.exit_status() == 0
+
+
+@pytest.mark.real
+@pytest.mark.usefixtures("cache")
+def test_it_ends_with_the_block_even_if_nobody_ever_connected(tmp_path: Path) -> None:
+    tpm = Tpm(tmp_path / "tpm")
+    manufacture(tpm)
+    with powered_tpm(tpm, tmp_path / "s", tmp_path / "log", user=None) as running:
+        pass
+    assert running.exit_status() is not None
+
+
+@pytest.mark.real
+@pytest.mark.usefixtures("cache")
+def test_it_dies_with_a_harness_that_is_killed(tmp_path: Path) -> None:
+    manufacture(Tpm(tmp_path / "tpm"))
+    script = """
+import sys
+from pathlib import Path
+from harness.machine.spec import Tpm
+from harness.machine.tpm import powered_tpm
+folder = Path(sys.argv[1])
+with powered_tpm(Tpm(folder / "tpm"), folder / "s", folder / "log", user=None) as running:
+    print(running._process.pid, flush=True)
+    sys.stdin.read()
+"""
+    command = [sys.executable, "-c", script, str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout
+        handle = os.pidfd_open(int(child.stdout.readline()))
+        child.send_signal(signal.SIGKILL)
+    poll = select.poll()
+    poll.register(handle, select.POLLIN)
+    gone = poll.poll(5_000)
+    os.close(handle)
+    assert gone, "swtpm outlived the harness"
+
+
+@pytest.mark.usefixtures("cache")
+def test_a_failed_manufacture_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    for name, status in (("swtpm_setup", 1), ("swtpm_localca", 0)):
+        (tools / name).write_text(f"#!/bin/sh\necho no luck >&2\nexit {status}\n")
+        (tools / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
+    with pytest.raises(HostError, match="swtpm_setup failed with status 1") as caught:
+        manufacture(Tpm(tmp_path / "here" / "tpm"))
+    assert "no luck" in str(caught.value)
+    assert list((tmp_path / "here").iterdir()) == []
+
+
+@pytest.mark.usefixtures("cache")
+def test_missing_tools_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(shutil, "which", lambda _name: None)
+    with (
+        pytest.raises(HostError, match="is not installed"),
+        powered_tpm(Tpm(tmp_path), tmp_path / "s", tmp_path / "l", user=None),
+    ):
+        pass

@@ -1,0 +1,161 @@
+"""From a boot to the cells of the table: what was seen and what is predicted do not meet before the table."""
+
+from dataclasses import replace
+from pathlib import Path
+from types import MappingProxyType
+
+import pytest
+
+from harness.errors import UsageError
+from harness.evidence.record import Problem
+from harness.guest.outcome import Outcome, PinFailure, Seconds
+from harness.images import GuestImage
+from harness.lab.faults import smbios_cmdline
+from harness.lab.install import SealedEntry
+from harness.machine.spec import Firmware, Machine
+from harness.matrix import cells, run
+from harness.matrix.command import shares
+from harness.matrix.condition import Condition
+from harness.matrix.conditions import CONDITIONS, MAINTENANCE, OF_ROOTS, all_conditions
+from harness.matrix.rack import rack
+from harness.matrix.rows import COLUMNS, RACKS, ROOTS
+from harness.matrix.run import BootResult, MachinePlan, cells_of, inputs
+from harness.paths import POLICIES
+from harness.policy.pins import Policy
+from harness.policy.world import Stack, World
+from harness.unlock import Unlock
+
+ROWS = RACKS["by-butane"][:2]
+TPM_ABSENT = next(condition for condition in CONDITIONS if condition.name == "tpm-absent")
+FALLBACK = Outcome(
+    Unlock.PASSPHRASE_FALLBACK,
+    "tpm2 failed",
+    failures=(PinFailure("tpm2", "no TPM", "journal"),),
+    seconds=Seconds(end=40.0),
+)
+AUTO = Outcome(Unlock.AUTO, "tpm2 answered", seconds=Seconds(end=41.0))
+
+
+@pytest.fixture(scope="module")
+def policy() -> Policy:
+    return rack("two", ROWS)
+
+
+@pytest.fixture
+def entry(policy: Policy, tmp_path: Path) -> SealedEntry:
+    image = GuestImage("debian-13", "key", tmp_path, tmp_path, tmp_path, tmp_path, tmp_path, "", "", "")
+    machine = Machine("two", Firmware("f", tmp_path, tmp_path, True), tmp_path, (), None)
+    return SealedEntry(tmp_path / "sealed-hash", policy, image, machine, {}, {}, 1.0, {})
+
+
+@pytest.fixture
+def share(policy: Policy, tmp_path: Path) -> MachinePlan:
+    return MachinePlan(policy, ("tpm-absent",), "debian-13", Stack.DR, tmp_path / "artifacts", "tcg")
+
+
+def seen(policy: Policy, one: Outcome, other: Outcome) -> BootResult:
+    first, second = (volume.name for volume in policy.volumes)
+    outcome = Outcome(one.unlock, "both", volumes=MappingProxyType({first: one, second: other}))
+    return BootResult(outcome, "matrix-1/boot-1", 1, 60.0)
+
+
+def test_each_volume_is_a_cell_with_its_own_outcome(share: MachinePlan, entry: SealedEntry, policy: Policy) -> None:
+    what = seen(policy, FALLBACK, AUTO)
+    one, other = cells_of(share, entry, TPM_ABSENT, what)
+    assert one.place == ("debian-13", "tpm2", "tpm-absent")
+    assert one.agrees
+    assert one.failed_pins == {"tpm2"}
+    assert (one.seconds, one.seen) == (40.0, "tpm2 failed")
+    assert other.differs
+    assert (other.observed, other.predicted, other.marks) == (Unlock.AUTO, Unlock.PASSPHRASE_FALLBACK, "A≠P")
+    assert one.boot == other.boot == "matrix-1/boot-1"
+    assert (one.boots, one.took) == (1, 60.0)
+
+
+def test_a_boot_without_a_verdict_leaves_cells_without_one(share: MachinePlan, entry: SealedEntry) -> None:
+    what = BootResult(Problem("RigError", "the TPM timed out"), "matrix-1/boot-1", 1, 60.0)
+    found = cells_of(share, entry, TPM_ABSENT, what)
+    assert [(cell.observed, cell.differs, cell.error) for cell in found] == [(None, False, "the TPM timed out")] * 2
+
+
+def test_a_cell_depends_on_the_machine_and_the_condition(entry: SealedEntry, tmp_path: Path) -> None:
+    here = inputs(entry, TPM_ABSENT)
+    assert here == inputs(entry, TPM_ABSENT)
+    assert here != inputs(entry, CONDITIONS[0])
+    other = SealedEntry(tmp_path / "another", entry.policy, entry.image, entry.machine, {}, {}, 1.0, {})
+    assert here != inputs(other, TPM_ABSENT)
+
+
+def test_what_a_condition_does_is_told_apart_and_the_same_in_every_process() -> None:
+    volumes = rack("by-butane", RACKS["by-butane"]).volumes
+    told = {condition.name: tuple(condition.inputs(volumes)) for condition in all_conditions()}
+    assert len({texts[1:] for texts in told.values()}) == len(told)
+    assert not [text for texts in told.values() for text in texts if " at 0x" in text]
+    one, other = (Condition("it", "", faults=(smbios_cmdline(text),)) for text in ("a=1", "a=2"))
+    assert tuple(one.inputs(())) != tuple(other.inputs(()))
+
+
+def test_a_known_boot_is_not_made_again_and_the_oracle_is_asked_anew(
+    share: MachinePlan, entry: SealedEntry, policy: Policy
+) -> None:
+    assert not run._asked_anew(run._load(share.artifacts), share, entry, TPM_ABSENT)
+    found = cells_of(share, entry, TPM_ABSENT, seen(policy, FALLBACK, FALLBACK))
+    run._write(share.artifacts, found[:1])
+    assert not run._asked_anew(run._load(share.artifacts), share, entry, TPM_ABSENT), "one of two volumes is not known"
+    run._write(share.artifacts, found)
+    assert run._asked_anew(run._load(share.artifacts), share, entry, TPM_ABSENT)
+    matrix = cells.load(share.artifacts)
+    assert (matrix.boots, len(matrix.cells)) == (1, 2)
+    told = replace(TPM_ABSENT, about="the oracle learned better", world=World())
+    assert run._asked_anew(run._load(share.artifacts), share, entry, told)
+    assert {cell.predicted for cell in cells.load(share.artifacts).cells} == {Unlock.AUTO}
+
+
+def test_a_cell_without_a_verdict_is_booted_again(share: MachinePlan, entry: SealedEntry) -> None:
+    what = BootResult(Problem("RigError", "the TPM timed out"), "", 1, 60.0)
+    run._write(share.artifacts, cells_of(share, entry, TPM_ABSENT, what))
+    assert not run._asked_anew(run._load(share.artifacts), share, entry, TPM_ABSENT)
+
+
+def test_all_machines_and_the_columns_that_make_sense(tmp_path: Path) -> None:
+    chosen = shares(None, [], [], tmp_path, "tcg")
+    assert {share.policy.name for share in chosen} == set(COLUMNS)
+    assert {share.image for share in chosen} == {"debian-13", *ROOTS}
+    by_name = {share.policy.name: share for share in chosen}
+    assert set(by_name["by-butane"].columns) == {
+        condition.name for condition in all_conditions() if condition not in OF_ROOTS
+    }
+    assert len(list(by_name["by-hand"].places)) == (len(CONDITIONS) + len(MAINTENANCE) - 4) * len(RACKS["by-hand"])
+    places = [place for share in chosen for place in share.places]
+    assert len(set(places)) == len(places)
+    for share in chosen:
+        assert set(share.columns) <= {condition.name for condition in all_conditions()}
+
+
+def test_a_boot_answers_for_many_cells(tmp_path: Path) -> None:
+    """The aim of the table: at most 0.15 boots a cell, with those that maintenance takes."""
+    chosen = shares(None, [], [], tmp_path, "tcg")
+    cost = {condition.name: 2 if condition.maintenance else 1 for condition in all_conditions()}
+    boots = sum(cost[column] for share in chosen for column in share.columns)
+    shared = [share for share in chosen if len(share.policy.volumes) > 1]
+    cells_of_racks = sum(len(list(share.places)) for share in shared)
+    assert sum(cost[column] for share in shared for column in share.columns) / cells_of_racks <= 0.15
+    assert boots / sum(len(list(share.places)) for share in chosen) <= 0.19
+
+
+def test_one_machine_and_one_column(tmp_path: Path) -> None:
+    (share,) = shares(None, ["present"], ["by-hand"], tmp_path, "tcg")
+    assert share.columns == ("present",)
+
+
+def test_a_butane_file_of_one_s_own_is_the_only_row(tmp_path: Path) -> None:
+    (share,) = shares(POLICIES / "tang.bu", [], [], tmp_path, "tcg")
+    assert {row for _, row, _ in share.places} == {"tang"}
+    assert len(share.columns) == len(CONDITIONS)
+
+
+def test_what_there_is_not_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no condition nowhere"):
+        shares(None, ["nowhere"], [], tmp_path, "tcg")
+    with pytest.raises(UsageError, match="no machine mine"):
+        shares(None, [], ["mine"], tmp_path, "tcg")

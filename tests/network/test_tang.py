@@ -1,0 +1,389 @@
+"""A real Tang server in a real container, used by a client of the test's own through the gate."""
+
+import io
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from docker import DockerClient
+from tang_client import Binding, ask
+
+from harness import cache
+from harness.errors import HostError, RigError, UsageError
+from harness.host.docker import docker_client
+from harness.network.container import OWNER_LABEL, OwnedContainer
+from harness.network.image import TangImage, tang_image
+from harness.network.keys import TangKeys
+from harness.network.relay import Mode
+from harness.network.server import TangServer
+from harness.network.tang import Tang, make_keys, serve_tang
+from harness.progress import Progress
+
+pytestmark = pytest.mark.real
+
+QUIET = Progress(io.StringIO())
+PATIENCE = 20.0
+
+
+@pytest.fixture(autouse=True)
+def run_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UNLOCK_LAB_RUN", str(tmp_path))
+    monkeypatch.delenv("UNLOCK_LAB_TANG_IMAGE", raising=False)
+
+
+@pytest.fixture
+def docker() -> Iterator[DockerClient]:
+    with docker_client() as client:
+        yield client
+
+
+@pytest.fixture
+def image(docker: DockerClient) -> TangImage:
+    return tang_image(docker, Progress())
+
+
+@pytest.fixture
+def tang() -> Iterator[Tang]:
+    with serve_tang("tang", None, None, Progress()) as tang:
+        yield tang
+    assert not containers_of(os.getpid())
+
+
+def containers_of(process: int) -> list[str]:
+    """Whatever the daemon still has of a process, running or not."""
+    with docker_client() as client:
+        found = client.containers.list(all=True, filters={"label": f"{OWNER_LABEL}={process}"}, ignore_removed=True)
+        return [container.name or "?" for container in found]
+
+
+def wait_for(condition: object, what: str) -> float:
+    assert callable(condition)
+    start = time.monotonic()
+    while not condition():
+        assert time.monotonic() - start < PATIENCE, f"never: {what}"
+        time.sleep(0.02)
+    return time.monotonic() - start
+
+
+def test_a_client_recovers_its_secret_and_the_log_shows_it(tang: Tang) -> None:
+    assert tang.requests == (), "the harness's own probe is left out"
+    binding = Binding.make(tang.port)
+    before = time.time()
+    assert binding.recover(tang.port) == (200, binding.secret)
+    wait_for(lambda: tang.recoveries, "the line in the log")
+    [recovery] = tang.recoveries
+    assert before - 1 <= recovery.time <= time.time()
+    assert f".{recovery.path.removeprefix('/rec/')}" not in tang.keys.hidden
+    assert f"{recovery.path.removeprefix('/rec/')}.jwk" in tang.keys.advertised
+    assert tang.url == f"http://10.0.2.2:{tang.port}"
+    assert "POST /rec/" in tang.raw_log
+    assert b"POST /rec/" in tang.connections[-1].sent
+
+
+def test_the_thumbprint_is_the_one_that_tang_goes_by(tang: Tang) -> None:
+    assert f"{tang.thumbprint}.jwk" in tang.keys.advertised
+    assert ask(tang.port, "GET", f"/adv/{tang.thumbprint}")[0] == 200
+    assert ask(tang.port, "GET", f"/adv/{'x' * 43}")[0] == 404
+
+
+def test_stopped_it_refuses_and_started_again_it_is_the_same(tang: Tang) -> None:
+    binding, keys, port = Binding.make(tang.port), tang.keys, tang.port
+    tang.stop()
+    with pytest.raises(ConnectionRefusedError):
+        binding.recover(port)
+    assert tang.keys == keys
+    assert not containers_of(os.getpid())
+    tang.stop()
+    with pytest.raises(UsageError, match="stopped"):
+        tang.answer()
+    tang.start()
+    tang.start()
+    assert (tang.keys, tang.port) == (keys, port)
+    assert binding.recover(port) == (200, binding.secret)
+    wait_for(lambda: tang.recoveries, "the line in the log")
+    assert [request.method for request in tang.requests] == ["GET", "POST"], "the log of both lives, without probes"
+
+
+def test_silent_and_stalled_it_answers_nobody_and_counts_them(tang: Tang) -> None:
+    binding = Binding.make(tang.port)
+    tang.go_silent()
+    with pytest.raises(TimeoutError):
+        binding.recover(tang.port, timeout=1.5)
+    vanished = tang.unanswered
+    assert vanished >= 1
+    tang.answer()
+    assert binding.recover(tang.port) == (200, binding.secret)
+    assert tang.unanswered == vanished
+    tang.stall()
+    with pytest.raises(TimeoutError):
+        binding.recover(tang.port, timeout=1.0)
+    assert tang.unanswered == vanished + 1
+    tang.answer()
+    wait_for(lambda: len(tang.recoveries) == 1, "just one recovery")
+
+
+def test_rotated_keys_still_recover_until_they_are_deleted(tang: Tang) -> None:
+    binding, old = Binding.make(tang.port), tang.keys
+    tang.rotate_keys()
+    assert set(tang.keys.hidden) == {f".{name}" for name in old.advertised}
+    assert tang.thumbprint != old.thumbprint
+    assert binding.recover(tang.port) == (200, binding.secret)
+    tang.delete_old_keys()
+    assert tang.keys.hidden == ()
+    assert binding.recover(tang.port) == (404, None)
+    renewed = Binding.make(tang.port)
+    assert renewed.recover(tang.port) == (200, renewed.secret)
+    tang.stop()
+    tang.start()
+    assert renewed.recover(tang.port) == (200, renewed.secret)
+    assert binding.recover(tang.port) == (404, None)
+
+
+def test_an_imposter_has_other_keys_at_the_same_address(tang: Tang) -> None:
+    binding, genuine, url = Binding.make(tang.port), tang.keys, tang.url
+    tang.replace_keys()
+    assert tang.url == url
+    assert not set(tang.keys.files) & set(genuine.files)
+    assert binding.recover(tang.port) == (404, None)
+    tang.replace_keys(genuine)
+    assert tang.keys == genuine
+    assert binding.recover(tang.port) == (200, binding.secret)
+
+
+def test_a_forged_reply_does_not_yield_the_secret(tang: Tang) -> None:
+    """What a replayed or redirected recovery comes down to: the client computes, and gets something else."""
+    binding = Binding.make(tang.port)
+    assert binding.recover(tang.port) == (200, binding.secret)
+    wait_for(lambda: tang.connections[-1].closed, "the end of the connection")
+    old_reply = tang.connections[-1].received
+    tang.tamper(lambda _: old_reply)
+    status, secret = binding.recover(tang.port)
+    assert status == 200
+    assert secret != binding.secret
+    tang.tamper(None)
+    assert binding.recover(tang.port) == (200, binding.secret)
+
+
+def test_it_answers_its_own_network_alone(tang: Tang) -> None:
+    binding = Binding.make(tang.port)
+    tang.answers_only("home")
+    assert binding.recover(tang.port) == (200, binding.secret)
+    tang.set_client_site("elsewhere")
+    with pytest.raises(TimeoutError):
+        binding.recover(tang.port, timeout=1.0)
+    tang.answers_only("home", refusing=True)
+    with pytest.raises(ConnectionRefusedError):
+        binding.recover(tang.port)
+    tang.answers_only()
+    assert binding.recover(tang.port) == (200, binding.secret)
+
+
+def test_keys_and_port_can_be_given_and_so_a_server_comes_back(tmp_path: Path) -> None:
+    made = make_keys(Progress())
+    made.save(tmp_path / "keys")
+    keys = TangKeys.load(tmp_path / "keys")
+    assert keys == made
+    with serve_tang("tang", keys, None, QUIET) as first:
+        assert first.keys == keys
+        port, binding = first.port, Binding.make(first.port)
+    with serve_tang("tang", keys, port, QUIET) as second:
+        assert binding.recover(second.port) == (200, binding.secret)
+
+
+def test_two_servers_run_side_by_side() -> None:
+    with serve_tang("one", None, None, QUIET) as one, serve_tang("two", None, None, QUIET) as two:
+        assert one.port != two.port
+        binding = Binding.make(one.port)
+        assert binding.recover(one.port) == (200, binding.secret)
+        assert binding.recover(two.port) == (404, None)
+
+
+def test_it_listens_on_loopback_alone(tang: Tang, docker: DockerClient) -> None:
+    [container] = docker.containers.list(filters={"label": f"{OWNER_LABEL}={os.getpid()}"})
+    assert container.attrs["Config"]["StdinOnce"] is True
+    assert container.attrs["HostConfig"]["AutoRemove"] is True
+    bindings = [each for port in container.ports.values() for each in port or ()]
+    assert bindings
+    assert {each["HostIp"] for each in bindings} == {"127.0.0.1"}
+    with pytest.raises(RigError, match="is stopped"):
+        tang.stop()
+        _ = tang.server.address
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_a_killed_owner_leaves_no_container(how: signal.Signals) -> None:
+    program = (
+        "import sys; from harness.network.tang import serve_tang; from harness.progress import Progress\n"
+        "with serve_tang('tang', None, None, Progress()) as tang: print(tang.port, flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", program]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as owner:
+        assert owner.stdout is not None
+        port = int(owner.stdout.readline())
+        assert ask(port, "GET", "/adv")[0] == 200
+        assert containers_of(owner.pid)
+        owner.send_signal(how)
+        owner.wait(PATIENCE)
+        seconds = wait_for(lambda: not containers_of(owner.pid), "the end of the container")
+    assert seconds < 5.0
+
+
+def test_a_container_that_dies_by_itself_is_an_error_of_the_rig(tang: Tang, docker: DockerClient) -> None:
+    [container] = docker.containers.list(filters={"label": f"{OWNER_LABEL}={os.getpid()}"})
+    container.kill()
+    wait_for(lambda: not containers_of(os.getpid()), "the end of the container")
+    with pytest.raises(RigError, match="tang has ended by itself"):
+        tang.rotate_keys()
+    with pytest.raises(RigError, match="tang has ended by itself"):
+        _ = tang.keys
+
+
+def test_a_server_that_ends_at_once_is_an_error_with_its_words(docker: DockerClient, image: TangImage) -> None:
+    broken = TangImage(image.reference, image.id, ("/bin/sh", "-c", "echo I cannot; exit 3"), 8080, image.key_folder)
+    with pytest.raises(RigError, match=r"tang (has ended by itself|ended instead of answering)") as caught:
+        TangServer(docker, broken, "tang").__enter__()
+    assert "I cannot" in caught.value.detail
+    assert not containers_of(os.getpid())
+
+
+def test_a_server_that_does_not_answer_has_a_deadline(
+    docker: DockerClient, image: TangImage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.network.server._READY_SECONDS", 1.0)
+    elsewhere = ("/usr/libexec/tangd", "-l", "-p", "9999", image.key_folder)
+    deaf = TangImage(image.reference, image.id, elsewhere, 8080, image.key_folder)
+    with pytest.raises(RigError, match=r"tang did not answer GET /adv within 1 s") as caught:
+        TangServer(docker, deaf, "tang").__enter__()
+    assert "Listening on 0.0.0.0:9999" in caught.value.detail
+    assert not containers_of(os.getpid())
+
+
+def test_what_fails_between_create_and_start_is_undone(
+    docker: DockerClient, image: TangImage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(self: object, container: object, streams: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(OwnedContainer, "_attach", fail)
+    with pytest.raises(KeyboardInterrupt), OwnedContainer(docker, image, "tang"):
+        pass
+    assert not containers_of(os.getpid())
+
+
+def test_the_image_records_what_is_in_it(image: TangImage) -> None:
+    assert (image.port, image.key_folder) == (8080, "/var/lib/tang")
+    versions = dict(line.split("\t") for line in image.packages)
+    assert versions["tang-common"].startswith("15-")
+    assert "jose" in versions
+
+
+def test_a_changed_recipe_gives_another_image(
+    docker: DockerClient, image: TangImage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = tmp_path / "tang"
+    recipe.mkdir()
+    for part in Path(tang_image.__globals__["RECIPE"]).iterdir():
+        (recipe / part.name).write_bytes(part.read_bytes())
+        (recipe / part.name).chmod(part.stat().st_mode)
+    monkeypatch.setattr("harness.network.image.RECIPE", recipe)
+    assert tang_image(docker, QUIET) == image, "the same recipe elsewhere is the same image"
+    with (recipe / "recipe.yaml").open("a") as file:
+        file.write("# changed\n")
+    # The tree is taken from the unchanged image: what counts is that it is asked for, and imported under a new name.
+    asked: list[Path] = []
+
+    def build(made: object, mirror: str, folder: Path, progress: Progress) -> None:
+        asked.append(folder)
+        present = cache.entry("tang-image", image.reference.rpartition(":")[2])
+        (folder / "root.tar").write_bytes((present / "root.tar").read_bytes())
+        (folder / "packages").write_text("changed\t1\n")
+
+    monkeypatch.setattr("harness.network.image._build", build)
+    monkeypatch.setattr("harness.network.image.REPOSITORY", "unlock-lab/tang-test")
+    changed = tang_image(docker, QUIET)
+    try:
+        assert asked
+        assert changed.packages == ("changed\t1",)
+        assert changed.reference.rpartition(":")[2] != image.reference.rpartition(":")[2]
+        assert tang_image(docker, QUIET) == changed
+        assert len(asked) == 1, "the second time it is there"
+    finally:
+        docker.images.remove(changed.reference)
+        shutil.rmtree(cache.entry("tang-image", changed.reference.rpartition(":")[2]))
+
+
+@pytest.fixture
+def published(docker: DockerClient, image: TangImage) -> Iterator[str]:
+    """An image as others publish them: keys in a volume, a command of its own, no label of ours."""
+    key = image.reference.rpartition(":")[2]
+    docker.api.import_image_from_file(
+        str(cache.entry("tang-image", key) / "root.tar"),
+        repository="unlock-lab/tang-published",
+        tag="test",
+        changes=["VOLUME /db", "EXPOSE 9090", 'CMD ["/usr/libexec/tangd", "-l", "-p", "9090", "/db"]'],
+    )
+    yield "unlock-lab/tang-published:test"
+    docker.images.remove("unlock-lab/tang-published:test")
+
+
+def test_a_published_image_can_be_named(published: str, docker: DockerClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    volumes = {volume.id for volume in docker.volumes.list()}
+    monkeypatch.setenv("UNLOCK_LAB_TANG_IMAGE", published)
+    keys = make_keys(QUIET)
+    with serve_tang("tang", keys, None, QUIET) as tang:
+        assert tang.keys == keys
+        binding = Binding.make(tang.port)
+        tang.rotate_keys()
+        assert binding.recover(tang.port) == (200, binding.secret)
+        tang.delete_old_keys()
+        assert binding.recover(tang.port) == (404, None)
+    assert {volume.id for volume in docker.volumes.list()} <= volumes
+
+
+def test_a_published_image_must_offer_what_is_needed(docker: DockerClient, published: str) -> None:
+    image = docker.images.get(published)
+    docker.api.import_image_from_data(b"\0" * 10240, repository="unlock-lab/tang-published", tag="bare")
+    try:
+        with pytest.raises(UsageError, match="cannot be used as a Tang server") as caught:
+            tang_image(docker, QUIET, "unlock-lab/tang-published:bare")
+        assert "unlock-lab.keys" in caught.value.hint
+    finally:
+        docker.images.remove("unlock-lab/tang-published:bare")
+    assert image
+
+
+def test_an_image_that_nobody_has_is_an_error_of_the_host(docker: DockerClient) -> None:
+    with pytest.raises((HostError, RigError), match=r"localhost:1/no/such"):
+        tang_image(docker, QUIET, "localhost:1/no/such:image")
+
+
+def test_two_processes_can_want_one_server(tang: Tang) -> None:
+    """The second waits for the port until the first is done."""
+    port, said = tang.port, io.StringIO()
+    command = [
+        sys.executable,
+        "-c",
+        "import sys; from harness.network.tang import serve_tang; from harness.progress import Progress\n"
+        f"with serve_tang('other', None, {port}, Progress()) as tang: print(tang.proxy.mode)",
+    ]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as other:
+        assert other.stderr is not None
+        reader = threading.Thread(target=lambda: said.write(other.stderr.read() if other.stderr else ""))
+        first = other.stderr.readline()
+        assert f"other: waiting for port {port}, which process {os.getpid()} (tang) holds" in first
+        reader.start()
+        tang.server.stop()
+        tang.proxy.__exit__(None, None, None)
+        assert other.stdout is not None
+        assert other.stdout.read().strip() == Mode.OPEN
+        reader.join(PATIENCE)
+    assert other.returncode == 0, said.getvalue()
