@@ -34,7 +34,8 @@ Imports go one way, from the top of this list to the bottom; `tests/test_archite
     evidence/          artifacts, outcome.json, report
     guest/             console bytes, events, outcome (pure: boot, outcome), shell, the driver of a boot
     machine/           spec and domain XML (pure), disks, TPMs, firmware, libvirt, the rig
-    network/           Tang (container), proxy (between guest and Tang)
+    services/          what a guest talks to while it boots: Tang (container), its keys, its log
+    network/           the fault proxy between a guest and its services
     images             builds what the folders of images/ describe
     host/              what this host has, lacks and must start
     policy/            pins, Butane, Ignition, the oracle (pure: no I/O beyond the file that is read)

@@ -42,11 +42,11 @@ from harness.machine.files import BOOT, ESP, files, rewrite
 from harness.machine.nvram import boot_once, enable_secure_boot, new_key
 from harness.machine.partition import read_partition, write_partition
 from harness.machine.spec import Disk, Machine, Tpm
-from harness.network.tang import Tang
 from harness.policy.enrolment import TPM_PIN, Enrolment
 from harness.policy.maintenance import edited, rebound, unbound
 from harness.policy.new_volume import QUICK_PBKDF, NewVolume
 from harness.policy.pins import CryptenrollPin, Pin, Sss, TangPin, Tpm2Pin
+from harness.services.tang import Tang
 
 __all__ = [
     "BOOT",

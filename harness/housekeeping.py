@@ -16,11 +16,11 @@ from harness.host.scratch import KEEP, remove_orphaned
 from harness.host.session import private_session
 from harness.images import firmware, guest_image
 from harness.images.recipe import guest_names
-from harness.network.container import OWNER_LABEL
-from harness.network.image import REPOSITORY, tang_image
 from harness.paths import IMAGES, cache_dir, run_dir
 from harness.process import run
 from harness.progress import Progress
+from harness.services.container import OWNER_LABEL
+from harness.services.tang_image import REPOSITORY, tang_image
 
 _VIRSH_SECONDS = 60.0
 

@@ -28,11 +28,11 @@ from harness.lab.install import sealed_machine
 from harness.lab.laboratory import Laboratory
 from harness.lab.recorder import EvidenceRecorder
 from harness.lab.sealed import Sealed
-from harness.network.tang import Tang
 from harness.paths import POLICIES
 from harness.policy.butane import read_policy
 from harness.policy.enrolment import Enrolment, enrolled, root_policy
 from harness.policy.pins import Policy
+from harness.services.tang import Tang
 
 _TERMINAL = pytest.StashKey[TextIO]()
 _RECORDER = pytest.StashKey[EvidenceRecorder]()

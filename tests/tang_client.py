@@ -11,7 +11,7 @@ import json
 import secrets
 from dataclasses import dataclass
 
-from harness.network.keys import thumbprint
+from harness.services.tang_keys import thumbprint
 
 # NIST P-521 (FIPS 186-4, D.1.2.5)
 P = 2**521 - 1

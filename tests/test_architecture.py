@@ -141,8 +141,8 @@ def test_one_module_talks_to_libvirt() -> None:
     assert users_of("libvirt") <= {"harness.machine.libvirt"}
 
 
-def test_the_network_room_talks_to_docker() -> None:
-    assert {name for name in users_of("docker") if not name.startswith("harness.network.")} <= {"harness.host.docker"}
+def test_services_talk_to_docker() -> None:
+    assert {name for name in users_of("docker") if not name.startswith("harness.services.")} <= {"harness.host.docker"}
 
 
 @pytest.mark.parametrize(

@@ -21,9 +21,9 @@ from harness.machine.disk import overlay
 from harness.machine.partition import read_partition, write_partition
 from harness.machine.spec import Disk, Firmware, Tpm
 from harness.machine.tpm_bus import BusInterceptor
-from harness.network.keys import TangKeys
-from harness.network.tang import Tang
 from harness.policy.pins import DEFAULT_SERVER
+from harness.services.tang import Tang
+from harness.services.tang_keys import TangKeys
 
 ELSEWHERE = "elsewhere"
 """Where his machine stands when it is not in the victim's network."""

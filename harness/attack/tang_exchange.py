@@ -18,8 +18,8 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.concatkdf import ConcatKDFHash
 
 from harness.errors import RigError
-from harness.network.keys import TangKeys, thumbprint
 from harness.network.relay import message_end
+from harness.services.tang_keys import TangKeys, thumbprint
 
 _SECONDS = 20.0
 _CHUNK = 65536

@@ -10,7 +10,7 @@ from enum import StrEnum
 from harness.guest.events import Event
 from harness.guest.luks import LuksHeader
 from harness.machine.tpm_log import TpmExchange
-from harness.network.log import TangRequest
+from harness.services.tang_log import TangRequest
 
 
 @dataclass(frozen=True)

@@ -36,12 +36,12 @@ from harness.lab.recorder import EvidenceRecorder
 from harness.machine.disk import overlay
 from harness.machine.rig import power_on
 from harness.machine.spec import Bus, Disk, Machine, Tpm
-from harness.network.keys import TangKeys
 from harness.network.lease import PORTS
-from harness.network.tang import Tang, make_keys, serve_tang
 from harness.paths import IMAGES, REPOSITORY, run_dir
 from harness.policy.ignition import GuestFile, fill_placeholders, render
 from harness.policy.pins import Policy, TangAddress
+from harness.services.tang import Tang, make_keys, serve_tang
+from harness.services.tang_keys import TangKeys
 
 DISK_BYTES = 24 * 2**30
 """Room for a root of 15,000 MiB, as the seed has it, and something to encrypt; the file on this host is sparse."""

@@ -26,8 +26,8 @@ from harness.lab.recorder import EvidenceRecorder
 from harness.lab.retry import retry_on_stall, saved
 from harness.machine.rig import Rig, power_on
 from harness.machine.spec import Machine
-from harness.network.tang import Tang
 from harness.policy.pins import Policy, Volume
+from harness.services.tang import Tang
 
 T = TypeVar("T")
 

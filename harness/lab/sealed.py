@@ -20,10 +20,10 @@ from harness.lab.recorder import EvidenceRecorder
 from harness.lab.rescue import Rescue, rescue_system
 from harness.machine.partition import read_partition
 from harness.machine.spec import Machine, Tpm
-from harness.network.tang import Tang
 from harness.policy.ignition import fill_placeholders
 from harness.policy.maintenance import MaintenanceTask
 from harness.policy.pins import Policy, TangAddress
+from harness.services.tang import Tang
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field, replace
 from harness.guest.plan import HOLD_SECONDS
 from harness.lab.faults import Fault
 from harness.lab.powered import Meanwhile
-from harness.network.tang import Tang
 from harness.policy.maintenance import MaintenanceTask
 from harness.policy.pins import Volume
 from harness.policy.world import Server, World
+from harness.services.tang import Tang
 
 EVERY = "*"
 """All servers of the machine."""

@@ -22,10 +22,10 @@ from harness.lab.faults import (
 from harness.lab.powered import Meanwhile
 from harness.machine.rig import Rig
 from harness.matrix.condition import EVERY, Condition
-from harness.network.tang import Tang
 from harness.policy.maintenance import MaintenanceResult, MaintenanceTask, edited, rebound, unbound
 from harness.policy.pins import Pin, Sss, TangPin, placeholder
 from harness.policy.world import Header, Network, Server, TpmState, World
+from harness.services.tang import Tang
 
 
 def _delete_keys(tang: Tang) -> None:

@@ -1,1 +1,1 @@
-"""Between the guest and its key servers: Tang itself, and the fault proxy that every connection to it passes."""
+"""Between a guest and the services that it talks to: the fault proxy that every connection passes."""

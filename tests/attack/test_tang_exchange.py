@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from harness.attack import tang_exchange as exchange
 from harness.errors import RigError
-from harness.network.keys import TangKeys, thumbprint
+from harness.services.tang_keys import TangKeys, thumbprint
 
 
 def encode(data: bytes) -> str:

@@ -28,8 +28,8 @@ from harness.guest.outcome import Outcome, PinFailure, Unlock
 from harness.guest.volumes import VolumePlan
 from harness.guest.witness import End, ExternalEvidence, Observation, TangActivity, TypedPassphrase
 from harness.machine.tpm_log import TpmExchange
-from harness.network.log import TangRequest
 from harness.policy.pins import Pin, Sss, TangPin, Tpm2Pin, holds
+from harness.services.tang_log import TangRequest
 
 TPM, TANG, TWO = Tpm2Pin(), TangPin("tang", "@TANG_URL@"), TangPin("two", "@TANG_URL:two@")
 BOTH, EITHER = Sss(2, (TPM, TANG)), Sss(1, (TPM, TANG))

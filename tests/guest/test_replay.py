@@ -39,8 +39,8 @@ from harness.guest.plan import BootPlan, Finish, Type, decide
 from harness.guest.volumes import VolumePlan
 from harness.guest.witness import End, ExternalEvidence, Observation, TangActivity, TypedPassphrase
 from harness.machine.tpm_log import TpmExchange
-from harness.network.log import TangRequest
 from harness.policy.pins import Pin, Sss, TangPin, Tpm2Pin
+from harness.services.tang_log import TangRequest
 
 CONSOLES = Path(__file__).parent / "consoles"
 

@@ -15,11 +15,11 @@ from harness.lab import faults, install, powered
 from harness.lab.faults import Fault, FaultContext
 from harness.lab.recorder import EvidenceRecorder
 from harness.machine.spec import Disk, Firmware, Machine, Tpm, TpmVersion
-from harness.network.keys import TangKeys
 from harness.paths import POLICIES
 from harness.policy.butane import read_policy
 from harness.policy.pins import Policy
 from harness.progress import Progress
+from harness.services.tang_keys import TangKeys
 
 
 @pytest.fixture

@@ -12,10 +12,10 @@ from harness.matrix.condition import EVERY, Condition
 from harness.matrix.conditions import CONDITIONS, MAINTENANCE, all_conditions, subsets
 from harness.matrix.rack import rack
 from harness.matrix.rows import RACKS
-from harness.network.tang import Tang
 from harness.policy.oracle import predict
 from harness.policy.pins import holds
 from harness.policy.world import Network, Server, Stack, TpmState, World
+from harness.services.tang import Tang
 from harness.unlock import Unlock
 
 BUTANE = [row.name for row in RACKS["by-butane"]]

@@ -6,13 +6,13 @@ from contextlib import ExitStack, contextmanager
 from harness.errors import UsageError
 from harness.host.docker import docker_client
 from harness.network.fault_proxy import FaultProxy
-from harness.network.image import tang_image
-from harness.network.keys import TangKeys
 from harness.network.lease import LEASE_SECONDS
-from harness.network.log import TangRequest
 from harness.network.relay import Connection, Mode, Tamper
-from harness.network.server import TangServer
 from harness.progress import Progress
+from harness.services.tang_image import tang_image
+from harness.services.tang_keys import TangKeys
+from harness.services.tang_log import TangRequest
+from harness.services.tang_server import TangServer
 
 GUEST_VIEW = "10.0.2.2"
 """The host's loopback as a guest on QEMU's user network sees it (qemu(1), -netdev user)."""

@@ -25,7 +25,7 @@ from docker.utils.socket import frames_iter
 from harness.deadline import Deadline
 from harness.errors import RigError
 from harness.host.docker import docker_call
-from harness.network.image import TangImage
+from harness.services.tang_image import TangImage
 
 OWNER_LABEL = "unlock-lab.owner"
 """On each container: the process id of the harness that owns it."""

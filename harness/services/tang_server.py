@@ -10,10 +10,10 @@ from docker import DockerClient
 from tenacity import RetryError, Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from harness.errors import RigError
-from harness.network.container import OwnedContainer
-from harness.network.image import TangImage
-from harness.network.keys import TangKeys
-from harness.network.log import TangRequest, parse_log, stamp
+from harness.services.container import OwnedContainer
+from harness.services.tang_image import TangImage
+from harness.services.tang_keys import TangKeys
+from harness.services.tang_log import TangRequest, parse_log, stamp
 
 _READY_SECONDS = 30.0
 _PROBE_SECONDS = 5.0

@@ -18,13 +18,13 @@ from tang_client import Binding, ask
 from harness import cache
 from harness.errors import HostError, RigError, UsageError
 from harness.host.docker import docker_client
-from harness.network.container import OWNER_LABEL, OwnedContainer
-from harness.network.image import TangImage, tang_image
-from harness.network.keys import TangKeys
 from harness.network.relay import Mode
-from harness.network.server import TangServer
-from harness.network.tang import Tang, make_keys, serve_tang
 from harness.progress import Progress
+from harness.services.container import OWNER_LABEL, OwnedContainer
+from harness.services.tang import Tang, make_keys, serve_tang
+from harness.services.tang_image import TangImage, tang_image
+from harness.services.tang_keys import TangKeys
+from harness.services.tang_server import TangServer
 
 pytestmark = pytest.mark.real
 
@@ -220,7 +220,7 @@ def test_it_listens_on_loopback_alone(tang: Tang, docker: DockerClient) -> None:
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_a_killed_owner_leaves_no_container(how: signal.Signals) -> None:
     program = (
-        "import sys; from harness.network.tang import serve_tang; from harness.progress import Progress\n"
+        "import sys; from harness.services.tang import serve_tang; from harness.progress import Progress\n"
         "with serve_tang('tang', None, None, Progress()) as tang: print(tang.port, flush=True); sys.stdin.read()"
     )
     command = [sys.executable, "-c", program]
@@ -258,7 +258,7 @@ def test_a_server_that_ends_at_once_is_an_error_with_its_words(docker: DockerCli
 def test_a_server_that_does_not_answer_has_a_deadline(
     docker: DockerClient, image: TangImage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("harness.network.server._READY_SECONDS", 1.0)
+    monkeypatch.setattr("harness.services.tang_server._READY_SECONDS", 1.0)
     elsewhere = ("/usr/libexec/tangd", "-l", "-p", "9999", image.key_folder)
     deaf = TangImage(image.reference, image.id, elsewhere, 8080, image.key_folder)
     with pytest.raises(RigError, match=r"tang did not answer GET /adv within 1 s") as caught:
@@ -294,7 +294,7 @@ def test_a_changed_recipe_gives_another_image(
     for part in Path(tang_image.__globals__["RECIPE"]).iterdir():
         (recipe / part.name).write_bytes(part.read_bytes())
         (recipe / part.name).chmod(part.stat().st_mode)
-    monkeypatch.setattr("harness.network.image.RECIPE", recipe)
+    monkeypatch.setattr("harness.services.tang_image.RECIPE", recipe)
     assert tang_image(docker, QUIET) == image, "the same recipe elsewhere is the same image"
     with (recipe / "recipe.yaml").open("a") as file:
         file.write("# changed\n")
@@ -307,8 +307,8 @@ def test_a_changed_recipe_gives_another_image(
         (folder / "root.tar").write_bytes((present / "root.tar").read_bytes())
         (folder / "packages").write_text("changed\t1\n")
 
-    monkeypatch.setattr("harness.network.image._build", build)
-    monkeypatch.setattr("harness.network.image.REPOSITORY", "unlock-lab/tang-test")
+    monkeypatch.setattr("harness.services.tang_image._build", build)
+    monkeypatch.setattr("harness.services.tang_image.REPOSITORY", "unlock-lab/tang-test")
     changed = tang_image(docker, QUIET)
     try:
         assert asked
@@ -372,7 +372,7 @@ def test_two_processes_can_want_one_server(tang: Tang) -> None:
     command = [
         sys.executable,
         "-c",
-        "import sys; from harness.network.tang import serve_tang; from harness.progress import Progress\n"
+        "import sys; from harness.services.tang import serve_tang; from harness.progress import Progress\n"
         f"with serve_tang('other', None, {port}, Progress()) as tang: print(tang.proxy.mode)",
     ]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as other:
