@@ -16,7 +16,7 @@ outcome         what was observed, and what proves it (`guest.outcome`).
 rig             the emulated hardware around one boot (`machine.rig`). When it breaks that is an error of the rig,
                 never an outcome.
 canary          a random secret on the encrypted volume.
-attacker        somebody who has just what a scenario grants (`attack.grants`). His attack succeeded iff he printed the
+attacker        has exactly what a scenario grants (`attack.grants`); an attack succeeded iff the attacker printed the
                 canary, or a volume key that the LUKS header vouches for.
 evidence        what a boot leaves behind, one folder a test (`evidence`).
 
@@ -29,7 +29,7 @@ Imports go one way, from the top of this list to the bottom; `tests/test_archite
     doctor, housekeeping   what this host has and lacks; what stays on it between runs
     bench              where the time of a boot goes
     matrix/            the truth table: policies down, conditions across, each cell booted and predicted
-    attack/            what an attacker is granted, his machines, and what he got out
+    attack/            what an attacker is granted, their machines, and what they got out
     lab/               install, control boot, copy, fault, boot; the rescue system
     evidence/          artifacts, outcome.json, report
     guest/             console bytes, events, outcome (pure: boot, outcome), shell, the driver of a boot

@@ -201,12 +201,12 @@ def tang(sealed: Sealed) -> Tang:
 
 @pytest.fixture
 def attacker(request: pytest.FixtureRequest, sealed: Sealed) -> Attacker:
-    """Somebody who knows no passphrase, and has what the test's mark grants to him."""
+    """The attacker: knows no passphrase, and has what the test's mark grants."""
     mark = request.node.get_closest_marker("attack")
     if mark is None:
         raise UsageError(
             "this scenario does not say what its attacker is granted",
-            hint=f"mark it, if he has a disk: {mark_line([Grant.DISK])}",
+            hint=f"mark it; for a disk: {mark_line([Grant.DISK])}",
         )
     return Attacker.of(sealed, mark.args)
 

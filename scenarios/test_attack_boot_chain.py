@@ -1,8 +1,8 @@
 """What starts the system lies in clear: GRUB's configuration, the initrd, a shell that the initrd gives away.
 
-The root of Debian's default set-up is encrypted; /boot is not, and whoever has the disk writes there what he likes. The
-machine here binds its root to PCR 7, to PCR 8 (GRUB's commands and the kernel's command line) and to PCR 9 (the files
-that GRUB reads, the initrd among them), so that one start of it tells which of them keep the key.
+The root of Debian's default set-up is encrypted; /boot is not, and whoever has the disk writes there what they like.
+The machine here binds its root to PCR 7, to PCR 8 (GRUB's commands and the kernel's command line) and to PCR 9 (the
+files that GRUB reads, the initrd among them), so that one start of it tells which of them keep the key.
 """
 
 import re
@@ -70,7 +70,7 @@ def unsealed(console: ConsoleSession, device: str, token: int) -> bool:
 def canary(console: ConsoleSession, device: str) -> str | None:
     """Open a volume by /run/pass, and read its canary."""
     deadline = Deadline.after(120)
-    # No udev runs in an initrd of his own, which is to make the node.
+    # No udev runs in the attacker's initrd, which has to make the node.
     opens = f"DM_DISABLE_UDEV=1 cryptsetup open --key-file /run/pass {device} loot"
     console.run(f"{opens} && mkdir -p /loot && mount -o ro /dev/mapper/loot /loot", deadline, check=False)
     said = re.search(r"^[0-9a-f]{32}", console.run("cat /loot/unlock-lab-canary", deadline, check=False), re.MULTILINE)
@@ -80,7 +80,7 @@ def canary(console: ConsoleSession, device: str) -> str | None:
 def asks_the_tpm(
     console: ConsoleSession, attacker: Attacker, device: str = ROOT, seals: Mapping[int, int] = SEALS
 ) -> set[int]:
-    """Try each token, and print the canary he read; says the PCRs whose tokens gave him the secret."""
+    """Try each token, and print the canary that was read; returns the PCRs whose tokens gave the secret."""
     opened = {pcr for token, pcr in seals.items() if unsealed(console, device, token)}
     read = canary(console, device)
     loot = {
@@ -138,7 +138,7 @@ def test_initramfs_shell(attacker: Attacker) -> None:
     """The machine starts without its encrypted root, gives up and drops to a shell; then the disk is plugged in.
 
     Nothing that is measured was touched: the attacker has the genuine boot chain and a root shell in it, and so each
-    seal that needs no PIN opens to him, whatever its PCRs, a signed policy for the initrd included. The boot disk here
+    seal that needs no PIN opens, whatever its PCRs, a signed policy for the initrd included. The boot disk here
     is a copy whose root partition is empty; the genuine disk comes later, into a free slot.
 
     Granted: the machine. Extracted from all. Cure: ``panic=`` on the command line (below), or a PIN.
@@ -158,7 +158,7 @@ def test_initramfs_shell(attacker: Attacker) -> None:
 def test_initramfs_shell_is_not_there_with_panic(sealed: Sealed, attacker: Attacker) -> None:
     """The same machine, whose owner put ``panic=5`` on the command line: no shell, it starts anew.
 
-    Granted: the machine. Resisted: there is nobody whom the TPM could be asked by. Source: initramfs-tools(7).
+    Granted: the machine. Resisted: there is no shell that could ask the TPM. Source: initramfs-tools(7).
     """
     owners = sealed.machine.disks[0]
     rewrite(owners, BOOT, GRUB_CFG, lambda text: text.replace(b" nowatchdog", b" nowatchdog panic=5"))
@@ -216,10 +216,10 @@ def test_unbound_token_leads_to_a_shell(attacker: Attacker) -> None:
 def test_null_cipher_header(attacker: Attacker) -> None:
     """A look-alike root with the genuine token: its keyslot is encrypted by no cipher, so every passphrase opens it.
 
-    The attacker does not know what TPM and Tang will say, and need not: the volume key behind the keyslot is his own.
-    So his root is opened by itself, with nothing typed, in the genuine boot chain and at home, where both pins answer.
-    What is in it is his as well; here it is nothing, so that the initrd drops to a shell, and to that shell the genuine
-    disk, plugged in, gives its canary.
+    The attacker does not know what TPM and Tang will say, and need not: the volume key behind the keyslot is the
+    attacker's own. So that root is opened by itself, with nothing typed, in the genuine boot chain and at home, where
+    both pins answer. What is in it is the attacker's as well; here it is nothing, so that the initrd drops to a shell,
+    and to that shell the genuine disk, plugged in, gives its canary.
 
     Granted: the machine, in the victim's network. Extracted by cryptsetup 2.6.1-4~deb12u2. Cure: cryptsetup 2.8.1 (not
     shown here), or a kernel without that cipher (`test_null_cipher_header_is_refused_by_a_kernel_without_the_cipher`).
@@ -260,7 +260,7 @@ LOOT_INIT = b"""#!/bin/sh
 mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t devtmpfs dev /dev; mount -t tmpfs run /run
 until test -b /dev/nvme0n1p5; do sleep 1; done
 modprobe dm-crypt; mount -o ro /dev/nvme0n1p4 /sysroot; modprobe -d /sysroot xfs
-echo a shell of his own
+echo the attacker's shell
 exec setsid -c sh </dev/ttyS0 >/dev/ttyS0 2>&1
 """
 ENTRY = b"title Debian\nlinux /EFI/Linux/debian.efi\n"
@@ -271,10 +271,10 @@ ENTRY = b"title Debian\nlinux /EFI/Linux/debian.efi\n"
 def test_uki_without_initrd(sealed: Sealed, attacker: Attacker) -> None:
     """A signed image that has no initrd of its own takes whatever a line of the boot manager's configuration names.
 
-    The owner's machine enforces Secure Boot, and starts systemd-boot and a UKI, both signed by him; its kernel mounts
-    root by itself. The attacker adds a line to the entry (type 1) on the EFI system partition, which names his initrd.
-    systemd-boot hands it to the kernel, which takes it unasked; no signature covers it. The kernel measures it into
-    PCR 9. PCR 7 is as it was, and so is PCR 4, in which the images are.
+    The owner's machine enforces Secure Boot, and starts systemd-boot and a UKI, both signed by the owner; its kernel
+    mounts root by itself. The attacker adds a line to the entry (type 1) on the EFI system partition, which names
+    another initrd. systemd-boot hands it to the kernel, which takes it unasked; no signature covers it. The kernel
+    measures it into PCR 9. PCR 7 is as it was, and so is PCR 4, in which the images are.
 
     Granted: the machine. Seen with systemd 257.13 and Linux 6.12: extracted from seals to PCR 4 and PCR 7, not from one
     to PCR 9. Cure: an image with its own initrd, or bind PCR 9. From 256 on systemd-stub makes an initrd of
@@ -308,5 +308,5 @@ def test_uki_without_initrd(sealed: Sealed, attacker: Attacker) -> None:
         esp.write("/loot.img", with_file(initrd, "init", LOOT_INIT))
         esp.write("/loader/entries/debian.conf", ENTRY + b"initrd /loot.img\n")
     with attacker.console(disk=disk) as console:
-        console.wait_for("a shell of his own", Deadline.after(300))
+        console.wait_for("the attacker's shell", Deadline.after(300))
         assert asks_the_tpm(console, attacker, "/dev/nvme0n1p5", seals) == {4, 7}

@@ -1,6 +1,6 @@
-"""Code of somebody else's in the victim's machine: which PCRs see it, and so keep the key.
+"""Foreign code in the victim's machine: which PCRs see it, and so keep the key.
 
-He boots a system of his own, or has the victim's do his will: what the platform tells its firmware is told to systemd
+The attacker boots a live system, or bends the victim's: what the platform tells its firmware is told to systemd
 too, a command line, and units that run as root. SMBIOS strings of type 11 are the hypervisor's, or a platform's whose
 firmware can be written to. One machine has a binding for each PCR that might see it, so that one start of it tells
 which of them keep the key.
@@ -38,7 +38,7 @@ def unsealed(said: str) -> set[str]:
 
 
 def printed(attacker: Attacker, said: str, opened: set[str], evidence: str = "console-console.log") -> set[str]:
-    """Print the canary he read, once for each binding that gave him a passphrase; says for which it is the secret."""
+    """Submit the canary that was read, once for each binding that gave a passphrase; returns those that it opens."""
     canary = re.search(r"^[0-9a-f]{32}", said, re.MULTILINE)
     loot = {
         pcrs: attacker.submit(
@@ -66,17 +66,17 @@ def asks_the_tpm(console: ConsoleShell, attacker: Attacker) -> set[str]:
 @pytest.mark.parametrize(
     ("image", "falls"),
     [
-        pytest.param("attacker", {"7"}, id="his-image"),
+        pytest.param("attacker", {"7"}, id="attacker-image"),
         pytest.param("debian-13", {"7", "7+11"}, id="the-victims-image"),
     ],
 )
 def test_stolen_foreign_os_against_each_pcr(attacker: Attacker, image: str, falls: set[str]) -> None:
-    """The thief boots his own system on the stolen machine, by an image of his own or by the victim's, which is public.
+    """The thief boots a live system on the stolen machine, by their own image or by the victim's, which is public.
 
     PCR 11 holds what systemd-stub measured of the image that it started: it tells a foreign image, and not a foreign
     root file system behind the genuine one. PCR 4 holds the image itself and the addons beside it, of which the victim
     has one and the thief none (`test_stolen_same_boot_image` is without); PCR 12 the command line of that. Seen
-    with systemd 257.13: his image opens what is bound to PCR 7 alone, the victim's what is bound to 7 and 11, too.
+    with systemd 257.13: their image opens what is bound to PCR 7 alone, the victim's what is bound to 7 and 11, too.
 
     Granted: the machine, out of reach of Tang. The cure: a second factor that is not in the machine, or a measurement
     of what lies on the disk (PCR 15). Source: systemd-stub(7), "TPM PCR Notes"; UAPI.7 "Linux TPM PCR Registry".

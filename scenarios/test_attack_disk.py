@@ -22,7 +22,7 @@ CLONES = [
 def test_disk_clone(sealed: Sealed, attacker: Attacker, build: str) -> None:
     """Disk, UEFI variables, TPM state and firmware, in all combinations, against four guards, Tang in reach or not.
 
-    The attacker starts a system of his own beside the clone and has clevis ask whatever it reaches, first in the
+    The attacker boots a live system beside the clone and has clevis ask whatever it reaches, first in the
     victim's network and then out of it: 64 cells in eight boots, since one disk holds a volume for each guard. Without
     the disk there is nothing to open. The victim's machine has the firmware ``trixie``.
 
@@ -46,7 +46,7 @@ def test_disk_clone(sealed: Sealed, attacker: Attacker, build: str) -> None:
 
 
 def predicted(sealed: Sealed, attacker: Attacker) -> set[str]:
-    """The guards that the rules of `harness.policy.extract` say will fall to what he was granted."""
+    """The guards that the rules of `harness.policy.extract` say will fall to what was granted."""
     volumes = (volume for volume in sealed.policy.volumes if volume.name in GUARDS)
     return {volume.name for volume in volumes if extract(volume, capabilities(attacker.grants)).extracted}
 

@@ -1,4 +1,4 @@
-"""What lies beside the key: its config, the LUKS headers of yesterday, and headers that somebody forged."""
+"""What lies beside the key: its config, the LUKS headers of yesterday, and forged headers."""
 
 from dataclasses import replace
 from functools import partial
@@ -120,7 +120,7 @@ def test_token_stale(sealed: Sealed, attacker: Attacker) -> None:
     """The token still yields its passphrase, and the keyslot that it opened is gone: clevis burns the attempts.
 
     clevis-luks-askpass answers each prompt with that passphrase, without trying it, until systemd-cryptsetup gives up:
-    its owner cannot type his own. He opens the volume by hand, in another system. Seen: two answers are three attempts,
+    its owner cannot type theirs. They open the volume by hand, in another system. Seen: two answers are three attempts,
     because systemd tries the first one again from its cache.
 
     Granted: the machine for a night, with its disk. Nothing is extracted; it stays shut. Cure: ``clevis luks unbind``

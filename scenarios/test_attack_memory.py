@@ -28,8 +28,8 @@ SMALL = with_memory(640)
 def test_ram_dump(sealed: Sealed, attacker: Attacker, kernel: str) -> None:
     """Memory is dumped while /var is open, and two key schedules in it are the volume's; once it is suspended, none is.
 
-    The attacker knows nothing of the key: he takes whatever has the shape of an AES-256 key schedule, and the LUKS
-    header of his copy tells which two of these are the volume's. ``cryptsetup luksSuspend`` wipes it: where it was a
+    The attacker knows nothing of the key: they take whatever has the shape of an AES-256 key schedule, and the LUKS
+    header of the copy tells which two of these are the volume's. ``cryptsetup luksSuspend`` wipes it: where it was a
     moment ago it is no more, in no form.
 
     The prediction was that this is the cure. Seen with clevis 20, cryptsetup 2.7.5 and Linux 6.12: the volume key is

@@ -58,7 +58,7 @@ LOOK_ALIKE = (
     " && grep -q sig etc/systemd/tpm2-pcr-signature.json",
     "umount /run/root /run/esp && cryptsetup close look-alike && sync",
 )
-"""The victim's root keeps its place under another UUID. A small root of his own, under the old one, takes that of
+"""The victim's root keeps its place under another UUID. A small root of the thief's, under the old one, takes that of
 /boot, which a UKI does not need: so nothing changes in the disk's partition table, which the firmware measures. It has
 the owner's signature over PCR 11 as well: that is in the UKI, for everybody to read."""
 
@@ -83,7 +83,7 @@ def canary_in(said: str) -> str | None:
 
 
 def start_look_alike(console: ConsoleShell) -> None:
-    """Type his passphrase where the victim's initrd asks for that of root; his shell is what it starts then."""
+    """Type the thief's passphrase where the victim's initrd asks for that of root; it then starts the thief's shell."""
     console.wait_for(r"Please enter passphrase for disk [^\r\n]*:", Deadline.after(240))
     console.send_line(HIS_PASSPHRASE)
     console.wait_for("\n# ", Deadline.after(240))
@@ -98,7 +98,7 @@ def start_from_a_look_alike(sealed: Sealed, attacker: Attacker, *further: str) -
     Args:
         sealed: The victim.
         attacker: Who does it.
-        *further: What else he does to the disk.
+        *further: What else is done to the disk.
     """
     disk = attacker.disk()
     with attacker.boot_live_system(disk=disk) as system:
@@ -138,11 +138,11 @@ def test_rootfs_confusion(sealed: Sealed, attacker: Attacker) -> None:
     """The root is replaced by a look-alike with the same UUID, which the genuine boot chain opens and starts.
 
     Firmware, Secure Boot, boot image and command line are the victim's own, so that PCRs 0 to 9 and 12 are what they
-    should be. The initrd finds no token that fits, asks, and takes the thief's passphrase for his own volume. His init
-    then has the TPM unseal the victim's tokens, from the header that is still on the disk.
+    should be. The initrd finds no token that fits, asks, and takes the thief's passphrase for the thief's volume. Its
+    init then has the TPM unseal the victim's tokens, from the header that is still on the disk.
 
     Granted: the machine. Extracted from a seal to raw PCRs. Cures: a PIN; PCR 11 of the initrd's phase, signed or not:
-    that phase was left before his init was started; PCR 15, where the initrd measures the key of the volume that it
+    that phase was left before that init was started; PCR 15, where the initrd measures the key of the volume that it
     opens, whichever that is (``tpm2-measure-pcr=yes``).
     Seen: it measures once the mapping is there, and before the unit ends that the mount of root waits for. PCR 11 then
     has "leave-initrd" too, for which there is no signature ("No such device or address"); the others the TPM refuses.

@@ -64,7 +64,7 @@ echo here it ends
 
 
 def replace_state(system: Rescue, *ephemerals: NewVolume) -> None:
-    """Put a STATE of his own in the place of the machine's; its TPM opens that, since his token asks for nothing."""
+    """Put the thief's STATE in the place of the machine's; its TPM opens that, as the token asks for nothing."""
     device = system.device(STATE.name)
     system.run(f"cryptsetup luksFormat -q {QUICK_PBKDF} {device} -", stdin=b"thief")
     system.run(f"PASSWORD=thief systemd-cryptenroll --tpm2-device=auto --tpm2-pcrs= --tpm2-public-key= {device}", 120)
@@ -87,7 +87,7 @@ def replace_state(system: Rescue, *ephemerals: NewVolume) -> None:
 )
 @pytest.mark.attack(Grant.MACHINE)
 def test_state_partition_swap(attacker: Attacker, boot: str, victim: Enrolment, falls: set[str]) -> None:
-    """The thief replaces STATE, keeps EPHEMERAL, and lets the machine boot: it opens both and does what his STATE says.
+    """The thief replaces STATE, keeps EPHEMERAL, and lets the machine boot: it opens both and obeys that STATE.
 
     No PCR tells one STATE from another: not the keys of Secure Boot (7), not the image and its phases (11).
 

@@ -129,7 +129,7 @@ def test_tang_imposter_opens_nothing_and_is_not_bound_to(sealed: Sealed, attacke
 @pytest.mark.policy("tang")
 @pytest.mark.attack(Grant.NETWORK, Grant.DISK)
 def test_tang_imposter_is_bound_to_by_an_owner_who_says_yes(sealed: Sealed, attacker: Attacker) -> None:
-    """The owner states the thumbprint and says ``-y``: the imposter's advertisement is taken, and he opens the disk.
+    """The owner states the thumbprint and says ``-y``: the imposter's advertisement is taken, and opens the disk.
 
     With ``-y`` clevis asks for the advertisement by the thumbprint and then checks only that it is signed by whatever
     keys are in it. ``clevis luks regen`` and ``clevis luks edit`` always say ``-y``.
@@ -165,7 +165,7 @@ def bind(machine: Powered, sealed: Sealed, tang: Tang, thumbprint: str, option: 
 @pytest.mark.policy("tang")
 @pytest.mark.attack(Grant.NETWORK)
 def test_tang_forged_reply_opens_nothing(sealed: Sealed, attacker: Attacker) -> None:
-    """Somebody on the wire answers with a point of his own: the machine asks for its passphrase.
+    """A man in the middle answers with another point: the machine asks for its passphrase.
 
     Granted: the wire. Resisted. Cure: none needed, the wrong point gives a wrong K. Source: clevis-decrypt-tang.
     """
@@ -179,7 +179,7 @@ def test_tang_forged_reply_opens_nothing(sealed: Sealed, attacker: Attacker) -> 
 @pytest.mark.policy("tang")
 @pytest.mark.attack(Grant.NETWORK)
 def test_tang_redirect_is_not_followed(sealed: Sealed, attacker: Attacker) -> None:
-    """Somebody on the wire sends the machine to another address (302): it does not go there, it asks instead.
+    """A man in the middle sends the machine to another address (302): it does not go there, it asks instead.
 
     Granted: the wire. Resisted. Cure: none needed, clevis's curl follows no redirects. Source: clevis-decrypt-tang.
     """
@@ -197,7 +197,7 @@ def test_tang_redirect_is_not_followed(sealed: Sealed, attacker: Attacker) -> No
 @pytest.mark.policy("tang")
 @pytest.mark.attack(Grant.NETWORK)
 def test_tang_tarpit_leaves_the_prompt_usable(sealed: Sealed, attacker: Attacker) -> None:
-    """Somebody in Tang's place accepts connections and never answers: the machine stays shut until a person types.
+    """A server in Tang's place accepts connections and never answers: the machine stays shut until a person types.
 
     An attack on availability. clevis has no time limit, so it hangs and never tries again; the prompt must not hang.
     Granted: Tang's place in the network. Cure: the passphrase. Source: clevis-decrypt-tang; clevis#472.
@@ -214,7 +214,7 @@ def test_tang_tarpit_leaves_the_prompt_usable(sealed: Sealed, attacker: Attacker
 @pytest.mark.policy("tang")
 @pytest.mark.attack(Grant.DISK, Grant.TANG_KEYS)
 def test_tang_keys_stolen_open_the_disk_when_tang_alone_guards_it(sealed: Sealed, attacker: Attacker) -> None:
-    """With Tang's keys the attacker runs a Tang of his own, far from the victim's network: the clone opens there.
+    """With Tang's keys the attacker runs their own Tang, far from the victim's network: the clone opens there.
 
     They could do without a server, too: a binding is a JWE for Tang's exchange key, and `tang_exchange.unseal` opens it
     with that key alone. Seen: Ignition wraps a single Tang in a threshold of one, which changes nothing of this.
@@ -240,4 +240,4 @@ def test_tang_keys_stolen_are_not_enough_without_the_tpm(sealed: Sealed, attacke
     assert loot.unlock is Unlock.LOCKED
     assert loot.failed_pins == {"tpm2"}
     assert loot.canary is None
-    assert sealed.tangs["tang"].recoveries, "his Tang was not asked, so this showed nothing"
+    assert sealed.tangs["tang"].recoveries, "the attacker's Tang was not asked, so this showed nothing"

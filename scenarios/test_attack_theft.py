@@ -1,4 +1,4 @@
-"""The machine is carried off, or copied whole: whoever has its TPM boots what he likes there."""
+"""The machine is carried off, or copied whole: whoever has its TPM boots what they like there."""
 
 import shlex
 
@@ -22,7 +22,7 @@ PIN = Enrolment("cryptenroll-pin", pins=(CryptenrollPin((7,), asks_pin=True),))
     ],
 )
 def test_stolen_foreign_os(attacker: Attacker, falls: set[str]) -> None:
-    """The thief boots his own system on the stolen machine, and has its TPM unseal the key.
+    """The thief boots a live system on the stolen machine, and has its TPM unseal the key.
 
     Granted: the machine, out of reach of Tang. A seal without PCRs, as ``tpm2: true`` makes it, asks for nothing but
     the TPM. PCR 7 says which keys Secure Boot trusts: with Secure Boot off it is the same for every system. PCR 4
@@ -39,7 +39,7 @@ def test_stolen_foreign_os(attacker: Attacker, falls: set[str]) -> None:
 @pytest.mark.policy(PIN)
 @pytest.mark.attack(Grant.MACHINE)
 def test_stolen_foreign_os_without_the_pin(sealed: Sealed, attacker: Attacker) -> None:
-    """The cure beside Tang: a TPM that wants a PIN gives the thief nothing, and counts his guesses.
+    """The cure beside Tang: a TPM that wants a PIN gives the thief nothing, and counts the guesses.
 
     Granted: the machine, out of reach of Tang. As a control the right PIN opens it in the thief's own system.
     Source: systemd-cryptenroll(1), ``--tpm2-with-pin=``.
@@ -56,8 +56,8 @@ def test_stolen_foreign_os_without_the_pin(sealed: Sealed, attacker: Attacker) -
 def test_stolen_foreign_os_under_secure_boot(sealed: Sealed, attacker: Attacker) -> None:
     """Secure Boot is on, and PCR 7 tells by whose key an image was let in: it keeps the key from all but that signer's.
 
-    The owner enrolls one key, signs his image, and seals anew. The thief switches Secure Boot off, as his system is
-    signed by nobody: PCR 7 is another. Then he brings a system that is signed by the very same key, as any
+    The owner enrolls one key, signs the image, and seals anew. The thief switches Secure Boot off, as the live system
+    is signed by nobody: PCR 7 is another. Then they bring a system that is signed by the very same key, as any
     distribution's medium is where the firmware trusts a vendor's: PCR 7 is the victim's. Seen with systemd 257.13.
 
     Granted: the machine, out of reach of Tang. The cure: a key of one's own in db, and no vendor's; a second factor.
@@ -81,7 +81,7 @@ def test_stolen_foreign_os_under_secure_boot(sealed: Sealed, attacker: Attacker)
 
 
 def extracted(attacker: Attacker, system: Rescue, guard: str) -> bool:
-    """Whether the binding opens in his system, and he reads the secret."""
+    """Whether the binding opens in the live system, and the secret is read."""
     canary = system.canary("var") if system.unlock_by_binding("var") else None
     return attacker.submit(canary, guard=guard, evidence=system.evidence).extracted
 
@@ -91,8 +91,8 @@ def extracted(attacker: Attacker, system: Rescue, guard: str) -> bool:
 def test_stolen_same_boot_image(sealed: Sealed, attacker: Attacker) -> None:
     """PCR 4 does not tell a system from another one that boots by the same image: the thief brings that image.
 
-    His disk starts with the victim's own boot image, which is public, and goes on into his root file system. PCR 4 is
-    what it was, and the TPM unseals.
+    The thief's disk starts with the victim's own boot image, which is public, and goes on into the thief's root file
+    system. PCR 4 is what it was, and the TPM unseals.
 
     Granted: the machine, out of reach of Tang. The cure: as above; PCR 4 alone is none.
     """
@@ -163,7 +163,7 @@ def test_tpm_state_clone(sealed: Sealed, attacker: Attacker) -> None:
 def test_tpm_state_clone_without_the_pin(attacker: Attacker) -> None:
     """The same copy of a machine whose TPM wants a PIN: it asks, and stays shut.
 
-    Granted: as above. But who has the state has as many guesses as he likes (`test_tpm_state_rollback`).
+    Granted: as above. But whoever has the state has as many guesses as they like (`test_tpm_state_rollback`).
     """
     loot = attacker.boot(disk=attacker.disk())
     assert loot.unlock is Unlock.LOCKED

@@ -1,4 +1,4 @@
-"""The attacker sits on the wires between the processor and the TPM: he listens, he lies, he pulls the reset pin."""
+"""The attacker intercepts the bus between processor and TPM: sniffing, forging responses, pulling the reset pin."""
 
 import base64
 from pathlib import Path
@@ -48,7 +48,7 @@ exit 1
 
 
 def has_keys_from(system: Rescue, tap: BusSniffer) -> None:
-    """Have the attacker's clevis use what was read on the wires as if his TPM had unsealed it."""
+    """Have the attacker's clevis use what was read on the wires as if their TPM had unsealed it."""
     system.run("mkdir -p /run/bus")
     for number, data in enumerate(tap.unsealed):
         system.shell.write_file(f"/run/bus/{number}", data)
@@ -65,9 +65,9 @@ def test_tpm_bus_sniff(sealed: Sealed, attacker: Attacker) -> None:
     either suffices (not asked here) it depends on who is faster: once Tang has answered, nobody asks the TPM any more.
 
     Seen with clevis 20, tpm2-tools 5.7 and swtpm 0.7.1: four TPM2_Unseal, each under a session that encrypts nothing.
-    His own TPM refuses the header (0x1df, integrity check failed); with the keys from the wires the volumes of the TPM
-    alone open, bound to PCRs or not, and that of both stays shut. Two where either suffices (in side-by-side.bu)
-    opened, too.
+    The attacker's own TPM refuses the header (0x1df, integrity check failed); with the keys from the wires the volumes
+    of the TPM alone open, bound to PCRs or not, and that of both stays shut. Two where either suffices (in
+    side-by-side.bu) opened, too.
 
     Granted: a copy of the disk, the TPM's wires. The cure: a second factor that does not pass there (Tang), or
     systemd-cryptenroll's encrypted session (`test_tpm_bus_sniff_of_an_encrypted_session`).
@@ -80,7 +80,7 @@ def test_tpm_bus_sniff(sealed: Sealed, attacker: Attacker) -> None:
         before = attacker.try_bindings(system, "tpm2")
         has_keys_from(system, tap)
         opened = attacker.try_bindings(system, *sorted(TPM_ALONE), "tpm2-and-tang")
-    assert before == set(), "his own TPM opened it, so the wires showed nothing"
+    assert before == set(), "their own TPM opened it, so the wires showed nothing"
     assert opened == TPM_ALONE
 
 
@@ -113,10 +113,10 @@ def opens(system: Rescue, key: bytes) -> bool:
 @pytest.mark.attack(Grant.MACHINE, Grant.TPM_BUS)
 @pytest.mark.parametrize(("asked", "falls"), BY_PCRS)
 def test_pcr_reset_replay(attacker: Attacker, asked: set[str], falls: set[str]) -> None:
-    """He boots his own system on the victim's machine, then pulls the TPM's reset pin and plays a good boot to it.
+    """A live system on the victim's machine pulls the TPM's reset pin and replays a good boot to it.
 
     PCRs are no more than the sum of what the TPM was told since its last start. One good boot was recorded on the
-    wires; his own system, with another key in db, is refused, and after the replay it is not.
+    wires; the attacker's own system, with another key in db, is refused, and after the replay it is not.
 
     Seen with clevis 20, systemd 257.13 and swtpm 0.7.1: clevis's seals to PCR 7 and to PCR 4, and systemd's to PCR 7,
     are refused before the replay (0x99d, a policy check failed) and unseal after it; TPM and Tang stay shut.
@@ -151,10 +151,10 @@ def test_pcr_reset_replay_without_the_pin(attacker: Attacker) -> None:
 @pytest.mark.attack(Grant.MACHINE, Grant.TPM_BUS)
 @pytest.mark.parametrize(("asked", "falls"), BY_PCRS)
 def test_tpm_interposer(attacker: Attacker, asked: set[str], falls: set[str]) -> None:
-    """A tpm between processor and TPM answers each measurement itself, and shows the TPM those of a good boot.
+    """A chip between processor and TPM answers each measurement itself, and shows the TPM those of a good boot.
 
-    No reset is needed: his system never gets to measure anything. Granted: the machine, the TPM's wires; out of reach
-    of Tang. The cure: as for `test_pcr_reset_replay`. Source: systemd#22637; systemd#26185.
+    No reset is needed: the attacker's system never gets to measure anything. Granted: the machine, the TPM's wires; out
+    of reach of Tang. The cure: as for `test_pcr_reset_replay`. Source: systemd#22637; systemd#26185.
     """
     tpm = attacker.tpm(MeasurementSpoofer(log_of_a_good_boot(attacker)))
     with attacker.boot_live_system(disk=attacker.disk(), tpm=tpm, nvram=with_another_key(attacker)) as system:
@@ -165,14 +165,14 @@ def test_tpm_interposer(attacker: Attacker, asked: set[str], falls: set[str]) ->
 @pytest.mark.policy(PIN)
 @pytest.mark.attack(Grant.MACHINE, Grant.TPM_BUS)
 def test_tpm_interposer_without_the_pin(attacker: Attacker) -> None:
-    """The same tpm where the TPM wants a PIN as well, with the same control. Granted: as above."""
+    """The same chip where the TPM wants a PIN as well, with the same control. Granted: as above."""
     tpm = attacker.tpm(MeasurementSpoofer(log_of_a_good_boot(attacker)))
     with attacker.boot_live_system(disk=attacker.disk(), tpm=tpm, nvram=with_another_key(attacker)) as system:
         assert opened_without_the_pin(attacker, system) == set()
 
 
 def opened_without_the_pin(attacker: Attacker, system: Rescue) -> frozenset[str]:
-    """What opens in his system without the PIN, where it does with it."""
+    """What opens in the live system without the PIN, where it does with it."""
     opened = attacker.try_bindings(system)
     assert system.unlock_by_binding("var", pin=TPM_PIN), "the right PIN does not open it either"
     return opened

@@ -43,7 +43,7 @@ def given_back(tpm: Tpm) -> Fault:
 )
 @pytest.mark.attack(Grant.MACHINE)
 def test_tpm_da_lockout(sealed: Sealed, attacker: Attacker, unattended: bool) -> None:
-    """He has the machine for ten minutes and fails authorizations until its TPM is locked out, then gives it back.
+    """The attacker has the machine for ten minutes, fails authorizations until its TPM locks out, and gives it back.
 
     systemd's seal without a PIN and the SRK above it are noDA, so lockout is no matter to them; a right PIN is refused,
     and the owner needs the passphrase. Seen with systemd 257.13: it asks for the PIN once more before it asks for the
@@ -87,9 +87,9 @@ def test_tpm_da_lockout_of_clevis_is_no_matter_when_tang_suffices(sealed: Sealed
 @pytest.mark.policy(PIN)
 @pytest.mark.attack(Grant.DISK, Grant.NVRAM, Grant.TPM_STATE)
 def test_tpm_state_rollback(attacker: Attacker) -> None:
-    """He copies a virtual TPM, guesses PINs until it locks out, and goes on with a fresh copy: it holds the old count.
+    """A virtual TPM is copied, its PIN guessed until it locks out, then a fresh copy used: it holds the old count.
 
-    Granted: disk, UEFI variables and TPM state, as a backup of a virtual machine holds them. A TPM that is a tpm does
+    Granted: disk, UEFI variables and TPM state, as a backup of a virtual machine holds them. A TPM that is a chip does
     not give its state away. The cure: a PIN with the entropy of a passphrase, or Tang beside it.
     Source: TCG TPM 2.0 Library, Part 1, 19.8.
     """

@@ -32,7 +32,7 @@ def test_tpm_disabled_is_no_matter_when_tang_suffices(sealed: Sealed, tang: Tang
 def test_tpm_replaced_asks_for_the_passphrase(sealed: Sealed) -> None:
     """Another TPM cannot load what this one sealed: the storage seed differs (TPM 2.0 part 1, 14).
 
-    So it is after a change of the mainboard, and for a thief who has the disk and a TPM of his own. Seen: TPM2_Load
+    So it is after a change of the mainboard, and for a thief who has the disk and another TPM. Seen: TPM2_Load
     answers 0x1df, integrity check failed.
     Source: systemd#34506 shows the same for systemd-cryptenroll.
     """

@@ -1,1 +1,1 @@
-"""What an attacker brings and takes: grants, his machines, and the proof of what he got out."""
+"""What an attacker brings and takes: grants, their machines, and the proof of what they got out."""

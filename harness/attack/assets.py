@@ -26,23 +26,23 @@ from harness.services.tang import Tang
 from harness.services.tang_keys import TangKeys
 
 ELSEWHERE = "elsewhere"
-"""Where his machine stands when it is not in the victim's network."""
+"""Where the attacker's machine stands when it is not in the victim's network."""
 
 
 @dataclass(frozen=True)
 class AttackerAssets:
-    """Somebody with grants.
+    """An attacker with grants.
 
     Attributes:
-        victim: Whom he attacks, and whose laboratory and evidence he shares.
-        grants: What he has.
+        victim: The machine under attack, whose laboratory and evidence are shared.
+        grants: What they have.
     """
 
     victim: Sealed
     grants: frozenset[Grant]
 
     def without(self, *grants: Grant) -> Self:
-        """The same person, without some of what he was granted."""
+        """The same attacker, without some of the grants."""
         return replace(self, grants=self.grants.difference(grants))
 
     def require(self, *any_of: Grant) -> None:
@@ -96,7 +96,7 @@ class AttackerAssets:
         return read_partition(self.victim.machine.disks[0].path, partition_label(self.victim.policy, volume), 2**20)
 
     def ignition_config(self) -> dict[str, Any]:
-        """The config that the machine was installed with: it stays attached to it, unless somebody takes it off."""
+        """The config that the machine was installed with: it stays attached to it, unless the owner removes it."""
         self.require(Grant.MACHINE)
         config: dict[str, Any] = json.loads((self.victim.entry.folder / "config.ign").read_bytes())
         return config
@@ -121,9 +121,9 @@ class AttackerAssets:
         return self.victim.tangs[server].keys
 
     def run_tang(self, keys: TangKeys, server: str = DEFAULT_SERVER) -> None:
-        """Put a Tang server of his own, with these keys, where his machine looks for the victim's, which is not there.
+        """Put the attacker's own Tang server, with these keys, where their machine looks for the victim's.
 
-        Nobody but him is answered from now on.
+        Only the attacker is answered from now on.
         """
         tang = self.victim.tangs[server]
         tang.replace_keys(keys)

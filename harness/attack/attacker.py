@@ -1,4 +1,4 @@
-"""Somebody else, who knows no passphrase and has what a scenario grants to him, item by item.
+"""The attacker: knows no passphrase and has what a scenario grants, item by item.
 
 ::
 
@@ -8,12 +8,12 @@
         loot = attacker.boot(disk=attacker.disk())
         assert loot.canary == sealed.canary
 
-He has a machine of his own, with a new TPM and new UEFI variables unless he was granted the victim's (`Grant.MACHINE`
+They have a machine of their own, with a new TPM and new UEFI variables unless granted the victim's (`Grant.MACHINE`
 grants both). It stands in the victim's network with `Grant.NETWORK`, and else where the victim's Tang servers refuse
 it.
 
-He succeeded iff he printed the canary, or a volume key that the victim's LUKS header vouches for. That is observed by
-`boot` and by `submit`, and written down as the ``attack`` of the evidence.
+The attack succeeded iff they printed the canary, or a volume key that the victim's LUKS header vouches for. That is
+observed by `boot` and by `submit`, and written down as the ``attack`` of the evidence.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -49,8 +49,8 @@ class AttackResult:
     """What an attacker printed at the end.
 
     Attributes:
-        canary: What he says was on the encrypted volume.
-        volume_key: What he says it is encrypted with.
+        canary: What they say was on the encrypted volume.
+        volume_key: What they say it is encrypted with.
         extracted: Whether either is true: the canary is the victim's, or the victim's header vouches for the key.
     """
 
@@ -60,7 +60,7 @@ class AttackResult:
 
 
 class ConsoleSession(ConsoleShell):
-    """His place at a machine that is on: its console, and its slots.
+    """A session at a machine that is on: its console, and its slots.
 
     Args:
         rig: The machine.
@@ -78,11 +78,11 @@ class ConsoleSession(ConsoleShell):
 
 @dataclass(frozen=True)
 class Attacker(AttackerAssets):
-    """Made for one test, by `Attacker.of`. What he takes, he takes by the methods of `AttackerAssets`."""
+    """Made for one test, by `Attacker.of`. What they take, they take by the methods of `AttackerAssets`."""
 
     @classmethod
     def of(cls, victim: Sealed, grants: Iterable[Grant]) -> "Attacker":
-        """Somebody with these grants. The victim's Tang servers refuse who does not stand in the victim's network."""
+        """An attacker with these grants. The victim's Tang servers refuse machines outside the victim's network."""
         attacker = cls(victim, frozenset(grants))
         victim.context.recorder.attack_begins(attacker.grants)
         for tang in victim.tangs.values():
@@ -103,10 +103,10 @@ class Attacker(AttackerAssets):
 
         Args:
             disk: The one that is started.
-            tpm: A certain one, instead of his machine's.
-            nvram: Certain UEFI variables, instead of his machine's.
+            tpm: A certain one, instead of their machine's.
+            nvram: Certain UEFI variables, instead of their machine's.
             firmware: Another than the laboratory's.
-            typing: What he types at the prompts: nothing, unless he learned a secret.
+            typing: What they type at the prompts: nothing, unless they learned a secret.
             label: What this boot is for, in the evidence.
         """
         machine = self._machine(disk, tpm, nvram, firmware)
@@ -149,13 +149,13 @@ class Attacker(AttackerAssets):
     def console(
         self, *, disk: Disk, nvram: Path | None = None, smbios: Sequence[str] = (), label: str = "console"
     ) -> Iterator[ConsoleSession]:
-        """Start a disk, and sit at the console, where a shell of his own awaits him if he has seen to that.
+        """Start a disk, and sit at the console, where the attacker's shell waits if they arranged for one.
 
-        What the console says is the evidence, ``LABEL-console.log``; what he gets out he must print: `submit`.
+        What the console says is the evidence, ``LABEL-console.log``; what they get out they must print: `submit`.
 
         Args:
             disk: The one that is started.
-            nvram: Other UEFI variables than his machine's.
+            nvram: Other UEFI variables than their machine's.
             smbios: What the platform shows as its SMBIOS strings (type 11).
             label: What this power-on is for, in the evidence.
         """
@@ -183,10 +183,10 @@ class Attacker(AttackerAssets):
         image: str = RESCUE_IMAGE,
         signer: SigningKey | None = None,
     ) -> Iterator[Rescue]:
-        """Boot a system of his own with a disk as the second one, and work there as root.
+        """Boot a live system with a disk as the second one, and work there as root.
 
-        What he gets out he must print: `submit`. The arguments are those of `boot`, and the image that he boots, signed
-        for Secure Boot by a key if somebody did that for him.
+        What they get out they must print: `submit`. The arguments are those of `boot`, and the image to boot, signed
+        for Secure Boot by a key if one is given.
         """
         machine = self._machine(disk, tpm, nvram, firmware)
         with rescue_system(self.victim.context, machine, self._folder(), label, image, signer=signer) as opened:
@@ -196,11 +196,11 @@ class Attacker(AttackerAssets):
         """Try the bindings of volumes in a live system, with the TPM and the servers that it reaches.
 
         Args:
-            system: His.
+            system: The live system.
             volumes: Which; all of them when none is named.
 
         Returns:
-            Those whose canary he printed.
+            Those whose canary was printed.
         """
         self._stands(self._site)
         loot = {}
@@ -221,14 +221,14 @@ class Attacker(AttackerAssets):
         guard: str | None = None,
         evidence: str = "",
     ) -> AttackResult:
-        """Show what he got, be it something or nothing. It is held against what only the encrypted volume knows.
+        """Submit what was got out, be it something or nothing. It is held against what only the encrypted volume knows.
 
         Args:
-            canary: What he read on the volume.
-            volume_key: What he takes for the key of the volume.
+            canary: What was read on the volume.
+            volume_key: What is taken for the key of the volume.
             volume: Which one; the first by default.
             guard: What should have guarded it; by default the volume's name when the policy has several, else its own.
-            evidence: A boot's folder, or a file in the test's folder, that shows how he came by it.
+            evidence: A boot's folder, or a file in the test's folder, that shows how they came by it.
         """
         victim = self.victim
         name = volume or victim.policy.volumes[0].name

@@ -1,4 +1,4 @@
-"""What a scenario grants to an attacker. What it does not name he cannot take: see `AttackerAssets.require`."""
+"""What a scenario grants to an attacker. What it does not name cannot be taken: see `AttackerAssets.require`."""
 
 from collections.abc import Iterable
 from enum import StrEnum
@@ -16,9 +16,9 @@ class Grant(StrEnum):
     TPM_STATE = "tpm-state"
     """A copy of all that the TPM keeps, its seeds included. No real TPM gives that away: a virtual one does."""
     MACHINE = "machine"
-    """The machine itself, with its TPM and its UEFI variables; he decides what it boots."""
+    """The machine itself, with its TPM and its UEFI variables; the attacker decides what it boots."""
     NETWORK = "network"
-    """A place in the victim's network, so that Tang answers him."""
+    """A place in the victim's network, so that Tang answers the attacker."""
     TANG_KEYS = "tang-keys"
     """A copy of the keys of a Tang server."""
     TPM_BUS = "tpm-bus"
@@ -32,7 +32,7 @@ class Grant(StrEnum):
 
 
 def capabilities(grants: Iterable[Grant]) -> Capabilities:
-    """What these grants are worth, for the oracle's `extract`: to one who uses them all from a system of his own."""
+    """What these grants are worth, for the oracle's `extract`: to an attacker who uses them all from a live system."""
     has = frozenset(grants)
     return Capabilities(
         disk=Grant.DISK in has,

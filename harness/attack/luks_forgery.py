@@ -1,6 +1,6 @@
-"""LUKS2 headers that somebody wrote who knows no passphrase (pure): bytes in, bytes out.
+"""LUKS2 headers written without knowing a passphrase (pure): bytes in, bytes out.
 
-Nothing in a header is authenticated but the volume key, by its digest. Whoever can write to the disk writes what he
+Nothing in a header is authenticated but the volume key, by its digest. Whoever can write to the disk writes what they
 likes, with a right checksum. Each function here takes the beginning of a volume, at least `LUKS_BYTES`, and gives it
 back forged::
 

@@ -85,7 +85,7 @@ def decoded(text: str) -> bytes:
 
 
 def forged(reply: bytes) -> bytes:
-    """The same reply with another point of the same curve in it, as somebody would send who lacks the key."""
+    """The same reply with another point of the same curve in it, as a sender without the key would make it."""
     point = json.loads(body(reply))
     secret = ec.generate_private_key(_CURVES[point["crv"]])
     other = secret.public_key().public_numbers()

@@ -15,8 +15,8 @@ class Attempt:
 
     Attributes:
         guard: What guarded the volume: the policy's name, or the volume's in a policy with several.
-        grants: What he had for it, sorted.
-        extracted: Whether he printed the canary or the volume key.
+        grants: What they had for it, sorted.
+        extracted: Whether they printed the canary or the volume key.
         evidence: A boot's folder, or a file of the test's, that shows it.
     """
 
@@ -31,7 +31,7 @@ class Attack:
     """What an attacker had and got in one test.
 
     Attributes:
-        grants: What he was granted, sorted.
+        grants: What was granted, sorted.
         tries: Those that came to their end.
     """
 

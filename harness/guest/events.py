@@ -209,7 +209,7 @@ class VolumeUnlocked(Event):
 
     Attributes:
         volume: Its name.
-        opener_is_logged: Whether somebody else will say who opened it. On IT nobody does: clevis 20 means to, but its
+        opener_is_logged: Whether another message will say who opened it. On IT none does: clevis 20 means to, but its
             ``luks2_decrypt`` returns success from a pipeline's subshell, and failure from the function itself.
     """
 

@@ -179,7 +179,7 @@ def private_session() -> PrivateSession:
 
 
 def _runs_qemu(uri: str) -> str | None:
-    """Whom QEMU will run as, which libvirt's capabilities tell; only root can hand files over, so only root asks."""
+    """The user that QEMU will run as, from libvirt's capabilities; only root can chown files, so only root asks."""
     if os.geteuid() != 0:
         return None
     capabilities = ET.fromstring(process.run(["virsh", "-q", "-c", uri, "capabilities"], timeout=_VIRSH_SECONDS))

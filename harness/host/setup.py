@@ -6,7 +6,7 @@ something. Standard library only, since it runs before there is a venv.
 1. Packages that `requirements.toml` names and whose probe fails: by apt on Debian; elsewhere it prints the list and
    stops.
 2. ``.venv`` with the dependencies that pyproject.toml names, all pinned by constraints.txt.
-3. As root, the user ``unlock-lab``, whom the machines run as.
+3. As root, the user ``unlock-lab`` that the machines run as.
 4. With ``--start``: a Docker daemon when none runs; access to it and to KVM for the user that needs it.
 """
 
@@ -123,7 +123,7 @@ def make_user() -> None:
     try:
         pwd.getpwnam(LAB_USER)
     except KeyError:
-        say(f"making the user {LAB_USER}, whom the machines run as")
+        say(f"making the user {LAB_USER}, which the machines run as")
         home = ("--create-home", "--home-dir", LAB_HOME, "--shell", "/usr/sbin/nologin")
         run("useradd", "--system", "--user-group", *home, LAB_USER, root=True)
     with contextlib.suppress(KeyError):  # no such group
@@ -169,7 +169,7 @@ def docker_socket() -> Path | None:
 
 
 def answers(path: Path) -> bool:
-    """Whether somebody listens there."""
+    """Whether a server listens there."""
     with socket.socket(socket.AF_UNIX) as probe:
         probe.settimeout(2)
         return probe.connect_ex(str(path)) == 0

@@ -58,7 +58,7 @@ def machine_slot(what: str, progress: Progress, *, wait: float = _WAIT_SECONDS) 
     if any(lock.is_locked for lock in locks):
         yield
         return
-    # Whoever waits keeps the queue: a process that gives its slot back and wants the next one stands behind him.
+    # Whoever waits keeps the queue: a process that gives its slot back and wants the next one waits behind it.
     queue = FileLock(folder / "queue.lock", thread_local=False)
     deadline = Deadline.after(wait)
     try:

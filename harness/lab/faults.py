@@ -56,7 +56,7 @@ def tpm_downgraded_to_1_2(machine: Machine, context: FaultContext) -> Machine:
 
 
 def tpm_bus_intercepted(interceptor: BusInterceptor) -> Fault:
-    """Somebody on the wires between the machine and its TPM, for better or worse."""
+    """An interceptor on the bus between the machine and its TPM."""
 
     def fault(machine: Machine, _context: FaultContext) -> Machine:
         if machine.tpm is None:

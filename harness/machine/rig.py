@@ -34,7 +34,7 @@ _NOTICE_SECONDS = 5.0
 class Rig:
     """A machine that is on.
 
-    Somebody must read `console` and `journal`: what the guest writes and nobody takes makes it wait.
+    `console` and `journal` must be read: output that is not taken blocks the guest.
 
     Attributes:
         machine: As it was powered on.
@@ -137,7 +137,7 @@ def power_on(machine: Machine, host: Host, evidence: Path, *, keep: bool = False
         machine: What to turn on.
         host: Where.
         evidence: The folder for domain.xml, qemu.log, qemu-command.txt, console.log, journal.log, swtpm.log,
-            pcrs.json, and tpm-bus.txt if somebody is on the TPM's wires.
+            pcrs.json, and tpm-bus.txt if the TPM's bus is intercepted.
         keep: Leave the machine on if it still is at the end of the block, and when this process dies;
             `Rig.attach_hints` says how to get rid of it. Who is on its TPM's wires goes, and cuts them.
 

@@ -128,7 +128,7 @@ def powered_tpm(tpm: Tpm, control: Path, log: Path, *, user: str | None, outlive
         tpm: Its state must be there, and belong to `user`.
         control: Where to bind the control socket; at most 107 bytes.
         log: Where to dump what passes. It holds secrets in clear: keep it in a scratch folder.
-        user: Whom to run as; the caller when None.
+        user: The user to run as; the caller when None.
         outlive: Whether it can be `released`, and goes on when the caller dies, until QEMU closes the connection.
 
     Raises:

@@ -96,7 +96,7 @@ class Proxy:
 
     def _start(self, what: str, work: Callable[[], None]) -> None:
         def run() -> None:
-            with suppress(OSError):  # somebody hung up: the machine, swtpm, or `end`
+            with suppress(OSError):  # the machine, swtpm or `end` closed it
                 work()
 
         thread = threading.Thread(target=run, name=f"tpm proxy: {what}", daemon=True)
@@ -208,7 +208,7 @@ def intercepted(interceptor: BusInterceptor, listen_at: Path, control: Path, *, 
         interceptor: Asked with every command, in a thread of the proxy's.
         listen_at: Where to bind the control socket that QEMU connects to; at most 107 bytes.
         control: swtpm's own.
-        user: Whom QEMU runs as; the caller when None.
+        user: The user that QEMU runs as; the caller when None.
 
     Raises:
         RigError: At the end of the block: the interceptor failed, or a thread does not end.

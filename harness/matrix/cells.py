@@ -67,7 +67,7 @@ class Cell:
         reason: Why the oracle says so.
         seen: Why the judge says so.
         failed_pins: Those that are proved to have failed.
-        predicted_failed_pins: Those that the oracle expects to fail, if somebody waits for them.
+        predicted_failed_pins: Those that the oracle expects to fail, if the boot waits for them.
         evidence: The boot's folder, relative to the matrix's.
         seconds: From power-on to the end of the boot.
         how: In what way it was booted, such as ``cold boot``.

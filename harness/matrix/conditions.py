@@ -34,7 +34,7 @@ def _delete_keys(tang: Tang) -> None:
 
 
 def _link_at_the_prompt() -> Meanwhile:
-    """The cable is plugged in only when somebody has been asked for a passphrase."""
+    """The cable is plugged in only after the prompt for a passphrase."""
     done: list[Event] = []
 
     def plug_in(rig: Rig, event: Event) -> None:
@@ -121,7 +121,7 @@ CONDITIONS: tuple[Condition, ...] = (
     Condition("no-link", "the network cable is out", World(network=Network.NO_LINK), (network_unplugged,)),
     Condition(
         "late-link",
-        "the network comes when somebody was asked already",
+        "the network comes after the prompt",
         World(network=Network.LATE_DHCP),
         (network_unplugged,),
         meanwhile=_link_at_the_prompt,

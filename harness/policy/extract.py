@@ -1,4 +1,4 @@
-"""What an attacker gets out of a volume: the policy, evaluated with the leaves that he can make answer (pure).
+"""What an attacker gets out of a volume: the policy, evaluated with the leaves that they can make answer (pure).
 
 Some capabilities need no pin: reading the memory of a machine whose volume is open, holding an old header and the
 secret that was revoked since, or finding the key file on the disk. Otherwise it takes the header and enough leaves:
@@ -32,7 +32,7 @@ _PCRLOCK = frozenset({0, 1, 2, 3, 4, 5, 7, 11, 12, 13, 14, 15})
 class ExecutionPath(Enum):
     """How own code comes to run on the victim's machine, in words, and the PCRs that it leaves as they were."""
 
-    OWN_OS = "a system of his own", frozenset[int]()
+    OWN_OS = "a live system", frozenset[int]()
     SAME_SIGNER = "another image that the firmware accepts", frozenset({0, 1, 2, 3, 7})
     """One by the same signer; with Secure Boot off, any."""
     COMMAND_LINE = "GRUB's menu", _ALL - {8}
@@ -69,11 +69,11 @@ class Capabilities:
     Attributes:
         disk: He has a copy of the disk.
         machine: He has the machine, disk and TPM included, and decides what it boots.
-        tpm_state: He has a copy of all that the TPM keeps; in a TPM of his own he brings the PCRs to any value.
-        ways: How he runs own code on the machine, besides `ExecutionPath.OWN_OS`, which comes with it.
+        tpm_state: They have a copy of all that the TPM keeps; in their own TPM they bring the PCRs to any value.
+        ways: How they run own code on the machine, besides `ExecutionPath.OWN_OS`, which comes with it.
         tpm_bus: He listens between processor and TPM while the victim unlocks.
         network: He reaches every Tang server.
-        tang_keys: Servers whose keys he has, by name.
+        tang_keys: Servers whose keys they have, by name.
         pin: He knows the TPM's PIN.
         ram: He reads the memory of the machine while the volume is open.
         old_secret: He has the header from before a secret was revoked, and that secret.
@@ -97,7 +97,7 @@ class Extraction:
 
     Attributes:
         extracted: Whether the attacker has it: X in the catalogue, and R otherwise.
-        reason: One sentence. It names each leaf that he makes answer, or else each that he cannot.
+        reason: One sentence. It names each leaf that they make answer, or else each that they cannot.
     """
 
     extracted: bool
@@ -117,9 +117,9 @@ def extract(volume: Volume, capabilities: Capabilities, *, measured: frozenset[i
     if shortcut := _shortcut(volume, capabilities, has_disk):
         return Extraction(True, shortcut)
     if not has_disk:
-        return Extraction(False, "he has no copy of the LUKS header")
+        return Extraction(False, "the attacker has no copy of the LUKS header")
     if volume.pins is None:
-        return Extraction(False, "no pin guards it, and he does not know the passphrase")
+        return Extraction(False, "no pin guards it, and the attacker does not know the passphrase")
     return _by_pins(volume.pins, capabilities, measured)
 
 
@@ -139,7 +139,7 @@ def _by_pins(pins: Pin, capabilities: Capabilities, measured: frozenset[int]) ->
     }
     extracted = _yields(pins, {leaf: answers for leaf, (answers, _) in how.items()})
     verb = "answers" if extracted else "does not answer"
-    said = (f"{leaf.name} {verb} him: {why}" for leaf, (answers, why) in how.items() if answers is extracted)
+    said = (f"{leaf.name} {verb}: {why}" for leaf, (answers, why) in how.items() if answers is extracted)
     return Extraction(extracted, "; ".join(said))
 
 
@@ -150,30 +150,32 @@ def _yields(pin: Pin, answers: Mapping[Leaf, bool]) -> bool:
 
 
 def _tang(leaf: TangPin, capabilities: Capabilities) -> tuple[bool, str]:
-    """Whether he makes it answer, and how, or what he lacks."""
+    """Whether they make it answer, and how, or what they lack."""
     if leaf.server in capabilities.tang_keys:
-        return True, "he has the server's keys"
-    return (True, "he reaches the server") if capabilities.network else (False, "he is kept from the server")
+        return True, "the attacker has the server's keys"
+    if capabilities.network:
+        return True, "the attacker reaches the server"
+    return False, "the attacker is kept from the server"
 
 
 def _tpm(leaf: Tpm2Pin | CryptenrollPin, capabilities: Capabilities, measured: frozenset[int]) -> tuple[bool, str]:
-    """Whether he makes it answer, and how, or what he lacks."""
+    """Whether they make it answer, and how, or what they lack."""
     if capabilities.tpm_bus and isinstance(leaf, Tpm2Pin):
         return True, "it is read on the bus"
     if isinstance(leaf, CryptenrollPin) and leaf.asks_pin and not capabilities.pin:
-        return False, "he does not know the PIN"
+        return False, "the attacker does not know the PIN"
     if capabilities.tpm_state:
         return True, "all that the TPM keeps was copied"
     if not capabilities.machine:
-        return False, "he does not have the TPM"
+        return False, "the attacker does not have the TPM"
     bound = _bound(leaf)
     ways = (way for way in ExecutionPath if way in capabilities.ways or way is ExecutionPath.OWN_OS)
     way = next((way for way in ways if way.kept(measured) >= bound), None)
-    return (True, way.value[0]) if way else (False, "his code changes what it is bound to")
+    return (True, way.value[0]) if way else (False, "the attacker's code changes what it is bound to")
 
 
 def _bound(leaf: Tpm2Pin | CryptenrollPin) -> frozenset[int]:
-    """PCRs that may not change. A signature allows PCR 11 of one phase of one boot image, and that is not his."""
+    """PCRs that may not change. A signature allows PCR 11 of one phase of one boot image, and that is not theirs."""
     if isinstance(leaf, Tpm2Pin):
         return frozenset(leaf.pcr_ids)
     named = frozenset((*leaf.pcr_ids, *leaf.initrd_pcr_ids, *leaf.signed_pcr_ids))

@@ -43,7 +43,7 @@ class Server(StrEnum):
     """It advertises new keys; the old one, hidden, still serves."""
     KEY_DELETED = "key deleted"
     IMPOSTER = "imposter"
-    """Somebody else answers at its address, with other keys."""
+    """Another server answers at its address, with other keys."""
 
 
 class Network(StrEnum):
@@ -52,7 +52,7 @@ class Network(StrEnum):
     UP = "up"
     NO_LINK = "no link"
     LATE_DHCP = "late DHCP"
-    """The address comes when somebody was asked already, and while initramfs-tools still waits for it."""
+    """The address comes after the prompt, and while initramfs-tools still waits for it."""
 
 
 class Header(StrEnum):

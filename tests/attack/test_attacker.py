@@ -1,4 +1,4 @@
-"""The attacker without a machine: what he may take, and what counts as success."""
+"""The attacker without a machine: what they may take, and what counts as success."""
 
 import struct
 import subprocess

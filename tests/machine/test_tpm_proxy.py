@@ -1,4 +1,4 @@
-"""Somebody on the wires between machine and TPM: his tools, and the proxy with a fake at both ends, then real ones."""
+"""The TPM bus interceptor: its tools, and the proxy with a fake at both ends, then real ones."""
 
 import socket
 import struct
@@ -86,7 +86,7 @@ def wires(folder: Path, interceptor: BusInterceptor) -> Iterator[tuple[Client, F
     assert tpm.ended.wait(10), "the TPM never saw the end"
 
 
-# His tools
+# The interceptor's tools
 
 
 def test_an_extend_is_read_back_as_it_was_made() -> None:

@@ -86,10 +86,10 @@ def test_a_key_file_is_taken_with_the_disk() -> None:
 
 
 def test_the_reason_says_how_or_what_is_missing() -> None:
-    assert extract(volume(EITHER), THIEF).reason == "tpm2 answers him: a system of his own"
-    assert extract(volume(BOTH), CLONE).reason == "tpm2 does not answer him: he does not have the TPM"
-    assert "he is kept from the server" in extract(volume(T), THIEF).reason
-    assert "his code changes what it is bound to" in extract(volume(C7), THIEF).reason
+    assert extract(volume(EITHER), THIEF).reason == "tpm2 answers: a live system"
+    assert extract(volume(BOTH), CLONE).reason == "tpm2 does not answer: the attacker does not have the TPM"
+    assert "the attacker is kept from the server" in extract(volume(T), THIEF).reason
+    assert "the attacker's code changes what it is bound to" in extract(volume(C7), THIEF).reason
 
 
 leaf: st.SearchStrategy[Pin] = st.sampled_from((C, C7, C8, S7, S4, S15, SP, PIN, LOCK, T, TWO))
