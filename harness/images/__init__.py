@@ -22,9 +22,6 @@ from harness.progress import Progress
 
 __all__ = ["FirmwareImage", "GuestImage", "firmware", "guest_image", "key_pair"]
 
-_FORMAT = 1
-"""Counted up when the entries of the cache change in a way that no input of a build shows."""
-
 
 @dataclass(frozen=True)
 class GuestImage:
@@ -140,7 +137,7 @@ def guest_key(recipe: Recipe) -> str:
     """The hash of all that decides an image's content."""
     staged = hashlib.sha256(build.stage(recipe)).hexdigest()
     state = archive.archive_state(recipe.suite)
-    return digest(_FORMAT, staged, build.arguments(recipe), recipe.suite, state, *build.encryption(recipe))
+    return digest(build.BUILD_FORMAT, staged, build.arguments(recipe), recipe.suite, state, *build.encryption(recipe))
 
 
 def firmware(name: str, progress: Progress) -> FirmwareImage:

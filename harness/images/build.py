@@ -4,6 +4,7 @@ The tools that make file systems, the initrd and the UKI are the guest's own, so
 root file system that is to be encrypted is encrypted here afterwards (`harness.images.luks`).
 """
 
+import hashlib
 import io
 import json
 import os
@@ -21,6 +22,11 @@ from harness.images.archive import date_options, mirror
 from harness.images.keys import key_pair
 from harness.images.recipe import BOOT_CHAINS, Recipe
 from harness.paths import IMAGES
+
+BUILD_FORMAT = 1
+"""Count it up in the commit that changes what a build makes of the same staged files, packages and suite: by its hooks,
+how the disk is put together, which files an entry of the cache has.
+"""
 
 _STAGE = "unlock-lab-build"
 _PARTITIONS = ("DISK", "ESP", "BOOT", "ROOT")
@@ -106,9 +112,15 @@ def arguments(recipe: Recipe) -> list[str]:
     ]
 
 
-def encryption(recipe: Recipe) -> list[object]:
-    """What decides, beside the recipe, how the root file system is encrypted: parts of the image's key."""
-    return [_room_for_the_header(recipe), Path(luks.__file__)] if recipe.root_passphrase else []
+def encryption(recipe: Recipe) -> list[str]:
+    """What decides how the root file system is encrypted: its room, and the header, which follows from the recipe."""
+    if not recipe.root_passphrase:
+        return []
+    return [_room_for_the_header(recipe), hashlib.sha256(luks.header(_volume(recipe))).hexdigest()]
+
+
+def _volume(recipe: Recipe) -> luks.LuksLayout:
+    return luks.LuksLayout(recipe.name, luks_uuid(recipe), recipe.root_passphrase)
 
 
 def _room_for_the_header(recipe: Recipe) -> str:

@@ -30,6 +30,7 @@ from harness.guest.driver import watch
 from harness.guest.outcome import Outcome, Unlock
 from harness.guest.plan import BootPlan
 from harness.images import GuestImage, guest_image
+from harness.lab.install_key import InstallInputs
 from harness.lab.laboratory import Laboratory
 from harness.lab.powered import ScenarioContext, boot, canary_path, maintain, power_off, recorded, retry_stalled, shell
 from harness.lab.recorder import EvidenceRecorder
@@ -37,7 +38,7 @@ from harness.machine.disk import overlay
 from harness.machine.rig import power_on
 from harness.machine.spec import Bus, Disk, Machine, Tpm
 from harness.network.lease import PORTS
-from harness.paths import IMAGES, REPOSITORY, run_dir
+from harness.paths import IMAGES, run_dir
 from harness.policy.ignition import GuestFile, fill_placeholders, render
 from harness.policy.pins import Policy, TangAddress
 from harness.services.tang import Tang, make_keys, serve_tang
@@ -134,21 +135,18 @@ class _Order:
 
     @cached_property
     def key(self) -> str:
-        """Hash of all that decides what the sealed machine holds."""
-        harness = REPOSITORY / "harness"
-        firmware = self.lab.firmware
-        return digest(
-            self.image.key,
-            self.policy.config,
-            self.policy.enrolment,
-            [firmware.name, firmware.secure_boot],
-            firmware.code,
-            firmware.nvram_template,
-            {server: [[name, data.decode()] for name, data in held.files] for server, held in self.keys.items()},
-            Path(__file__),
-            harness / "policy" / "ignition.py",
-            harness / "machine" / "domain_xml.py",
-        )
+        """The key of the sealed machine in the cache."""
+        return InstallInputs(
+            image=self.image.key,
+            policy=self.policy,
+            machine=_machine(self.lab, self.policy, Path("sealed")),
+            accelerator=self.lab.host.accel.name,
+            qemu=self.lab.host.emulator_version,
+            tang_keys=self.keys,
+            disk_bytes=DISK_BYTES,
+            first_boot=FIRST_BOOT,
+            canaries=_canary_files(self.policy, {volume.name: "" for volume in self.policy.volumes}),
+        ).key
 
     @property
     def ports(self) -> dict[str, int]:

@@ -7,10 +7,14 @@ from pathlib import Path
 from harness.machine.spec import Bus, Disk, Machine, TpmVersion
 
 QEMU_NAMESPACE = "http://libvirt.org/schemas/domain/qemu/1.0"
+MACHINE_TYPE = "q35"
+"""The newest of this QEMU."""
+
 SSH_CHANNEL = "org.unlock-lab.ssh"
 """The guest finds it as ``/dev/virtio-ports/org.unlock-lab.ssh``."""
 
 _CX16_IS_BROKEN_BEFORE = (8, 0, 0)  # QEMU 7.2's TCG miscompiles cmpxchg16b: the guest's kernel dies at random
+_HOT_NODE = "vdz"  # what libvirt calls a disk that was plugged in; the guest names disks as it finds them
 _FIRST_NVME_SLOT = 0x10  # on pcie.0; libvirt fills it from slot 1 and keeps its own devices below this
 
 
@@ -98,6 +102,16 @@ def interface_xml(link_up: bool) -> str:
     return ET.tostring(_interface(link_up), encoding="unicode")
 
 
+def hot_disk_xml(disk: Disk) -> str:
+    """A virtio disk to plug in while the machine is on: libvirt puts it into the root port that it leaves free."""
+    element = ET.Element("disk", type="file", device="disk")
+    ET.SubElement(element, "driver", name="qemu", type="qcow2", cache="unsafe", discard="unmap")
+    ET.SubElement(element, "source", file=str(disk.path))
+    ET.SubElement(element, "target", dev=_HOT_NODE, bus="virtio")
+    _text(element, "serial", disk.serial)
+    return ET.tostring(element, encoding="unicode")
+
+
 def _text(parent: ET.Element, tag: str, text: str, **attributes: str) -> ET.Element:
     element = ET.SubElement(parent, tag, attributes)
     element.text = text
@@ -106,7 +120,7 @@ def _text(parent: ET.Element, tag: str, text: str, **attributes: str) -> ET.Elem
 
 def _firmware(root: ET.Element, machine: Machine) -> None:
     os_element = ET.SubElement(root, "os")
-    _text(os_element, "type", "hvm", arch="x86_64", machine="q35")
+    _text(os_element, "type", "hvm", arch="x86_64", machine=MACHINE_TYPE)
     secure = {"secure": "yes"} if machine.firmware.secure_boot else {}
     _text(os_element, "loader", str(machine.firmware.code), readonly="yes", type="pflash", **secure)
     _text(os_element, "nvram", str(machine.nvram))

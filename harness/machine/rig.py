@@ -16,8 +16,7 @@ from harness.host.scratch import KEEP, scratch
 from harness.host.session import Host
 from harness.host.slots import machine_slot
 from harness.host.user import chown_to
-from harness.machine.domain_xml import Runtime, domain_xml, interface_xml
-from harness.machine.hotplug import hot_disk_xml
+from harness.machine.domain_xml import Runtime, domain_xml, hot_disk_xml, interface_xml
 from harness.machine.libvirt import Domain, Power, created_domain
 from harness.machine.pump import pumped
 from harness.machine.spec import Disk, Machine

@@ -4,8 +4,7 @@ What is done (faults, servers, maintenance, meanwhile) and what is predicted fro
 meet nowhere else: the boots never see the one, the oracle never sees the other.
 """
 
-import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from harness.guest.plan import HOLD_SECONDS
@@ -35,6 +34,7 @@ class Condition:
         under: Changes of the hardware for that boot.
         meanwhile: What happens during the boot.
         hold: Seconds after a prompt for which pins may keep silent, at the least.
+        edition: Count it up when something else is done under the same name, so that the cells are booted again.
     """
 
     name: str
@@ -47,6 +47,7 @@ class Condition:
     under: tuple[Fault, ...] = ()
     meanwhile: Callable[[], Meanwhile] | None = None
     hold: float = HOLD_SECONDS
+    edition: int = 1
 
     def world_of(self, servers: Iterable[str]) -> World:
         """What the oracle is told about a machine with these Tang servers."""
@@ -64,18 +65,7 @@ class Condition:
         """What the volumes of a machine are when it boots."""
         return self.maintenance(volumes).volumes if self.maintenance else tuple(volumes)
 
-    def inputs(self, volumes: Sequence[Volume]) -> Iterator[str]:
-        """All that decides what it does to a machine with these volumes, as texts that every process finds the same."""
-        yield self.name
-        yield from self.maintenance(volumes).commands if self.maintenance else ()
-        yield from map(_source, self.faults)
-        yield from (f"{which} {_source(verb)}" for which, verb, _ in self.servers)
-        yield _source(self.meanwhile) if self.meanwhile else ""
-        yield from (f"before {_source(verb)}" for verb in (self.before,) if verb)
-        yield from (f"under {_source(fault)}" for fault in self.under)
-        yield from [f"hold {self.hold}"] if self.hold != HOLD_SECONDS else []
-
-
-def _source(function: Callable[..., object]) -> str:
-    """What a function does, with what it closes over."""
-    return inspect.getsource(function) + repr(sorted(inspect.getclosurevars(function).nonlocals.items()))
+    def inputs(self, volumes: Sequence[Volume]) -> tuple[object, ...]:
+        """What is declared to decide what it does to a machine with these volumes, JSON-able."""
+        commands = self.maintenance(volumes).commands if self.maintenance else ()
+        return (self.name, self.edition, commands, self.hold)

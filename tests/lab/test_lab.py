@@ -11,6 +11,7 @@ import pytest
 from harness.errors import RigError, UsageError
 from harness.evidence.record import Problem
 from harness.guest.outcome import Outcome, PinFailure, Unlock
+from harness.host.accel import Accel
 from harness.lab import faults, install, powered
 from harness.lab.faults import Fault, FaultContext
 from harness.lab.recorder import EvidenceRecorder
@@ -105,7 +106,10 @@ def policy() -> Policy:
 
 def laboratory(machine: Machine, run_id: str = "run") -> Any:
     return SimpleNamespace(
-        firmware=machine.firmware, progress=Progress(io.StringIO()), options=SimpleNamespace(run_id=run_id)
+        firmware=machine.firmware,
+        host=SimpleNamespace(accel=Accel("tcg", ""), emulator_version=(10, 0, 2)),
+        progress=Progress(io.StringIO()),
+        options=SimpleNamespace(run_id=run_id),
     )
 
 
@@ -155,15 +159,22 @@ def order(machine: Machine, policy: Policy, *, image: str = "image", key: bytes 
     return install._Order(laboratory(machine), SimpleNamespace(key=image), policy, keys)  # type: ignore[arg-type]
 
 
-def test_every_input_decides_which_sealed_machine_it_is(machine: Machine, policy: Policy) -> None:
+def test_what_is_installed_decides_which_sealed_machine_it_is(machine: Machine, policy: Policy) -> None:
+    """The rest is in test_install_key.py."""
     keys = {order(machine, policy).key}
     assert order(machine, policy).key in keys
     keys.add(order(machine, policy, image="another").key)
     keys.add(order(machine, policy, key=b"[]").key)
     keys.add(order(machine, read_policy(POLICIES / "tpm2-or-tang.bu")).key)
-    machine.firmware.code.write_bytes(b"another build")
-    keys.add(order(machine, policy).key)
-    assert len(keys) == 5
+    assert len(keys) == 4
+
+
+def test_where_the_canary_lies_decides_it_too(
+    machine: Machine, policy: Policy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = order(machine, policy).key
+    monkeypatch.setattr(install, "canary_path", lambda mount_point: f"{mount_point}/bird")
+    assert order(machine, policy).key != before
 
 
 def test_the_port_follows_from_the_machine_unless_the_policy_says_it(machine: Machine, policy: Policy) -> None:

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.machine.domain_xml import QEMU_NAMESPACE, SSH_CHANNEL, Runtime, domain_xml, interface_xml
-from harness.machine.hotplug import hot_disk_xml
+from harness.machine.domain_xml import QEMU_NAMESPACE, SSH_CHANNEL, Runtime, domain_xml, hot_disk_xml, interface_xml
 from harness.machine.spec import Bus, Disk, Firmware, Machine, Tpm, TpmVersion
 
 MACHINE = Machine(

@@ -6,11 +6,11 @@ from types import MappingProxyType
 
 import pytest
 
+from harness.cache import digest
 from harness.errors import UsageError
 from harness.evidence.record import Problem
 from harness.guest.outcome import Outcome, PinFailure, Seconds
 from harness.images import GuestImage
-from harness.lab.faults import smbios_cmdline
 from harness.lab.install import SealedEntry
 from harness.machine.spec import Firmware, Machine
 from harness.matrix import cells, run
@@ -21,6 +21,7 @@ from harness.matrix.rack import rack
 from harness.matrix.rows import COLUMNS, RACKS, ROOTS
 from harness.matrix.run import BootResult, MachinePlan, cells_of, inputs
 from harness.paths import POLICIES
+from harness.policy.maintenance import MaintenanceResult
 from harness.policy.pins import Policy
 from harness.policy.world import Stack, World
 from harness.unlock import Unlock
@@ -86,13 +87,19 @@ def test_a_cell_depends_on_the_machine_and_the_condition(entry: SealedEntry, tmp
     assert here != inputs(other, TPM_ABSENT)
 
 
-def test_what_a_condition_does_is_told_apart_and_the_same_in_every_process() -> None:
+def test_what_a_condition_does_is_declared() -> None:
     volumes = rack("by-butane", RACKS["by-butane"]).volumes
-    told = {condition.name: tuple(condition.inputs(volumes)) for condition in all_conditions()}
-    assert len({texts[1:] for texts in told.values()}) == len(told)
-    assert not [text for texts in told.values() for text in texts if " at 0x" in text]
-    one, other = (Condition("it", "", faults=(smbios_cmdline(text),)) for text in ("a=1", "a=2"))
-    assert tuple(one.inputs(())) != tuple(other.inputs(()))
+    declared = [condition.inputs(volumes) for condition in all_conditions()]
+    assert len({digest(*inputs) for inputs in declared}) == len(declared)
+    one = Condition("it", "")
+    for other in (
+        replace(one, name="another"),
+        replace(one, edition=2),
+        replace(one, hold=one.hold + 1),
+        replace(one, maintenance=lambda volumes: MaintenanceResult(tuple(volumes), ("true",))),
+    ):
+        assert other.inputs(volumes) != one.inputs(volumes)
+    assert replace(one, about="the same in other words").inputs(volumes) == one.inputs(volumes)
 
 
 def test_a_known_boot_is_not_made_again_and_the_oracle_is_asked_anew(
