@@ -25,7 +25,7 @@ The rooms
 Imports go one way, from the top of this list to the bottom; `tests/test_architecture.py` holds that::
 
     plugin, __main__   options, fixtures and commands, no logic
-    api                what scenario files import
+    api/               what scenario files import; `api.attack` what attacks import besides
     doctor, housekeeping   what this host has and lacks; what stays on it between runs
     bench              where the time of a boot goes
     matrix/            the truth table: policies down, conditions across, each cell booted and predicted

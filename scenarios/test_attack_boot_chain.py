@@ -11,33 +11,21 @@ from functools import partial
 
 import pytest
 
-from harness.api import (
+from harness.api import Deadline, Enrolment, FaultContext, Machine, Sealed, Sss, TangPin, Tpm2Pin, Unlock, faults
+from harness.api.attack import (
     BOOT,
     BOOT_IMAGE,
     ESP,
     Attacker,
     ConsoleSession,
-    Deadline,
-    Enrolment,
-    FaultContext,
     Grant,
-    Machine,
-    Sealed,
-    Sss,
-    TangPin,
-    Tpm2Pin,
-    Unlock,
-    enable_secure_boot,
     files,
     luks_forgery,
-    new_key,
+    nvram,
     rewrite,
-    section,
-    secure_boot_owned,
     signed,
+    uki,
     with_file,
-    with_section,
-    without_section,
     write_partition,
 )
 
@@ -239,7 +227,7 @@ def test_null_cipher_header(attacker: Attacker) -> None:
 def initrd_is_another(machine: Machine, _context: FaultContext) -> Machine:
     """The initrd in the image that the firmware starts is replaced by the attacker's."""
     evil = with_file(b"", "init", b"#!/bin/sh\n")
-    rewrite(machine.disks[0], ESP, BOOT_IMAGE, partial(with_section, name=".initrd", data=evil))
+    rewrite(machine.disks[0], ESP, BOOT_IMAGE, partial(uki.with_section, name=".initrd", data=evil))
     return machine
 
 
@@ -251,8 +239,8 @@ def test_initrd_replaced_in_a_signed_uki(sealed: Sealed, attacker: Attacker) -> 
     Granted: the machine. Resisted: the firmware starts the image as its owner signed it, and refuses it with another
     initrd. Source: UEFI specification 2.10, 32; UAPI specifications, "Unified Kernel Image".
     """
-    assert sealed.boot(secure_boot_owned).unlock is Unlock.AUTO
-    assert sealed.boot(secure_boot_owned, initrd_is_another).unlock is Unlock.REFUSED
+    assert sealed.boot(faults.secure_boot_owned).unlock is Unlock.AUTO
+    assert sealed.boot(faults.secure_boot_owned, initrd_is_another).unlock is Unlock.REFUSED
     assert not attacker.submit(guard="signed-uki", evidence="boot-2").extracted
 
 
@@ -282,19 +270,21 @@ def test_uki_without_initrd(sealed: Sealed, attacker: Attacker) -> None:
     Source: systemd#28066, #35978, #38780; Linux, drivers/firmware/efi/libstub.
     """
     seals = {1: 4, 2: 7, 3: 9}
-    key = new_key("unlock-lab owner")
+    key = nvram.new_key("unlock-lab owner")
     machine = sealed.machine
-    machine.nvram.write_bytes(enable_secure_boot(machine.nvram.read_bytes(), key))
+    machine.nvram.write_bytes(nvram.enable_secure_boot(machine.nvram.read_bytes(), key))
     with files(sealed.entry.image.disk, "root") as root:
         manager = root.read("/usr/lib/systemd/boot/efi/systemd-bootx64.efi")
     with files(machine.disks[0].path, ESP) as esp:
-        uki = esp.read(BOOT_IMAGE)
-        initrd = section(uki, ".initrd")
+        image = esp.read(BOOT_IMAGE)
+        initrd = uki.section(image, ".initrd")
         line = (
-            section(uki, ".cmdline").replace(b"root=LABEL=root", b"root=" + ROOT.encode()).replace(b" nowatchdog", b"")
+            uki.section(image, ".cmdline")
+            .replace(b"root=LABEL=root", b"root=" + ROOT.encode())
+            .replace(b" nowatchdog", b"")
         )
-        bare = with_section(uki, ".cmdline", line, padding=b" ")
-        bare = without_section(without_section(bare, ".initrd"), ".osrel")
+        bare = uki.with_section(image, ".cmdline", line, padding=b" ")
+        bare = uki.without_section(uki.without_section(bare, ".initrd"), ".osrel")
         esp.write(BOOT_IMAGE, signed(manager, key))
         esp.write("/EFI/Linux/debian.efi", signed(bare, key))
         esp.write("/loader/entries/debian.conf", ENTRY)

@@ -11,7 +11,8 @@ from base64 import b64encode
 
 import pytest
 
-from harness.api import Attacker, ConsoleShell, Deadline, Enrolment, Grant, Tpm2Pin, boot_once
+from harness.api import Deadline, Enrolment, Tpm2Pin
+from harness.api.attack import Attacker, ConsoleShell, Grant, nvram
 
 SEALS = {"1": 1, "4": 2, "7": 3, "12": 4, "7+11": 5}
 """The PCRs of each binding, and its keyslot: the passphrase's is 0."""
@@ -126,7 +127,7 @@ def test_uki_cmdline_opens_a_seal_to_pcr_4_or_7_and_not_one_to_pcr_12(attacker: 
     """
     arguments = "root=LABEL=root rootfstype=ext4 rw console=ttyS0 TERM=dumb init=/bin/sh"
     variables = attacker.nvram()
-    variables.write_bytes(boot_once(variables.read_bytes(), r"\EFI\BOOT\BOOTX64.EFI", arguments))
+    variables.write_bytes(nvram.boot_once(variables.read_bytes(), r"\EFI\BOOT\BOOTX64.EFI", arguments))
     with attacker.console(disk=attacker.disk(), nvram=variables) as console:
         extracted = asks_the_tpm(console, attacker)
     assert extracted == {"1", "4", "7", "7+11"}

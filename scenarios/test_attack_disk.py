@@ -2,9 +2,8 @@
 
 import pytest
 
-from harness.api import Attacker, Grant, Sealed, Tang, Unlock
-from harness.attack.grants import capabilities
-from harness.policy.extract import extract
+from harness.api import Sealed, Tang, Unlock
+from harness.api.attack import Attacker, Grant, capabilities, extract
 
 GUARDS = ("tang", "tpm2", "tpm2-or-tang", "tpm2-and-tang")
 

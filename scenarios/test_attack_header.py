@@ -6,7 +6,8 @@ from urllib.parse import unquote
 
 import pytest
 
-from harness.api import QUICK_PBKDF, Attacker, Disk, Grant, Sealed, Unlock, luks_forgery, read_partition
+from harness.api import Sealed, Unlock
+from harness.api.attack import QUICK_PBKDF, Attacker, Disk, Grant, luks_forgery, read_partition
 
 DATA = 16 * 2**20
 """Where the data of a LUKS2 volume begin, as cryptsetup makes it."""

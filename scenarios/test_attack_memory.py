@@ -4,21 +4,10 @@ from mmap import mmap
 
 import pytest
 
-from harness.api import (
-    Attacker,
-    Grant,
-    Sealed,
-    Unlock,
-    aes256_keys,
-    clevis_passphrases,
-    smbios_cmdline,
-    tang_exchange,
-    with_memory,
-    xts_keys,
-)
-from harness.guest.luks import LuksHeader
+from harness.api import Sealed, Unlock, faults
+from harness.api.attack import Attacker, Grant, LuksHeader, aes256_keys, clevis_passphrases, tang_exchange, xts_keys
 
-SMALL = with_memory(640)
+SMALL = faults.with_memory(640)
 """Enough for this guest, and a third as much to dump and to search."""
 
 
@@ -43,7 +32,7 @@ def test_ram_dump(sealed: Sealed, attacker: Attacker, kernel: str) -> None:
     Source: Halderman et al., "Lest We Remember", USENIX Security 2008; cryptsetup-luksSuspend(8); kernel-parameters.
     """
     header = attacker.header("var")
-    with sealed.powered(SMALL, smbios_cmdline(kernel)) as machine:
+    with sealed.powered(SMALL, faults.smbios_cmdline(kernel)) as machine:
         assert machine.outcome.unlock is Unlock.AUTO
         with attacker.memory(machine) as memory:
             key = volume_key(memory, header)

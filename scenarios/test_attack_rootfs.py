@@ -7,18 +7,8 @@ import re
 
 import pytest
 
-from harness.api import (
-    QUICK_PBKDF,
-    TPM_PIN,
-    Attacker,
-    ConsoleShell,
-    CryptenrollPin,
-    Deadline,
-    Enrolment,
-    Grant,
-    Sealed,
-    Unlock,
-)
+from harness.api import TPM_PIN, CryptenrollPin, Deadline, Enrolment, Sealed, Unlock
+from harness.api.attack import QUICK_PBKDF, Attacker, ConsoleShell, Grant
 
 TOKENS = (
     CryptenrollPin(signed_pcr_ids=(11,), name="signed-pcr11"),

@@ -12,7 +12,8 @@ import shlex
 
 import pytest
 
-from harness.api import QUICK_PBKDF, Attacker, CryptenrollPin, Deadline, Enrolment, Grant, NewVolume, Rescue, Tpm2Pin
+from harness.api import CryptenrollPin, Deadline, Enrolment, NewVolume, Rescue, Tpm2Pin
+from harness.api.attack import QUICK_PBKDF, Attacker, Grant
 
 STATE = NewVolume("state", "/srv", (CryptenrollPin((7,), measures=True),), after="systemd-pcrmachine.service")
 PCR_7 = NewVolume("pcr7", "/home", (CryptenrollPin((7,)),))

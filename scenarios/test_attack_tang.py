@@ -6,7 +6,8 @@ import shlex
 
 import pytest
 
-from harness.api import Attacker, Grant, Powered, Sealed, Tang, Unlock, find_secret, tang_exchange
+from harness.api import Powered, Sealed, Tang, Unlock
+from harness.api.attack import Attacker, Grant, find_secret, tang_exchange
 
 
 @pytest.mark.parametrize(

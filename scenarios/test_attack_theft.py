@@ -4,9 +4,8 @@ import shlex
 
 import pytest
 
-from harness.api import TPM_PIN, Attacker, CryptenrollPin, Enrolment, Grant, Rescue, Sealed, Tang, Unlock
-from harness.machine.esp import sign_boot_images
-from harness.machine.nvram import disable_secure_boot, enable_secure_boot, new_key
+from harness.api import TPM_PIN, CryptenrollPin, Enrolment, Rescue, Sealed, Tang, Unlock
+from harness.api.attack import Attacker, Grant, nvram, sign_boot_images
 
 BY_THE_TPM = {"tpm2", "tpm2-pcr7", "tpm2-or-tang", "no-threshold"}
 PCR_7 = Enrolment("cryptenroll-pcr7", pins=(CryptenrollPin((7,)),))
@@ -63,15 +62,15 @@ def test_stolen_foreign_os_under_secure_boot(sealed: Sealed, attacker: Attacker)
     Granted: the machine, out of reach of Tang. The cure: a key of one's own in db, and no vendor's; a second factor.
     Source: TCG PC Client Platform Firmware Profile, 3.3.4.8 (EV_EFI_VARIABLE_AUTHORITY); clevis#335.
     """
-    signer = new_key("signer")
+    signer = nvram.new_key("signer")
     sign_boot_images(sealed.machine.disks[0].path, signer)
-    sealed.machine.nvram.write_bytes(enable_secure_boot(sealed.machine.nvram.read_bytes(), signer))
+    sealed.machine.nvram.write_bytes(nvram.enable_secure_boot(sealed.machine.nvram.read_bytes(), signer))
     sealed.maintain(
         f"PASSWORD={shlex.quote(sealed.passphrase)} systemd-cryptenroll --wipe-slot=tpm2 --tpm2-device=auto"
         " --tpm2-public-key= --tpm2-pcrs=7 /dev/disk/by-partlabel/var"
     )
     variables = attacker.nvram()
-    variables.write_bytes(disable_secure_boot(variables.read_bytes()))
+    variables.write_bytes(nvram.disable_secure_boot(variables.read_bytes()))
     fell = {}
     with attacker.boot_live_system(disk=attacker.disk(), nvram=variables) as system:
         fell["nobody's"] = extracted(attacker, system, "pcr7-own-key")

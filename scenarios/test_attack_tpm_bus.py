@@ -5,21 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.api import (
-    TPM_PIN,
-    Attacker,
-    BusSniffer,
-    CryptenrollPin,
-    Enrolment,
-    Grant,
-    MeasurementSpoofer,
-    Rescue,
-    ResetAndReplay,
-    Sealed,
-    Unlock,
-)
-from harness.machine.nvram import enroll_db
-from harness.machine.tpm_log import TpmExchange
+from harness.api import TPM_PIN, CryptenrollPin, Enrolment, Rescue, Sealed, Unlock
+from harness.api.attack import Attacker, BusSniffer, Grant, MeasurementSpoofer, ResetAndReplay, TpmExchange, nvram
 
 PCR_7 = Enrolment("cryptenroll-pcr7", pins=(CryptenrollPin((7,)),))
 PIN = Enrolment("cryptenroll-pin", pins=(CryptenrollPin((7,), asks_pin=True),))
@@ -189,5 +176,5 @@ def log_of_a_good_boot(attacker: Attacker) -> tuple[TpmExchange, ...]:
 def with_another_key(attacker: Attacker) -> Path:
     """The machine's UEFI variables with one more key in db, as PCR 7 will tell."""
     variables = attacker.nvram()
-    variables.write_bytes(enroll_db(variables.read_bytes()))
+    variables.write_bytes(nvram.enroll_db(variables.read_bytes()))
     return variables

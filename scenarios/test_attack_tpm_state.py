@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from harness.api import TPM_PIN, Attacker, CryptenrollPin, Enrolment, Fault, Grant, Sealed, Tpm, Unlock
+from harness.api import TPM_PIN, CryptenrollPin, Enrolment, Fault, Sealed, Unlock
+from harness.api.attack import Attacker, Grant, Tpm
 
 PCR_7 = Enrolment("cryptenroll-pcr7", pins=(CryptenrollPin((7,)),))
 PIN = Enrolment("cryptenroll-pin", pins=(CryptenrollPin((7,), asks_pin=True),))

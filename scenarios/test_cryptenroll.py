@@ -2,7 +2,7 @@
 
 import pytest
 
-from harness.api import CryptenrollPin, Enrolment, Fault, Sealed, Unlock, db_key_enrolled, tpm_removed, tpm_replaced
+from harness.api import CryptenrollPin, Enrolment, Fault, Sealed, Unlock, faults
 
 PCR_7 = Enrolment("cryptenroll-pcr7", pins=(CryptenrollPin((7,)),))
 PIN = Enrolment("cryptenroll-pin", pins=(CryptenrollPin((7,), asks_pin=True),))
@@ -15,7 +15,7 @@ def test_a_tpm2_token_opens_by_itself_until_pcr_7_changes(sealed: Sealed) -> Non
     Source: seed 001; systemd-cryptenroll(1), ``--tpm2-pcrs=``.
     """
     before = sealed.boot()
-    after = sealed.boot(db_key_enrolled)
+    after = sealed.boot(faults.db_key_enrolled)
     assert before.unlock is Unlock.AUTO
     assert before.unlocked_by == {"tpm2"}
     assert after.unlock is Unlock.PASSPHRASE_FALLBACK
@@ -23,7 +23,7 @@ def test_a_tpm2_token_opens_by_itself_until_pcr_7_changes(sealed: Sealed) -> Non
 
 
 @pytest.mark.policy(PCR_7)
-@pytest.mark.parametrize("fault", [tpm_removed, tpm_replaced])
+@pytest.mark.parametrize("fault", [faults.tpm_removed, faults.tpm_replaced])
 def test_a_tpm2_token_asks_without_its_tpm(sealed: Sealed, fault: Fault) -> None:
     """No TPM, or another one: a person must type. Source: systemd-cryptsetup; systemd#34506."""
     outcome = sealed.boot(fault)

@@ -4,20 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from harness.api import (
-    CryptenrollPin,
-    Enrolment,
-    Pin,
-    Sealed,
-    Sss,
-    Tang,
-    Tpm2Pin,
-    Unlock,
-    edited,
-    firmware_swapped,
-    rebound,
-    unbound,
-)
+from harness.api import CryptenrollPin, Enrolment, Pin, Sealed, Sss, Tang, Tpm2Pin, Unlock, faults, maintenance
 
 
 def one_is_enough(pins: Pin) -> Pin:
@@ -33,7 +20,7 @@ def test_tang_rotation_in_the_right_order(sealed: Sealed, tang: Tang) -> None:
     Source: tang(8), "Rotating keys"; clevis-luks-regen(1).
     """
     tang.rotate_keys()
-    sealed = sealed.maintained(rebound)
+    sealed = sealed.maintained(maintenance.rebound)
     tang.delete_old_keys()
     outcome = sealed.boot()
     assert outcome.unlock is Unlock.AUTO
@@ -51,7 +38,7 @@ def test_tang_rotation_in_the_wrong_order(sealed: Sealed, tang: Tang) -> None:
     late = sealed.boot()
     assert late.unlock is Unlock.PASSPHRASE_FALLBACK
     assert late.failed_pins == {"tang"}
-    assert sealed.maintained(rebound).boot().unlock is Unlock.AUTO
+    assert sealed.maintained(maintenance.rebound).boot().unlock is Unlock.AUTO
 
 
 @pytest.mark.policy("tpm2-and-tang")
@@ -60,7 +47,7 @@ def test_a_lower_threshold_makes_the_tpm_enough(sealed: Sealed, tang: Tang) -> N
 
     Source: seed 000; clevis-luks-edit(1).
     """
-    sealed = sealed.maintained(edited(one_is_enough))
+    sealed = sealed.maintained(maintenance.edited(one_is_enough))
     tang.stop()
     outcome = sealed.boot()
     assert outcome.unlock is Unlock.AUTO
@@ -73,7 +60,7 @@ def test_unbound_it_asks_though_all_is_well(sealed: Sealed) -> None:
 
     Source: clevis-luks-unbind(1).
     """
-    outcome = sealed.maintained(unbound).boot()
+    outcome = sealed.maintained(maintenance.unbound).boot()
     assert outcome.unlock is Unlock.PASSPHRASE_FALLBACK
     assert not outcome.failed_pins
     assert not sealed.header("var").tokens
@@ -86,9 +73,9 @@ def test_firmware_update_with_recovery_and_enrolment_anew(sealed: Sealed) -> Non
     Enrolled anew before the update, it would be sealed to the firmware that goes away: `make matrix` shows that in the
     column firmware-renewed-early. Source: seed 001; systemd-cryptenroll(1), ``--wipe-slot=``.
     """
-    update = firmware_swapped("bookworm")
+    update = faults.firmware_swapped("bookworm")
     assert sealed.boot(update).unlock is Unlock.PASSPHRASE_FALLBACK
-    assert sealed.maintained(rebound, update).boot(update).unlock is Unlock.AUTO
+    assert sealed.maintained(maintenance.rebound, update).boot(update).unlock is Unlock.AUTO
 
 
 PINNED = Enrolment("root-tpm2-pcr8-9", (Tpm2Pin((8, 9)),))
@@ -115,8 +102,8 @@ def test_an_update_asks_unless_the_pcrs_were_unpinned_before(sealed: Sealed) -> 
     sealed.maintain(*rebuilt_initrd("loop"))
     assert sealed.boot().unlock is Unlock.PASSPHRASE_FALLBACK
 
-    sealed = sealed.maintained(edited(lambda _: Tpm2Pin()))
+    sealed = sealed.maintained(maintenance.edited(lambda _: Tpm2Pin()))
     sealed.maintain(*rebuilt_initrd("dm_verity"))
     assert sealed.boot().unlock is Unlock.AUTO
-    pinned = sealed.maintained(edited(lambda _: Tpm2Pin((8, 9))))
+    pinned = sealed.maintained(maintenance.edited(lambda _: Tpm2Pin((8, 9))))
     assert pinned.boot().unlock is Unlock.AUTO

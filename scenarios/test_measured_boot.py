@@ -2,7 +2,7 @@
 
 import pytest
 
-from harness.api import Sealed, Unlock, db_key_enrolled, firmware_swapped, secure_boot_enabled
+from harness.api import Sealed, Unlock, faults
 
 
 @pytest.mark.policy("tpm2-pcr7")
@@ -13,7 +13,7 @@ def test_pcr_changed_asks_for_the_passphrase(sealed: Sealed) -> None:
     clevis-encrypt-tpm2(1), ``pcr_ids``.
     """
     before = sealed.boot()
-    after = sealed.boot(db_key_enrolled)
+    after = sealed.boot(faults.db_key_enrolled)
     assert before.unlock is Unlock.AUTO
     assert after.unlock is Unlock.PASSPHRASE_FALLBACK
     assert after.failed_pins == {"tpm2"}
@@ -24,7 +24,7 @@ def test_pcr_changed_asks_for_the_passphrase(sealed: Sealed) -> None:
 def test_pcr_changed_is_no_matter_when_it_is_not_bound(sealed: Sealed) -> None:
     """Another build of the firmware changes PCR 0; a seal to PCR 7 does not look there."""
     before = sealed.boot()
-    after = sealed.boot(firmware_swapped("bookworm"))
+    after = sealed.boot(faults.firmware_swapped("bookworm"))
     assert after.unlock is Unlock.AUTO
     assert after.pcrs[0] != before.pcrs[0]
     assert after.pcrs[7] == before.pcrs[7]
@@ -36,7 +36,7 @@ def test_firmware_swap_asks_for_the_passphrase_when_pcr_0_is_bound(sealed: Seale
 
     Source: TCG PC Client Platform Firmware Profile, 3.3.4.1.
     """
-    outcome = sealed.boot(firmware_swapped("bookworm"))
+    outcome = sealed.boot(faults.firmware_swapped("bookworm"))
     assert outcome.unlock is Unlock.PASSPHRASE_FALLBACK
     assert outcome.failed_pins == {"tpm2"}
 
@@ -47,4 +47,4 @@ def test_unsigned_uki_is_refused_under_secure_boot(sealed: Sealed) -> None:
 
     Source: UEFI specification 2.10, 32.
     """
-    assert sealed.boot(secure_boot_enabled).unlock is Unlock.REFUSED
+    assert sealed.boot(faults.secure_boot_enabled).unlock is Unlock.REFUSED

@@ -2,7 +2,7 @@
 
 import pytest
 
-from harness.api import CryptenrollPin, Enrolment, Sealed, Unlock, tpm_removed
+from harness.api import CryptenrollPin, Enrolment, Sealed, Unlock, faults
 
 pytestmark = pytest.mark.image("debian-13-root")
 
@@ -116,10 +116,10 @@ def test_recovery_key_opens(sealed: Sealed) -> None:
     with sealed.powered() as on:
         enroll = f"PASSWORD={sealed.passphrase} systemd-cryptenroll --recovery-key {ROOT} 2>/dev/null"
         key = on.shell.run(f"{enroll} && sync", MAINTENANCE_SECONDS).strip()
-    with sealed.powered(tpm_removed, typing=(key,)) as on:
+    with sealed.powered(faults.tpm_removed, typing=(key,)) as on:
         either = on.outcome
         on.shell.run(f"systemd-cryptenroll --wipe-slot=password {ROOT} && sync", MAINTENANCE_SECONDS)
-    alone = sealed.boot(tpm_removed, typing=(key,))
+    alone = sealed.boot(faults.tpm_removed, typing=(key,))
     assert either.unlock is alone.unlock is Unlock.PASSPHRASE_FALLBACK
     assert either.canary == alone.canary == sealed.canary
     assert "enter passphrase or recovery key for disk" in either.proofs[0]

@@ -2,19 +2,7 @@
 
 import pytest
 
-from harness.api import (
-    OFFLINE_SECONDS,
-    Enrolment,
-    Sealed,
-    Sss,
-    Tang,
-    TangPin,
-    Tpm2Pin,
-    Unlock,
-    network_unplugged,
-    secure_boot_owned,
-    tpm_removed,
-)
+from harness.api import OFFLINE_SECONDS, Enrolment, Sealed, Sss, Tang, TangPin, Tpm2Pin, Unlock, faults
 
 TPM2_AND_TANG = Enrolment(
     "root-tpm2-and-tang", (Sss(2, (Tpm2Pin(), TangPin("tang", "@TANG_URL@", "@TANG_THUMBPRINT@"))),)
@@ -58,7 +46,7 @@ def test_root_asks_without_tang(sealed: Sealed, tang: Tang, stack: str) -> None:
 @pytest.mark.parametrize("stack", STACKS)
 def test_root_asks_without_its_tpm(sealed: Sealed, stack: str) -> None:
     """The TPM switched off: the initrd asks for the passphrase of root."""
-    outcome = sealed.boot(tpm_removed)
+    outcome = sealed.boot(faults.tpm_removed)
     assert outcome.unlock is Unlock.PASSPHRASE_FALLBACK
     assert outcome.canary == sealed.canary
 
@@ -70,7 +58,7 @@ def test_root_opens_by_itself_under_secure_boot(sealed: Sealed, stack: str) -> N
 
     Source: UEFI specification 2.10, 32; systemd-stub(7) on addons; shim's README, "MOK".
     """
-    outcome = sealed.boot(secure_boot_owned)
+    outcome = sealed.boot(faults.secure_boot_owned)
     assert outcome.unlock is Unlock.AUTO
     assert outcome.canary == sealed.canary
 
@@ -84,7 +72,7 @@ def test_root_opens_offline_by_its_tpm(sealed: Sealed, stack: str) -> None:
     before the prompt will have typed by then. Source: clevis#534; local-top/clevis; configure_networking of
     initramfs-tools 0.148.
     """
-    outcome = sealed.boot(network_unplugged, hold=OFFLINE_SECONDS)
+    outcome = sealed.boot(faults.network_unplugged, hold=OFFLINE_SECONDS)
     assert outcome.unlock is Unlock.AUTO
     assert outcome.unlocked_by == {"tpm2"}
     assert outcome.seconds.prompt is not None

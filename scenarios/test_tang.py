@@ -2,7 +2,7 @@
 
 import pytest
 
-from harness.api import OFFLINE_SECONDS, Enrolment, Sealed, Tang, TangPin, Tpm2Pin, Unlock, moved_offsite
+from harness.api import OFFLINE_SECONDS, Enrolment, Sealed, Tang, TangPin, Tpm2Pin, Unlock, faults
 
 TANG_THEN_TPM2 = Enrolment("tang-then-tpm2", (TangPin("tang", "@TANG_URL@", "@TANG_THUMBPRINT@"), Tpm2Pin()))
 
@@ -68,7 +68,7 @@ def test_stolen_server_offsite_asks_for_the_passphrase(sealed: Sealed, tang: Tan
     """
     tang.answers_only("home")
     assert sealed.boot().unlock is Unlock.AUTO
-    elsewhere = sealed.boot(moved_offsite, typing=())
+    elsewhere = sealed.boot(faults.moved_offsite, typing=())
     assert elsewhere.unlock is Unlock.LOCKED
     assert elsewhere.prompts >= 1
     assert elsewhere.canary is None

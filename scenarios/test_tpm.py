@@ -2,7 +2,7 @@
 
 import pytest
 
-from harness.api import Sealed, Tang, Unlock, tpm_fails, tpm_removed, tpm_replaced
+from harness.api import Sealed, Tang, Unlock, faults
 
 
 @pytest.mark.ci
@@ -12,7 +12,7 @@ def test_tpm_disabled_asks_for_the_passphrase(sealed: Sealed) -> None:
 
     Source: seed 000 tried just this; clevis-decrypt-tpm2.
     """
-    outcome = sealed.boot(tpm_removed)
+    outcome = sealed.boot(faults.tpm_removed)
     assert outcome.unlock is Unlock.PASSPHRASE_FALLBACK
     assert outcome.failed_pins == {"tpm2"}
     assert outcome.canary == sealed.canary
@@ -22,7 +22,7 @@ def test_tpm_disabled_asks_for_the_passphrase(sealed: Sealed) -> None:
 @pytest.mark.policy("tpm2-or-tang")
 def test_tpm_disabled_is_no_matter_when_tang_suffices(sealed: Sealed, tang: Tang) -> None:
     """Threshold 1 with the TPM switched off: Tang alone opens it."""
-    outcome = sealed.boot(tpm_removed)
+    outcome = sealed.boot(faults.tpm_removed)
     assert outcome.unlock is Unlock.AUTO
     assert outcome.unlocked_by == {"tang"}
     assert tang.recoveries
@@ -36,7 +36,7 @@ def test_tpm_replaced_asks_for_the_passphrase(sealed: Sealed) -> None:
     answers 0x1df, integrity check failed.
     Source: systemd#34506 shows the same for systemd-cryptenroll.
     """
-    outcome = sealed.boot(tpm_replaced)
+    outcome = sealed.boot(faults.tpm_replaced)
     assert outcome.unlock is Unlock.PASSPHRASE_FALLBACK
     assert outcome.failed_pins == {"tpm2"}
 
@@ -48,7 +48,7 @@ def test_tpm_io_error_asks_for_the_passphrase(sealed: Sealed) -> None:
     The failure is the scenario's own, and the guest is judged by what it does about it; a TPM that fails of itself is
     an error of the rig. Source: TCG TPM 2.0 Library, Part 1, 12.2.7 (failure mode); clevis-decrypt-tpm2.
     """
-    outcome = sealed.boot(tpm_fails)
+    outcome = sealed.boot(faults.tpm_fails)
     assert outcome.unlock is Unlock.PASSPHRASE_FALLBACK
     assert outcome.failed_pins == {"tpm2"}
     assert outcome.canary == sealed.canary

@@ -6,19 +6,18 @@ from pathlib import Path
 
 import pytest
 
-import harness.api
+import harness.api.attack
 from harness.paths import POLICIES
 from harness.plugin import find_policy
 
 # Pytester forgets what a test imports, and numpy can be loaded once a process: so all that scenarios import is here.
-assert harness.api
+assert harness.api.attack
 
 pytest_plugins = ["pytester"]
 
 CONFTEST = """
 import pytest
-from harness.api import Outcome, Unlock
-from harness.errors import RigError
+from harness.api import Outcome, RigError, Unlock
 from harness.evidence.record import Boot, Problem
 from harness.lab.powered import recorded
 
@@ -50,7 +49,7 @@ def run(pytester: pytest.Pytester) -> pytest.Pytester:
 def scenario(body: str) -> str:
     lines = "\n".join(f"    {line}" for line in body.splitlines())
     return (
-        "from harness.api import *\nfrom harness.errors import RigError, UsageError\n\n"
+        "from harness.api import *\nfrom harness.api.attack import *\n\n"
         f'def test_it(sealed):\n    """A sentence."""\n{lines}\n'
     )
 

@@ -1,0 +1,51 @@
+"""All that a scenario imports; what an attack needs besides is in `harness.api.attack`.
+
+The fixtures are `sealed`, `tang`, `tangs` and `attacker`; the marks are `policy`, `image` and `attack`. Three of the
+names are modules: `faults` changes the hardware of one boot (``sealed.boot(faults.tpm_removed)``); `maintenance` is
+what an owner does to a machine in use (``sealed.maintained(maintenance.rebound)``); `truth_table` is the table of
+policies and conditions.
+"""
+
+from harness.deadline import Deadline
+from harness.errors import RigError, UsageError
+from harness.guest.outcome import Outcome, Unlock
+from harness.guest.plan import OFFLINE_SECONDS
+from harness.lab import faults
+from harness.lab.faults import Fault, FaultContext
+from harness.lab.powered import Powered
+from harness.lab.rescue import Rescue
+from harness.lab.sealed import Sealed
+from harness.machine.spec import Machine
+from harness.matrix import truth_table
+from harness.policy import maintenance
+from harness.policy.enrolment import TPM_PIN, Enrolment
+from harness.policy.new_volume import NewVolume
+from harness.policy.pins import CryptenrollPin, Pin, Sss, TangPin, Tpm2Pin
+from harness.services.tang import Tang
+
+__all__ = [
+    "OFFLINE_SECONDS",
+    "TPM_PIN",
+    "CryptenrollPin",
+    "Deadline",
+    "Enrolment",
+    "Fault",
+    "FaultContext",
+    "Machine",
+    "NewVolume",
+    "Outcome",
+    "Pin",
+    "Powered",
+    "Rescue",
+    "RigError",
+    "Sealed",
+    "Sss",
+    "Tang",
+    "TangPin",
+    "Tpm2Pin",
+    "Unlock",
+    "UsageError",
+    "faults",
+    "maintenance",
+    "truth_table",
+]

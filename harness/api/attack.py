@@ -1,0 +1,60 @@
+"""What the scenario of an attack imports besides `harness.api`.
+
+An attack names its grants (``@pytest.mark.attack(Grant.DISK)``) and works through the fixture `attacker`. Four of the
+names are modules: `luks_forgery` and `tang_exchange` have what forges a LUKS header and what speaks to a Tang server,
+`nvram` and `uki` edit UEFI variables and unified kernel images.
+"""
+
+from harness.attack import luks_forgery, tang_exchange, uki
+from harness.attack.attacker import Attacker, AttackResult, ConsoleSession
+from harness.attack.bus import BusSniffer, MeasurementSpoofer, ResetAndReplay
+from harness.attack.grants import Grant, capabilities
+from harness.attack.initrd import with_file
+from harness.attack.memory import aes256_keys, clevis_passphrases, xts_keys
+from harness.attack.secret_search import find_secret
+from harness.guest.console import ConsoleShell
+from harness.guest.luks import LuksHeader
+from harness.machine import nvram
+from harness.machine.esp import BOOT_IMAGE, sign_boot_images, signed
+from harness.machine.files import BOOT, ESP, files, rewrite
+from harness.machine.partition import read_partition, write_partition
+from harness.machine.spec import Disk, Tpm
+from harness.machine.tpm_log import TpmExchange
+from harness.policy.extract import extract
+from harness.policy.new_volume import QUICK_PBKDF
+
+__all__ = [
+    "BOOT",
+    "BOOT_IMAGE",
+    "ESP",
+    "QUICK_PBKDF",
+    "AttackResult",
+    "Attacker",
+    "BusSniffer",
+    "ConsoleSession",
+    "ConsoleShell",
+    "Disk",
+    "Grant",
+    "LuksHeader",
+    "MeasurementSpoofer",
+    "ResetAndReplay",
+    "Tpm",
+    "TpmExchange",
+    "aes256_keys",
+    "capabilities",
+    "clevis_passphrases",
+    "extract",
+    "files",
+    "find_secret",
+    "luks_forgery",
+    "nvram",
+    "read_partition",
+    "rewrite",
+    "sign_boot_images",
+    "signed",
+    "tang_exchange",
+    "uki",
+    "with_file",
+    "write_partition",
+    "xts_keys",
+]
