@@ -102,7 +102,8 @@ def measure(lab: Laboratory, entry: SealedEntry, runs: int, artifacts: Path) -> 
                 outcome = sealed.boot()
                 harness.append({"prompt": outcome.seconds.prompt, "end": outcome.seconds.end})
                 harness[-1]["verdict"] = time.monotonic() - started
-            said = (recorder.folder / recorder.boots[-1].evidence / "qemu-command.txt").read_text()
+            assert outcome.evidence
+            said = (outcome.evidence / "qemu-command.txt").read_text()
         with lab.progress.step(f"bare QEMU, boot {number} of {runs}"):
             bare.append(bare_boot(lab, entry, said, sealed.machine))
         with scratch(lab.host.user) as folder:

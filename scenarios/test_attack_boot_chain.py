@@ -72,7 +72,7 @@ def asks_the_tpm(
     opened = {pcr for token, pcr in seals.items() if unsealed(console, device, token)}
     read = canary(console, device)
     loot = {
-        pcr: attacker.submit(read if pcr in opened else None, guard=f"tpm2-pcr{pcr}", evidence="console-console.log")
+        pcr: attacker.submit(read if pcr in opened else None, guard=f"tpm2-pcr{pcr}", evidence=console.evidence)
         for pcr in seals.values()
     }
     return {pcr for pcr, got in loot.items() if got.extracted}
@@ -155,7 +155,7 @@ def test_initramfs_shell_is_not_there_with_panic(sealed: Sealed, attacker: Attac
         said = console.wait_for(f"Rebooting automatically|{INITRAMFS_SHELL}", Deadline.after(300))
         assert said == "Rebooting automatically"
         console.wait_for("BdsDxe: starting Boot", Deadline.after(60))
-    assert not attacker.submit(guard="panic", evidence="console-console.log").extracted
+    assert not attacker.submit(guard="panic", evidence=console.evidence).extracted
 
 
 @pytest.mark.policy("tang")
@@ -174,7 +174,7 @@ def test_emergency_shell_of_dracut_wants_a_root_that_is_not_locked(attacker: Att
     with attacker.console(disk=disk) as console:
         said = console.wait_for(r"the root account is locked|\w:/# |bash-[\d.]+# ", Deadline.after(300))
     assert said == "the root account is locked"
-    assert not attacker.submit(guard="locked-root", evidence="console-console.log").extracted
+    assert not attacker.submit(guard="locked-root", evidence=console.evidence).extracted
 
 
 @pytest.mark.policy(EACH_PCR)
@@ -221,7 +221,7 @@ def test_null_cipher_header(attacker: Attacker) -> None:
         console.plug(attacker.disk())
         console.run("until [ -b /dev/vda4 ]; do sleep 1; done", Deadline.after(60))
         assert unsealed(console, "/dev/vda4", token=0)
-        assert attacker.submit(canary(console, "/dev/vda4"), evidence="console-console.log").extracted
+        assert attacker.submit(canary(console, "/dev/vda4"), evidence=console.evidence).extracted
 
 
 def initrd_is_another(machine: Machine, _context: FaultContext) -> Machine:
@@ -240,8 +240,9 @@ def test_initrd_replaced_in_a_signed_uki(sealed: Sealed, attacker: Attacker) -> 
     initrd. Source: UEFI specification 2.10, 32; UAPI specifications, "Unified Kernel Image".
     """
     assert sealed.boot(faults.secure_boot_owned).unlock is Unlock.AUTO
-    assert sealed.boot(faults.secure_boot_owned, initrd_is_another).unlock is Unlock.REFUSED
-    assert not attacker.submit(guard="signed-uki", evidence="boot-2").extracted
+    outcome = sealed.boot(faults.secure_boot_owned, initrd_is_another)
+    assert outcome.unlock is Unlock.REFUSED
+    assert not attacker.submit(guard="signed-uki", evidence=outcome.evidence).extracted
 
 
 LOOT_INIT = b"""#!/bin/sh

@@ -8,11 +8,12 @@ which of them keep the key.
 
 import re
 from base64 import b64encode
+from pathlib import Path
 
 import pytest
 
 from harness.api import Deadline, Enrolment, Tpm2Pin
-from harness.api.attack import Attacker, ConsoleShell, Grant, nvram
+from harness.api.attack import Attacker, ConsoleSession, Grant, nvram
 
 SEALS = {"1": 1, "4": 2, "7": 3, "12": 4, "7+11": 5}
 """The PCRs of each binding, and its keyslot: the passphrase's is 0."""
@@ -38,7 +39,7 @@ def unsealed(said: str) -> set[str]:
     return set(re.findall(r"pcr ([\d+]+) unseals", said))
 
 
-def printed(attacker: Attacker, said: str, opened: set[str], evidence: str = "console-console.log") -> set[str]:
+def printed(attacker: Attacker, said: str, opened: set[str], evidence: Path) -> set[str]:
     """Submit the canary that was read, once for each binding that gave a passphrase; returns those that it opens."""
     canary = re.search(r"^[0-9a-f]{32}", said, re.MULTILINE)
     loot = {
@@ -50,7 +51,7 @@ def printed(attacker: Attacker, said: str, opened: set[str], evidence: str = "co
     return {pcrs for pcrs, got in loot.items() if got.extracted}
 
 
-def asks_the_tpm(console: ConsoleShell, attacker: Attacker) -> set[str]:
+def asks_the_tpm(console: ConsoleSession, attacker: Attacker) -> set[str]:
     """Be root in the victim's system before it is up: unseal what the TPM gives, and open the volume with that."""
     deadline = Deadline.after(300)
     console.wait_for(r"(?m)^# ", deadline)
@@ -59,7 +60,7 @@ def asks_the_tpm(console: ConsoleShell, attacker: Attacker) -> set[str]:
     console.run(f"DM_DISABLE_UDEV=1 cryptsetup open --key-file /run/pass {DEVICE} var", deadline, check=False)
     console.run("mount -o ro /dev/mapper/var /mnt", deadline, check=False)
     said = console.run("cat /mnt/unlock-lab-canary", deadline, check=False)
-    return printed(attacker, said, opened)
+    return printed(attacker, said, opened, console.evidence)
 
 
 @pytest.mark.policy(EACH_PCR)
@@ -165,7 +166,7 @@ def test_smbios_credential_runs_a_unit_of_the_attackers(attacker: Attacker) -> N
     """
     with attacker.console(disk=attacker.disk(), smbios=CREDENTIALS) as console:
         said = console.wait_for(r"(?s)here it begins.*here it ends", Deadline.after(300))
-    assert printed(attacker, said, unsealed(said)) == SEALS.keys()
+    assert printed(attacker, said, unsealed(said), console.evidence) == SEALS.keys()
 
 
 @pytest.mark.policy(EACH_PCR)
@@ -180,4 +181,4 @@ def test_smbios_credential_is_not_imported_where_the_command_line_says_so(attack
     with attacker.console(disk=attacker.disk(), smbios=(owners, *CREDENTIALS)) as console:
         said = console.wait_for(r"login: |here it ends", Deadline.after(300))
     assert "login" in said
-    assert not printed(attacker, said, unsealed(said))
+    assert not printed(attacker, said, unsealed(said), console.evidence)

@@ -112,7 +112,7 @@ def test_null_cipher_header_is_refused_by_a_kernel_without_the_cipher(sealed: Se
     outcome = given_back(sealed, disk).boot(typing=())
     assert outcome.unlock is Unlock.LOCKED
     assert sealed.tangs["tang"].recoveries
-    assert not attacker.submit(outcome.canary, evidence="boot-1").extracted
+    assert not attacker.submit(outcome.canary, evidence=outcome.evidence).extracted
 
 
 @pytest.mark.policy("tang")
@@ -134,7 +134,7 @@ def test_token_stale(sealed: Sealed, attacker: Attacker) -> None:
     outcome = victim.boot()
     assert outcome.unlock is Unlock.LOCKED
     assert sealed.tangs["tang"].recoveries
-    assert not attacker.submit(outcome.canary, evidence="boot-1").extracted
+    assert not attacker.submit(outcome.canary, evidence=outcome.evidence).extracted
     with victim.rescue() as rescue:
         assert rescue.unlock("var", sealed.passphrase)
         assert rescue.canary("var") == sealed.canary
@@ -152,7 +152,7 @@ def test_unbound_token(sealed: Sealed, attacker: Attacker) -> None:
     outcome = given_back(sealed, disk).boot()
     assert outcome.unlock is Unlock.PASSPHRASE_FALLBACK
     assert not sealed.tangs["tang"].recoveries
-    assert not attacker.submit(evidence="boot-1").extracted
+    assert not attacker.submit(evidence=outcome.evidence).extracted
 
 
 @pytest.mark.policy("tang")
@@ -172,4 +172,4 @@ def test_reencrypt_downgrade(sealed: Sealed, attacker: Attacker) -> None:
     outcome = given_back(sealed, disk).boot()
     assert outcome.unlock is Unlock.LOCKED
     assert read_partition(disk.path, "var", DATA + 2**20)[DATA:] == before[DATA:]
-    assert not attacker.submit(outcome.canary, evidence="boot-1").extracted
+    assert not attacker.submit(outcome.canary, evidence=outcome.evidence).extracted

@@ -36,7 +36,7 @@ def test_ram_dump(sealed: Sealed, attacker: Attacker, kernel: str) -> None:
         assert machine.outcome.unlock is Unlock.AUTO
         with attacker.memory(machine) as memory:
             key = volume_key(memory, header)
-        assert attacker.submit(volume_key=key, guard="open", evidence="boot-1").extracted
+        assert attacker.submit(volume_key=key, guard="open", evidence=machine.outcome.evidence).extracted
         machine.shell.run("cryptsetup luksSuspend var")
         with attacker.memory(machine) as memory:
             again = volume_key(memory, header)

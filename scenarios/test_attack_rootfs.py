@@ -99,9 +99,9 @@ def start_from_a_look_alike(sealed: Sealed, attacker: Attacker, *further: str) -
         said = {pin.name: ask_the_tpm(console, token, "0000" * pin.asks_pin) for token, pin in enumerate(TOKENS)}
         by_the_right_pin = ask_the_tpm(console, [pin.asks_pin for pin in TOKENS].index(True), TPM_PIN)
     assert canary_in(by_the_right_pin) == sealed.canary, "the right PIN does not open it either"
-    evidence = "console-console.log"
     loot = {
-        name: attacker.submit(canary_in(text), guard=f"root-{name}", evidence=evidence) for name, text in said.items()
+        name: attacker.submit(canary_in(text), guard=f"root-{name}", evidence=console.evidence)
+        for name, text in said.items()
     }
     fell = {name for name, printed in loot.items() if printed.extracted}
     assert {name for name, text in said.items() if REFUSAL in text} == said.keys() - fell, "some failed otherwise"

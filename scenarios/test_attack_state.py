@@ -108,7 +108,7 @@ def test_state_partition_swap(attacker: Attacker, boot: str, victim: Enrolment, 
     told = dict(re.findall(r"(\w+): ([0-9a-f]{32}|it asks for a passphrase)\.", said))
     assert told.keys() == {volume.name for volume in ephemerals}
     loot = {
-        name: attacker.submit(canary, volume=name, guard=f"{name}-{boot}", evidence="console-console.log")
+        name: attacker.submit(canary, volume=name, guard=f"{name}-{boot}", evidence=console.evidence)
         for name, canary in told.items()
     }
     assert {name for name, printed in loot.items() if printed.extracted} == falls

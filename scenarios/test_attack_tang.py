@@ -124,7 +124,7 @@ def test_tang_imposter_opens_nothing_and_is_not_bound_to(sealed: Sealed, attacke
     outcome = sealed.boot(label="imposter")
     assert outcome.unlock is Unlock.PASSPHRASE_FALLBACK
     assert outcome.failed_pins == {"tang"}
-    assert not attacker.submit(evidence="boot-2").extracted
+    assert not attacker.submit(evidence=outcome.evidence).extracted
 
 
 @pytest.mark.policy("tang")
@@ -174,7 +174,7 @@ def test_tang_forged_reply_opens_nothing(sealed: Sealed, attacker: Attacker) -> 
     outcome = sealed.boot()
     assert outcome.unlock is Unlock.PASSPHRASE_FALLBACK
     assert outcome.canary == sealed.canary
-    assert not attacker.submit(evidence="boot-1").extracted
+    assert not attacker.submit(evidence=outcome.evidence).extracted
 
 
 @pytest.mark.policy("tang")
@@ -192,7 +192,7 @@ def test_tang_redirect_is_not_followed(sealed: Sealed, attacker: Attacker) -> No
     assert outcome.unlock is Unlock.PASSPHRASE_FALLBACK
     assert any(call.received == found for call in tang.connections)
     assert not any(b"/elsewhere" in call.sent for call in tang.connections)
-    assert not attacker.submit(evidence="boot-1").extracted
+    assert not attacker.submit(evidence=outcome.evidence).extracted
 
 
 @pytest.mark.policy("tang")
@@ -209,7 +209,7 @@ def test_tang_tarpit_leaves_the_prompt_usable(sealed: Sealed, attacker: Attacker
     assert outcome.unlock is Unlock.PASSPHRASE_FALLBACK
     assert outcome.canary == sealed.canary
     assert tang.unanswered
-    assert not attacker.submit(evidence="boot-1").extracted
+    assert not attacker.submit(evidence=outcome.evidence).extracted
 
 
 @pytest.mark.policy("tang")

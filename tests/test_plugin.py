@@ -19,7 +19,7 @@ CONFTEST = """
 import pytest
 from harness.api import Outcome, RigError, Unlock
 from harness.evidence.record import Boot, Problem
-from harness.lab.powered import recorded
+from harness.lab.power import recorded
 
 class Stub:
     def __init__(self, recorder):

@@ -20,11 +20,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Unpack
 
 from harness.attack.assets import ELSEWHERE, AttackerAssets
 from harness.attack.bus import BusSniffer
 from harness.attack.grants import Grant
 from harness.errors import RigError, UsageError
+from harness.evidence.artifacts import CONSOLE
 from harness.evidence.attacks import Attempt
 from harness.guest.console import ConsoleShell
 from harness.guest.driver import Live, drained, watch
@@ -32,11 +34,13 @@ from harness.guest.events import Event
 from harness.guest.outcome import Outcome
 from harness.guest.plan import BootPlan
 from harness.lab.faults import FaultContext
-from harness.lab.powered import boot, recorded
+from harness.lab.power import machine_on, set_client_site
+from harness.lab.powered import boot
+from harness.lab.request import BootOptions, BootRequest
 from harness.lab.rescue import RESCUE_IMAGE, Rescue, rescue_system
 from harness.lab.sealed import Sealed
 from harness.machine.nvram import SigningKey
-from harness.machine.rig import Rig, power_on
+from harness.machine.rig import Rig
 from harness.machine.spec import Disk, Firmware, Machine, Tpm
 
 
@@ -64,11 +68,16 @@ class ConsoleSession(ConsoleShell):
 
     Args:
         rig: The machine.
+        evidence: What the console says, as it is kept once the machine is off.
         live: Gets every byte that the console says.
+
+    Attributes:
+        evidence: The same.
     """
 
-    def __init__(self, rig: Rig, live: Live | None = None) -> None:
+    def __init__(self, rig: Rig, evidence: Path, live: Live | None = None) -> None:
         super().__init__(rig.console, live)
+        self.evidence = evidence
         self._rig = rig
 
     def plug(self, disk: Disk) -> None:
@@ -96,8 +105,7 @@ class Attacker(AttackerAssets):
         tpm: Tpm | None = None,
         nvram: Path | None = None,
         firmware: Firmware | None = None,
-        typing: Sequence[str] = (),
-        label: str = "attacker",
+        **request: Unpack[BootOptions],
     ) -> Outcome:
         """Boot a disk and see whether it opens, and whether its canary can be read.
 
@@ -106,15 +114,14 @@ class Attacker(AttackerAssets):
             tpm: A certain one, instead of their machine's.
             nvram: Certain UEFI variables, instead of their machine's.
             firmware: Another than the laboratory's.
-            typing: What they type at the prompts: nothing, unless they learned a secret.
-            label: What this boot is for, in the evidence.
+            **request: What the boot is to do (`BootRequest`); nothing is typed unless it says what.
         """
         machine = self._machine(disk, tpm, nvram, firmware)
-        outcome = boot(self.victim.context, machine, label, typing)
-        recorder = self.victim.context.recorder
+        types_nothing: BootOptions = {"label": "attacker", "typing": ()}
+        outcome = boot(self.victim.context, machine, BootRequest(**(types_nothing | request)))
         for volume in self.victim.policy.volumes:
             seen = outcome.volumes.get(volume.name, outcome)
-            self.submit(seen.canary, volume=volume.name, evidence=recorder.boots[-1].evidence)
+            self.submit(seen.canary, volume=volume.name, evidence=outcome.evidence)
         return outcome
 
     def capture_until_unseal(self, tap: BusSniffer, label: str = "good-boot") -> None:
@@ -135,13 +142,9 @@ class Attacker(AttackerAssets):
             if tap.unsealed:
                 raise _HeardError
 
-        self._stands(machine.site)
-        with (
-            recorded(context.recorder, label, machine) as record,
-            power_on(machine, context.lab.host, record.folder) as rig,
-        ):
+        with machine_on(context, machine, label) as on:
             with suppress(_HeardError):
-                watch(rig, plan, live=context.lab.live, on_event=stop)
+                watch(on.rig, plan, live=context.lab.live, on_event=stop)
             if not tap.unsealed:
                 raise RigError("the victim booted, and its TPM unsealed nothing")
 
@@ -163,13 +166,8 @@ class Attacker(AttackerAssets):
             self.require(Grant.SMBIOS)
         machine = replace(self._machine(disk, None, nvram, None), smbios_oem_strings=tuple(smbios))
         context = self.victim.context
-        self._stands(machine.site)
-        with (
-            recorded(context.recorder, label, machine) as record,
-            power_on(machine, context.lab.host, record.folder) as rig,
-            drained(rig, console=False),
-        ):
-            yield ConsoleSession(rig, context.lab.live)
+        with machine_on(context, machine, label) as on, drained(on.rig, console=False):
+            yield ConsoleSession(on.rig, on.kept(CONSOLE), context.lab.live)
 
     @contextmanager
     def boot_live_system(
@@ -202,7 +200,7 @@ class Attacker(AttackerAssets):
         Returns:
             Those whose canary was printed.
         """
-        self._stands(self._site)
+        set_client_site(self.victim.context, self._site)
         loot = {}
         for name in volumes or [volume.name for volume in self.victim.policy.volumes]:
             opened = system.unlock_by_binding(name)
@@ -219,7 +217,7 @@ class Attacker(AttackerAssets):
         volume_key: bytes | None = None,
         volume: str | None = None,
         guard: str | None = None,
-        evidence: str = "",
+        evidence: Path | str | None = None,
     ) -> AttackResult:
         """Submit what was got out, be it something or nothing. It is held against what only the encrypted volume knows.
 
@@ -228,23 +226,20 @@ class Attacker(AttackerAssets):
             volume_key: What is taken for the key of the volume.
             volume: Which one; the first by default.
             guard: What should have guarded it; by default the volume's name when the policy has several, else its own.
-            evidence: A boot's folder, or a file in the test's folder, that shows how they came by it.
+            evidence: A boot's folder (`Outcome.evidence`), or a file in the test's folder, that shows how it was got.
         """
         victim = self.victim
         name = volume or victim.policy.volumes[0].name
         extracted = canary is not None and canary == victim.canaries.get(name)
         extracted |= volume_key is not None and victim.header(name).vouches_for(volume_key)
+        shown = Path(evidence).name if evidence else ""
         guard = guard or (name if len(victim.policy.volumes) > 1 else victim.policy.name)
-        victim.context.recorder.attack_tried(Attempt(guard, tuple(sorted(self.grants)), extracted, evidence))
+        victim.context.recorder.attack_tried(Attempt(guard, tuple(sorted(self.grants)), extracted, shown))
         return AttackResult(canary, volume_key, extracted)
 
     @property
     def _site(self) -> str:
         return self.victim.machine.site if Grant.NETWORK in self.grants else ELSEWHERE
-
-    def _stands(self, site: str) -> None:
-        for tang in self.victim.tangs.values():
-            tang.set_client_site(site)
 
     def _machine(self, disk: Disk, tpm: Tpm | None, nvram: Path | None, firmware: Firmware | None) -> Machine:
         for path in (disk.path, tpm.state if tpm else None, nvram):

@@ -99,32 +99,28 @@ def save(folder: Path, files: Mapping[str, Source]) -> None:
             _write(folder, name, source)
 
 
-def save_boot(folder: Path, number: int, files: Mapping[str, Source]) -> str:
+def save_boot(folder: Path, name: str, files: Mapping[str, Source]) -> None:
     """Write the folder of one boot, atomically.
 
     Args:
         folder: A folder that `open_folder` made.
-        number: 1 for the first power-on of the test.
+        name: Of the boot's folder, as `Boot.evidence` has it: ``boot-1`` for the first of the test.
         files: Content by file name, such as `CONSOLE`. Any name may be added: what is there is shown.
-
-    Returns:
-        The boot folder's name, for `Boot.evidence`.
 
     Raises:
         HostError: It cannot be written.
     """
-    place = folder / f"boot-{number}"
+    place = folder / name
     with _explained(place):
         part = Path(tempfile.mkdtemp(prefix=f".{place.name}.", dir=folder))
         try:
             part.chmod(0o755)
-            for name, source in files.items():
-                _write(part, name, source)
+            for file, source in files.items():
+                _write(part, file, source)
             _remove(place)
             part.rename(place)
         finally:
             _remove(part)
-    return place.name
 
 
 def save_versions(folder: Path, versions: Mapping[str, str]) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from harness.unlock import Unlock
 
@@ -50,6 +51,7 @@ class Outcome:
         seconds: When things happened.
         pcrs: PCR values (sha256, hex) by index, when they could be read.
         canary: The secret on the encrypted volume, when this boot could read it.
+        evidence: The folder that this boot left behind; complete once the machine is off.
         volumes: Each volume's own outcome, by name, when the policy has several; this one is then the worst of them.
     """
 
@@ -65,6 +67,7 @@ class Outcome:
     seconds: Seconds = field(default_factory=Seconds)
     pcrs: Mapping[int, str] = field(default_factory=dict)
     canary: str | None = None
+    evidence: Path | None = None
     volumes: Mapping[str, "Outcome"] = field(default_factory=dict)
 
     def __repr__(self) -> str:

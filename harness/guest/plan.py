@@ -102,9 +102,11 @@ class BootPlan:
         cls,
         volumes: Sequence[Volume],
         urls: Mapping[str, str],
+        *,
         typing: tuple[str, ...] | None = None,
         tpm_pins: tuple[str, ...] | None = None,
         hold: float = HOLD_SECONDS,
+        hold_out: bool = False,
     ) -> "BootPlan":
         """The usual plan for a policy's volumes.
 
@@ -115,6 +117,7 @@ class BootPlan:
             tpm_pins: What to type at prompts for the TPM's PIN; by default the right one at each, unless `typing` is
                 given.
             hold: Seconds after a prompt after which pins that neither answered nor failed are given up, at the least.
+            hold_out: Whether to wait that time even when the pins are known to have failed.
         """
         return cls(
             tuple(
@@ -129,6 +132,7 @@ class BootPlan:
             ),
             urls,
             hold,
+            hold_out,
         )
 
 

@@ -26,16 +26,16 @@ from harness.cache import build_once, digest
 from harness.errors import HarnessError, RigError, UsageError
 from harness.evidence import artifacts
 from harness.evidence.record import Problem, Result
-from harness.guest.driver import watch
 from harness.guest.outcome import Outcome, Unlock
 from harness.guest.plan import BootPlan
 from harness.images import GuestImage, guest_image
 from harness.lab.install_key import InstallInputs
 from harness.lab.laboratory import Laboratory
-from harness.lab.powered import ScenarioContext, boot, canary_path, maintain, power_off, recorded, retry_stalled, shell
+from harness.lab.power import ScenarioContext, power_off, retry_stalled, system_up
+from harness.lab.powered import boot, canary_path, maintain
 from harness.lab.recorder import EvidenceRecorder
+from harness.lab.request import BootRequest
 from harness.machine.disk import overlay
-from harness.machine.rig import power_on
 from harness.machine.spec import Bus, Disk, Machine, Tpm
 from harness.network.lease import PORTS
 from harness.paths import IMAGES, run_dir
@@ -202,7 +202,7 @@ def _install(order: _Order, folder: Path, recorder: EvidenceRecorder) -> None:
                 recorder.keep({_ENROLMENT: maintain(context, machine, "enrolment", by_hand)})
         versions = {**lab.versions, "image": f"{image.name} {image.key}", **image.versions}
         artifacts.save_versions(recorder.folder, versions)
-        outcome = boot(context, machine, "control", orderly=True)
+        outcome = boot(context, machine, BootRequest("control", orderly=True))
         for server, tang in tangs.items():
             tang.keys.save(folder / "tang" / server)
             recorder.keep_tang_log(server, tang.raw_log)
@@ -250,13 +250,8 @@ def _first_boot(context: ScenarioContext, machine: Machine, config: Path) -> Non
     first = replace(machine, smbios_oem_strings=(stub,), fw_cfg=((CONFIG, config),))
 
     def attempt() -> None:
-        with (
-            recorded(context.recorder, "install", machine) as record,
-            power_on(first, context.lab.host, record.folder) as rig,
-        ):
-            watch(rig, BootPlan(()), live=context.lab.live)
-            with shell(rig, context.image, context.lab.live) as opened:
-                power_off(rig, opened)
+        with system_up(context, first, "install", BootPlan(())) as (on, opened):
+            power_off(on.rig, opened)
 
     retry_stalled(context, machine, "install", attempt)
 

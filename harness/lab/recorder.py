@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ class EvidenceRecorder:
         self._image = ""
         self._started = datetime.now(UTC)
         self._start = time.monotonic()
+        self._numbers = count(1)
 
     @classmethod
     def open(cls, root: Path, test: str, title: str) -> "EvidenceRecorder":
@@ -66,15 +68,14 @@ class EvidenceRecorder:
         """Keep what a server said: the one that needs no name as ``tang.log``, another under its own."""
         self.keep({artifacts.TANG_LOG if server == DEFAULT_SERVER else f"{server}.log": log})
 
-    @property
-    def next_boot(self) -> int:
-        """The number that the next boot will have, from 1."""
-        return len(self.boots) + 1
+    def new_boot(self) -> str:
+        """The name of one more boot's folder."""
+        return f"boot-{next(self._numbers)}"
 
     def record(self, boot: Boot, files: Mapping[str, artifacts.Source]) -> None:
-        """Keep a boot and its files."""
-        name = artifacts.save_boot(self.folder, self.next_boot, files)
-        self.boots.append(Boot(boot.observed, boot.label, boot.machine, name))
+        """Keep a boot, and its files in the folder that it names."""
+        artifacts.save_boot(self.folder, boot.evidence, files)
+        self.boots.append(boot)
 
     def console_tail(self) -> list[str]:
         """The last lines of the last boot's console."""

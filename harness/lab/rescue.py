@@ -10,16 +10,15 @@ from pathlib import Path
 
 from harness.errors import RigError
 from harness.guest import facts
-from harness.guest.driver import watch
 from harness.guest.plan import BootPlan
 from harness.guest.ssh import Shell
 from harness.images import guest_image
 from harness.lab.install import DISK_BYTES
-from harness.lab.powered import ScenarioContext, canary_path, partition_label, recorded, shell
+from harness.lab.power import ScenarioContext, system_up
+from harness.lab.powered import canary_path, partition_label
 from harness.machine.disk import overlay
 from harness.machine.esp import sign_boot_images
 from harness.machine.nvram import SigningKey
-from harness.machine.rig import power_on
 from harness.machine.spec import Bus, Disk, Machine
 from harness.policy.pins import CryptenrollPin, Policy, leaves
 
@@ -41,13 +40,13 @@ class Rescue:
         shell: Root in that system.
         policy: What the disk was installed with.
         transcript: Where `run` writes down what was done; it becomes evidence, named `evidence`.
-        evidence: Its name in the test's folder.
+        evidence: Where that is, once the machine is off.
     """
 
     shell: Shell
     policy: Policy
     transcript: Path
-    evidence: str
+    evidence: Path
 
     def attempt(self, command: str, timeout: float = 60.0, *, stdin: bytes = b"") -> tuple[int, str]:
         """Run a command and write it down with all that it said; returns its exit status, and what it said."""
@@ -160,15 +159,8 @@ def rescue_system(
         # Both disks may have a file system that is labelled root; the last root= counts.
         smbios_oem_strings=() if _ROOT in image.cmdline else (f"io.systemd.stub.kernel-cmdline-extra={_ROOT}",),
     )
-    for tang in context.tangs.values():
-        tang.set_client_site(machine.site)
-    with (
-        recorded(context.recorder, label, machine) as record,
-        power_on(machine, context.lab.host, record.folder) as rig,
-    ):
-        watch(rig, BootPlan(()), live=context.lab.live)
-        with shell(rig, image, context.lab.live) as opened:
-            rescue = Rescue(opened, context.policy, record.folder / _SHELL_LOG, f"{label}-{_SHELL_LOG}")
-            # The system is up before its network is.
-            rescue.attempt("/usr/lib/systemd/systemd-networkd-wait-online --timeout=30")
-            yield rescue
+    with system_up(context, machine, label, BootPlan(()), image) as (on, opened):
+        rescue = Rescue(opened, context.policy, on.folder / _SHELL_LOG, on.kept(_SHELL_LOG))
+        # The system is up before its network is.
+        rescue.attempt("/usr/lib/systemd/systemd-networkd-wait-online --timeout=30")
+        yield rescue

@@ -5,18 +5,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import reduce
 from pathlib import Path
+from typing import Unpack
 
 from harness.errors import UsageError
 from harness.evidence import artifacts
 from harness.guest.luks import LUKS_BYTES, LuksHeader, parse_luks_header
 from harness.guest.outcome import Outcome
-from harness.guest.plan import HOLD_SECONDS
 from harness.host.scratch import KEEP, scratch
 from harness.lab.faults import Fault, FaultContext
 from harness.lab.install import SealedEntry, copied, served
 from harness.lab.laboratory import Laboratory
-from harness.lab.powered import Meanwhile, Powered, ScenarioContext, maintain, partition_label, powered
+from harness.lab.power import ScenarioContext
+from harness.lab.powered import Powered, maintain, partition_label, powered
 from harness.lab.recorder import EvidenceRecorder
+from harness.lab.request import BootOptions, BootRequest
 from harness.lab.rescue import Rescue, rescue_system
 from harness.machine.partition import read_partition
 from harness.machine.spec import Machine, Tpm
@@ -109,55 +111,26 @@ class Sealed:
             yield opened
 
     @contextmanager
-    def powered(
-        self,
-        *faults: Fault,
-        typing: Sequence[str] | None = None,
-        tpm_pins: Sequence[str] | None = None,
-        meanwhile: Meanwhile | None = None,
-        hold: float = HOLD_SECONDS,
-        label: str = "boot",
-    ) -> Iterator[Powered]:
+    def powered(self, *faults: Fault, **request: Unpack[BootOptions]) -> Iterator[Powered]:
         """Power it on, judge what its disk does, and leave it on for the block; then cut the power.
 
         Args:
             *faults: Changes of the hardware, for this boot only, applied in order.
-            typing: What to type at the prompts; by default the right passphrase, once the pins have failed.
-            tpm_pins: What to type at prompts for the TPM's PIN; by default the right one, unless `typing` says what to
-                type.
-            meanwhile: Is told each event as it is seen, with the rig, and may change the world in mid-boot.
-            hold: Seconds after a prompt for which pins may keep silent before something is typed, at the least.
-            label: What this boot is for, in the evidence.
+            **request: What the boot is to do: the fields of `BootRequest`.
 
         Raises:
             RigError: There is no verdict: the rig failed, or the evidence does not agree.
         """
         try:
-            with powered(
-                self.context,
-                self._faulty(faults),
-                label,
-                typing,
-                tpm_pins=tpm_pins,
-                meanwhile=meanwhile,
-                hold=hold,
-            ) as on:
+            with powered(self.context, self._faulty(faults), BootRequest(**request)) as on:
                 yield on
         finally:
             if self.context.lab.options.keep:
                 (self.folder / KEEP).touch()
 
-    def boot(
-        self,
-        *faults: Fault,
-        typing: Sequence[str] | None = None,
-        tpm_pins: Sequence[str] | None = None,
-        meanwhile: Meanwhile | None = None,
-        hold: float = HOLD_SECONDS,
-        label: str = "boot",
-    ) -> Outcome:
+    def boot(self, *faults: Fault, **request: Unpack[BootOptions]) -> Outcome:
         """Power it on, judge what its disk does, cut the power: `powered` with nothing done in the block."""
-        with self.powered(*faults, typing=typing, tpm_pins=tpm_pins, meanwhile=meanwhile, hold=hold, label=label) as on:
+        with self.powered(*faults, **request) as on:
             return on.outcome
 
     def maintain(self, *commands: str, under: Sequence[Fault] = (), label: str = "maintenance") -> str:

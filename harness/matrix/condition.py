@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from harness.guest.plan import HOLD_SECONDS
 from harness.lab.faults import Fault
-from harness.lab.powered import Meanwhile
+from harness.lab.request import Meanwhile
 from harness.policy.maintenance import MaintenanceTask
 from harness.policy.pins import Volume
 from harness.policy.world import Server, World

@@ -19,7 +19,7 @@ from harness.lab.faults import (
     tpm_removed,
     tpm_replaced,
 )
-from harness.lab.powered import Meanwhile
+from harness.lab.request import Meanwhile
 from harness.machine.rig import Rig
 from harness.matrix.condition import EVERY, Condition
 from harness.policy.maintenance import MaintenanceResult, MaintenanceTask, edited, rebound, unbound

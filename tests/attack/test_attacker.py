@@ -2,7 +2,7 @@
 
 import struct
 import subprocess
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -18,8 +18,9 @@ from harness.evidence.record import Boot
 from harness.guest.luks import LUKS_BYTES
 from harness.guest.outcome import Outcome, Unlock
 from harness.lab.faults import FaultContext
-from harness.lab.powered import ScenarioContext
+from harness.lab.power import ScenarioContext
 from harness.lab.recorder import EvidenceRecorder
+from harness.lab.request import BootRequest
 from harness.machine.disk import blank
 from harness.machine.partition import read_disk, read_partition
 from harness.machine.spec import Disk, Firmware, Machine, Tpm
@@ -53,14 +54,15 @@ def victim(tmp_path: Path) -> Any:
     (folder / "nvram.fd").write_text("variables")
     firmware = Firmware("trixie", folder / "code.fd", folder / "vars.fd", secure_boot=True)
     disk = Disk(blank(folder / "disk.qcow2", 1 << 20))
+    tangs = {"tang": Site()}
     return SimpleNamespace(
         machine=Machine("victim", firmware, folder / "nvram.fd", (disk,), Tpm(folder / "tpm")),
         folder=folder,
-        tangs={"tang": Site()},
+        tangs=tangs,
         canaries={"var": "the secret"},
         policy=SimpleNamespace(name="tang", volumes=(SimpleNamespace(name="var"),)),
         header=lambda _: SimpleNamespace(vouches_for=lambda key: key == b"the key"),
-        context=SimpleNamespace(recorder=EvidenceRecorder.open(tmp_path, "t.py::test", "")),
+        context=SimpleNamespace(recorder=EvidenceRecorder.open(tmp_path, "t.py::test", ""), tangs=tangs),
     )
 
 
@@ -136,10 +138,13 @@ def booted(monkeypatch: pytest.MonkeyPatch) -> list[Machine]:
     """Every boot reads the canary that the machine's memory size, in MiB, stands for."""
     machines: list[Machine] = []
 
-    def boot(context: ScenarioContext, machine: Machine, label: str, typing: Iterable[str]) -> Outcome:
+    def boot(context: ScenarioContext, machine: Machine, request: BootRequest) -> Outcome:
+        assert request.typing == (), "an attacker who learned nothing types nothing"
         machines.append(machine)
-        outcome = Outcome(Unlock.LOCKED, "", canary={2048: None, 1: "a guess", 2: "the secret"}[machine.memory_mib])
-        context.recorder.record(Boot(outcome, label, machine.name), {"console.log": "said"})
+        canary = {2048: None, 1: "a guess", 2: "the secret"}[machine.memory_mib]
+        evidence = context.recorder.new_boot()
+        outcome = Outcome(Unlock.LOCKED, "", canary=canary, evidence=context.recorder.folder / evidence)
+        context.recorder.record(Boot(outcome, request.label, machine.name, evidence), {"console.log": "said"})
         return outcome
 
     monkeypatch.setattr("harness.attack.attacker.boot", boot)
@@ -310,7 +315,8 @@ def test_the_power_is_cut_once_the_tpm_has_unsealed(
     seen: list[str] = []
 
     @contextmanager
-    def power_on(machine: Machine, _host: object, folder: Path) -> Iterator[None]:
+    def power_on(machine: Machine, _host: object, folder: Path, *, keep: bool) -> Iterator[None]:
+        assert not keep
         assert machine.tpm
         assert machine.tpm.interceptor is tap
         (folder / "tpm-bus.txt").write_text("passed")
@@ -323,7 +329,7 @@ def test_the_power_is_cut_once_the_tpm_has_unsealed(
             on_event(event)
             seen.append(event)
 
-    monkeypatch.setattr("harness.attack.attacker.power_on", power_on)
+    monkeypatch.setattr("harness.lab.power.power_on", power_on)
     monkeypatch.setattr("harness.attack.attacker.watch", watch)
     monkeypatch.setattr("harness.attack.attacker.BootPlan.for_volumes", lambda *_: None)
     victim.context.lab = SimpleNamespace(host=None, live=None, progress=Progress())

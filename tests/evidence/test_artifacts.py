@@ -91,7 +91,7 @@ def test_weird_node_ids_stay_inside_the_root(tmp_path: Path, test: str) -> None:
 def test_an_earlier_runs_folder_is_replaced_whole(tmp_path: Path) -> None:
     first = artifacts.open_folder(tmp_path, "t.py::a")
     other = artifacts.open_folder(tmp_path, "t.py::b")
-    artifacts.save_boot(first, 1, {"console.log": "old"})
+    artifacts.save_boot(first, "boot-1", {"console.log": "old"})
     (first / "stray").mkdir()
     again = artifacts.open_folder(tmp_path, "t.py::a")
     assert again == first
@@ -112,7 +112,7 @@ def test_what_a_killed_run_half_replaced_is_cleared_away(tmp_path: Path) -> None
 
 def test_folders_can_be_read_by_others(tmp_path: Path) -> None:
     folder = artifacts.open_folder(tmp_path, "t.py::a")
-    artifacts.save_boot(folder, 1, {"console.log": "x"})
+    artifacts.save_boot(folder, "boot-1", {"console.log": "x"})
     assert folder.stat().st_mode & 0o777 == 0o755
     assert (folder / "boot-1").stat().st_mode & 0o777 == 0o755
     assert (folder / "boot-1" / "console.log").stat().st_mode & 0o777 == 0o644
@@ -122,9 +122,9 @@ def test_a_boots_folder_holds_bytes_text_and_copies(tmp_path: Path) -> None:
     log = tmp_path / "swtpm"
     log.write_bytes(b"raw \xff")
     folder = artifacts.open_folder(tmp_path / "artifacts", "t.py::a")
-    name = artifacts.save_boot(
+    artifacts.save_boot(
         folder,
-        1,
+        "boot-1",
         {
             artifacts.CONSOLE: b"\x1b[2J\xff",
             artifacts.DOMAIN_XML: "<domain/> \ud800",
@@ -133,8 +133,7 @@ def test_a_boots_folder_holds_bytes_text_and_copies(tmp_path: Path) -> None:
             artifacts.QEMU_LOG: tmp_path / "never made",
         },
     )
-    assert name == "boot-1"
-    assert {path.name: path.read_bytes() for path in (folder / name).iterdir()} == {
+    assert {path.name: path.read_bytes() for path in (folder / "boot-1").iterdir()} == {
         "console.log": b"\x1b[2J\xff",
         "domain.xml": b"<domain/> ?",
         "swtpm.log": b"raw \xff",
@@ -144,7 +143,7 @@ def test_a_boots_folder_holds_bytes_text_and_copies(tmp_path: Path) -> None:
 def test_a_boot_that_cannot_be_written_whole_is_not_there_at_all(tmp_path: Path) -> None:
     folder = artifacts.open_folder(tmp_path, "t.py::a")
     with pytest.raises(HostError, match="cannot be written") as caught:
-        artifacts.save_boot(folder, 1, {"console.log": "x", "domain.xml": tmp_path})
+        artifacts.save_boot(folder, "boot-1", {"console.log": "x", "domain.xml": tmp_path})
     assert "Is a directory" in caught.value.detail
     assert list(folder.iterdir()) == []
 

@@ -58,7 +58,7 @@ def test_each_mark_of_the_page_leads_to_what_shows_it_and_nowhere_else(tmp_path:
     for each in (DUMP, CLONE, OTHER_BUILD):
         folder = artifacts.open_folder(tmp_path, each.test)
         artifacts.save(folder, {"attacker-shell.log": "said"})
-        artifacts.save_boot(folder, 1, {artifacts.CONSOLE: "said"})
+        artifacts.save_boot(folder, "boot-1", {artifacts.CONSOLE: "said"})
         artifacts.save_outcome(folder, each)
     page = report.render(tmp_path, tmp_path)
     marks = [part.partition("</")[0] for part in page.split('class="mark ')[1:]]

@@ -73,7 +73,7 @@ def save(root: Path, scenario: Scenario) -> Path:
     for number, _ in enumerate(scenario.boots, 1):
         artifacts.save_boot(
             folder,
-            number,
+            f"boot-{number}",
             {artifacts.CONSOLE: console, artifacts.JOURNAL: f"clevis: {EVIL}\nnoise"},
         )
     artifacts.save_outcome(folder, scenario)

@@ -355,8 +355,8 @@ def test_the_usual_plan_of_a_policy() -> None:
     ]
     usual = BootPlan.for_volumes(volumes, URLS)
     assert [volume.typing for volume in usual.volumes] == [("secret",), ()]
-    assert [volume.typing for volume in BootPlan.for_volumes(volumes, URLS, ()).volumes] == [(), ()]
-    assert BootPlan.for_volumes(volumes, URLS, ("x", "y")).volumes[0].typing == ("x", "y")
+    assert [volume.typing for volume in BootPlan.for_volumes(volumes, URLS, typing=()).volumes] == [(), ()]
+    assert BootPlan.for_volumes(volumes, URLS, typing=("x", "y")).volumes[0].typing == ("x", "y")
     assert (usual.hold, BootPlan.for_volumes(volumes, URLS, hold=330.0).hold) == (25.0, 330.0)
     assert usual.urls == URLS
 
@@ -365,7 +365,7 @@ def test_the_pin_is_given_as_often_as_systemd_asks_for_it() -> None:
     volume = Volume("var", "/dev/b", CryptenrollPin((7,), asks_pin=True), "secret", "/var", tpm_pin="2580")
     assert BootPlan.for_volumes([volume], URLS).volumes[0].tpm_pins == ("2580", "2580")
     assert BootPlan.for_volumes([volume], URLS, tpm_pins=("1",)).volumes[0].tpm_pins == ("1",)
-    assert BootPlan.for_volumes([volume], URLS, ("x",)).volumes[0].tpm_pins == ()
+    assert BootPlan.for_volumes([volume], URLS, typing=("x",)).volumes[0].tpm_pins == ()
 
 
 @pytest.mark.parametrize(

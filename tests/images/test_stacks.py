@@ -18,7 +18,7 @@ from harness.guest.witness import End, ExternalEvidence, Observation
 from harness.host.scratch import scratch
 from harness.images import GuestImage, guest_image
 from harness.images.recipe import guest_names, guest_recipe
-from harness.lab.powered import power_off, shell
+from harness.lab.power import power_off, shell
 from harness.machine.disk import overlay
 from harness.machine.esp import sign_boot_images
 from harness.machine.nvram import enable_secure_boot, new_key

@@ -12,7 +12,7 @@ from harness.errors import RigError, UsageError
 from harness.evidence.record import Problem
 from harness.guest.outcome import Outcome, PinFailure, Unlock
 from harness.host.accel import Accel
-from harness.lab import faults, install, powered
+from harness.lab import faults, install, power
 from harness.lab.faults import Fault, FaultContext
 from harness.lab.recorder import EvidenceRecorder
 from harness.machine.spec import Disk, Firmware, Machine, Tpm, TpmVersion
@@ -85,13 +85,13 @@ def test_an_edited_nvram_is_a_new_file(
 
 def test_a_power_on_is_recorded_whatever_becomes_of_it(machine: Machine, tmp_path: Path) -> None:
     book = EvidenceRecorder.open(tmp_path, "t.py::test", "")
-    with powered.recorded(book, "boot", machine) as record:
+    with power.recorded(book, "boot", machine) as record:
         (record.folder / "console.log").write_text("said")
         record.outcome = Outcome(Unlock.AUTO, "yes")
-    with pytest.raises(RigError), powered.recorded(book, "boot", machine) as record:
+    with pytest.raises(RigError), power.recorded(book, "boot", machine) as record:
         (record.folder / "console.log").write_text("cut off")
         raise RigError("QEMU died")
-    with powered.recorded(book, "rescue", machine) as record:
+    with power.recorded(book, "rescue", machine) as record:
         (record.folder / "console.log").write_text("not judged")
     assert [type(boot.observed) for boot in book.boots] == [Outcome, Problem]
     assert (book.folder / "boot-2" / "console.log").read_text() == "cut off"

@@ -40,7 +40,7 @@ def double(folder: Path, name: str, script: str) -> None:
 
 @pytest.fixture
 def rescue(doubles: Path, tmp_path: Path) -> Rescue:
-    return Rescue(LocalShell(doubles), read_policy(POLICIES / "tang.bu"), tmp_path / "shell.log", "rescue-shell.log")
+    return Rescue(LocalShell(doubles), read_policy(POLICIES / "tang.bu"), tmp_path / "shell.log", tmp_path / "kept.log")
 
 
 def test_what_is_run_is_written_down_with_all_that_it_said(rescue: Rescue) -> None:

@@ -1,0 +1,111 @@
+"""The one power-on without a machine: what a boot is asked to do, and what becomes of its evidence."""
+
+import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import fields, replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, get_type_hints
+
+import pytest
+
+from harness.attack.attacker import Attacker
+from harness.errors import RigError
+from harness.evidence.artifacts import CONSOLE
+from harness.guest.outcome import Outcome, Unlock
+from harness.lab import power
+from harness.lab.power import machine_on
+from harness.lab.recorder import EvidenceRecorder
+from harness.lab.request import BootOptions, BootRequest
+from harness.lab.sealed import Sealed
+from harness.machine.spec import Firmware, Machine
+from harness.policy.pins import TangPin, Volume
+
+VOLUME = Volume("var", "/dev/disk/by-partlabel/var", TangPin("tang", "http://t", "thp"), "right", "/var")
+
+
+class Site:
+    """Stands in for a Tang server."""
+
+    site = ""
+
+    def set_client_site(self, site: str) -> None:
+        self.site = site
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    firmware = Firmware("trixie", tmp_path / "code.fd", tmp_path / "vars.fd", secure_boot=True)
+    return Machine("victim", firmware, tmp_path / "nvram.fd", (), None, site="home")
+
+
+@pytest.fixture
+def context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A scenario on a machine that says one line."""
+
+    @contextmanager
+    def powered_on(_machine: Machine, _host: object, evidence: Path, *, keep: bool) -> Iterator[Any]:
+        (evidence / CONSOLE).write_text("it speaks")
+        yield SimpleNamespace(keep=keep)
+
+    monkeypatch.setattr(power, "power_on", powered_on)
+    recorder = EvidenceRecorder.open(tmp_path / "artifacts", "t.py::test", "")
+    return SimpleNamespace(recorder=recorder, tangs={"tang": Site()}, lab=SimpleNamespace(host=None))
+
+
+def test_what_a_boot_takes_as_keywords_are_the_fields_of_the_request() -> None:
+    of_request = {field.name: get_type_hints(BootRequest)[field.name] for field in fields(BootRequest)}
+    assert get_type_hints(BootOptions) == of_request
+
+
+@pytest.mark.parametrize("boots", [Sealed.boot, Sealed.powered, Attacker.boot])
+def test_whatever_boots_a_machine_takes_every_parameter(boots: Any) -> None:
+    request = inspect.signature(boots).parameters["request"]
+    assert request.kind is inspect.Parameter.VAR_KEYWORD
+    assert "BootOptions" in str(request.annotation)
+
+
+def test_a_request_becomes_the_plan_of_the_boot() -> None:
+    plan = BootRequest(typing=["wrong"], hold=90.0, hold_out=True).plan([VOLUME], {"tang": "http://t"})
+    assert (plan.hold, plan.hold_out, plan.urls) == (90.0, True, {"tang": "http://t"})
+    assert plan.volumes[0].typing == ("wrong",)
+    usual = BootRequest().plan([VOLUME], {})
+    assert (usual.hold_out, usual.volumes[0].typing) == (False, ("right",))
+
+
+def test_a_machine_is_on_where_it_stands(context: Any, machine: Machine) -> None:
+    with machine_on(context, replace(machine, site="elsewhere"), "boot"):
+        assert context.tangs["tang"].site == "elsewhere"
+
+
+def test_an_outcome_knows_where_its_evidence_is(context: Any, machine: Machine) -> None:
+    for number in (1, 2):
+        with machine_on(context, machine, "boot") as on:
+            judged = on.judged(Outcome(Unlock.AUTO, "yes", volumes={"var": Outcome(Unlock.AUTO, "yes")}))
+        assert judged.evidence
+        assert judged.evidence == context.recorder.folder / f"boot-{number}"
+        assert judged.volumes["var"].evidence == judged.evidence
+        assert (judged.evidence / CONSOLE).read_text() == "it speaks"
+    assert [boot.evidence for boot in context.recorder.boots] == ["boot-1", "boot-2"]
+
+
+def test_two_machines_at_once_have_evidence_of_their_own(context: Any, machine: Machine) -> None:
+    with machine_on(context, machine, "one") as one, machine_on(context, machine, "two") as two:
+        first, second = (on.judged(Outcome(Unlock.AUTO, "yes")) for on in (one, two))
+    assert first.evidence != second.evidence
+    by_label = {boot.label: context.recorder.folder / boot.evidence for boot in context.recorder.boots}
+    assert by_label == {"one": first.evidence, "two": second.evidence}
+
+
+def test_a_power_on_that_is_not_judged_keeps_its_files_beside_the_boots(context: Any, machine: Machine) -> None:
+    with machine_on(context, machine, "rescue") as on:
+        (on.folder / "shell.log").write_text("# true")
+    assert on.kept("shell.log").read_text() == "# true"
+    assert not context.recorder.boots
+
+
+def test_a_power_on_that_fails_is_a_boot_with_a_problem(context: Any, machine: Machine) -> None:
+    with pytest.raises(RigError), machine_on(context, machine, "rescue"):
+        raise RigError("QEMU died")
+    assert [boot.evidence for boot in context.recorder.boots] == ["boot-1"]
