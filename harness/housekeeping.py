@@ -62,7 +62,7 @@ def firmware_names() -> list[str]:
 
 
 def clean(argv: Sequence[str]) -> int:
-    """Remove what dead runs left behind and machines that --keep left on; never what a live run uses."""
+    """Remove what dead runs left behind and machines that --lab-keep left on; never what a live run uses."""
     parser = argparse.ArgumentParser(prog="python -m harness clean", description=clean.__doc__)
     parser.add_argument("--cache", action="store_true", help="also the cache: images and installed machines")
     options = parser.parse_args(argv)
@@ -81,7 +81,7 @@ def clean(argv: Sequence[str]) -> int:
 
 
 def kept_folders() -> Iterator[Path]:
-    """Folders of machines that ``--keep`` left on."""
+    """Folders of machines that ``--lab-keep`` left on."""
     yield from (path.parent for path in (run_dir() / "m").glob(f"*/{KEEP}"))
 
 

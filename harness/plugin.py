@@ -22,15 +22,13 @@ from harness.errors import HarnessError, UsageError
 from harness.evidence import terminal
 from harness.evidence.record import Failure, Problem, Result, junit_properties
 from harness.host.accel import CHOICES
-from harness.images import encrypted_root
 from harness.lab import laboratory
 from harness.lab.install import sealed_machine
 from harness.lab.laboratory import Laboratory
+from harness.lab.policies import named_policy
 from harness.lab.recorder import EvidenceRecorder
 from harness.lab.sealed import Sealed
-from harness.paths import POLICIES
-from harness.policy.butane import read_policy
-from harness.policy.enrolment import Enrolment, enrolled, root_policy
+from harness.policy.enrolment import Enrolment
 from harness.policy.pins import Policy
 from harness.services.tang import Tang
 
@@ -53,14 +51,16 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None
 def pytest_addoption(parser: pytest.Parser) -> None:
     """The options of the laboratory."""
     group = parser.getgroup("unlock-lab", "automatic disk unlock")
-    group.addoption("--image", default="debian-13", help="guest image: a folder of images/ (default: %(default)s)")
-    group.addoption("--artifacts", default="artifacts", help="where the evidence goes (default: %(default)s)")
-    group.addoption("--console", action="store_true", help="show the consoles of the machines live")
+    group.addoption("--lab-image", default="debian-13", help="guest image: a folder of images/ (default: %(default)s)")
+    group.addoption("--lab-artifacts", default="artifacts", help="where the evidence goes (default: %(default)s)")
+    group.addoption("--lab-console", action="store_true", help="show the consoles of the machines live")
     group.addoption(
-        "--keep", action="store_true", help="leave the last machine of each test running; says how to attach"
+        "--lab-keep", action="store_true", help="leave the last machine of each test running; says how to attach"
     )
-    group.addoption("--accel", default="auto", choices=CHOICES, help="KVM or emulation (default: KVM where it works)")
-    group.addoption("--libvirt-uri", help="another libvirt than the harness picks")
+    group.addoption(
+        "--lab-accel", default="auto", choices=CHOICES, help="KVM or emulation (default: KVM where it works)"
+    )
+    group.addoption("--lab-libvirt-uri", help="another libvirt than the harness picks")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -95,10 +95,10 @@ def laboratory_options(request: pytest.FixtureRequest) -> laboratory.Options:
     """The options of this run, for people who want to override them in a conftest."""
     config = request.config
     return laboratory.Options(
-        accel=config.getoption("--accel"),
-        libvirt_uri=config.getoption("--libvirt-uri"),
-        console=config.getoption("--console"),
-        keep=config.getoption("--keep"),
+        accel=config.getoption("--lab-accel"),
+        libvirt_uri=config.getoption("--lab-libvirt-uri"),
+        console=config.getoption("--lab-console"),
+        keep=config.getoption("--lab-keep"),
         run_id=_run_id(config),
         terminal=config.stash.get(_TERMINAL, sys.__stderr__ or sys.stderr),
     )
@@ -119,7 +119,7 @@ def lab(laboratory_options: laboratory.Options) -> Laboratory:
 def recorder(request: pytest.FixtureRequest) -> EvidenceRecorder:
     """The evidence of this test."""
     book = EvidenceRecorder.open(
-        Path(request.config.rootpath, request.config.getoption("--artifacts")),
+        Path(request.config.rootpath, request.config.getoption("--lab-artifacts")),
         request.node.nodeid,
         (request.node.obj.__doc__ or "").partition("\n")[0],
     )
@@ -137,49 +137,13 @@ def sealed(request: pytest.FixtureRequest, recorder: EvidenceRecorder) -> Iterat
             hint='mark it: @pytest.mark.policy("tpm2-and-tang")',
         )
     image_mark = request.node.get_closest_marker("image")
-    image = image_mark.args[0] if image_mark else request.config.getoption("--image")
-    policy = named_policy(mark.args[0], request.path.parent, image)
+    image = image_mark.args[0] if image_mark else request.config.getoption("--lab-image")
+    policy = named_policy(mark.args[0], image, request.path.parent)
     recorder.installs(policy, image)
     # Only now: a mistake in the policy is told before the host is made ready.
     lab: Laboratory = request.getfixturevalue("lab")
     with Sealed.copy_of(sealed_machine(lab, image, policy, recorder.folder.parent), lab, recorder) as machine:
         yield machine
-
-
-def named_policy(named: str | Enrolment | Policy, beside: Path, image: str) -> Policy:
-    """The policy that a mark names: a Butane file by its name, what an owner does by hand, or a policy itself.
-
-    What is done by hand is done to the encrypted root of an image that has one, else to what a Butane file installs.
-
-    Raises:
-        UsageError: There is none, or it is wrong.
-    """
-    if isinstance(named, Policy):
-        return named
-    if isinstance(named, Enrolment):
-        root = encrypted_root(image)
-        base = root_policy(image, *root) if root else read_policy(find_policy(named.base, beside))
-        return enrolled(base, named)
-    return read_policy(find_policy(named, beside))
-
-
-def find_policy(name: str, beside: Path) -> Path:
-    """The Butane file of that name: beside the test, in ``policies`` beside it, or of this project.
-
-    Raises:
-        UsageError: There is none; it says where it looked.
-    """
-    file = name if name.endswith(".bu") else f"{name}.bu"
-    places = [beside / file, beside / "policies" / file, POLICIES / file]
-    for place in places:
-        if place.is_file():
-            return place
-    raise UsageError(
-        f"there is no policy {name!r}",
-        "\n".join(f"looked for {place}" for place in places),
-        "write that Butane file beside the scenario, or name one of "
-        + ", ".join(sorted(p.stem for p in POLICIES.glob("*.bu"))),
-    )
 
 
 @pytest.fixture
@@ -255,7 +219,7 @@ def _failure(excinfo: pytest.ExceptionInfo[BaseException], item: pytest.Item) ->
     return Failure(str(excinfo.value), f"{shown}:{entry.lineno + 1}", text)
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """The table of scenarios with what was seen."""
     documents = [
         document
@@ -265,5 +229,5 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     ]
     if documents:
         terminalreporter.section("what the disks did")
-        width = terminalreporter._tw.fullwidth
-        terminalreporter.write_line(terminal.summary(documents, width=width, color=terminalreporter._tw.hasmarkup))
+        writer = config.get_terminal_writer()
+        terminalreporter.write_line(terminal.summary(documents, width=writer.fullwidth, color=writer.hasmarkup))

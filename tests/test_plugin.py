@@ -2,13 +2,10 @@
 
 import json
 import xml.etree.ElementTree as ET
-from pathlib import Path
 
 import pytest
 
 import harness.api.attack
-from harness.paths import POLICIES
-from harness.plugin import find_policy
 
 # Pytester forgets what a test imports, and numpy can be loaded once a process: so all that scenarios import is here.
 assert harness.api.attack
@@ -145,12 +142,3 @@ def test_attacks_can_be_selected(run: pytest.Pytester) -> None:
     body = scenario('sealed.boot(Outcome(Unlock.AUTO, "yes"))')
     run.makepyfile(test_one=body, test_two=body.replace("def test", "import pytest\n@pytest.mark.attack()\ndef test"))
     run.runpytest_inprocess("-m", "attack").assert_outcomes(passed=1, deselected=1)
-
-
-def test_a_policy_beside_the_scenario_wins(tmp_path: Path) -> None:
-    assert find_policy("tang", tmp_path) == POLICIES / "tang.bu"
-    (tmp_path / "policies").mkdir()
-    (tmp_path / "policies" / "tang.bu").touch()
-    assert find_policy("tang", tmp_path) == tmp_path / "policies" / "tang.bu"
-    (tmp_path / "tang.bu").touch()
-    assert find_policy("tang.bu", tmp_path) == tmp_path / "tang.bu"

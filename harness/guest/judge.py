@@ -212,5 +212,5 @@ def _enough_answers(
         if count < len(needing):
             raise RigError(
                 f"{' and '.join(needing)} auto-unlocked by {' or '.join(sorted(names))}, and {where} {count} answers",
-                hint="the evidence does not agree, so there is no verdict; run it again, with --console",
+                hint="the evidence does not agree, so there is no verdict; run it again, with --lab-console",
             )

@@ -190,7 +190,7 @@ class VolumeEvidence:
         """The error for evidence that does not agree."""
         events = "\n".join(format_event(event) for event in self.seen.events if not isinstance(event, PromptShown))
         return RigError(
-            what, events, "the evidence does not agree, so there is no verdict; run it again, with --console"
+            what, events, "the evidence does not agree, so there is no verdict; run it again, with --lab-console"
         )
 
 

@@ -9,17 +9,15 @@ from rich.console import Console
 
 from harness.errors import HarnessError, UsageError
 from harness.host.accel import CHOICES
+from harness.lab.policies import bare_root, named_policy
 from harness.matrix import verdicts
 from harness.matrix.cells import Matrix
 from harness.matrix.conditions import CONDITIONS, all_conditions
 from harness.matrix.picture import write_page, write_svg
-from harness.matrix.rack import bare, rack, rack_in_initrd
+from harness.matrix.rack import rack, rack_in_initrd
 from harness.matrix.rows import ALONE, COLUMNS, IN_INITRD, INITRDS, ON_ROOT, RACKS, ROOTS, own_row
 from harness.matrix.run import MachinePlan, boot_cells
 from harness.matrix.table import show
-from harness.paths import POLICIES
-from harness.policy.butane import read_policy
-from harness.policy.enrolment import enrolled
 from harness.policy.pins import Policy
 from harness.policy.world import Stack
 
@@ -132,12 +130,12 @@ def _machines() -> Iterator[tuple[str, Stack, Policy]]:
     for name, rows in RACKS.items():
         yield IMAGE, Stack.DR, rack(name, rows)
     for name, image in INITRDS.items():
-        yield image, ROOTS[image], rack_in_initrd(name, bare(image), IN_INITRD)
+        yield image, ROOTS[image], rack_in_initrd(name, bare_root(image), IN_INITRD)
     for enrolment in ALONE.values():
-        yield IMAGE, Stack.DR, enrolled(read_policy(POLICIES / f"{enrolment.base}.bu"), enrolment)
+        yield IMAGE, Stack.DR, named_policy(enrolment, IMAGE)
     for image, stack in ROOTS.items():
         for enrolment in ON_ROOT[image]:
-            yield image, stack, enrolled(bare(image), enrolment)
+            yield image, stack, named_policy(enrolment, image)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -24,9 +24,8 @@ from typing import Any
 import yaml
 
 from harness.errors import UsageError
-from harness.images import encrypted_root
 from harness.policy.butane import read_policy
-from harness.policy.enrolment import Enrolment, enrolled, root_policy
+from harness.policy.enrolment import Enrolment, enrolled
 from harness.policy.new_volume import NewVolume
 from harness.policy.pins import Pin, Policy, bindings
 
@@ -84,18 +83,6 @@ def rack(name: str, rows: Sequence[PolicyRow]) -> Policy:
         if row.enrolment:
             policy = enrolled(policy, replace(row.enrolment, volume=row.name))
     return replace(policy, name=name)
-
-
-def bare(image: str) -> Policy:
-    """An image's encrypted root before anything was enrolled.
-
-    Raises:
-        UsageError: Its root is not encrypted.
-    """
-    root = encrypted_root(image)
-    if root is None:
-        raise UsageError(f"the root of the image {image} is not encrypted")
-    return root_policy(image, *root)
 
 
 def rack_in_initrd(name: str, root: Policy, rows: Sequence[PolicyRow]) -> Policy:

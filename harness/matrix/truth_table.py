@@ -13,10 +13,11 @@ from collections.abc import Mapping
 
 from harness.errors import UsageError
 from harness.guest.outcome import Outcome
+from harness.lab.policies import bare_root
 from harness.lab.sealed import Sealed
 from harness.matrix.condition import Condition
 from harness.matrix.conditions import all_conditions
-from harness.matrix.rack import bare, rack, rack_in_initrd
+from harness.matrix.rack import rack, rack_in_initrd
 from harness.matrix.rows import IN_INITRD, INITRDS, RACKS, ROOTS
 from harness.matrix.run import boot_under
 from harness.policy.oracle import predict
@@ -37,7 +38,7 @@ def policy(machine: str) -> Policy:
     if machine in RACKS:
         return rack(machine, RACKS[machine])
     if machine in INITRDS:
-        return rack_in_initrd(machine, bare(INITRDS[machine]), IN_INITRD)
+        return rack_in_initrd(machine, bare_root(INITRDS[machine]), IN_INITRD)
     raise UsageError(f"the truth table has no machine {machine!r}", f"there is: {', '.join((*RACKS, *INITRDS))}")
 
 

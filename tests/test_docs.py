@@ -1,0 +1,144 @@
+"""What the documentation names is there: links and anchors, files in backticks, options."""
+
+import ast
+import re
+from collections import Counter
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pytest
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+
+from harness.__main__ import COMMANDS
+
+ROOT = Path(__file__).parent.parent
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("images/**/*.md")])
+
+TOP = "|".join(re.escape(path.name) for path in ROOT.iterdir() if path.name not in (".git", "artifacts"))
+FILE = re.compile(rf"(?:{TOP})(?:/[\w.@*-]+)*/?")
+"""A path of this repository. In capitals: NAME and the like stand for what a reader chooses."""
+
+
+@cache
+def tokens(page: Path) -> tuple[Token, ...]:
+    """All tokens of a page, those of its lines included."""
+    blocks = MarkdownIt("commonmark").enable("table").parse(page.read_text())
+    return tuple(token for block in blocks for token in (block, *(block.children or ())))
+
+
+@cache
+def anchors(page: Path) -> frozenset[str]:
+    """The anchors that a Markdown viewer gives the headings, as GitHub does: its own letters, digits, _ and -."""
+    seen: Counter[str] = Counter()
+    found = set()
+    for heading, line in zip(tokens(page), tokens(page)[1:], strict=False):
+        if heading.type == "heading_open":
+            text = "".join(child.content for child in line.children or () if child.type in ("text", "code_inline"))
+            slug = re.sub(r"[^\w\- ]", "", text.lower()).replace(" ", "-")
+            found.add(f"{slug}-{seen[slug]}" if seen[slug] else slug)
+            seen[slug] += 1
+    return frozenset(found)
+
+
+def broken_links(page: Path) -> Iterator[str]:
+    """Relative links to nothing, and anchors that no heading has."""
+    for token in tokens(page):
+        target = token.attrs.get("href") or token.attrs.get("src")
+        if not isinstance(target, str) or urlsplit(target).scheme:
+            continue
+        path, fragment = (unquote(part) for part in (urlsplit(target).path, urlsplit(target).fragment))
+        there = page.parent / path if path else page
+        if not there.exists() or (fragment and fragment not in anchors(there)):
+            yield target
+
+
+def missing_files(page: Path) -> Iterator[str]:
+    """Paths of this repository in backticks where nothing is."""
+    for token in tokens(page):
+        name = token.content
+        if token.type != "code_inline" or not FILE.fullmatch(name) or re.search(r"\b[A-Z]{3,}\b(?!\.md)", name):
+            continue
+        if not any(ROOT.glob(name.rstrip("/"))):
+            yield name
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    assert list(broken_links(page)) == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_files_that_are_named_are_there(page: Path) -> None:
+    assert list(missing_files(page)) == []
+
+
+def test_a_page_with_mistakes_is_caught(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(
+        "# One thing\n\n[a](gone.md) [b](#one-thing) [c](#other) [d](page.md#one-thing) [e](https://example.org/x)\n"
+        "`harness/nowhere.py` `harness/api` `images/NAME/recipe.yaml` `docs/*.md`\n"
+    )
+    assert list(broken_links(page)) == ["gone.md", "#other"]
+    assert list(missing_files(page)) == ["harness/nowhere.py"]
+
+
+# Reference
+
+
+def reference(name: str) -> str:
+    return (ROOT / "docs" / "reference" / name).read_text()
+
+
+def plugin_calls(method: str) -> list[str]:
+    """The first word of the first argument of each such call in the plugin: options, marks."""
+    tree = ast.parse((ROOT / "harness" / "plugin.py").read_text())
+    return [
+        str(argument.value)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == method
+        for argument in node.args
+        if isinstance(argument, ast.Constant)
+    ]
+
+
+def test_every_option_is_prefixed_and_documented() -> None:
+    options = plugin_calls("addoption")
+    assert options
+    assert [option for option in options if not option.startswith("--lab-")] == []
+    assert [option for option in options if f"`{option}" not in reference("plugin.md")] == []
+
+
+def test_every_mark_and_fixture_is_documented() -> None:
+    marks = re.findall(r'"markers", "(\w+)', (ROOT / "harness" / "plugin.py").read_text())
+    fixtures = re.findall(r"@pytest\.fixture.*\ndef (\w+)", (ROOT / "harness" / "plugin.py").read_text())
+    assert {"policy", "attack"} <= set(marks)
+    assert "sealed" in fixtures
+    assert [name for name in (*marks, *fixtures) if f"`{name}" not in reference("plugin.md")] == []
+
+
+def test_every_command_is_documented() -> None:
+    assert [name for name in COMMANDS if f"`unlock-lab {name}" not in reference("commands.md")] == []
+
+
+def test_every_variable_is_documented() -> None:
+    read = {
+        name
+        for path in ROOT.glob("harness/**/*.py")
+        for name in re.findall(r"\bUNLOCK_LAB_[A-Z_]+\b", path.read_text())
+    }
+    assert "UNLOCK_LAB_CACHE" in read
+    assert set(re.findall(r"`(UNLOCK_LAB_[A-Z_]+)", reference("environment.md"))) == read
+
+
+def test_the_checks_before_a_commit_are_those_of_make_lint_and_types() -> None:
+    hooks = set(
+        re.findall(
+            r"entry: \.venv/bin/(\w+(?: check| format --check)?)", (ROOT / ".pre-commit-config.yaml").read_text()
+        )
+    )
+    recipe = (ROOT / "Makefile").read_text()
+    lint = "\n".join(re.findall(r"^(?:lint|types):.*\n((?:\t.*\n)+)", recipe, re.MULTILINE))
+    assert set(re.findall(r"\$\(VENV\)/(\w+(?: check| format --check)?)", lint)) == hooks
