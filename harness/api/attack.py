@@ -13,7 +13,7 @@ from harness.attack.initrd import with_file
 from harness.attack.memory import aes256_keys, clevis_passphrases, xts_keys
 from harness.attack.secret_search import find_secret
 from harness.guest.console import ConsoleShell
-from harness.guest.luks import LuksHeader
+from harness.luks2.metadata import LuksHeader
 from harness.machine import nvram
 from harness.machine.esp import BOOT_IMAGE, sign_boot_images, signed
 from harness.machine.files import BOOT, ESP, files, rewrite

@@ -11,11 +11,12 @@ from typing import Any, Self
 
 from harness.attack.grants import Grant, mark_line
 from harness.errors import UsageError
-from harness.guest.luks import LUKS_BYTES, LuksHeader, parse_luks_header
 from harness.images import firmware as firmware_image
 from harness.lab.faults import Fault, as_firmware, tpm_bus_intercepted
 from harness.lab.powered import Powered, partition_label
 from harness.lab.sealed import Sealed
+from harness.luks2.header import HEADER_BYTES
+from harness.luks2.metadata import LuksHeader, parse_luks_header
 from harness.machine import tpm as tpms
 from harness.machine.disk import overlay
 from harness.machine.partition import read_partition, write_partition
@@ -68,7 +69,7 @@ class AttackerAssets:
     def forged(self, volume: str, forge: Callable[[bytes], bytes]) -> Disk:
         """A copy of the victim's disk on which the header of a volume is another; see `harness.attack.luks_forgery`."""
         disk, label = self.disk(), partition_label(self.victim.policy, volume)
-        write_partition(disk.path, label, forge(read_partition(disk.path, label, LUKS_BYTES)))
+        write_partition(disk.path, label, forge(read_partition(disk.path, label, HEADER_BYTES)))
         return disk
 
     def tpm(self, interceptor: BusInterceptor | None = None) -> Tpm:

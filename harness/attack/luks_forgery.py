@@ -1,55 +1,24 @@
 """LUKS2 headers written without knowing a passphrase (pure): bytes in, bytes out.
 
 Nothing in a header is authenticated but the volume key, by its digest. Whoever can write to the disk writes what they
-likes, with a right checksum. Each function here takes the beginning of a volume, at least `LUKS_BYTES`, and gives it
+like, with a right checksum. Each function here takes the beginning of a volume, at least `HEADER_BYTES`, and gives it
 back forged::
 
     disk = attacker.forged("var", partial(without_material, keyslot=1))
 
-Source: LUKS2 On-Disk Format Specification 1.1.3, 2.1 (binary header) and 3 (metadata).
+Source: LUKS2 On-Disk Format Specification 1.1.3, 3 (metadata).
 """
 
 import base64
 import hashlib
-import json
-import struct
-from collections.abc import Callable
-from typing import Any
 
-from harness.errors import UsageError
+from harness.luks2.header import Metadata, metadata, with_metadata
+from harness.luks2.splitter import merge
 
-_BINARY_BYTES = 4096
-_CHECKSUM = slice(448, 512)
-"""Where the checksum stands in a binary header; it is reckoned with zeros there."""
-
+_AREA_BYTES = 4096
 _SALT = bytes(32)
 _ITERATIONS = 1000
-_STRIPES = 4000
 _NULL = "cipher_null-ecb"
-
-Metadata = dict[str, Any]
-
-
-def metadata(header: bytes) -> Metadata:
-    """The metadata of a header, as JSON has it."""
-    found: Metadata = json.loads(header[_BINARY_BYTES : _size(header)].rstrip(b"\0"))
-    return found
-
-
-def with_metadata(header: bytes, change: Callable[[Metadata], None]) -> bytes:
-    """The same header with other metadata, in both copies, each with a right checksum.
-
-    Raises:
-        UsageError: The metadata does not fit any more.
-    """
-    size = _size(header)
-    changed = metadata(header)
-    change(changed)
-    text = json.dumps(changed, separators=(",", ":")).encode().ljust(size - _BINARY_BYTES, b"\0")
-    if len(text) > size - _BINARY_BYTES:
-        raise UsageError(f"{len(text)} bytes of metadata do not fit into a header of {size} bytes")
-    copies = b"".join(_copy(header[at : at + _BINARY_BYTES], text) for at in (0, size))
-    return copies + header[2 * size :]
 
 
 def without_material(header: bytes, keyslot: int) -> bytes:
@@ -99,15 +68,7 @@ def null_cipher(header: bytes, keyslot: int) -> bytes:
 def null_key(header: bytes, keyslot: int) -> bytes:
     """What the anti-forensic splitter makes of zeros in a keyslot's area (LUKS1 specification 1.2.3, 2.4)."""
     slot = metadata(header)["keyslots"][str(keyslot)]
-    hash_name, block = slot["af"]["hash"], bytes(slot["key_size"])
-    length = hashlib.new(hash_name).digest_size
-    for _ in range(_STRIPES - 1):
-        parts = (block[at : at + length] for at in range(0, len(block), length))
-        block = b"".join(
-            hashlib.new(hash_name, struct.pack(">I", number) + part).digest()[: len(part)]
-            for number, part in enumerate(parts)
-        )
-    return block
+    return merge(bytes(slot["key_size"] * slot["af"]["stripes"]), slot["key_size"], slot["af"]["hash"])
 
 
 def decryption_in_progress(header: bytes, hot_bytes: int) -> bytes:
@@ -133,7 +94,7 @@ def decryption_in_progress(header: bytes, hot_bytes: int) -> bytes:
             "key_size": 1,
             "mode": "decrypt",
             "direction": "forward",
-            "area": {"type": "none", "offset": str(area), "size": str(_BINARY_BYTES)},
+            "area": {"type": "none", "offset": str(area), "size": str(_AREA_BYTES)},
         }
         for digest in found["digests"].values():
             if digest["segments"]:
@@ -141,19 +102,6 @@ def decryption_in_progress(header: bytes, hot_bytes: int) -> bytes:
         found["config"]["requirements"] = {"mandatory": ["online-reencrypt-v2"]}
 
     return with_metadata(header, change)
-
-
-def _size(header: bytes) -> int:
-    if not header.startswith(b"LUKS\xba\xbe\x00\x02"):
-        raise UsageError("this is no LUKS2 header", header[:8].hex())
-    return int.from_bytes(header[8:16], "big")
-
-
-def _copy(binary: bytes, text: bytes) -> bytes:
-    blank = bytearray(binary)
-    blank[_CHECKSUM] = bytes(64)
-    blank[_CHECKSUM] = hashlib.sha256(blank + text).digest().ljust(64, b"\0")
-    return bytes(blank) + text
 
 
 def _filled(header: bytes, keyslot: int, found: Metadata) -> bytes:

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from harness.errors import RigError
-from harness.guest.luks import LuksHeader, parse_luks_dump
 from harness.guest.ssh import Shell
+from harness.luks2.metadata import LuksHeader, parse_luks_dump
 
 _PCRS = "cd /sys/class/tpm/tpm0/pcr-sha256 2>/dev/null && grep -H . *"  # Documentation/ABI/stable/sysfs-class-tpm
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from harness.guest.events import Event
-from harness.guest.luks import LuksHeader
+from harness.luks2.metadata import LuksHeader
 from harness.machine.tpm_log import TpmExchange
 from harness.services.tang_log import TangRequest
 

@@ -21,6 +21,7 @@ from harness.images import luks
 from harness.images.archive import date_options, mirror
 from harness.images.keys import key_pair
 from harness.images.recipe import BOOT_CHAINS, Recipe
+from harness.luks2.header import HEADER_BYTES
 from harness.paths import IMAGES
 
 BUILD_FORMAT = 1
@@ -125,7 +126,7 @@ def _volume(recipe: Recipe) -> luks.LuksLayout:
 
 def _room_for_the_header(recipe: Recipe) -> str:
     """The command that makes partition 4, the last one, longer than its file system."""
-    header_mib = luks.HEADER_BYTES // 2**20
+    header_mib = HEADER_BYTES // 2**20
     return (
         f"cd /{_STAGE}/out && truncate -s +{header_mib}M disk.raw && sfdisk -q --relocate gpt-bak-std disk.raw"
         f" && echo ,{recipe.root_mib + header_mib}MiB | sfdisk -q -N 4 disk.raw"

@@ -4,13 +4,11 @@ cryptsetup would take every salt and key at random, and device-mapper needs root
 here. That makes the volume key a function of a public text: the volume hides nothing from anybody. It is there to be
 opened, or not, by the guests of this laboratory.
 
-Source: LUKS2 On-Disk Format Specification 1.1.3; the anti-forensic splitter is LUKS1's (LUKS On-Disk Format
-Specification 1.2.3, 2.4); kernel, Documentation/admin-guide/device-mapper/dm-crypt.rst (plain64 counts sectors of 512).
+Source: kernel, Documentation/admin-guide/device-mapper/dm-crypt.rst (plain64 counts sectors of 512).
 """
 
 import base64
 import hashlib
-import json
 import os
 import struct
 from dataclasses import dataclass
@@ -20,21 +18,18 @@ from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.ciphers.modes import XTS
 
-HEADER_BYTES = 16 * 2**20
-"""What lies before the encrypted data, as with cryptsetup's defaults."""
+from harness.luks2.header import BINARY_BYTES, HEADER_BYTES, HeaderCopy
+from harness.luks2.splitter import STRIPES, split
 
 ITERATIONS = 1000
 """Of PBKDF2: the least that cryptsetup allows. Emulated processors pay for more, and the passphrase is no secret."""
 
 _COPY_BYTES = 16384
-_BINARY_BYTES = 4096
 _KEY_BYTES = 64
-_STRIPES = 4000
 _KEYSLOT_OFFSET = 2 * _COPY_BYTES
 _SECTOR_BYTES = 4096
 _IV_SECTOR_BYTES = 512
 _CIPHER = "aes-xts-plain64"
-_BINARY = struct.Struct(">6sHQQ48s32s64s40s48sQ184s64s3584s")
 
 
 @dataclass(frozen=True)
@@ -80,14 +75,15 @@ def header(volume: LuksLayout) -> bytes:
     key = volume.secret("volume key", _KEY_BYTES)
     keyslot_salt, digest_salt = volume.secret("keyslot salt", 32), volume.secret("digest salt", 32)
     slot_key = hashlib.pbkdf2_hmac("sha256", volume.passphrase.encode(), keyslot_salt, ITERATIONS, _KEY_BYTES)
-    material = _encrypted(slot_key, _split(key, volume), 0, _IV_SECTOR_BYTES)
+    filling = volume.secret("stripes", _KEY_BYTES * (STRIPES - 1))
+    material = _encrypted(slot_key, split(key, filling), 0, _IV_SECTOR_BYTES)
     area_bytes = -(-len(material) // 4096) * 4096
     metadata = {
         "keyslots": {
             "0": {
                 "type": "luks2",
                 "key_size": _KEY_BYTES,
-                "af": {"type": "luks1", "stripes": _STRIPES, "hash": "sha256"},
+                "af": {"type": "luks1", "stripes": STRIPES, "hash": "sha256"},
                 "area": {
                     "type": "raw",
                     "offset": str(_KEYSLOT_OFFSET),
@@ -121,53 +117,15 @@ def header(volume: LuksLayout) -> bytes:
             }
         },
         "config": {
-            "json_size": str(_COPY_BYTES - _BINARY_BYTES),
+            "json_size": str(_COPY_BYTES - BINARY_BYTES),
             "keyslots_size": str(HEADER_BYTES - _KEYSLOT_OFFSET),
         },
     }
-    text = json.dumps(metadata, separators=(",", ":")).encode().ljust(_COPY_BYTES - _BINARY_BYTES, b"\0")
-    return _copy(volume, b"LUKS", 0, text) + _copy(volume, b"SKUL", _COPY_BYTES, text) + material
-
-
-def _copy(volume: LuksLayout, magic: bytes, offset: int, text: bytes) -> bytes:
-    salt = volume.secret(f"header salt {offset}", 64)
-
-    def binary(checksum: bytes) -> bytes:
-        return _BINARY.pack(
-            magic + b"\xba\xbe",
-            2,  # LUKS2
-            _COPY_BYTES,
-            1,  # how often it was written
-            b"",
-            b"sha256",
-            salt,
-            volume.uuid.encode(),
-            b"",
-            offset,
-            b"",
-            checksum,
-            b"",
-        )
-
-    return binary(hashlib.sha256(binary(b"") + text).digest()) + text
-
-
-def _split(key: bytes, volume: LuksLayout) -> bytes:
-    """The key inflated to stripes that are all needed to get it back."""
-    stripes = volume.secret("stripes", _KEY_BYTES * (_STRIPES - 1))
-    mixed = bytes(_KEY_BYTES)
-    for at in range(0, len(stripes), _KEY_BYTES):
-        mixed = _diffused(_xor(mixed, stripes[at : at + _KEY_BYTES]))
-    return stripes + _xor(mixed, key)
-
-
-def _diffused(block: bytes) -> bytes:
-    parts = (block[at : at + 32] for at in range(0, len(block), 32))
-    return b"".join(hashlib.sha256(struct.pack(">I", number) + part).digest() for number, part in enumerate(parts))
-
-
-def _xor(one: bytes, other: bytes) -> bytes:
-    return bytes(a ^ b for a, b in zip(one, other, strict=True))
+    copies = (
+        HeaderCopy(metadata, volume.uuid, volume.secret(f"header salt {offset}", 64), offset, _COPY_BYTES)
+        for offset in (0, _COPY_BYTES)
+    )
+    return b"".join(copy.encode() for copy in copies) + material
 
 
 def _encrypted(key: bytes, plain: bytes, at: int, sector: int) -> bytes:

@@ -9,7 +9,6 @@ from typing import Unpack
 
 from harness.errors import UsageError
 from harness.evidence import artifacts
-from harness.guest.luks import LUKS_BYTES, LuksHeader, parse_luks_header
 from harness.guest.outcome import Outcome
 from harness.host.scratch import KEEP, scratch
 from harness.lab.faults import Fault, FaultContext
@@ -20,6 +19,8 @@ from harness.lab.powered import Powered, maintain, partition_label, powered
 from harness.lab.recorder import EvidenceRecorder
 from harness.lab.request import BootOptions, BootRequest
 from harness.lab.rescue import Rescue, rescue_system
+from harness.luks2.header import HEADER_BYTES
+from harness.luks2.metadata import LuksHeader, parse_luks_header
 from harness.machine.partition import read_partition
 from harness.machine.spec import Machine, Tpm
 from harness.policy.ignition import fill_placeholders
@@ -99,7 +100,7 @@ class Sealed:
     def header(self, volume: str) -> LuksHeader:
         """The LUKS header of a volume as it is on the disk now; the machine must be off."""
         label = partition_label(self.policy, volume)
-        return parse_luks_header(read_partition(self.machine.disks[0].path, label, LUKS_BYTES))
+        return parse_luks_header(read_partition(self.machine.disks[0].path, label, HEADER_BYTES))
 
     @contextmanager
     def rescue(self, label: str = "rescue") -> Iterator[Rescue]:

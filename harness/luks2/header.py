@@ -30,6 +30,8 @@ SIZES = tuple(2**power for power in range(14, 23))
 HASHES = frozenset({"sha1", "sha224", "sha256", "sha384", "sha512"})
 """Hash functions that are understood here, of those that cryptsetup may be built with."""
 
+NO_LUKS2 = "was it a LUKS1 device?"
+
 Metadata = dict[str, Any]
 """The JSON area as it is. Numbers of 64 bits are strings in it."""
 
@@ -143,6 +145,15 @@ def decode_copy(data: bytes, at: int = 0) -> HeaderCopy:
         raise LuksFormatError(f"the LUKS2 header at byte {at} is damaged: {error}") from error
 
 
+def metadata(device: bytes) -> Metadata:
+    """The JSON area of the primary copy, at the beginning of a device.
+
+    Raises:
+        LuksFormatError: There is none, or its checksum or its JSON is wrong.
+    """
+    return decode_copy(device).metadata
+
+
 def decode_metadata(area: bytes) -> Metadata:
     """Read a JSON area, which a NUL ends.
 
@@ -152,9 +163,9 @@ def decode_metadata(area: bytes) -> Metadata:
     try:
         found = json.loads(area.partition(b"\0")[0].decode())
     except (ValueError, RecursionError) as error:
-        raise LuksFormatError("the metadata of a LUKS2 header is no JSON", str(error)) from error
+        raise LuksFormatError("that is no LUKS2 metadata, since no JSON", str(error), NO_LUKS2) from error
     if not isinstance(found, dict):
-        raise LuksFormatError(f"the metadata of a LUKS2 header is no JSON object, but a {type(found).__name__}")
+        raise LuksFormatError(f"that is no LUKS2 metadata, but a {type(found).__name__}", hint=NO_LUKS2)
     return found
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from harness.luks2.header import HASHES, LuksFormatError, Metadata, decode_copy, decode_metadata
+from harness.luks2.header import HASHES, NO_LUKS2, LuksFormatError, Metadata, decode_copy, decode_metadata
 
 _MOST_ITERATIONS = 2**31 - 1  # more than hashlib takes
 
@@ -104,7 +104,7 @@ def _header(metadata: Metadata) -> LuksHeader:
         )
     except (ValueError, KeyError, TypeError) as error:
         has = f"it has: {', '.join(metadata)}"[:400]
-        raise LuksFormatError(f"that is no LUKS2 metadata: {error!r}", has, "was it a LUKS1 device?") from error
+        raise LuksFormatError(f"that is no LUKS2 metadata: {error!r}", has, NO_LUKS2) from error
 
 
 def _token(number: int, token: Mapping[str, Any]) -> Token:

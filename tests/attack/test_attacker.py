@@ -15,12 +15,12 @@ from harness.attack.attacker import Attacker
 from harness.attack.grants import Grant, mark_line
 from harness.errors import RigError, UsageError
 from harness.evidence.record import Boot
-from harness.guest.luks import LUKS_BYTES
 from harness.guest.outcome import Outcome, Unlock
 from harness.lab.faults import FaultContext
 from harness.lab.power import ScenarioContext
 from harness.lab.recorder import EvidenceRecorder
 from harness.lab.request import BootRequest
+from harness.luks2.header import HEADER_BYTES
 from harness.machine.disk import blank
 from harness.machine.partition import read_disk, read_partition
 from harness.machine.spec import Disk, Firmware, Machine, Tpm
@@ -226,10 +226,10 @@ def test_before_any_try_nothing_is_known(victim: Any) -> None:
 @pytest.fixture
 def partitioned(tmp_path: Path) -> Path:
     """A disk with a GPT of two partitions; the second begins at sector 100 and holds a text."""
-    raw = bytearray(LUKS_BYTES + (1 << 20))
+    raw = bytearray(HEADER_BYTES + (1 << 20))
     raw[512:520] = b"EFI PART"
     struct.pack_into("<QII", raw, 512 + 72, 2, 128, 128)
-    for number, (label, first, size) in enumerate((("root", 50, 25600), ("var", 100, LUKS_BYTES))):
+    for number, (label, first, size) in enumerate((("root", 50, 25600), ("var", 100, HEADER_BYTES))):
         at = 1024 + 128 * number
         struct.pack_into("<QQ", raw, at + 32, first, first + size // 512 - 1)
         raw[at + 56 : at + 128] = label.encode("utf-16-le").ljust(72, b"\0")

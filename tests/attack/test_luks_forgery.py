@@ -8,17 +8,17 @@ from functools import partial
 import pytest
 
 from harness.attack import luks_forgery as forgery
-from harness.errors import UsageError
-from harness.guest.luks import LUKS_BYTES, parse_luks_header
 from harness.images.luks import LuksLayout, header
+from harness.luks2.header import HEADER_BYTES, LuksFormatError, metadata, with_metadata
+from harness.luks2.metadata import parse_luks_header
 
 
 @pytest.fixture
 def genuine() -> bytes:
     """A header with one keyslot, and a token that leads to it."""
-    bare = header(LuksLayout("test", "a90be931-3d68-5cd1-a54f-b227fc5688ee", "secret")).ljust(LUKS_BYTES, b"\0")
+    bare = header(LuksLayout("test", "a90be931-3d68-5cd1-a54f-b227fc5688ee", "secret")).ljust(HEADER_BYTES, b"\0")
     token = {"type": "clevis", "keyslots": ["0"], "jwe": {}}
-    return forgery.with_metadata(bare, lambda found: found["tokens"].update({"0": token}))
+    return with_metadata(bare, lambda found: found["tokens"].update({"0": token}))
 
 
 FORGERIES: list[Callable[[bytes], bytes]] = [
@@ -72,11 +72,11 @@ def test_a_null_cipher_holds_a_key_that_is_known(genuine: bytes) -> None:
     assert parse_luks_header(forged).vouches_for(key)
     assert not parse_luks_header(genuine).vouches_for(key)
     assert parse_luks_header(forged).tokens == parse_luks_header(genuine).tokens
-    assert forgery.metadata(forged)["keyslots"]["0"]["area"]["encryption"] == "cipher_null-ecb"
+    assert metadata(forged)["keyslots"]["0"]["area"]["encryption"] == "cipher_null-ecb"
 
 
 def test_a_decryption_is_said_to_be_at_work(genuine: bytes) -> None:
-    found = forgery.metadata(forgery.decryption_in_progress(genuine, 2**20))
+    found = metadata(forgery.decryption_in_progress(genuine, 2**20))
     assert [segment.get("flags") for segment in found["segments"].values()] == [
         ["in-reencryption"],
         None,
@@ -88,7 +88,7 @@ def test_a_decryption_is_said_to_be_at_work(genuine: bytes) -> None:
 
 
 def test_what_is_no_header_or_no_longer_fits_is_refused(genuine: bytes) -> None:
-    with pytest.raises(UsageError, match="no LUKS2 header"):
-        forgery.metadata(bytes(4096))
-    with pytest.raises(UsageError, match="do not fit"):
-        forgery.with_metadata(genuine, lambda found: found["config"].update(more="x" * 12288))
+    with pytest.raises(LuksFormatError, match="no LUKS2 header"):
+        metadata(bytes(4096))
+    with pytest.raises(LuksFormatError, match="do not fit"):
+        with_metadata(genuine, lambda found: found["config"].update(more="x" * 12288))

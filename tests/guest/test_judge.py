@@ -1,8 +1,5 @@
 """Truth tables: pins against evidence. A verdict needs proof; proof that does not agree is the rig's fault."""
 
-import hashlib
-import json
-from base64 import b64encode
 from dataclasses import replace
 from itertools import product
 
@@ -23,10 +20,10 @@ from harness.guest.events import (
     VolumeUnlocked,
 )
 from harness.guest.judge import judge
-from harness.guest.luks import LuksHeader, Token, parse_luks_dump, parse_luks_header
 from harness.guest.outcome import Outcome, PinFailure, Unlock
 from harness.guest.volumes import VolumePlan
 from harness.guest.witness import End, ExternalEvidence, Observation, TangActivity, TypedPassphrase
+from harness.luks2.metadata import LuksHeader, Token
 from harness.machine.tpm_log import TpmExchange
 from harness.policy.pins import Pin, Sss, TangPin, Tpm2Pin, holds
 from harness.services.tang_log import TangRequest
@@ -347,48 +344,3 @@ def test_two_volumes_are_as_bad_as_the_worse() -> None:
 def test_an_answer_for_another_volume_proves_nothing() -> None:
     with pytest.raises(RigError, match="var opened with nothing typed, and neither clevis nor a token"):
         judge([ROOT, VAR], seen(*TWO_OPEN, OPEN), ExternalEvidence((tang(SERVED, SERVED),), (), URLS))
-
-
-def test_luks_metadata() -> None:
-    text = (
-        '{"keyslots": {"1": {"kdf": {"type": "pbkdf2"}}, "0": {"kdf": {"type": "argon2id"}}},'
-        ' "tokens": {"0": {"type": "clevis", "keyslots": ["1"], "jwe": {}}}, "digests": {}}'
-    )
-    header = parse_luks_dump(text)
-    assert header == LuksHeader(((0, "argon2id"), (1, "pbkdf2")), (Token(0, "clevis", (1,)),))
-    assert header.token_of(1) == Token(0, "clevis", (1,))
-    assert header.token_of(0) is None
-
-
-def luks_metadata(segments: list[str]) -> bytes:
-    """Metadata whose digest is that of the key ``key``."""
-    salt, digest = b"salt", hashlib.pbkdf2_hmac("sha256", b"key", b"salt", 1000, 32)
-    held = {"type": "pbkdf2", "keyslots": ["0"], "segments": segments, "hash": "sha256", "iterations": 1000}
-    held |= {"salt": b64encode(salt).decode(), "digest": b64encode(digest).decode()}
-    return json.dumps({"keyslots": {}, "tokens": {}, "digests": {"0": held}}).encode()
-
-
-def test_a_header_vouches_for_its_volume_key_alone() -> None:
-    metadata = luks_metadata(["0"])
-    header = parse_luks_header(
-        b"LUKS\xba\xbe\0\2" + (8192).to_bytes(8, "big") + bytes(4080) + metadata.ljust(8192, b"\0")
-    )
-    assert header.vouches_for(b"key")
-    assert not header.vouches_for(b"another")
-
-
-def test_the_key_of_an_unbound_keyslot_is_no_volume_key() -> None:
-    assert not parse_luks_dump(luks_metadata([]).decode()).vouches_for(b"key")
-
-
-def test_what_is_no_luks2_header() -> None:
-    with pytest.raises(RigError, match="no LUKS2 header"):
-        parse_luks_header(b"LUKS\xba\xbe\0\1".ljust(8192, b"\0"))
-
-
-@pytest.mark.parametrize(
-    "text", ["", "[]", "{}", '{"keyslots": {"x": {"kdf": {"type": "a"}}}, "tokens": {}}', "Device /dev"]
-)
-def test_no_luks_metadata(text: str) -> None:
-    with pytest.raises(RigError, match="no LUKS2 metadata"):
-        parse_luks_dump(text)

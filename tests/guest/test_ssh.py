@@ -16,9 +16,9 @@ import pytest
 from harness.deadline import Deadline
 from harness.errors import HostError, RigError
 from harness.guest import facts
-from harness.guest.luks import Token
 from harness.guest.ssh import Shell, connect
 from harness.images.keys import key_pair
+from harness.luks2.metadata import Token
 
 HOST_KEY = paramiko.ECDSAKey.generate()
 

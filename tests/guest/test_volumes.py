@@ -22,11 +22,11 @@ from harness.guest.events import (
     VolumeUnlocked,
 )
 from harness.guest.judge import judge
-from harness.guest.luks import LuksHeader, Token
 from harness.guest.outcome import Outcome, Unlock
 from harness.guest.plan import BootPlan, Type, Wait, decide
 from harness.guest.volumes import VolumePlan, asked_at, concerning
 from harness.guest.witness import End, ExternalEvidence, Observation, TypedPassphrase
+from harness.luks2.metadata import LuksHeader, Token
 from harness.machine.tpm_log import TpmExchange
 from harness.policy.pins import CryptenrollPin, Tpm2Pin
 

@@ -11,8 +11,9 @@ from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.ciphers.modes import XTS
 
-from harness.guest.luks import parse_luks_dump
 from harness.images import luks
+from harness.luks2.header import HEADER_BYTES
+from harness.luks2.metadata import parse_luks_dump
 
 VOLUME = luks.LuksLayout("toy", "b6a7d9a0-92c5-4bd3-8c0e-6ba1a3e0a3b1", "open sesame")
 MIB = 2**20
@@ -72,13 +73,13 @@ def test_both_copies_are_whole(at: int, magic: bytes) -> None:
 def test_the_file_system_moves_up_and_can_be_read_back(tmp_path: Path) -> None:
     image = tmp_path / "disk.raw"
     plain = bytes(range(256)) * (2 * MIB // 256)
-    image.write_bytes(b"before".ljust(MIB, b"\0") + plain + bytes(luks.HEADER_BYTES) + b"after")
+    image.write_bytes(b"before".ljust(MIB, b"\0") + plain + bytes(HEADER_BYTES) + b"after")
     luks.encrypt(image, MIB, len(plain), VOLUME)
     data = image.read_bytes()
     assert data.startswith(b"before")
     assert data.endswith(b"after")
     key = volume_key(data[MIB:], b"open sesame")
-    start = MIB + luks.HEADER_BYTES
+    start = MIB + HEADER_BYTES
     for sector in (0, 1, 300, 511):
         found = decrypted(key, data[start + sector * 4096 :][:4096], sector * 8)
         assert found == plain[sector * 4096 :][:4096]

@@ -1,7 +1,9 @@
 """LUKS2 headers: read, written, held to cryptsetup, and fed with rubbish."""
 
+import hashlib
 import json
 import lzma
+from base64 import b64encode
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -111,6 +113,7 @@ def changed(**digest: object) -> str:
         "",
         "[]",
         "{}",
+        "Device /dev/sda is not a valid LUKS device.",
         "[" * 100_000,
         json.dumps({**METADATA, "keyslots": []}),
         json.dumps({**METADATA, "keyslots": {"one": METADATA["keyslots"]["9"]}}),
@@ -124,7 +127,7 @@ def changed(**digest: object) -> str:
     ],
 )
 def test_what_is_no_metadata_is_refused(text: str) -> None:
-    with pytest.raises(LuksFormatError):
+    with pytest.raises(LuksFormatError, match="no LUKS2 metadata"):
         parse_luks_dump(text)
 
 
@@ -133,6 +136,24 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=20,
 )
+
+
+def luks_metadata(segments: list[str]) -> dict[str, Any]:
+    """Metadata whose digest is that of the key ``key``."""
+    salt, digest = b"salt", hashlib.pbkdf2_hmac("sha256", b"key", b"salt", 1000, 32)
+    held = {"type": "pbkdf2", "keyslots": ["0"], "segments": segments, "hash": "sha256", "iterations": 1000}
+    held |= {"salt": b64encode(salt).decode(), "digest": b64encode(digest).decode()}
+    return {"keyslots": {}, "tokens": {}, "digests": {"0": held}}
+
+
+def test_a_header_vouches_for_its_volume_key_alone() -> None:
+    header = parse_luks_header(replace(PRIMARY, metadata=luks_metadata(["0"])).encode())
+    assert header.vouches_for(b"key")
+    assert not header.vouches_for(b"another")
+
+
+def test_the_key_of_an_unbound_keyslot_is_no_volume_key() -> None:
+    assert not parse_luks_dump(json.dumps(luks_metadata([]))).vouches_for(b"key")
 
 
 @given(st.binary(max_size=2 * BINARY_BYTES), st.integers(0, 100))
