@@ -1,25 +1,20 @@
-"""Every key of the Butane specifications fcos 1.0.0 to 1.6.0: its type, and since when it is there.
+"""Every key of the Butane specifications fcos 1.0.0 to 1.7.0: its type, and since when it is there.
 
-Source: the schemas of coreos/butane (config/fcos/v1_0 to v1_6, base/v0_1 to v0_6) and its upgrading notes. A key that
-needs a newer Ignition than the guest's, or that the guest cannot have, is here too, with the reason, so that it is
-refused by name instead of being called unknown.
+The other variants, and Ignition's own JSON, have the same keys but for those that `harness.policy.variants` says they
+lack. Source: the schemas of coreos/butane 0.29 (config/fcos/v1_0 to v1_7, base/v0_1 to v0_7).
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
-
-NEWEST_MINOR = 6
-"""Butane fcos 1.6.0 is the newest version that is read."""
-
-GUEST_IGNITION = 3
-"""The guest has Debian's Ignition 2.14: spec 3.3.0."""
 
 
 class Scalar(StrEnum):
     """What a single value may be; the wording of the error."""
 
     TEXT = "text"
+    BYTES = "text or bytes"
+    """What ends in a file: the one place where `!!binary` may hold what is no text."""
     NUMBER = "a whole number"
     FLAG = "true or false"
 
@@ -49,15 +44,11 @@ class Key:
         kind: What its value is.
         since: The minor version of Butane fcos that brought it.
         required: Whether its section makes no sense without it.
-        ignition: The minor version of the Ignition 3 spec that it needs.
-        refusal: Why the harness does not take it, whatever the version.
     """
 
     kind: Kind
     since: int = 0
     required: bool = False
-    ignition: int = 0
-    refusal: str = field(default="")
 
 
 _TEXT = Key(Scalar.TEXT)
@@ -65,7 +56,6 @@ _NAME = Key(Scalar.TEXT, required=True)
 _NUMBER = Key(Scalar.NUMBER)
 _FLAG = Key(Scalar.FLAG)
 _TEXTS = Key(Items(Scalar.TEXT))
-_ANYTHING = Section({})
 
 _OWNER = Key(Section({"id": _NUMBER, "name": _TEXT}))
 _VERIFICATION = Key(Section({"hash": _TEXT}))
@@ -75,21 +65,30 @@ _RESOURCE = Section(
     {
         "compression": _TEXT,
         "http_headers": _HEADERS,
-        "inline": _TEXT,
+        "inline": Key(Scalar.BYTES),
         "local": Key(Scalar.TEXT, since=1),
         "source": _TEXT,
         "verification": _VERIFICATION,
     }
 )
-_CERTIFICATE = Section(
-    {**_RESOURCE.keys, "compression": Key(Scalar.TEXT, since=1), "inline": Key(Scalar.TEXT, since=1)}
+_LATER_RESOURCE = Section(
+    {**_RESOURCE.keys, "compression": Key(Scalar.TEXT, since=1), "inline": Key(Scalar.BYTES, since=1)}
 )
 
 _NODE = {"group": _OWNER, "overwrite": _FLAG, "path": _NAME, "user": _OWNER}
 _FILE = Section({**_NODE, "append": Key(Items(_RESOURCE)), "contents": Key(_RESOURCE), "mode": _NUMBER})
 _DIRECTORY = Section({**_NODE, "mode": _NUMBER})
 _LINK = Section({**_NODE, "hard": _FLAG, "target": _NAME})
-_TREE = Section({"local": _NAME, "path": _TEXT})
+_TREE = Section(
+    {
+        "dir_mode": Key(Scalar.NUMBER, since=7),
+        "file_mode": Key(Scalar.NUMBER, since=7),
+        "group": Key(_OWNER.kind, since=7),
+        "local": _NAME,
+        "path": _TEXT,
+        "user": Key(_OWNER.kind, since=7),
+    }
+)
 
 _PARTITION = Section(
     {
@@ -107,25 +106,28 @@ _PARTITION = Section(
 _DISK = Section(
     {"device": _NAME, "partitions": Key(Items(_PARTITION)), "wipe_table": _FLAG},
 )
+_RAID = Section(
+    {"devices": Key(Items(Scalar.TEXT), required=True), "level": _NAME, "name": _NAME, "options": _TEXTS, "spares": _NUMBER}
+)
 
 _TANG = Section(
-    {"advertisement": Key(Scalar.TEXT, since=5, ignition=4), "thumbprint": _TEXT, "url": _NAME},
+    {"advertisement": Key(Scalar.TEXT, since=5), "thumbprint": _TEXT, "url": _NAME},
 )
 _CUSTOM_PIN = Section({"config": _NAME, "needs_network": _FLAG, "pin": _NAME})
 _CLEVIS = Section(
     {"custom": Key(_CUSTOM_PIN), "tang": Key(Items(_TANG)), "threshold": _NUMBER, "tpm2": _FLAG},
 )
-_CEX = Key(Section({"enabled": _FLAG}), since=6, ignition=5)
+_CEX = Key(Section({"enabled": _FLAG}), since=6)
 _LUKS = Section(
     {
         "cex": _CEX,
         "clevis": Key(_CLEVIS),
         "device": _NAME,
-        "discard": Key(Scalar.FLAG, since=5, ignition=4),
+        "discard": Key(Scalar.FLAG, since=5),
         "key_file": Key(_RESOURCE),
         "label": _TEXT,
         "name": _NAME,
-        "open_options": Key(Items(Scalar.TEXT), since=5, ignition=4),
+        "open_options": Key(Items(Scalar.TEXT), since=5),
         "options": _TEXTS,
         "uuid": _TEXT,
         "wipe_volume": _FLAG,
@@ -152,7 +154,7 @@ _STORAGE = Section(
         "filesystems": Key(Items(_FILESYSTEM)),
         "links": Key(Items(_LINK)),
         "luks": Key(Items(_LUKS), since=2),
-        "raid": Key(_ANYTHING, refusal="not supported: the guest has one disk and no mdadm"),
+        "raid": Key(Items(_RAID)),
         "trees": Key(Items(_TREE), since=1),
     }
 )
@@ -189,37 +191,40 @@ _GROUP = Section(
     }
 )
 
-_OTHER_CONFIG = Key(
-    _ANYTHING, refusal="not supported: what another config adds could not be judged; write it into this file"
-)
 _IGNITION = Section(
     {
-        "config": _OTHER_CONFIG,
+        "config": Key(Section({"merge": Key(Items(_LATER_RESOURCE)), "replace": Key(_LATER_RESOURCE)})),
         "proxy": Key(
             Section({"http_proxy": _TEXT, "https_proxy": _TEXT, "no_proxy": _TEXTS}),
             since=1,
         ),
-        "security": Key(Section({"tls": Key(Section({"certificate_authorities": Key(Items(_CERTIFICATE))}))})),
+        "security": Key(Section({"tls": Key(Section({"certificate_authorities": Key(Items(_LATER_RESOURCE))}))})),
         "timeouts": Key(Section({"http_response_headers": _NUMBER, "http_total": _NUMBER})),
     }
 )
 
-_NO_BOOT_DEVICE = (
-    "not supported: it rebuilds the root partition, and the guest's root stays as its image made it; "
-    "write storage.disks, storage.luks and storage.filesystems for another partition"
+_BOOT_LUKS = Section(
+    {
+        "cex": _CEX,
+        "device": Key(Scalar.TEXT, since=6),
+        "discard": Key(Scalar.FLAG, since=5),
+        "tang": Key(Items(_TANG)),
+        "threshold": _NUMBER,
+        "tpm2": _FLAG,
+    }
 )
+_BOOT_DEVICE = Section({"layout": _TEXT, "luks": Key(_BOOT_LUKS), "mirror": Key(Section({"devices": _TEXTS}))})
+_GRUB = Section({"users": Key(Items(Section({"name": _NAME, "password_hash": _NAME})))})
 
 ROOT = Section(
     {
-        "boot_device": Key(_ANYTHING, since=3, refusal=_NO_BOOT_DEVICE),
-        "grub": Key(_ANYTHING, since=5, refusal="not supported: the guest is a UKI and has no GRUB"),
+        "boot_device": Key(_BOOT_DEVICE, since=3),
+        "grub": Key(_GRUB, since=5),
         "ignition": Key(_IGNITION),
         "kernel_arguments": Key(Section({"should_exist": _TEXTS, "should_not_exist": _TEXTS}), since=4),
         "passwd": Key(Section({"groups": Key(Items(_GROUP)), "users": Key(Items(_USER))})),
         "storage": Key(_STORAGE),
         "systemd": Key(Section({"units": Key(Items(_UNIT))})),
-        "variant": _NAME,
-        "version": _NAME,
     }
 )
-"""The whole file."""
+"""The whole file, but for what says which kind of file it is."""

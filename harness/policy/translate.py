@@ -1,32 +1,37 @@
-"""From the values of a Butane file to an Ignition config of spec 3.3.0, as Butane does it.
+"""From the values of a policy file to an Ignition config, as Butane does it.
 
 Butane's own additions are taken out (`inline`, `local`, `contents_local`, `ssh_authorized_keys_local`, `trees`,
-`with_mount_unit`); for the rest the two differ only in the spelling of their keys.
+`with_mount_unit`, `boot_device`, `grub`); for the rest the two differ only in the spelling of their keys. An Ignition
+config stays as it is.
 """
 
 import copy
+import json
 import os
 import posixpath
 import re
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from harness.policy import urls
+from harness.policy import sugar, urls
 from harness.policy.check_files import resources
 from harness.policy.document import Document, KeyPath
-from harness.policy.schema import GUEST_IGNITION
+from harness.policy.merge import merge
+from harness.policy.variants import camel
 
 
 def translate(document: Document) -> dict[str, Any]:
-    """The Ignition config of a checked document.
+    """The Ignition config of a document, of the spec that its variant translates to.
 
-    Raises:
-        UsageError: A local file or tree cannot be taken in.
+    A local file or tree that cannot be taken in is a mistake of the document. One that has mistakes already is
+    translated as far as it goes, for the mistakes that show only then.
     """
+    if document.ignition and document.sound:
+        config: dict[str, Any] = json.loads(document.text.removeprefix("\ufeff"))
+        return config
     data = copy.deepcopy(document.data)
-    for key in ("variant", "version"):
-        data.pop(key, None)
     for path, resource in resources(data):
         _take_in(document, path, resource)
     for index, user in enumerate(data.get("passwd", {}).get("users", [])):
@@ -38,41 +43,28 @@ def translate(document: Document) -> dict[str, Any]:
             _take_unit(document, (*here, "dropins", number), dropin)
     storage = data.get("storage", {})
     _add_trees(document, storage)
-    _add_mount_units(data)
-    document.check()
-    config: dict[str, Any] = _camel(data)
-    config["ignition"] = {**config.get("ignition", {}), "version": f"3.{GUEST_IGNITION}.0"}
+    generated = [
+        sugar.mount_units(storage),
+        sugar.boot_device(data.pop("boot_device", {})),
+        sugar.grub(data.pop("grub", {}).get("users", [])),
+    ]
+    for filesystem in storage.get("filesystems", []):
+        filesystem.pop("with_mount_unit", None)
+    config = _camel(data)
+    for config_below in generated:
+        config = merge(config_below, config)
+    config["ignition"] = {**config.get("ignition", {}), "version": f"3.{document.variant.spec}.0"}
     return config
-
-
-def systemd_escape_path(path: str) -> str:
-    """A path as it stands in a unit's name, as ``systemd-escape --path`` prints it (systemd-escape(1))."""
-    parts = [part for part in path.split("/") if part]
-    escaped = "-".join(
-        "".join(
-            chr(byte) if re.match(rb"[:_.a-zA-Z0-9]", bytes([byte])) else f"\\x{byte:02x}" for byte in part.encode()
-        )
-        for part in parts
-    )
-    if escaped.startswith("."):
-        escaped = f"\\x2e{escaped[1:]}"
-    return escaped or "-"
 
 
 def _camel(value: Any) -> Any:
     """Keys in Ignition's spelling; what says nothing (an empty list or section) is left out."""
     if isinstance(value, dict):
-        inner = {_camel_key(key): _camel(item) for key, item in value.items()}
+        inner = {camel(key): _camel(item) for key, item in value.items()}
         return {key: item for key, item in inner.items() if item not in ({}, [])}
     if isinstance(value, list):
         return [_camel(item) for item in value]
     return value
-
-
-def _camel_key(key: str) -> str:
-    if key.endswith("_mib"):
-        return key.removesuffix("_mib") + "MiB"
-    return re.sub(r"_(.)", lambda match: match[1].upper(), key)
 
 
 def _read(document: Document, path: KeyPath, name: str) -> bytes:
@@ -101,7 +93,7 @@ def _take_in(document: Document, path: KeyPath, resource: dict[str, Any]) -> Non
     if "local" in resource:
         contents = _read(document, (*path, "local"), resource.pop("local"))
     elif "inline" in resource:
-        contents = resource.pop("inline").encode()
+        contents = resource.pop("inline").encode(errors="surrogateescape")
     else:
         return
     if resource.get("compression"):
@@ -131,7 +123,10 @@ def _take_keys(document: Document, path: KeyPath, user: dict[str, Any]) -> None:
 
 
 def _add_trees(document: Document, storage: dict[str, Any]) -> None:
-    for index, tree in enumerate(storage.pop("trees", [])):
+    trees = storage.pop("trees", [])
+    kinds = ("files", "directories", "links") if trees else ()
+    nodes = {node["path"]: (kind, node) for kind in kinds for node in storage.get(kind, [])}
+    for index, tree in enumerate(trees):
         here: KeyPath = ("storage", "trees", index)
         folder = document.path.parent.resolve()
         top = Path(os.path.normpath(folder / tree["local"].lstrip("/")))
@@ -140,73 +135,62 @@ def _add_trees(document: Document, storage: dict[str, Any]) -> None:
         elif not top.is_dir():
             document.mistake((*here, "local"), f"{top} is not a folder")
         else:
-            for found in sorted(top.rglob("*")):
-                target = posixpath.normpath(posixpath.join(tree.get("path", "/"), found.relative_to(top).as_posix()))
-                _add_node(document, here, storage, found, target)
+            for found in _walk(top):
+                target = posixpath.join(tree.get("path") or "/", found.relative_to(top).as_posix())
+                try:
+                    _add_node(nodes, storage, tree, found, posixpath.normpath(target))
+                except (ValueError, OSError) as error:
+                    document.mistake(here, str(error))
 
 
-def _add_node(document: Document, path: KeyPath, storage: dict[str, Any], found: Path, target: str) -> None:
-    """One file or link of a tree: a new node, or what the node of that path still lacks."""
-    mode = found.lstat().st_mode
-    if stat.S_ISDIR(mode):
-        return
-    if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode)):
-        document.mistake(path, f"{found} is neither a file, a folder nor a link")
-        return
-    kind = "files" if stat.S_ISREG(mode) else "links"
-    nodes = {node["path"]: (name, node) for name in ("files", "directories", "links") for node in storage.get(name, [])}
-    known, node = nodes.get(target, (kind, {"path": target}))
-    if known != kind or node.get("contents", {}).get("source") or node.get("target"):
-        document.mistake(path, f"{target} is in storage.{known} already")
-        return
-    if target not in nodes:
-        storage.setdefault(kind, []).append(node)
-    if kind == "links":
-        node["target"] = str(found.readlink())
-        return
-    _set_contents(node.setdefault("contents", {}), found.read_bytes())
-    node.setdefault("mode", 0o755 if mode & 0o111 else 0o644)
+def _walk(top: Path) -> Iterator[Path]:
+    """A folder and what is in it, in the order of Go's filepath.Walk: by name, a folder before what it holds."""
+    yield top
+    if top.is_dir() and not top.is_symlink():
+        for inner in sorted(top.iterdir(), key=lambda path: os.fsencode(path.name)):
+            yield from _walk(inner)
 
 
-def _add_mount_units(data: dict[str, Any]) -> None:
-    storage = data.get("storage", {})
-    remote = {
-        device
-        for luks in storage.get("luks", [])
-        if luks.get("clevis", {}).get("tang")
-        for device in (f"/dev/mapper/{luks['name']}", f"/dev/disk/by-id/dm-name-{luks['name']}")
-    }
-    units = [
-        _mount_unit(filesystem, remote=filesystem["device"] in remote)
-        for filesystem in storage.get("filesystems", [])
-        if filesystem.pop("with_mount_unit", False)
-    ]
-    if not units:
-        return
-    own = data.setdefault("systemd", {}).setdefault("units", [])
-    by_name = {unit["name"]: unit for unit in own}
-    generated = {unit["name"] for unit in units}
-    # A unit of the same name in the file goes over the generated one, key by key.
-    merged = [{**unit, **by_name.get(unit["name"], {})} for unit in units]
-    data["systemd"]["units"] = merged + [unit for unit in own if unit["name"] not in generated]
+def _add_node(
+    nodes: dict[str, tuple[str, dict[str, Any]]],
+    storage: dict[str, Any],
+    tree: dict[str, Any],
+    found: Path,
+    target: str,
+) -> None:
+    """One node of a tree: a new one, or what the node of that path still lacks.
 
+    Args:
+        nodes: Those that there are, by path: their kind and what they say.
+        storage: Where a new one goes.
+        tree: The section that names the tree.
+        found: The file, folder or link on this host.
+        target: Its path in the guest.
 
-def _mount_unit(filesystem: dict[str, Any], *, remote: bool) -> dict[str, Any]:
-    """A mount or swap unit, word for word as Butane generates it.
-
-    A volume behind a Tang pin is remote: it waits for the network and for remote-fs.target. One behind a custom pin is
-    not, since Butane does not look into it.
+    Raises:
+        ValueError: It cannot be taken in.
     """
-    device = filesystem["device"]
-    options = [*filesystem.get("mount_options", []), *(["_netdev"] if remote else [])]
-    option_lines = [f"Options={','.join(options)}"] if options else []
-    if filesystem["format"] == "swap":
-        name = f"{systemd_escape_path(device)}.swap"
-        lines = ["[Swap]", f"What={device}", *option_lines, "", "[Install]", "RequiredBy=swap.target"]
+    mode = found.lstat().st_mode
+    owners = {owner: tree[owner] for owner in ("user", "group") if tree.get(owner)}
+    if stat.S_ISDIR(mode):
+        kind = "directories"
+        if not owners and "dir_mode" not in tree:
+            return
+    elif stat.S_ISREG(mode) or stat.S_ISLNK(mode):
+        kind = "files" if stat.S_ISREG(mode) else "links"
     else:
-        name = f"{systemd_escape_path(filesystem['path'])}.mount"
-        check = f"systemd-fsck@{systemd_escape_path(device)}.service"
-        lines = ["[Unit]", f"Requires={check}", f"After={check}", "", "[Mount]", f"Where={filesystem['path']}"]
-        lines += [f"What={device}", f"Type={filesystem['format']}", *option_lines, "", "[Install]"]
-        lines += [f"RequiredBy={'remote' if remote else 'local'}-fs.target"]
-    return {"name": name, "enabled": True, "contents": "\n".join(["# Generated by Butane", *lines])}
+        raise ValueError(f"{found} is neither a file, a folder nor a link")
+    known, node = nodes.get(target, (kind, {"path": target, **owners}))
+    whole = kind == "directories" or node.get("contents", {}).get("source") or node.get("target")
+    if known != kind or (target in nodes and whole):
+        raise ValueError(f"{target} is in storage.{known} already")
+    if target not in nodes:
+        nodes[target] = (kind, node)
+        storage.setdefault(kind, []).append(node)
+    if kind == "directories":
+        node["mode"] = tree.get("dir_mode", 0o755)
+    elif kind == "links":
+        node["target"] = str(found.readlink())
+    else:
+        _set_contents(node.setdefault("contents", {}), found.read_bytes())
+        node.setdefault("mode", tree.get("file_mode", 0o755 if mode & 0o111 else 0o644))

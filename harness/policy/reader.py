@@ -1,0 +1,317 @@
+"""From nodes to values, by the schema of the file's variant.
+
+YAML is read as Butane's own parser reads it (gopkg.in/yaml.v3, decoding into typed fields): any scalar may stand for a
+text, ``0644`` is octal, ``yes`` is true only where a flag is expected. An Ignition config is JSON and read as strictly
+as JSON is. Both end in the same values under the same keys, those of Butane. The reader is stricter than Butane where
+that would lose something: an unknown key, a key twice, a number with a fraction, bytes that are no text.
+"""
+
+import base64
+import binascii
+import difflib
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from harness.errors import UsageError
+from harness.policy.document import Document, KeyPath
+from harness.policy.nodes import DEEPEST, MOST_BYTES, MOST_VALUES, Mapping, Node, NotReadable, Sequence, compose
+from harness.policy.nodes import Scalar as ScalarNode
+from harness.policy.schema import ROOT, Items, Key, Kind, Scalar, Section
+from harness.policy.variants import NotAPolicy, camel, snake, variant_of
+
+_TRUE = {"true", "True", "TRUE", "y", "Y", "yes", "on"}
+_FALSE = {"false", "False", "FALSE", "n", "N", "no", "off"}
+_NULL = {"", "~", "null", "Null", "NULL"}
+_WHOLE = re.compile(r"[-+]?(0[bB][01]+|0[oO]?[0-7]+|0[xX][0-9a-fA-F]+|[1-9][0-9]*|0)")
+_SCALAR_TAGS = {"", "!"} | {
+    f"tag:yaml.org,2002:{name}" for name in ("str", "int", "float", "bool", "null", "timestamp", "value")
+}
+_BINARY = "tag:yaml.org,2002:binary"
+_STAND_INS: dict[Scalar, str | int | bool] = {Scalar.TEXT: "", Scalar.BYTES: "", Scalar.NUMBER: 0, Scalar.FLAG: False}
+
+
+def read_document(path: Path) -> Document:
+    """Read a policy file by the schema of its variant; mistakes in its values are noted, not raised.
+
+    Raises:
+        UsageError: It cannot be read, is no text, no YAML, or no policy file at all.
+    """
+    document = Document(path, _text(path))
+    try:
+        root = compose(document.text)
+        document.variant = variant_of(root)
+        assert isinstance(root, Mapping)  # variant_of has seen to it
+        if document.ignition:
+            _check_json(document)
+        document.data = _Reader(document).section(root, ROOT, ())
+    except NotReadable as error:
+        document.mistake((), str(error), error.line)
+        document.check()
+    except NotAPolicy as error:
+        document.mistake((error.key,) if error.key else (), error.message, error.line)
+        document.check()
+    return document
+
+
+def _text(path: Path) -> str:
+    try:
+        if path.exists() and not path.is_file():
+            raise UsageError(f"cannot read the policy file {path}", "it is not a file")
+        size = path.stat().st_size
+        if size > MOST_BYTES:
+            raise UsageError(
+                f"the policy file {path} has {size / 2**20:.1f} MiB, and at most {MOST_BYTES // 2**20} are read",
+                hint="put what is large into files beside it, and name them with local",
+            )
+        return path.read_bytes().decode()
+    except OSError as error:
+        raise UsageError(f"cannot read the policy file {path}", error.strerror or "") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"cannot read the policy file {path}", f"it is no UTF-8 text: byte {error.start}") from error
+
+
+def _check_json(document: Document) -> None:
+    try:
+        json.loads(document.text.removeprefix("\ufeff"))
+    except json.JSONDecodeError as error:
+        raise NotReadable(f"an Ignition config is JSON, and this is not: {error.msg}", error.lineno) from error
+    except ValueError as error:  # a number of thousands of digits
+        raise NotReadable(f"not JSON: {error}", 1) from error
+
+
+class _Reader:
+    """Walks nodes and schema side by side. The schema's depth is finite, so a recursive alias ends as a wrong type."""
+
+    def __init__(self, document: Document) -> None:
+        self.document = document
+        self.read = 0
+
+    def value(self, node: Node, kind: Kind, path: KeyPath) -> Any:
+        self.count(node)
+        if isinstance(kind, Section):
+            return self.section(node, kind, path)
+        if isinstance(kind, Items):
+            return self.items(node, kind, path)
+        return self.scalar(node, kind, path)
+
+    def count(self, node: Node) -> None:
+        self.read += 1
+        if self.read > MOST_VALUES:
+            raise NotReadable(f"more than {MOST_VALUES:,} values, with its aliases and merge keys followed", node.line)
+
+    def section(self, node: Node, section: Section, path: KeyPath) -> dict[str, Any]:
+        if not isinstance(node, Mapping):
+            self.document.broke(path, f"expected a mapping, found {_found(node)}")
+            return _stand_in(section)
+        values: dict[str, Any] = {}
+        seen: dict[str, int] = {}
+        for name_node, value_node in self.pairs(node):
+            written = name_node.text if isinstance(name_node, ScalarNode) else _found(name_node)
+            if path + (written,) in (("variant",), ("version",), ("ignition", "version")):
+                if _heads(self.document, path, written):
+                    continue
+            name = self.spelled(written)
+            here = (*path, name)
+            if name in seen:
+                self.document.mistake(
+                    here, f"this key is there twice, first on line {seen[name]}", name_node.line
+                )
+                continue
+            seen[name] = self.document.lines[here] = name_node.line
+            key = section.keys.get(name)
+            if key is None or (refusal := self.refusal(name, key, here)):
+                told = f"unknown key{self.suggestion(name, section)}" if key is None else refusal
+                # Its name may be anything, so it is not spelled anew.
+                self.document.mistake(here if key else (*path, written), told, name_node.line)
+            elif _is_null(value_node):
+                self.null(here, key)
+            else:
+                value = self.value(value_node, key.kind, here)
+                if value is not None:
+                    values[name] = value
+        self.complete(values, seen, section, path)
+        return values
+
+    def complete(self, values: dict[str, Any], seen: dict[str, int], section: Section, path: KeyPath) -> None:
+        for name, key in section.keys.items():
+            if not key.required:
+                continue
+            here = (*path, name)
+            if name not in seen:
+                self.document.broke(here, f"{camel(name) if self.document.ignition else name} is missing", at=path)
+            elif values.get(name) in ("", []):
+                self.document.broke(here, "is empty")
+            values.setdefault(name, _stand_in(key.kind))
+
+    def spelled(self, written: str) -> str:
+        """A key in Butane's spelling; one that Ignition would not take stays as it is, and unknown."""
+        if not self.document.ignition:
+            return written
+        name = snake(written)
+        return name if camel(name) == written else f"{written} "
+
+    def refusal(self, name: str, key: Key, path: KeyPath) -> str:
+        """Why this kind of file does not have a key that others have, or nothing."""
+        variant = self.document.variant
+        bare = ".".join(part for part in path if isinstance(part, str))
+        if name in variant.lacks or bare in variant.lacks:
+            return f"{variant.title} has no such key"
+        if key.since > variant.keys:
+            if variant.is_ignition:
+                return f"came with a later spec than {variant.title}"
+            return f"came with Butane fcos 1.{key.since}.0; this file is {variant.title}"
+        return ""
+
+    def null(self, path: KeyPath, key: Key) -> None:
+        if key.required or "luks" in path:
+            self.document.broke(path, "has no value; give it one or take the key out")
+        else:
+            self.document.notes.append(f"{self.document.named(path)} has no value, which is the same as no such key")
+
+    def items(self, node: Node, kind: Items, path: KeyPath) -> list[Any]:
+        if not isinstance(node, Sequence):
+            self.document.broke(path, f"expected a list, found {_found(node)}")
+            return []
+        values = []
+        for index, item in enumerate(node.items):
+            here = (*path, index)
+            self.document.lines[here] = item.line
+            if _is_null(item):
+                self.document.broke(here, "has no value; give it one or take the item out")
+                values.append(_stand_in(kind.of))
+            else:
+                value = self.value(item, kind.of, here)
+                values.append(_stand_in(kind.of) if value is None else value)
+        return values
+
+    def scalar(self, node: Node, kind: Scalar, path: KeyPath) -> str | int | bool | None:
+        if isinstance(node, ScalarNode):
+            value = _of_json(node, kind) if self.document.ignition else _of_yaml(node, kind)
+            if isinstance(value, str) and kind is Scalar.TEXT and (why := _no_text(value)):
+                self.document.broke(path, why)
+                return None
+            if isinstance(value, int) and abs(value) >= 2**63:
+                self.document.broke(path, "expected a whole number of at most 64 bits")
+                return None
+            if value is not None:
+                return value
+        self.document.broke(path, f"expected {kind}, found {_found(node)}")
+        return None
+
+    def suggestion(self, name: str, section: Section) -> str:
+        if self.document.crowded or len(name) > 64:
+            return ""
+        known = sorted(key for key in section.keys if key not in self.document.variant.lacks)
+        spelled = {(camel(key) if self.document.ignition else key): key for key in known}
+        near = difflib.get_close_matches(snake(name.strip()).replace("-", "_"), known, n=1)
+        if near:
+            return f"; did you mean {next(key for key, snaked in spelled.items() if snaked == near[0])}?"
+        return f"; known here: {', '.join(spelled)}"
+
+    def pairs(self, node: Mapping, around: tuple[Mapping, ...] = ()) -> Iterator[tuple[Node, Node]]:
+        """Keys and values, with merge keys (``<<: *name``) resolved: what the mapping itself says goes first."""
+        if len(around) > DEEPEST:
+            raise NotReadable(f"merge keys chained deeper than {DEEPEST} levels", node.line)
+        seen: set[object] = set()
+        merges = []
+        for key, value in node.pairs:
+            self.count(key)
+            if _is_merge(key) and not self.document.ignition:
+                merges.append((key, value))
+            else:
+                seen.add(_identity(key))
+                yield key, value
+        for key, value in merges:
+            for merged in value.items if isinstance(value, Sequence) else [value]:
+                if not isinstance(merged, Mapping) or merged in (*around, node):
+                    yield key, value  # told as an unknown key
+                    return
+                for inner_key, inner_value in self.pairs(merged, (*around, node)):
+                    if _identity(inner_key) not in seen:
+                        seen.add(_identity(inner_key))
+                        yield inner_key, inner_value
+
+
+def _heads(document: Document, path: KeyPath, written: str) -> bool:
+    """Whether a key is the one that says which kind of file this is, so that it has been read."""
+    return (*path, written) == ("ignition", "version") if document.ignition else not path
+
+
+def _stand_in(kind: Kind) -> Any:
+    """A value for what is missing or wrong, so that the rest can be looked at."""
+    if isinstance(kind, Section):
+        return {name: _stand_in(key.kind) for name, key in kind.keys.items() if key.required}
+    return [] if isinstance(kind, Items) else _STAND_INS[kind]
+
+
+def _of_yaml(node: ScalarNode, kind: Scalar) -> str | int | bool | None:
+    if kind in (Scalar.TEXT, Scalar.BYTES) and node.tag == _BINARY:
+        try:
+            return base64.b64decode("".join(node.text.split()), validate=True).decode(errors="surrogateescape")
+        except (binascii.Error, ValueError):
+            return None
+    if node.tag not in _SCALAR_TAGS:
+        return None
+    if kind in (Scalar.TEXT, Scalar.BYTES):
+        return node.text
+    if kind is Scalar.FLAG:
+        return node.text in _TRUE if node.plain and node.text in _TRUE | _FALSE else None
+    digits = node.text.replace("_", "")
+    if not node.plain or not _WHOLE.fullmatch(digits):
+        return None
+    return _whole(digits) if len(digits) <= 80 else 2**64
+
+
+def _of_json(node: ScalarNode, kind: Scalar) -> str | int | bool | None:
+    if kind in (Scalar.TEXT, Scalar.BYTES):
+        return None if node.plain else node.text
+    if kind is Scalar.FLAG:
+        return node.text == "true" if node.plain and node.text in ("true", "false") else None
+    if not node.plain or not re.fullmatch(r"-?(0|[1-9][0-9]*)", node.text):
+        return None
+    return int(node.text) if len(node.text) <= 20 else 2**64
+
+
+def _no_text(value: str) -> str:
+    """Why a value cannot stand in a config or on a command line, or nothing."""
+    if "\0" in value:
+        return "holds a NUL character"
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return "holds bytes that are no UTF-8 text"
+    return ""
+
+
+def _is_merge(node: Node) -> bool:
+    return isinstance(node, ScalarNode) and (node.tag == "tag:yaml.org,2002:merge" or (node.plain and node.text == "<<"))
+
+
+def _identity(node: Node) -> object:
+    return node.text if isinstance(node, ScalarNode) else id(node)
+
+
+def _is_null(node: Node) -> bool:
+    return isinstance(node, ScalarNode) and node.plain and node.tag in _SCALAR_TAGS and node.text in _NULL
+
+
+def _found(node: Node) -> str:
+    if isinstance(node, Mapping):
+        return "a mapping"
+    if isinstance(node, Sequence):
+        return "a list"
+    if node.tag not in _SCALAR_TAGS:
+        return f"the tag {node.tag}"
+    shown = node.text if len(node.text) <= 40 else node.text[:37] + "..."
+    return repr(shown) if node.plain else f"the text {shown!r}"
+
+
+def _whole(text: str) -> int:
+    # strconv.ParseInt with base 0, as yaml.v3 calls it: a leading zero means octal.
+    sign, digits = (-1, text[1:]) if text.startswith("-") else (1, text.lstrip("+"))
+    if re.fullmatch(r"0[0-7]+", digits):
+        return sign * int(digits, 8)
+    return sign * int(digits, 0)
