@@ -1,11 +1,15 @@
 """What the user wrote: pins, thresholds, keyslots, read from Butane and written as Ignition.
 
-Pure: no machine, no network, no I/O beyond the policy file and what it names; the one process is `butane`, on hosts
-that have it.
+Pure: no machine, no network, no process, no I/O beyond the policy file and what it names.
 
-schema, document   what Butane's keys are; a file as values and lines, each mistake with file, line and key
-checks, clevis     the rules between keys (of files: `check_files`); the tree of pins
-translate          to an Ignition config, as Butane does; `butane_command` is the real one; `urls` hold contents
+variants           what a policy file may be: Butane by variant and version, Ignition by its spec
+nodes, scalars     text to nodes with lines, bounded so that no text is slow; a single value
+schema, reader     what Butane's keys are; nodes to values by them
+document           a file's values and lines, its mistakes with file, line and key, all told in one round
+checks, clevis     the rules between keys (`check_files`, `check_units`, `check_boot_device`); the tree of pins
+translate          to an Ignition config, as Butane does: `sugar` writes what Butane generates, `merge` lays configs
+                   over one another, `urls` hold contents
+fit                a config fitted to the guest: what its Ignition is too old for, whom it does not know
 butane, ignition   the way in (`read_policy`) and the way out (`render`)
 pins, enrolment    what a policy says; what an owner adds by hand in the installed guest
 maintenance        what an owner does to the volumes of a machine in use

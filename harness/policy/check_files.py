@@ -9,6 +9,8 @@ from harness.policy import urls
 from harness.policy.document import Document, KeyPath
 
 _SCHEMES = ("http", "https", "tftp", "gs", "s3", "data")
+_LONGEST_PATH = 4096
+"""PATH_MAX of Linux."""
 
 
 def resources(data: dict[str, Any]) -> Iterator[tuple[KeyPath, dict[str, Any]]]:
@@ -23,8 +25,8 @@ def resources(data: dict[str, Any]) -> Iterator[tuple[KeyPath, dict[str, Any]]]:
     for index, luks in enumerate(storage.get("luks", [])):
         if "key_file" in luks:
             yield ("storage", "luks", index, "key_file"), luks["key_file"]
-    tls = data.get("ignition", {}).get("security", {}).get("tls", {})
-    for index, certificate in enumerate(tls.get("certificate_authorities", [])):
+    ignition = data.get("ignition", {})
+    for index, certificate in enumerate(ignition.get("security", {}).get("tls", {}).get("certificate_authorities", [])):
         yield ("ignition", "security", "tls", "certificate_authorities", index), certificate
 
 
@@ -42,6 +44,10 @@ def check_path(document: Document, path: KeyPath, value: str) -> None:
     """Note a path that is relative or not in its shortest form."""
     if not value.startswith("/"):
         document.mistake(path, f"expected an absolute path, found {value!r}")
+    elif len(value.encode()) > _LONGEST_PATH:
+        document.mistake(path, f"a path has at most {_LONGEST_PATH} bytes")
+    elif not value.isprintable():
+        document.mistake(path, "a path has no newline and no other control character")
     elif (clean := posixpath.normpath(value).replace("//", "/")) != value:
         document.mistake(path, f"write the path as {clean}")
 
@@ -54,6 +60,7 @@ def check_nodes(document: Document, storage: dict[str, Any]) -> None:
     ]
     check_once(document, (((*path, "path"), node["path"]) for path, node in nodes), "the path")
     links = [(path, node) for path, node in nodes if path[1] == "links"]
+    through = {link["path"]: path for path, link in links}
     directories = {node["path"] for path, node in nodes if path[1] == "directories"}
     for path, node in nodes:
         check_path(document, (*path, "path"), node["path"])
@@ -65,9 +72,8 @@ def check_nodes(document: Document, storage: dict[str, Any]) -> None:
         contents = node.get("contents", {})
         if path[1] == "files" and node.get("overwrite") and not contents.keys() & {"inline", "local", "source"}:
             document.mistake((*path, "overwrite"), "needs contents with inline, local or source")
-        for link_path, link in links:
-            if node["path"].startswith(link["path"] + "/"):
-                document.mistake((*path, "path"), f"passes through the link on line {document.line(link_path)}")
+        if link_path := next((through[above] for above in _above(node["path"]) if above in through), None):
+            document.mistake((*path, "path"), f"passes through the link on line {document.line(link_path)}")
     for index, tree in enumerate(storage.get("trees", [])):
         check_path(document, ("storage", "trees", index, "path"), tree.get("path", "/"))
     for path, link in links:
@@ -75,16 +81,21 @@ def check_nodes(document: Document, storage: dict[str, Any]) -> None:
             document.mistake((*path, "target"), "a hard link cannot lead to a directory")
 
 
+def _above(path: str) -> Iterator[str]:
+    """The folders around a path; of one that is too long, none."""
+    if len(path) <= _LONGEST_PATH and path.startswith("/"):
+        while (path := posixpath.dirname(path)) != "/":
+            yield path
+
+
 def _mode(document: Document, path: KeyPath, mode: int, *, directory: bool) -> None:
+    where = document.named(path)
     if not 0 <= mode <= 0o7777:
         document.mistake(path, f"{mode} is not a mode: write it in octal, from 0 to 0777")
-    elif _decimal_slip(mode, directory=directory):
-        document.mistake(path, f"{mode} is decimal, so 0{mode:o}; write 0{mode} for octal")
-    elif mode > 0o777:
-        document.mistake(
-            path,
-            f"the special bits of 0{mode:o} need Ignition spec 3.4.0; the guest's Ignition takes 3.3 and drops them",
-        )
+    elif _decimal_slip(mode, directory=directory) and not document.ignition:
+        document.notes.append(f"{where} is {mode} in decimal, which is 0{mode:o}; was 0{mode} meant?")
+    elif mode > 0o777 and document.variant.spec < 6:
+        document.notes.append(f"the special bits of {where}, 0{mode:o}, which Ignition drops before spec 3.6.0")
 
 
 def _decimal_slip(mode: int, *, directory: bool) -> bool:
@@ -108,7 +119,7 @@ def check_resource(document: Document, path: KeyPath, resource: dict[str, Any]) 
     """Note what is wrong with a section that names contents."""
     sources = [key for key in ("inline", "local", "source") if key in resource]
     if len(sources) > 1:
-        document.mistake((*path, sources[-1]), f"only one of inline, local and source, not {' and '.join(sources)}")
+        document.broke((*path, sources[-1]), f"only one of inline, local and source, not {' and '.join(sources)}")
     if resource.get("compression", "") not in ("", "gzip"):
         document.mistake((*path, "compression"), f"{resource['compression']!r} is not gzip")
     digest = resource.get("verification", {}).get("hash")
@@ -120,14 +131,17 @@ def check_resource(document: Document, path: KeyPath, resource: dict[str, Any]) 
         document.mistake(path, "a hash needs inline, local or source")
     source = resource.get("source", "")
     scheme = urls.parse(source).scheme
-    if source and scheme not in _SCHEMES:
-        newer = "; arn needs Ignition spec 3.4.0, the guest's Ignition takes 3.3" if scheme == "arn" else ""
-        document.mistake((*path, "source"), f"expected a url of {', '.join(_SCHEMES)}, found {source!r}{newer}")
+    if source and scheme not in (*_SCHEMES, *(("arn",) if document.variant.spec >= 4 else ())):
+        document.mistake((*path, "source"), f"expected a url of {', '.join(_SCHEMES)}, found {source!r}")
     elif scheme == "data":
         try:
             contents = urls.decode(source)
             if resource.get("compression"):
-                urls.unpack(contents)
+                contents = urls.unpack(contents)
+            if digest is not None and urls.digest(contents, digest.split("-")[0]) != digest.lower():
+                document.mistake(
+                    (*path, "verification", "hash"), "is not the hash of the contents: Ignition would stop"
+                )
         except ValueError as error:
             document.mistake((*path, "source"), str(error))
     headers = resource.get("http_headers", [])

@@ -1,7 +1,7 @@
 """The rules of Butane and Ignition that no single key shows: what collides, what needs what, what a path must be.
 
-Source: the Validate functions of Butane (base/v0_6/validate.go, config/fcos/v1_6/validate.go) and of Ignition 2.14 (its
-config/v3_3/types), whose warnings about what it would drop or misread are mistakes here.
+Source: the Validate functions of Butane 0.29 (base/v0_7, config/fcos/v1_7) and of Ignition 2.26 (config/v3_6/types).
+What they only warn about, and what cannot change how a disk is unlocked, is noted and not refused.
 """
 
 import re
@@ -9,30 +9,38 @@ from itertools import combinations
 from typing import Any
 
 from harness.policy import urls
+from harness.policy.check_boot_device import check_boot_device
 from harness.policy.check_files import check_nodes, check_once, check_path, check_resource, resources
-from harness.policy.document import Document, KeyPath, dotted
+from harness.policy.check_units import check_units
+from harness.policy.document import Document, KeyPath
 from harness.policy.pins import PLACEHOLDER
 
-DISKS = ("/dev/nvme0n1", "/dev/vda")
-"""The device nodes that a machine can give its disk: NVMe or virtio."""
+MOST_PARTITIONS = 128
+"""Of a disk: what sgdisk(8) makes room for."""
 
 _GUID = re.compile(r"|[0-9a-fA-F]{8}-([0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}")
 _LABEL_LIMITS = {"ext4": 16, "btrfs": 256, "xfs": 12, "swap": 15, "vfat": 11}
 _FORMATS = ("ext4", "btrfs", "xfs", "swap", "vfat", "none")
-_UNIT_NAME = re.compile(r".+\.(service|socket|device|mount|automount|swap|target|path|timer|snapshot|slice|scope)")
+_RAID_LEVELS = {
+    *("linear", "raid0", "0", "stripe", "raid1", "1", "mirror", "raid4", "4", "raid5", "5", "raid6", "6"),
+    *("raid10", "10"),
+}
 
 
 def check(document: Document) -> None:
     """Note every broken rule in the document."""
     storage = document.data.get("storage", {})
+    check_boot_device(document)
     _disks(document, storage.get("disks", []))
+    _raid(document, storage.get("raid", []))
     _luks(document, storage.get("luks", []))
     _filesystems(document, storage)
     check_nodes(document, storage)
-    _units(document, document.data.get("systemd", {}).get("units", []))
+    check_units(document, storage)
     _users(document, document.data.get("passwd", {}))
     _kernel_arguments(document)
     _proxies(document)
+    _other_configs(document)
     for path, resource in resources(document.data):
         check_resource(document, path, resource)
     _placeholders(document, document.data, ())
@@ -45,19 +53,19 @@ def _guid(document: Document, path: KeyPath, item: dict[str, Any], *keys: str) -
 
 
 def _disks(document: Document, disks: list[dict[str, Any]]) -> None:
-    for index, disk in enumerate(disks):
-        here: KeyPath = ("storage", "disks", index)
-        if index > 0:
-            document.mistake(here, "not supported: the machine has one disk")
-        if disk["device"] not in DISKS:
-            document.mistake((*here, "device"), f"the machine's disk is one of {', '.join(DISKS)}")
+    paths: list[KeyPath] = [("storage", "disks", index) for index in range(len(disks))]
+    check_once(document, (((*p, "device"), disk["device"]) for p, disk in zip(paths, disks, strict=True)), "the disk")
+    for here, disk in zip(paths, disks, strict=True):
+        check_path(document, (*here, "device"), disk["device"])
         partitions = disk.get("partitions", [])
-        paths = [(*here, "partitions", number) for number in range(len(partitions))]
-        for path, partition in zip(paths, partitions, strict=True):
+        both = [((*here, "partitions", number), partition) for number, partition in enumerate(partitions)]
+        for path, partition in both:
             _partition(document, path, partition)
-        both = list(zip(paths, partitions, strict=True))
         check_once(document, (((*p, "number"), part["number"]) for p, part in both if part.get("number")), "the number")
         check_once(document, (((*p, "label"), part["label"]) for p, part in both if "label" in part), "the label")
+        if len(partitions) > MOST_PARTITIONS:
+            document.mistake((*here, "partitions"), f"a disk has at most {MOST_PARTITIONS} partitions")
+            continue
         for (_, one), (path, other) in combinations(both, 2):
             if _overlap(one, other):
                 document.mistake(path, "overlaps an earlier partition")
@@ -69,18 +77,25 @@ def _disks(document: Document, disks: list[dict[str, Any]]) -> None:
 def _partition(document: Document, path: KeyPath, partition: dict[str, Any]) -> None:
     if not partition.get("number") and "label" not in partition:
         document.mistake(path, "a partition needs a number or a label")
-    if not 0 <= partition.get("number", 0) <= 128:
-        document.mistake((*path, "number"), "a partition number is 1 to 128, or 0 for the next one")
+    if not 0 <= partition.get("number", 0) <= MOST_PARTITIONS:
+        document.mistake((*path, "number"), f"a partition number is 1 to {MOST_PARTITIONS}, or 0 for the next one")
     for key in ("size_mib", "start_mib"):
         if partition.get(key, 0) < 0:
             document.mistake((*path, key), "cannot be negative; 0 means what is left")
     if partition.get("should_exist") is False:
         for key in ("label", "type_guid", "guid", "start_mib", "size_mib"):
-            if key in partition:
+            if key in partition and not (key in ("type_guid", "guid") and not partition[key]):
                 document.mistake((*path, key), "cannot stand beside should_exist: false")
-    if len(label := partition.get("label", "")) > 36 or ":" in label:
+    if len((label := partition.get("label", "")).encode()) > 36 or ":" in label:
         document.mistake((*path, "label"), "a partition label has at most 36 characters and no colon")
+    check_one_line(document, (*path, "label"), label)
     _guid(document, path, partition, "guid", "type_guid")
+
+
+def check_one_line(document: Document, path: KeyPath, value: str) -> None:
+    """Note a name that a line of crypttab(5), a unit or a console cannot hold."""
+    if not value.isprintable():
+        document.mistake(path, "a name has no newline and no other control character")
 
 
 def _overlap(one: dict[str, Any], other: dict[str, Any]) -> bool:
@@ -92,23 +107,51 @@ def _overlap(one: dict[str, Any], other: dict[str, Any]) -> bool:
     return bool(first and second and first[0] <= second[1] and second[0] <= first[1])
 
 
+def _raid(document: Document, arrays: list[dict[str, Any]]) -> None:
+    both: list[tuple[KeyPath, dict[str, Any]]] = [(("storage", "raid", i), raid) for i, raid in enumerate(arrays)]
+    check_once(document, (((*path, "name"), raid["name"]) for path, raid in both), "the name")
+    for path, raid in both:
+        check_one_line(document, (*path, "name"), raid["name"])
+        if raid["level"] not in _RAID_LEVELS:
+            document.mistake((*path, "level"), f"{raid['level']!r} is no level that mdadm makes: raid0, raid1, …")
+        elif raid["level"] in ("linear", "raid0", "0", "stripe") and raid.get("spares"):
+            document.mistake((*path, "spares"), f"{raid['level']} has no spares")
+        devices = raid["devices"]
+        check_once(document, (((*path, "devices", i), device) for i, device in enumerate(devices)), "the device")
+        for index, device in enumerate(devices):
+            check_path(document, (*path, "devices", index), device)
+
+
 def _luks(document: Document, volumes: list[dict[str, Any]]) -> None:
     paths: list[KeyPath] = [("storage", "luks", index) for index in range(len(volumes))]
     both = list(zip(paths, volumes, strict=True))
     check_once(document, (((*path, "name"), luks["name"]) for path, luks in both), "the name")
     check_once(document, (((*path, "device"), luks["device"]) for path, luks in both), "the device")
     for path, luks in both:
-        if "/" in luks["name"]:
+        name = luks["name"]
+        if "/" in name:
             document.mistake((*path, "name"), "a name under /dev/mapper has no slash")
-        if len(luks.get("label", "")) > 47:
+        elif not re.fullmatch(r"[\x21-\x7e]{0,127}", name):
+            document.mistake((*path, "name"), "a name under /dev/mapper has no blank and 127 ASCII characters at most")
+        if len(luks.get("label", "").encode()) > 47:
             document.mistake((*path, "label"), "a LUKS label has at most 47 characters")
         check_path(document, (*path, "device"), luks["device"])
         _guid(document, path, luks, "uuid")
+        key_file = luks.get("key_file", {})
+        if luks.get("cex", {}).get("enabled"):
+            if luks.get("clevis"):
+                document.mistake((*path, "cex"), "cannot stand beside clevis")
+            if key_file.keys() & {"inline", "local", "source"}:
+                document.mistake((*path, "cex"), "cannot stand beside key_file")
+        if key_file.get("inline") == "" or key_file.get("source") == "data:,":
+            document.mistake((*path, "key_file"), "the key is empty, and cryptsetup takes none of no bytes")
 
 
 def _filesystems(document: Document, storage: dict[str, Any]) -> None:
     filesystems = storage.get("filesystems", [])
-    mappings = {f"/dev/mapper/{luks['name']}" for luks in storage.get("luks", [])}
+    names = {luks["name"] for luks in storage.get("luks", [])}
+    if document.data.get("boot_device", {}).get("luks"):
+        names.add("root")
     paths: list[KeyPath] = [("storage", "filesystems", index) for index in range(len(filesystems))]
     check_once(
         document, (((*p, "device"), fs["device"]) for p, fs in zip(paths, filesystems, strict=True)), "the device"
@@ -118,51 +161,36 @@ def _filesystems(document: Document, storage: dict[str, Any]) -> None:
         check_path(document, (*path, "device"), device)
         if mount_point:
             check_path(document, (*path, "path"), mount_point)
-        if device.startswith("/dev/mapper/") and device not in mappings:
+        if document.sound and device.startswith("/dev/mapper/") and device.removeprefix("/dev/mapper/") not in names:
             document.mistake((*path, "device"), "storage.luks has no volume of this name")
         if form and form not in _FORMATS:
             document.mistake((*path, "format"), f"{form!r} is not one of {', '.join(_FORMATS)}")
-        elif form == "none" and document.minor < 4:
+        elif form == "none" and document.variant.spec < 3:
             document.mistake(
-                (*path, "format"), f"none came with Butane fcos 1.4.0; this file says 1.{document.minor}.0"
+                (*path, "format"), f"none came with Ignition spec 3.3.0; this file is {document.variant.title}"
             )
-        elif not form and fs.keys() - {"device", "with_mount_unit"}:
+        elif not form and any(fs.get(key) for key in fs.keys() - {"device", "with_mount_unit"}):
             document.mistake(path, "format is missing")
         if len(fs.get("label", "").encode()) > (limit := _LABEL_LIMITS.get(form, 256)):
             document.mistake((*path, "label"), f"a label of {form or 'a file system'} has at most {limit} bytes")
+        check_one_line(document, (*path, "label"), fs.get("label", ""))
+        _guid(document, path, fs, "uuid") if form != "vfat" else None
         if fs.get("with_mount_unit"):
             _mount_unit(document, path, mount_point, form)
 
 
 def _mount_unit(document: Document, path: KeyPath, mount_point: str, form: str) -> None:
-    here = (*path, "with_mount_unit")
+    here, keys = (*path, "with_mount_unit"), document.variant.keys
     if not form:
         document.mistake(here, "needs a format")
-    elif form == "swap" and document.minor < 4:
-        document.mistake(here, f"for swap it came with Butane fcos 1.4.0; this file says 1.{document.minor}.0")
+    elif form == "swap" and keys < 4:
+        document.mistake(here, f"for swap it came with Butane fcos 1.4.0; this file is {document.variant.title}")
     elif form != "swap" and not mount_point:
         document.mistake(here, "needs a path")
-    elif mount_point and document.minor >= 6 and not re.match(r"/(etc|var)(/|$)", mount_point):
+    elif (
+        mount_point and keys >= 6 and "fcos" in document.variant.title and not re.match(r"/(etc|var)(/|$)", mount_point)
+    ):
         document.mistake((*path, "path"), "must be under /etc or /var beside with_mount_unit, since Butane fcos 1.6.0")
-
-
-def _units(document: Document, units: list[dict[str, Any]]) -> None:
-    check_once(document, ((("systemd", "units", i, "name"), unit["name"]) for i, unit in enumerate(units)), "the unit")
-    for index, unit in enumerate(units):
-        here: KeyPath = ("systemd", "units", index)
-        if not _UNIT_NAME.fullmatch(unit["name"]):
-            document.mistake(
-                (*here, "name"), "a unit name ends in its type: .service, .mount, .timer, … (systemd.unit(5))"
-            )
-        dropins = unit.get("dropins", [])
-        check_once(document, (((*here, "dropins", i, "name"), d["name"]) for i, d in enumerate(dropins)), "the drop-in")
-        for number, dropin in enumerate(dropins):
-            if not dropin["name"].endswith(".conf"):
-                document.mistake((*here, "dropins", number, "name"), "a drop-in's name ends in .conf")
-        texts = [(here, unit), *(((*here, "dropins", number), dropin) for number, dropin in enumerate(dropins))]
-        for path, section in texts:
-            if {"contents", "contents_local"} <= section.keys():
-                document.mistake((*path, "contents_local"), "either contents or contents_local, not both")
 
 
 def _users(document: Document, passwd: dict[str, Any]) -> None:
@@ -170,6 +198,9 @@ def _users(document: Document, passwd: dict[str, Any]) -> None:
         items = passwd.get(kind, [])
         check_once(document, ((("passwd", kind, i, "name"), item["name"]) for i, item in enumerate(items)), "the name")
         for index, item in enumerate(items):
+            # Ignition hands it to useradd or groupadd, which refuse such a name (useradd(8), CAVEATS).
+            if not re.fullmatch(r"[^\s:/,\x00-\x1f]{0,32}", item["name"]):
+                document.mistake(("passwd", kind, index, "name"), "no name that useradd(8) would take")
             for key in ("ssh_authorized_keys", "groups"):
                 here = ("passwd", kind, index, key)
                 check_once(document, (((*here, i), value) for i, value in enumerate(item.get(key, []))), "the entry")
@@ -192,8 +223,18 @@ def _proxies(document: Document) -> None:
             document.mistake(("ignition", "proxy", key), f"expected an http or https url, found {proxies[key]!r}")
 
 
+def _other_configs(document: Document) -> None:
+    section = document.data.get("ignition", {}).get("config", {})
+    for key in ("merge", "replace"):
+        if section.get(key):
+            document.mistake(
+                ("ignition", "config", key),
+                "what another config adds could not be judged; write it into this file",
+            )
+
+
 def _placeholders(document: Document, value: Any, path: KeyPath) -> None:
-    if "clevis" in path:
+    if "clevis" in path or path[:2] == ("boot_device", "luks"):
         return
     if isinstance(value, dict):
         for key, inner in value.items():
@@ -201,5 +242,5 @@ def _placeholders(document: Document, value: Any, path: KeyPath) -> None:
     elif isinstance(value, list):
         for index, inner in enumerate(value):
             _placeholders(document, inner, (*path, index))
-    elif isinstance(value, str) and (match := PLACEHOLDER.search(value)):
-        document.mistake(path, f"{match[0]} is filled only in a clevis section, not in {dotted(path)}")
+    elif isinstance(value, str) and "@TANG_" in value and (match := PLACEHOLDER.search(value)):
+        document.mistake(path, f"{match[0]} is filled only in a clevis section, not in {document.named(path)}")

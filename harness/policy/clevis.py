@@ -35,16 +35,32 @@ _PIN_KEYS = {
     "tpm2": ("hash", "key", "pcr_bank", "pcr_ids", "pcr_digest"),
 }
 _LAST_PCR = 23
+_DEEPEST = 16
+"""Thresholds within thresholds."""
+
+_URL = re.compile(r"https?://[A-Za-z0-9._~:/?\[\]@%=+,-]+")
+"""What can stand in a Tang URL: clevis hands it to a shell and to curl."""
+
+_THUMBPRINT = re.compile(r"[A-Za-z0-9_-]{27}|[A-Za-z0-9_-]{43}|[A-Za-z0-9_-]{64}|[A-Za-z0-9_-]{86}")
+"""Base64url of a SHA-1, SHA-256, SHA-384 or SHA-512 digest (RFC 7638, section 3)."""
+
+_RESERVED = ("passphrase",)
+"""What opens a volume by hand is called so in an outcome."""
 
 
 def read_pins(document: Document, path: KeyPath, clevis: dict[str, Any]) -> Pin | None:
-    """The tree of pins that a `clevis` section makes; mistakes go to the document.
+    """The tree of pins that a `clevis` section of a config makes; mistakes go to the document.
 
-    Thumbprints that were left to the harness are written into the section, so that it can be translated as it stands.
+    Thumbprints that were left to the harness are written into the section, so that it can be installed as it stands.
+
+    Args:
+        document: Where the section comes from.
+        path: Of the section there.
+        clevis: The section as the Ignition config has it.
     """
     tree: Pin | None
     custom = clevis.get("custom")
-    if custom is not None:
+    if custom:
         for other in ("tang", "tpm2", "threshold"):
             if clevis.get(other):
                 document.mistake((*path, other), "cannot stand beside custom")
@@ -62,8 +78,9 @@ def _simple(document: Document, path: KeyPath, clevis: dict[str, Any]) -> Pin | 
         elif name == "tang":
             for index, tang in enumerate(value):
                 pins.append(_tang(document, (*path, "tang", index), tang, "thumbprint"))
-    if not pins:
+    if not pins and not document.broken(path):
         document.mistake(path, "no pin: it needs tpm2: true, tang, or custom")
+    if not pins:
         return None
     urls = Counter(tang["url"] for tang in clevis.get("tang", ()))
     for index, tang in enumerate(clevis.get("tang", ())):
@@ -76,10 +93,11 @@ def _simple(document: Document, path: KeyPath, clevis: dict[str, Any]) -> Pin | 
 
 def _check_threshold(document: Document, path: KeyPath, threshold: int, pins: int, prefix: str = "") -> None:
     if threshold < 1:
-        document.mistake(path, f"{prefix}a threshold is at least 1, not {threshold}")
+        document.mistake(path, f"{prefix}a threshold is at least 1, not {threshold}", inside=bool(prefix))
     elif threshold > pins:
         are = "pin is" if pins == 1 else "pins are"
-        document.mistake(path, f"{prefix}a threshold of {threshold} can never be reached, {pins} {are} listed")
+        message = f"{prefix}a threshold of {threshold} can never be reached, {pins} {are} listed"
+        document.mistake(path, message, inside=bool(prefix))
 
 
 def _tang(document: Document, path: KeyPath, tang: dict[str, Any], thumbprint_key: str, prefix: str = "") -> TangPin:
@@ -90,13 +108,18 @@ def _tang(document: Document, path: KeyPath, tang: dict[str, Any], thumbprint_ke
     parts = urls.parse(url)
 
     def wrong(key: str, message: str) -> None:
-        document.mistake((*path, key) if not prefix else path, f"{prefix}{message}")
+        document.mistake((*path, key) if not prefix else path, f"{prefix}{message}", inside=bool(prefix))
 
+    if not url:
+        wrong("url", "is empty")
+        return TangPin("", url, thumbprint)
     if url_server is None:
         if PLACEHOLDER.search(url):
             wrong("url", "a placeholder is the whole url: @TANG_URL@ or @TANG_URL:name@")
-        elif parts.scheme not in ("http", "https"):
+        elif parts.scheme not in ("http", "https") or not parts.hostname:
             wrong("url", f"expected an http or https url or a placeholder, found {url!r}")
+        elif not _URL.fullmatch(url):
+            wrong("url", f"a Tang url has no blanks, quotes and other signs of a shell; found {url!r}")
     if thumbprint and PLACEHOLDER.search(thumbprint) and key_server is None:
         wrong(thumbprint_key, "a placeholder is the whole thumbprint: @TANG_THUMBPRINT@ or @TANG_THUMBPRINT:name@")
     elif url_server is not None and thumbprint is None:
@@ -110,9 +133,13 @@ def _tang(document: Document, path: KeyPath, tang: dict[str, Any], thumbprint_ke
         wrong(thumbprint_key, f"{thumbprint_key} is missing: clevis would ask whom to trust, and nobody is there")
     elif key_server and not url_server and parts.scheme and (parts.scheme, parts.hostname) != ("http", GATEWAY):
         wrong("url", f"a server of the harness is at the guest's gateway, http://{GATEWAY}:PORT, or @TANG_URL@")
+    elif thumbprint and not key_server and not _THUMBPRINT.fullmatch(thumbprint):
+        wrong(
+            thumbprint_key, "no thumbprint: it has 43 characters of base64url (27 for SHA-1), as tang-show-keys prints"
+        )
     server = url_server or key_server or url
-    if server.startswith("tpm2"):
-        wrong("url", f"a server cannot be called {server}: outcomes name TPM pins like that")
+    if server.startswith("tpm2") or server in _RESERVED:
+        wrong("url", f"a server cannot be called {server}: outcomes name another pin like that")
     return TangPin(server, url, thumbprint)
 
 
@@ -124,7 +151,8 @@ def _custom(document: Document, path: KeyPath, custom: dict[str, Any]) -> Pin | 
     here = (*path, "config")
     try:
         config = json.loads(text, object_pairs_hook=_once)
-    except ValueError as error:
+        json.dumps(config, ensure_ascii=False).encode()  # half of a surrogate pair is no text
+    except (ValueError, RecursionError) as error:
         document.mistake(here, f"not JSON: {error}")
         return None
     before = json.dumps(config)
@@ -142,8 +170,8 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _unknown_pin(name: str) -> str:
-    near = difflib.get_close_matches(name, _PIN_KEYS, n=1)
-    return f"{name!r} is not a pin that Ignition takes" + (
+    near = difflib.get_close_matches(name[:64], _PIN_KEYS, n=1)
+    return f"{name[:64]!r} is not a pin that Ignition takes" + (
         f"; did you mean {near[0]}?" if near else f": {', '.join(_PIN_KEYS)}"
     )
 
@@ -156,18 +184,21 @@ class _CustomReader:
         self.path = path
 
     def wrong(self, where: str, message: str) -> None:
-        self.document.mistake(self.path, f"{where or 'the JSON'}: {message}")
+        self.document.mistake(self.path, f"{where or 'the JSON'}: {message}", inside=True)
 
     def pin(self, name: str, config: Any, where: str) -> Pin | None:
         if name not in _PIN_KEYS:
             self.wrong(where, _unknown_pin(name))
+            return None
+        if where.count(".pins.") > _DEEPEST:
+            self.wrong(where[:40], f"thresholds nested deeper than {_DEEPEST} levels")
             return None
         if not isinstance(config, dict):
             self.wrong(where, f"the config of a {name} pin is an object")
             return None
         for key in config:
             if key not in _PIN_KEYS[name]:
-                near = difflib.get_close_matches(key, _PIN_KEYS[name], n=1)
+                near = difflib.get_close_matches(key[:64], _PIN_KEYS[name], n=1)
                 hint = f"did you mean {near[0]}?" if near else f"known here: {', '.join(_PIN_KEYS[name])}"
                 self.wrong(where, f"unknown key {key!r} of a {name} pin; {hint}")
                 return None
@@ -216,7 +247,7 @@ class _CustomReader:
         ids = said.split(",") if isinstance(said, str) else said if isinstance(said, list) else []
         texts = [str(item).strip() for item in ids]
         fits = "pcr_ids" not in config or isinstance(said, str | list)
-        if not fits or not all(re.fullmatch(r"\d{1,2}", text) and int(text) <= _LAST_PCR for text in texts if said):
+        if not fits or not all(re.fullmatch(r"[0-9]{1,2}", text) and int(text) <= _LAST_PCR for text in texts if said):
             # clevis itself fails on anything else, rather than to seal without a PCR policy.
             self.wrong(
                 f"{where}.pcr_ids".lstrip("."),

@@ -1,7 +1,7 @@
 """A policy file while it is read: its values, where each stands, and the mistakes in it, all told in one round.
 
-Reading goes on after a mistake: what is missing or wrong gets a stand-in, and what is said later about the same place is
-not said again.
+Reading goes on after a mistake: what is missing or wrong gets a stand-in, and what is said later about the same place
+is not said again.
 """
 
 from dataclasses import dataclass, field
@@ -48,6 +48,7 @@ class Document:
     notes: list[str] = field(default_factory=list)
     _mistakes: dict[tuple[int, str], None] = field(default_factory=dict)
     _broken: set[KeyPath] = field(default_factory=set)
+    _told: set[KeyPath] = field(default_factory=set)
 
     def line(self, path: KeyPath) -> int:
         """The line of a key, or of the nearest section around it when it is not there."""
@@ -74,29 +75,44 @@ class Document:
         """Whether more mistakes were noted than are told."""
         return len(self._mistakes) > MOST_MISTAKES
 
-    def mistake(self, path: KeyPath, message: str, line: int | None = None) -> None:
-        """Note a mistake at a key, unless one is noted there, or at a section around it, that makes it a stand-in."""
+    def mistake(self, path: KeyPath, message: str, line: int | None = None, *, inside: bool = False) -> None:
+        """Note a mistake at a key, unless one is noted there, or a section around it has no value of its own.
+
+        Args:
+            path: The key.
+            message: What is wrong.
+            line: Where it shows, if not at the key.
+            inside: Whether it is one of several mistakes inside the key's value.
+        """
         if self._broken and any(path[:end] in self._broken for end in range(1, len(path) + 1)):
             return
+        if path and not inside:
+            if path in self._told:
+                return
+            self._told.add(path)
         where = line if line is not None else self.line(path)
         self._mistakes[(where, f"{self.named(path)}: {message}" if path else message)] = None
 
     def broke(self, path: KeyPath, message: str, at: KeyPath | None = None) -> None:
         """Note a mistake at a key, or at `at`, that leaves the key without a value of its own."""
-        self.mistake(path if at is None else at, message)
+        self.mistake(path if at is None else at, message, inside=at is not None)
         self._broken.add(path)
+
+    def broken(self, path: KeyPath) -> bool:
+        """Whether something at a key, or below it, is a stand-in."""
+        return any(found[: len(path)] == path for found in self._broken)
 
     def check(self) -> None:
         """Tell the mistakes noted so far.
 
         Raises:
-            UsageError: There are some: at most 20, of at most 300 characters, with file, line, key, and the line itself.
+            UsageError: There are some: at most 20, of at most 300 characters, each with file, line and key.
         """
         if not self._mistakes:
             return
         lines = self.text.splitlines()
         found = sorted(self._mistakes, key=lambda mistake: mistake[0])
-        told = [self._told(line, message, lines) for line, message in found[:MOST_MISTAKES]]
+        told = [self._shown(line, message, lines) for line, message in found[:MOST_MISTAKES]]
         if len(found) > MOST_MISTAKES:
             told.append(f"and {len(found) - MOST_MISTAKES:,} more")
         if len(told) == 1:
@@ -104,7 +120,7 @@ class Document:
             raise UsageError(what, detail)
         raise UsageError(f"{self.path.name} has {len(found):,} mistakes", "\n".join(told))
 
-    def _told(self, line: int, message: str, lines: list[str]) -> str:
+    def _shown(self, line: int, message: str, lines: list[str]) -> str:
         head = _cut(f"{self.path.name}:{line}: {message}", _LONGEST - 60)
         room = _LONGEST - len(head) - 5
         shown = _cut(lines[line - 1].strip(), room) if line <= len(lines) else ""

@@ -1,6 +1,5 @@
 """The Ignition config that a guest gets: a policy with its placeholders filled and the harness's own files added."""
 
-import copy
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,6 +8,7 @@ from typing import Any
 
 from harness.errors import UsageError
 from harness.policy import urls
+from harness.policy.fit import fit
 from harness.policy.pins import DEFAULT_SERVER, PLACEHOLDER, Policy, TangAddress
 
 _URL = re.compile(r"https?://[A-Za-z0-9.:\[\]_-]+(/[A-Za-z0-9._~/-]*)?")
@@ -34,7 +34,8 @@ class GuestFile:
 def render(policy: Policy, servers: Mapping[str, TangAddress], extra_files: Sequence[GuestFile] = ()) -> bytes:
     """The final config as JSON; the same arguments give the same bytes.
 
-    What the policy says is left as it is: nothing is made faster in secret.
+    What the policy says is left as it is, as far as the guest can take it (`harness.policy.fit`): nothing is made
+    faster in secret.
 
     Args:
         policy: What is installed.
@@ -46,7 +47,7 @@ def render(policy: Policy, servers: Mapping[str, TangAddress], extra_files: Sequ
     """
     for name in policy.tang_servers:
         _check_address(policy, name, servers)
-    config = fill_placeholders(copy.deepcopy(policy.config), servers)
+    config = fill_placeholders(fit(policy.config).config, servers)
     for file in extra_files:
         _add(policy, config, file)
     return (json.dumps(config, indent=2, sort_keys=True) + "\n").encode()

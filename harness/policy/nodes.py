@@ -26,7 +26,7 @@ _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _SURROGATES = re.compile(r"\\u(d[89ab][0-9a-f]{2})\\u(d[c-f][0-9a-f]{2})", re.IGNORECASE)
 
 
-class NotReadable(Exception):
+class NotReadableError(Exception):
     """The text is not YAML, or more of it than is read.
 
     Attributes:
@@ -78,7 +78,7 @@ def compose(text: str) -> Node | None:
     """The one document of a text, or None when there is nothing in it.
 
     Raises:
-        NotReadable: It is not YAML, has several documents, or is too much.
+        NotReadableError: It is not YAML, has several documents, or is too much.
     """
     if text.lstrip("\ufeff \t\r\n").startswith("{"):
         # JSON writes a character beyond U+FFFF as two escapes, YAML as one.
@@ -86,13 +86,14 @@ def compose(text: str) -> Node | None:
     try:
         return _Composer().compose(yaml.parse(text, Loader=_LOADER))
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        raise NotReadable(f"not YAML: {error.problem or error.context}", mark.line + 1 if mark else 1) from error
+        marks = [mark for mark in (error.problem_mark, error.context_mark) if mark]
+        lines = [mark.line + 1 for mark in marks if mark.line < text.count("\n") + (not text.endswith("\n"))]
+        raise NotReadableError(f"not YAML: {error.problem or error.context}", lines[0] if lines else 1) from error
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
-        raise NotReadable(f"not YAML: {error.reason} (character {error.character!r})", line) from error
+        raise NotReadableError(f"not YAML: {error.reason} (character {error.character!r})", line) from error
     except (UnicodeEncodeError, yaml.YAMLError) as error:
-        raise NotReadable(f"not YAML: {error}", 1) from error
+        raise NotReadableError(f"not YAML: {error}", 1) from error
 
 
 def _one_escape(match: re.Match[str]) -> str:
@@ -114,18 +115,18 @@ class _Composer:
         for count, event in enumerate(events):
             line = event.start_mark.line + 1
             if count > MOST_VALUES:
-                raise NotReadable(f"more than {MOST_VALUES:,} keys and values", line)
+                raise NotReadableError(f"more than {MOST_VALUES:,} keys and values", line)
             match event:
                 case yaml.DocumentStartEvent():
                     documents += 1
                     if documents > 1:
-                        raise NotReadable("not YAML: a second document begins here; only one is read", line)
+                        raise NotReadableError("not YAML: a second document begins here; only one is read", line)
                 case yaml.ScalarEvent():
                     plain = not event.style
                     self._add(event, Scalar(line, event.value, plain, event.tag or ""))
                 case yaml.AliasEvent():
                     if event.anchor not in self._anchors:
-                        raise NotReadable(f"not YAML: found undefined alias {event.anchor!r}", line)
+                        raise NotReadableError(f"not YAML: found undefined alias {event.anchor!r}", line)
                     self._put(self._anchors[event.anchor])
                 case yaml.SequenceStartEvent():
                     self._enter(event, Sequence(line))
@@ -138,7 +139,7 @@ class _Composer:
 
     def _enter(self, event: Any, node: Sequence | Mapping) -> None:
         if len(self._open) >= DEEPEST:
-            raise NotReadable(f"lists and mappings nested deeper than {DEEPEST} levels", node.line)
+            raise NotReadableError(f"lists and mappings nested deeper than {DEEPEST} levels", node.line)
         self._add(event, node)
         self._open.append(node)
         self._keys.append(None)

@@ -6,30 +6,21 @@ as JSON is. Both end in the same values under the same keys, those of Butane. Th
 that would lose something: an unknown key, a key twice, a number with a fraction, bytes that are no text.
 """
 
-import base64
-import binascii
 import difflib
 import json
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from harness.errors import UsageError
 from harness.policy.document import Document, KeyPath
-from harness.policy.nodes import DEEPEST, MOST_BYTES, MOST_VALUES, Mapping, Node, NotReadable, Sequence, compose
+from harness.policy.nodes import DEEPEST, MOST_BYTES, MOST_VALUES, Mapping, Node, NotReadableError, Sequence, compose
 from harness.policy.nodes import Scalar as ScalarNode
+from harness.policy.scalars import SCALAR_TAGS, of_json, of_yaml, wrong_value
 from harness.policy.schema import ROOT, Items, Key, Kind, Scalar, Section
-from harness.policy.variants import NotAPolicy, camel, snake, variant_of
+from harness.policy.variants import NotAPolicyError, camel, snake, variant_of
 
-_TRUE = {"true", "True", "TRUE", "y", "Y", "yes", "on"}
-_FALSE = {"false", "False", "FALSE", "n", "N", "no", "off"}
 _NULL = {"", "~", "null", "Null", "NULL"}
-_WHOLE = re.compile(r"[-+]?(0[bB][01]+|0[oO]?[0-7]+|0[xX][0-9a-fA-F]+|[1-9][0-9]*|0)")
-_SCALAR_TAGS = {"", "!"} | {
-    f"tag:yaml.org,2002:{name}" for name in ("str", "int", "float", "bool", "null", "timestamp", "value")
-}
-_BINARY = "tag:yaml.org,2002:binary"
 _STAND_INS: dict[Scalar, str | int | bool] = {Scalar.TEXT: "", Scalar.BYTES: "", Scalar.NUMBER: 0, Scalar.FLAG: False}
 
 
@@ -47,10 +38,10 @@ def read_document(path: Path) -> Document:
         if document.ignition:
             _check_json(document)
         document.data = _Reader(document).section(root, ROOT, ())
-    except NotReadable as error:
+    except NotReadableError as error:
         document.mistake((), str(error), error.line)
         document.check()
-    except NotAPolicy as error:
+    except NotAPolicyError as error:
         document.mistake((error.key,) if error.key else (), error.message, error.line)
         document.check()
     return document
@@ -77,9 +68,9 @@ def _check_json(document: Document) -> None:
     try:
         json.loads(document.text.removeprefix("\ufeff"))
     except json.JSONDecodeError as error:
-        raise NotReadable(f"an Ignition config is JSON, and this is not: {error.msg}", error.lineno) from error
+        raise NotReadableError(f"an Ignition config is JSON, and this is not: {error.msg}", error.lineno) from error
     except ValueError as error:  # a number of thousands of digits
-        raise NotReadable(f"not JSON: {error}", 1) from error
+        raise NotReadableError(f"not JSON: {error}", 1) from error
 
 
 class _Reader:
@@ -88,6 +79,7 @@ class _Reader:
     def __init__(self, document: Document) -> None:
         self.document = document
         self.read = 0
+        self.heads = (("ignition", "version"),) if document.ignition else (("variant",), ("version",))
 
     def value(self, node: Node, kind: Kind, path: KeyPath) -> Any:
         self.count(node)
@@ -100,25 +92,23 @@ class _Reader:
     def count(self, node: Node) -> None:
         self.read += 1
         if self.read > MOST_VALUES:
-            raise NotReadable(f"more than {MOST_VALUES:,} values, with its aliases and merge keys followed", node.line)
+            message = f"more than {MOST_VALUES:,} values, with its aliases and merge keys followed"
+            raise NotReadableError(message, node.line)
 
     def section(self, node: Node, section: Section, path: KeyPath) -> dict[str, Any]:
         if not isinstance(node, Mapping):
             self.document.broke(path, f"expected a mapping, found {_found(node)}")
-            return _stand_in(section)
+            return dict(_stand_in(section))
         values: dict[str, Any] = {}
         seen: dict[str, int] = {}
         for name_node, value_node in self.pairs(node):
             written = name_node.text if isinstance(name_node, ScalarNode) else _found(name_node)
-            if path + (written,) in (("variant",), ("version",), ("ignition", "version")):
-                if _heads(self.document, path, written):
-                    continue
+            if (*path, written) in self.heads:
+                continue
             name = self.spelled(written)
             here = (*path, name)
             if name in seen:
-                self.document.mistake(
-                    here, f"this key is there twice, first on line {seen[name]}", name_node.line
-                )
+                self.document.mistake(here, f"this key is there twice, first on line {seen[name]}", name_node.line)
                 continue
             seen[name] = self.document.lines[here] = name_node.line
             key = section.keys.get(name)
@@ -188,18 +178,15 @@ class _Reader:
         return values
 
     def scalar(self, node: Node, kind: Scalar, path: KeyPath) -> str | int | bool | None:
+        value = None
         if isinstance(node, ScalarNode):
-            value = _of_json(node, kind) if self.document.ignition else _of_yaml(node, kind)
-            if isinstance(value, str) and kind is Scalar.TEXT and (why := _no_text(value)):
-                self.document.broke(path, why)
-                return None
-            if isinstance(value, int) and abs(value) >= 2**63:
-                self.document.broke(path, "expected a whole number of at most 64 bits")
-                return None
-            if value is not None:
-                return value
-        self.document.broke(path, f"expected {kind}, found {_found(node)}")
-        return None
+            value = of_json(node, kind) if self.document.ignition else of_yaml(node, kind)
+        if value is None:
+            self.document.broke(path, f"expected {kind}, found {_found(node)}")
+        elif why := wrong_value(value, kind):
+            self.document.broke(path, why)
+            return None
+        return value
 
     def suggestion(self, name: str, section: Section) -> str:
         if self.document.crowded or len(name) > 64:
@@ -214,7 +201,7 @@ class _Reader:
     def pairs(self, node: Mapping, around: tuple[Mapping, ...] = ()) -> Iterator[tuple[Node, Node]]:
         """Keys and values, with merge keys (``<<: *name``) resolved: what the mapping itself says goes first."""
         if len(around) > DEEPEST:
-            raise NotReadable(f"merge keys chained deeper than {DEEPEST} levels", node.line)
+            raise NotReadableError(f"merge keys chained deeper than {DEEPEST} levels", node.line)
         seen: set[object] = set()
         merges = []
         for key, value in node.pairs:
@@ -235,11 +222,6 @@ class _Reader:
                         yield inner_key, inner_value
 
 
-def _heads(document: Document, path: KeyPath, written: str) -> bool:
-    """Whether a key is the one that says which kind of file this is, so that it has been read."""
-    return (*path, written) == ("ignition", "version") if document.ignition else not path
-
-
 def _stand_in(kind: Kind) -> Any:
     """A value for what is missing or wrong, so that the rest can be looked at."""
     if isinstance(kind, Section):
@@ -247,47 +229,10 @@ def _stand_in(kind: Kind) -> Any:
     return [] if isinstance(kind, Items) else _STAND_INS[kind]
 
 
-def _of_yaml(node: ScalarNode, kind: Scalar) -> str | int | bool | None:
-    if kind in (Scalar.TEXT, Scalar.BYTES) and node.tag == _BINARY:
-        try:
-            return base64.b64decode("".join(node.text.split()), validate=True).decode(errors="surrogateescape")
-        except (binascii.Error, ValueError):
-            return None
-    if node.tag not in _SCALAR_TAGS:
-        return None
-    if kind in (Scalar.TEXT, Scalar.BYTES):
-        return node.text
-    if kind is Scalar.FLAG:
-        return node.text in _TRUE if node.plain and node.text in _TRUE | _FALSE else None
-    digits = node.text.replace("_", "")
-    if not node.plain or not _WHOLE.fullmatch(digits):
-        return None
-    return _whole(digits) if len(digits) <= 80 else 2**64
-
-
-def _of_json(node: ScalarNode, kind: Scalar) -> str | int | bool | None:
-    if kind in (Scalar.TEXT, Scalar.BYTES):
-        return None if node.plain else node.text
-    if kind is Scalar.FLAG:
-        return node.text == "true" if node.plain and node.text in ("true", "false") else None
-    if not node.plain or not re.fullmatch(r"-?(0|[1-9][0-9]*)", node.text):
-        return None
-    return int(node.text) if len(node.text) <= 20 else 2**64
-
-
-def _no_text(value: str) -> str:
-    """Why a value cannot stand in a config or on a command line, or nothing."""
-    if "\0" in value:
-        return "holds a NUL character"
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return "holds bytes that are no UTF-8 text"
-    return ""
-
-
 def _is_merge(node: Node) -> bool:
-    return isinstance(node, ScalarNode) and (node.tag == "tag:yaml.org,2002:merge" or (node.plain and node.text == "<<"))
+    return isinstance(node, ScalarNode) and (
+        node.tag == "tag:yaml.org,2002:merge" or (node.plain and node.text == "<<")
+    )
 
 
 def _identity(node: Node) -> object:
@@ -295,7 +240,7 @@ def _identity(node: Node) -> object:
 
 
 def _is_null(node: Node) -> bool:
-    return isinstance(node, ScalarNode) and node.plain and node.tag in _SCALAR_TAGS and node.text in _NULL
+    return isinstance(node, ScalarNode) and node.plain and node.tag in SCALAR_TAGS and node.text in _NULL
 
 
 def _found(node: Node) -> str:
@@ -303,15 +248,7 @@ def _found(node: Node) -> str:
         return "a mapping"
     if isinstance(node, Sequence):
         return "a list"
-    if node.tag not in _SCALAR_TAGS:
+    if node.tag not in SCALAR_TAGS:
         return f"the tag {node.tag}"
     shown = node.text if len(node.text) <= 40 else node.text[:37] + "..."
     return repr(shown) if node.plain else f"the text {shown!r}"
-
-
-def _whole(text: str) -> int:
-    # strconv.ParseInt with base 0, as yaml.v3 calls it: a leading zero means octal.
-    sign, digits = (-1, text[1:]) if text.startswith("-") else (1, text.lstrip("+"))
-    if re.fullmatch(r"0[0-7]+", digits):
-        return sign * int(digits, 8)
-    return sign * int(digits, 0)

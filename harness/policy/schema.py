@@ -107,7 +107,13 @@ _DISK = Section(
     {"device": _NAME, "partitions": Key(Items(_PARTITION)), "wipe_table": _FLAG},
 )
 _RAID = Section(
-    {"devices": Key(Items(Scalar.TEXT), required=True), "level": _NAME, "name": _NAME, "options": _TEXTS, "spares": _NUMBER}
+    {
+        "devices": Key(Items(Scalar.TEXT), required=True),
+        "level": _NAME,
+        "name": _NAME,
+        "options": _TEXTS,
+        "spares": _NUMBER,
+    }
 )
 
 _TANG = Section(

@@ -147,7 +147,7 @@ def _walk(top: Path) -> Iterator[Path]:
     """A folder and what is in it, in the order of Go's filepath.Walk: by name, a folder before what it holds."""
     yield top
     if top.is_dir() and not top.is_symlink():
-        for inner in sorted(top.iterdir(), key=lambda path: os.fsencode(path.name)):
+        for inner in sorted(top.iterdir(), key=lambda path: path.name.encode(errors="surrogateescape")):
             yield from _walk(inner)
 
 

@@ -2,6 +2,7 @@
 
 import base64
 import gzip
+import hashlib
 import zlib
 from urllib.parse import SplitResult, quote, unquote_to_bytes, urlsplit
 
@@ -52,6 +53,11 @@ def unpack(contents: bytes) -> bytes:
         return gzip.decompress(contents)
     except (OSError, EOFError, zlib.error) as error:
         raise ValueError(f"not gzip: {error}") from error
+
+
+def digest(contents: bytes, function: str) -> str:
+    """The hash of contents as a config writes it: ``sha512-`` or ``sha256-`` and hex digits."""
+    return f"{function}-{hashlib.new(function, contents).hexdigest()}"
 
 
 def parse(url: str) -> SplitResult:

@@ -16,7 +16,16 @@ _FCOS_SPECS = (0, 1, 2, 2, 3, 4, 5, 6)
 """The minor version of the Ignition 3 spec that Butane fcos 1.0.0, 1.1.0, … translate to."""
 
 _SUGAR = frozenset(
-    ("inline", "local", "contents_local", "ssh_authorized_keys_local", "trees", "with_mount_unit", "boot_device", "grub")
+    (
+        "inline",
+        "local",
+        "contents_local",
+        "ssh_authorized_keys_local",
+        "trees",
+        "with_mount_unit",
+        "boot_device",
+        "grub",
+    )
 )
 _FCOS_ONLY = frozenset(("boot_device", "grub"))
 _CLEVIS = frozenset(("storage.luks.clevis",))
@@ -60,7 +69,7 @@ _VERSIONS = {
 }
 
 
-class NotAPolicy(Exception):
+class NotAPolicyError(Exception):
     """Why a file is none that can be read.
 
     Attributes:
@@ -92,35 +101,37 @@ def variant_of(root: Node | None) -> Variant:
     """Which kind of file this is, by what stands in it.
 
     Raises:
-        NotAPolicy: It is none that is read; the sentence says what it is and what to do.
+        NotAPolicyError: It is none that is read; the sentence says what it is and what to do.
     """
     if not isinstance(root, Mapping):
-        raise NotAPolicy("", "expected a Butane file, which begins with variant and version, or an Ignition config", 1)
+        message = "expected a Butane file, which begins with variant and version, or an Ignition config"
+        raise NotAPolicyError("", message, 1)
     head = {key.text: value for key, value in root.pairs if isinstance(key, Scalar)}
     if "variant" in head:
         return _butane(head)
     if head.get("kind") or head.get("apiVersion"):
         raise _machine_config(root, head)
-    if isinstance(head.get("ignition"), Mapping) and "version" not in head:
-        return _ignition(head["ignition"])
-    raise NotAPolicy("variant", "missing; write variant: fcos", 1)
+    section = head.get("ignition")
+    if isinstance(section, Mapping) and "version" not in head:
+        return _ignition(section)
+    raise NotAPolicyError("variant", "missing; write variant: fcos", 1)
 
 
 def _butane(head: dict[str, Node]) -> Variant:
     variant, line = _text(head["variant"]), head["variant"].line
     if variant in ("openshift", "r4e"):
         names = {"openshift": "a cluster of OpenShift", "r4e": "RHEL for Edge"}
-        raise NotAPolicy(
+        raise NotAPolicyError(
             "variant",
             f"{variant} is Butane for {names[variant]}, which is not read here; to test its disks and pins, copy "
             f"ignition, storage, boot_device and systemd into a file with variant: fcos",
             line,
         )
     if variant not in _VERSIONS:
-        raise NotAPolicy("variant", f"{_short(variant)} is none of {', '.join(_VERSIONS)}", line)
+        raise NotAPolicyError("variant", f"{_short(variant)} is none of {', '.join(_VERSIONS)}", line)
     if "version" not in head:
         newest = _VERSIONS[variant].split()[-1] if variant != "flatcar" else "1.1.0"
-        raise NotAPolicy("version", f"missing; write version: {newest}", 1)
+        raise NotAPolicyError("version", f"missing; write version: {newest}", 1)
     version, line = _text(head["version"]), head["version"].line
     if found := _FIXED.get((variant, version)):
         return found
@@ -131,7 +142,7 @@ def _butane(head: dict[str, Node]) -> Variant:
     message = f"{_short(version)} is not one of {variant} {_VERSIONS[variant]}"
     if re.fullmatch(r"1\.[0-7]", version):
         message += f"; write version: {version}.0"
-    raise NotAPolicy("version", message, line)
+    raise NotAPolicyError("version", message, line)
 
 
 def _ignition(section: Mapping) -> Variant:
@@ -144,15 +155,17 @@ def _ignition(section: Mapping) -> Variant:
         return Variant(f"Ignition {version}", keys, spec, _SUGAR, is_ignition=True)
     hint = "; an older form: convert it with ign-converter" if version.startswith(("1", "2")) else ""
     said = f"{_short(version)} is" if version else "missing; it is"
-    raise NotAPolicy("ignition.version", f"{said} none of 3.0.0 to 3.{NEWEST_SPEC}.0{hint}", line)
+    raise NotAPolicyError("ignition.version", f"{said} none of 3.0.0 to 3.{NEWEST_SPEC}.0{hint}", line)
 
 
-def _machine_config(root: Mapping, head: dict[str, Node]) -> NotAPolicy:
+def _machine_config(root: Mapping, head: dict[str, Node]) -> NotAPolicyError:
     kind = _text(head["kind"]) if "kind" in head else "an object of Kubernetes"
     first = min((value.line for value in head.values()), default=root.line)
     if kind != "MachineConfig":
-        return NotAPolicy("kind", f"this is {_short(kind)} of Kubernetes, neither a Butane file nor an Ignition config", first)
-    return NotAPolicy(
+        return NotAPolicyError(
+            "kind", f"this is {_short(kind)} of Kubernetes, neither a Butane file nor an Ignition config", first
+        )
+    return NotAPolicyError(
         "kind",
         "this is a MachineConfig of OpenShift; what stands in its spec.config is an Ignition config: "
         "save that section as JSON in a file of its own (NAME.ign) and give that file",

@@ -1,0 +1,107 @@
+"""A config fitted to the guest: what its Ignition is too old for is taken out, what Fedora CoreOS has is made.
+
+A file is written for a system that is not this guest. What it asks for beyond the encryption is installed as far as the
+guest can, and nothing of it is left out in silence: `fit` says in words what it took out and what it made, for the
+paragraph "not exercised here" of the report.
+"""
+
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+GUEST_SPEC = 3
+"""The minor version of the Ignition 3 spec that the guest's Ignition takes: Debian's 2.14 has 3.3.0."""
+
+_LATER: dict[int, dict[str, tuple[str, ...]]] = {
+    4: {"luks": ("discard", "openOptions"), "tang": ("advertisement",)},
+    5: {"luks": ("cex",)},
+}
+"""Keys of a volume and of its Tang pins, by the minor version of the spec that brought them."""
+
+_USERS = "root daemon bin sys sync games man lp mail news uucp proxy www-data backup list irc _apt nobody"
+_GROUPS = (
+    "root daemon bin sys adm tty disk lp mail news uucp man proxy kmem dialout fax voice cdrom floppy tape sudo audio "
+    "dip www-data backup operator list irc src shadow utmp video sasl plugdev staff games users nogroup"
+)
+"""Those that Debian's base-passwd makes, so that every Debian has them."""
+
+_BOOT = "/dev/disk/by-label/boot"
+_GRUB = "/boot/grub2/user.cfg"
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A config that the guest takes.
+
+    Attributes:
+        config: As a JSON-able value.
+        notes: What was taken out and what was made, one phrase each.
+    """
+
+    config: dict[str, Any]
+    notes: tuple[str, ...]
+
+
+def fit(config: dict[str, Any], spec: int = GUEST_SPEC) -> Fitted:
+    """Fit a config to the guest.
+
+    Args:
+        config: As Butane makes it; it stays as it is.
+        spec: The minor version of the Ignition 3 spec that the guest's Ignition takes.
+    """
+    fitted = copy.deepcopy(config)
+    notes = [*_take_out_later_keys(fitted, spec), *_take_out_grub(fitted), *_make_owners(fitted)]
+    if int(fitted["ignition"]["version"].split(".")[1]) > spec:
+        fitted["ignition"]["version"] = f"3.{spec}.0"
+    return Fitted(fitted, tuple(notes))
+
+
+def _take_out_later_keys(config: dict[str, Any], spec: int) -> Iterator[str]:
+    gone: dict[str, list[str]] = {}
+    sections: list[tuple[str, dict[str, Any]]]
+    for luks in config.get("storage", {}).get("luks", []):
+        sections = [("luks", luks), *(("tang", tang) for tang in luks.get("clevis", {}).get("tang", []))]
+        for since, kinds in _LATER.items():
+            for kind, section in sections if since > spec else ():
+                for key in kinds.get(kind, ()):
+                    if section.pop(key, None) not in (None, {}, []):
+                        gone.setdefault(luks["name"], []).append(key)
+    for name, keys in gone.items():
+        yield f"{', '.join(dict.fromkeys(keys))} of {name} (the guest's Ignition takes spec 3.{spec}.0 at most)"
+
+
+def _take_out_grub(config: dict[str, Any]) -> Iterator[str]:
+    storage = config.get("storage", {})
+    files = storage.get("files", [])
+    if not any(file["path"] == _GRUB for file in files):
+        return
+    storage["files"] = [file for file in files if file["path"] != _GRUB]
+    storage["filesystems"] = [fs for fs in storage.get("filesystems", []) if fs["device"] != _BOOT]
+    for kind in ("files", "filesystems"):
+        if not storage[kind]:
+            del storage[kind]
+    yield "grub.users (the guest is started without GRUB)"
+
+
+def _make_owners(config: dict[str, Any]) -> Iterator[str]:
+    """Users and groups that the file takes for granted: Fedora CoreOS has core, wheel and docker."""
+    passwd = config.get("passwd", {})
+    users = {user["name"]: user for user in passwd.get("users", [])}
+    groups = {group["name"] for group in passwd.get("groups", [])} | set(_GROUPS.split())
+    storage = config.get("storage", {})
+    nodes = [node for kind in ("files", "directories", "links") for node in storage.get(kind, [])]
+    owners = [node["user"]["name"] for node in nodes if node.get("user", {}).get("name")]
+    new_users = [name for name in dict.fromkeys(owners) if name not in users and name not in _USERS.split()]
+    wanted = [name for user in users.values() for name in (*user.get("groups", []), user.get("primaryGroup"))]
+    wanted += [node["group"]["name"] for node in nodes if node.get("group", {}).get("name")]
+    own = {name for name in (*users, *new_users) if not users.get(name, {}).get("noUserGroup")}
+    new_groups = [name for name in dict.fromkeys(wanted) if name and name not in groups | own]
+    if not new_users and not new_groups:
+        return
+    passwd = config.setdefault("passwd", {})
+    for kind, names in (("users", new_users), ("groups", new_groups)):
+        if names:
+            passwd.setdefault(kind, []).extend({"name": name} for name in names)
+            one = kind.removesuffix("s") if len(names) == 1 else kind
+            yield f"made for it: the {one} {', '.join(names)}, which the guest does not have"
