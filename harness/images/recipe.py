@@ -194,7 +194,7 @@ def firmware_recipe(name: str) -> FirmwareRecipe:
 
 def _mapping(path: Path) -> dict[str, Any]:
     try:
-        data = yaml.safe_load(path.read_text())
+        data = yaml.load(path.read_text(), yaml.CSafeLoader)
     except yaml.YAMLError as error:
         raise UsageError(f"{path}: not YAML", str(error)) from error
     if not isinstance(data, dict):

@@ -133,7 +133,7 @@ def _butane(name: str, rows: Sequence[PolicyRow]) -> str:
 
 
 def _volume(row: PolicyRow) -> dict[str, Any]:
-    volumes = yaml.safe_load(read_policy(row.file).source).get("storage", {}).get("luks", [])
+    volumes = yaml.load(read_policy(row.file).source, yaml.CSafeLoader).get("storage", {}).get("luks", [])
     if len(volumes) != 1:
         raise UsageError(
             f"{row.file}: {len(volumes)} encrypted volumes, and a row of the table is about one",
