@@ -42,5 +42,6 @@ Imports go one way, from the top of this list to the bottom; `tests/test_archite
     policy/            pins, Butane, Ignition, the oracle (pure: no I/O beyond the file that is read)
     luks2/             LUKS2 headers and the splitter, bytes in and bytes out (pure)
     unlock             what a disk can do at a boot: observed, and predicted
-    cache, process, progress, paths, deadline, errors
+    cache, process     what is slow to make, kept; commands run to their end
+    files, progress, paths, deadline, errors
 """

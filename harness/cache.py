@@ -10,13 +10,13 @@ import json
 import os
 import shutil
 import stat
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from harness.errors import HostError
+from harness.files import whole_folder
 from harness.paths import cache_dir
 
 
@@ -77,13 +77,9 @@ def build_once(kind: str, key: str, build: Callable[[Path], None]) -> Path:
             return place
         for leftover in _parts(place):
             shutil.rmtree(leftover, ignore_errors=True)
-        part = Path(tempfile.mkdtemp(prefix=f".{key}.part-", dir=place.parent))
-        part.chmod(0o755)
         try:
-            build(part)
-            _flush(part)
-            part.rename(place)
-            _sync(place.parent)
+            with whole_folder(place) as part:
+                build(part)
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise HostError(
@@ -92,8 +88,6 @@ def build_once(kind: str, key: str, build: Callable[[Path], None]) -> Path:
                     "free some room, or point UNLOCK_LAB_CACHE at a larger disk; nothing half-made was kept",
                 ) from error
             raise
-        finally:
-            shutil.rmtree(part, ignore_errors=True)
     return place
 
 
@@ -129,17 +123,3 @@ def _make_home(folder: Path) -> None:
         raise HostError(
             f"the cache cannot be written to: {folder}", str(error), "point UNLOCK_LAB_CACHE at a folder that can"
         ) from error
-
-
-def _flush(folder: Path) -> None:
-    for path in [*folder.rglob("*"), folder]:
-        if not path.is_symlink() and (path.is_file() or path.is_dir()):
-            _sync(path)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

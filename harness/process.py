@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from harness.errors import HostError
+from harness.files import tail
 
 
 def run(
@@ -55,10 +56,10 @@ def run(
             "python -m harness doctor says what is missing",
         ) from error
     except subprocess.TimeoutExpired as error:
-        raise HostError(f"{words[0]} did not finish within {timeout:.0f} s", _tail(error.stderr)) from error
+        raise HostError(f"{words[0]} did not finish within {timeout:.0f} s", tail(error.stderr or b"", 20)) from error
     if done.returncode != 0:
         raise HostError(
-            f"{words[0]} failed with status {done.returncode}: {' '.join(words)}", _tail(done.stderr or done.stdout)
+            f"{words[0]} failed with status {done.returncode}: {' '.join(words)}", tail(done.stderr or done.stdout, 20)
         )
     return done.stdout.decode(errors="replace")
 
@@ -68,7 +69,3 @@ def _group_of(user: str) -> int:
         return pwd.getpwnam(user).pw_gid
     except KeyError as error:
         raise HostError(f"there is no user {user}", hint="make setup") from error
-
-
-def _tail(output: bytes | None, lines: int = 20) -> str:
-    return "\n".join((output or b"").decode(errors="replace").splitlines()[-lines:])

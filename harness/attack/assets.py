@@ -11,6 +11,7 @@ from typing import Any, Self
 
 from harness.attack.grants import Grant, mark_line
 from harness.errors import UsageError
+from harness.files import numbered_folder
 from harness.images import firmware as firmware_image
 from harness.lab.faults import Fault, as_firmware, tpm_bus_intercepted
 from harness.lab.powered import Powered, partition_label
@@ -147,6 +148,4 @@ class AttackerAssets:
             yield memory
 
     def _folder(self) -> Path:
-        folder = self.victim.folder / f"attacker-{len(list(self.victim.folder.glob('attacker-*')))}"
-        folder.mkdir()
-        return folder
+        return numbered_folder(self.victim.folder, "attacker")

@@ -18,10 +18,8 @@ renamed, so whoever looks sees it whole or not at all: a run that is killed leav
 import errno
 import hashlib
 import json
-import os
 import re
 import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,6 +28,7 @@ from filelock import FileLock
 
 from harness.errors import HostError
 from harness.evidence.record import OUTCOME, Scenario, document
+from harness.files import end_of, whole_file, whole_folder, write_whole
 
 CONFIG_BU, CONFIG_IGN, TANG_LOG, VERSIONS = "config.bu", "config.ign", "tang.log", "versions.json"
 CONSOLE, JOURNAL, DOMAIN_XML, SWTPM_LOG, QEMU_LOG = (
@@ -75,12 +74,11 @@ def open_folder(root: Path, test: str) -> Path:
         with FileLock(root / ".lock"):
             for leftover in root.glob(f".{place.name}.*"):
                 _remove(leftover)
-            part = Path(tempfile.mkdtemp(prefix=f".{place.name}.", dir=root))
-            part.chmod(0o755)
-            if place.exists() or place.is_symlink():
-                place.rename(part.with_suffix(".old"))
-            part.rename(place)
-            _remove(part.with_suffix(".old"))
+            with whole_folder(place) as part:
+                old = part.with_suffix(".old")
+                if place.exists() or place.is_symlink():
+                    place.rename(old)
+            _remove(old)
     return place
 
 
@@ -111,16 +109,10 @@ def save_boot(folder: Path, name: str, files: Mapping[str, Source]) -> None:
         HostError: It cannot be written.
     """
     place = folder / name
-    with _explained(place):
-        part = Path(tempfile.mkdtemp(prefix=f".{place.name}.", dir=folder))
-        try:
-            part.chmod(0o755)
-            for file, source in files.items():
-                _write(part, file, source)
-            _remove(place)
-            part.rename(place)
-        finally:
-            _remove(part)
+    with _explained(place), whole_folder(place) as part:
+        for file, source in files.items():
+            _write(part, file, source)
+        _remove(place)
 
 
 def save_versions(folder: Path, versions: Mapping[str, str]) -> None:
@@ -150,9 +142,7 @@ def tail(path: Path, lines: int = 25, limit: int = 65536) -> list[str]:
         limit: Bytes of its end that are looked at.
     """
     try:
-        with path.open("rb") as file:
-            file.seek(-min(limit, file.seek(0, os.SEEK_END)), os.SEEK_CUR)
-            data = file.read()
+        data = end_of(path, limit)
     except OSError:
         return []
     return [line for line in plain(data.decode(errors="replace")).splitlines() if line][-lines:]
@@ -176,26 +166,15 @@ def _json(value: object) -> str:
 def _write(folder: Path, name: str, source: Source) -> None:
     if not name or name != Path(name).name or name.startswith("."):
         raise ValueError(f"not a plain file name: {name!r}")
-    if source is None:
-        return
-    handle, temporary = tempfile.mkstemp(prefix=f".{name}.", dir=folder)
-    part = Path(temporary)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            if isinstance(source, Path):
-                try:
-                    with source.open("rb") as log:
-                        shutil.copyfileobj(log, file)
-                except FileNotFoundError:
-                    return
-            else:
-                file.write(source.encode(errors="replace") if isinstance(source, str) else source)
-            file.flush()
-            os.fsync(file.fileno())
-        part.chmod(0o644)
-        part.replace(folder / name)
-    finally:
-        part.unlink(missing_ok=True)
+    if isinstance(source, Path):
+        try:
+            log = source.open("rb")
+        except FileNotFoundError:
+            return
+        with log, whole_file(folder / name) as file:
+            shutil.copyfileobj(log, file)
+    elif source is not None:
+        write_whole(folder / name, source)
 
 
 def _remove(path: Path) -> None:

@@ -8,7 +8,6 @@ document that cannot be read is a row that says so.
 import argparse
 import re
 import sys
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,6 +20,7 @@ from harness.evidence.attacks import AttemptMark, attack_rows, guards
 from harness.evidence.html import href, template
 from harness.evidence.pcrs import PcrLine
 from harness.evidence.record import Document, Result
+from harness.files import write_whole
 
 UNREADABLE = "unreadable"
 
@@ -133,15 +133,7 @@ def write(root: Path, output: Path) -> None:
             f"there is no folder {root}", "", "run scenarios first, or name the folder: python -m harness report FOLDER"
         )
     try:
-        with tempfile.NamedTemporaryFile(dir=output.parent, prefix=".report.", delete=False) as file:
-            part = Path(file.name)
-            try:
-                file.write(render(root, output.parent).encode(errors="replace"))
-                file.flush()
-                part.chmod(0o644)
-                part.replace(output)
-            finally:
-                part.unlink(missing_ok=True)
+        write_whole(output, render(root, output.parent))
     except OSError as error:
         raise HostError(f"{output} cannot be written", str(error), "name another file with -o") from error
 

@@ -17,6 +17,7 @@ from docker.errors import DockerException
 
 from harness.deadline import Deadline
 from harness.errors import HostError, RigError
+from harness.files import tail
 from harness.host.requirement import command
 from harness.paths import run_dir
 from harness.process import run
@@ -126,13 +127,13 @@ def _await_answer(pid: int, end: BinaryIO, log: Path, deadline: Deadline) -> Non
         if ended:
             raise HostError(
                 f"dockerd ended with status {os.waitstatus_to_exitcode(status)} instead of answering",
-                _tail(log),
+                tail(log),
                 f"its whole log is {log}",
             )
         if deadline.over:
             raise HostError(
                 f"dockerd (process {pid}) did not answer within {deadline.seconds:.0f} s",
-                _tail(log),
+                tail(log),
                 f"its whole log is {log}; it was left running",
             )
         select.select([end], [], [], min(0.1, deadline.remaining))
@@ -175,7 +176,3 @@ def _remedy(address: str) -> str:
         return "systemctl start docker" if os.geteuid() == 0 else "sudo systemctl start docker"
     by_hand = "dockerd >/var/log/dockerd.log 2>&1 &"
     return by_hand if os.geteuid() == 0 else f"sudo sh -c '{by_hand}'"
-
-
-def _tail(log: Path, lines: int = 15) -> str:
-    return "\n".join(log.read_text(errors="replace").splitlines()[-lines:]) if log.exists() else ""

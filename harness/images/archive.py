@@ -14,6 +14,7 @@ from functools import cache
 
 from harness.cache import entry
 from harness.errors import HostError
+from harness.files import write_whole
 
 _HINT = "name a mirror that this host reaches: UNLOCK_LAB_DEBIAN_MIRROR=http://…/debian"
 
@@ -96,7 +97,5 @@ def archive_state(suite: str) -> str:
             raise
         return seen.read_text()
     seen.parent.mkdir(parents=True, exist_ok=True)
-    part = seen.with_name(f".{suite}.{os.getpid()}")
-    part.write_text(state)
-    part.replace(seen)
+    write_whole(seen, state)
     return state

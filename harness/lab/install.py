@@ -26,6 +26,7 @@ from harness.cache import build_once, digest
 from harness.errors import HarnessError, RigError, UsageError
 from harness.evidence import artifacts
 from harness.evidence.record import Problem, Result
+from harness.files import write_whole
 from harness.guest.outcome import Outcome, Unlock
 from harness.guest.plan import BootPlan
 from harness.images import GuestImage, guest_image
@@ -116,7 +117,7 @@ def sealed_machine(lab: Laboratory, image_name: str, policy: Policy, artifacts_r
         except HarnessError as error:
             recorder.result, recorder.error = Result.ERROR, Problem.of(error)
             failure.parent.mkdir(parents=True, exist_ok=True)
-            failure.write_text(json.dumps([type(error).__name__, error.what, error.detail, error.hint]))
+            write_whole(failure, json.dumps([type(error).__name__, error.what, error.detail, error.hint]))
             raise
         finally:
             recorder.close()

@@ -9,6 +9,7 @@ from typing import Unpack
 
 from harness.errors import UsageError
 from harness.evidence import artifacts
+from harness.files import numbered_folder
 from harness.guest.outcome import Outcome
 from harness.host.scratch import KEEP, scratch
 from harness.lab.faults import Fault, FaultContext
@@ -105,8 +106,7 @@ class Sealed:
     @contextmanager
     def rescue(self, label: str = "rescue") -> Iterator[Rescue]:
         """Carry the disk into another machine of the owner's, and work on it by hand; what is changed stays."""
-        folder = self.folder / f"{label}-{len(list(self.folder.glob(f'{label}-*')))}"
-        folder.mkdir()
+        folder = numbered_folder(self.folder, label)
         other = replace(self.machine, name=label, tpm=Tpm(folder / "tpm"), nvram=folder / "nvram.fd")
         with rescue_system(self.context, other, folder, label) as opened:
             yield opened
@@ -159,7 +159,5 @@ class Sealed:
 
     def _faulty(self, faults: Sequence[Fault]) -> Machine:
         """The machine as it is for one boot."""
-        folder = self.folder / f"boot-{len(list(self.folder.glob('boot-*')))}"
-        folder.mkdir()
-        context = FaultContext(folder, self.context.lab.progress)
+        context = FaultContext(numbered_folder(self.folder, "boot"), self.context.lab.progress)
         return reduce(lambda machine, fault: fault(machine, context), faults, self.machine)

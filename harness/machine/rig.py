@@ -12,6 +12,7 @@ from pathlib import Path
 
 from harness.deadline import Deadline
 from harness.errors import RigError, UsageError
+from harness.files import numbered_folder, tail
 from harness.host.scratch import KEEP, scratch
 from harness.host.session import Host
 from harness.host.slots import machine_slot
@@ -88,9 +89,10 @@ class Rig:
 
     def dump_memory(self) -> Path:
         """What the memory of the machine holds now, as an ELF core, in a file that goes with the machine."""
-        to = self._runtime.folder / f"memory-{len(list(self._runtime.folder.glob('memory-*')))}"
-        self._domain.dump_memory(to)
-        return to
+        folder = numbered_folder(self._runtime.folder, "memory")
+        chown_to(folder, self._host.user)
+        self._domain.dump_memory(folder / "core")
+        return folder / "core"
 
     def failure(self) -> str | None:
         """What is wrong with the rig, or None when nothing is; that the guest turned itself off is no failure."""
@@ -99,10 +101,10 @@ class Rig:
             # It goes when QEMU goes, and libvirt takes a moment longer to notice that.
             self._domain.wait_off(Deadline.after(_NOTICE_SECONDS))
         if ending := self._domain.ending:
-            return None if ending.orderly else f"QEMU: {ending.reason}\n{_tail(self._qemu_log())}"
+            return None if ending.orderly else f"QEMU: {ending.reason}\n{tail(self._qemu_log(), 10)}"
         power, reason = self._domain.power()
         if power is Power.PAUSED:
-            return f"the machine stopped: {reason}\n{_tail(self._qemu_log())}"
+            return f"the machine stopped: {reason}\n{tail(self._qemu_log(), 10)}"
         if status is not None and power is Power.RUNNING:
             return f"swtpm ended with status {status} while the machine was on"
         return None
@@ -259,10 +261,3 @@ def command_line(qemu_log: str) -> str:
             if not line.endswith("\\"):
                 break
     return "".join(f"{line}\n" for line in lines)
-
-
-def _tail(log: Path, lines: int = 10) -> str:
-    try:
-        return "\n".join(log.read_text(errors="replace").splitlines()[-lines:])
-    except OSError as error:
-        return f"(its log could not be read: {error})"

@@ -17,6 +17,7 @@ from filelock import FileLock
 
 from harness import process
 from harness.errors import HostError, RigError
+from harness.files import whole_folder, write_whole
 from harness.host.user import as_user, chown_to
 from harness.machine.spec import Tpm, TpmVersion
 from harness.machine.tpm_log import TpmExchange, decode_log
@@ -36,15 +37,10 @@ def manufacture(tpm: Tpm) -> None:
         HostError: swtpm_setup is missing or failed; nothing half-made is left.
     """
     tpm.state.parent.mkdir(parents=True, exist_ok=True)
-    part = tpm.state.with_name(f".{tpm.state.name}.part-{os.getpid()}")
-    part.mkdir()
-    try:
+    with whole_folder(tpm.state) as part:
         with FileLock(_authority() / ".lock"):
             process.run(_setup_command(tpm, part), timeout=_MANUFACTURE_SECONDS)
         (part / ".lock").unlink(missing_ok=True)
-        part.rename(tpm.state)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
 
 
 def clone(tpm: Tpm, to: Path) -> Tpm:
@@ -84,12 +80,11 @@ def _authority() -> Path:
     (folder / "localca.options").write_text(
         "--platform-manufacturer unlock-lab\n--platform-version 1\n--platform-model q35\n"
     )
-    part = folder / f"setup.conf.part-{os.getpid()}"
-    part.write_text(
+    write_whole(  # last, since its presence says that all is there
+        folder / "setup.conf",
         f"create_certs_tool = {localca}\ncreate_certs_tool_config = {folder}/localca.conf\n"
-        f"create_certs_tool_options = {folder}/localca.options\n"
+        f"create_certs_tool_options = {folder}/localca.options\n",
     )
-    part.rename(folder / "setup.conf")  # last, since its presence says that all is there
     return folder
 
 

@@ -24,6 +24,7 @@ from docker.utils.socket import frames_iter
 
 from harness.deadline import Deadline
 from harness.errors import RigError
+from harness.files import tail
 from harness.host.docker import docker_call
 from harness.services.tang_image import TangImage
 
@@ -154,9 +155,9 @@ class OwnedContainer:
             chunks, _ = container.get_archive(path)
             return b"".join(chunks)
 
-    def tail(self, count: int = 15) -> str:
+    def tail(self) -> str:
         """The last lines that it printed."""
-        return "\n".join(line for _, line in self.lines[-count:])
+        return tail("\n".join(line for _, line in self.lines))
 
     def _alive(self) -> Container:
         if self._container is None or not self.running:

@@ -1,0 +1,114 @@
+"""Files and folders of this host: written whole or not at all, numbered, and read from their end.
+
+What takes shape lies beside its place under a name that begins with a dot, so that a look into the folder, or a
+kill -9, finds the old content, the new one, or none.
+"""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+
+@contextmanager
+def whole_file(place: Path, mode: int = 0o644) -> Iterator[BinaryIO]:
+    """A file to write to, which takes its place, held by the disk, at the end of the block unless that raises.
+
+    Args:
+        place: Where it will lie, in a folder that is there. What lies there already is replaced.
+        mode: Permission bits.
+    """
+    handle, name = tempfile.mkstemp(prefix=f".{place.name}.part-", dir=place.parent)
+    part = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            yield file
+            file.flush()
+            os.fchmod(file.fileno(), mode)
+            os.fsync(file.fileno())
+        part.replace(place)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_whole(place: Path, content: str | bytes, mode: int = 0o644) -> None:
+    """`whole_file` with this content; what UTF-8 cannot say becomes ``?``."""
+    with whole_file(place, mode) as file:
+        file.write(content.encode(errors="replace") if isinstance(content, str) else content)
+
+
+@contextmanager
+def whole_folder(place: Path) -> Iterator[Path]:
+    """An empty folder to fill, which takes its place, held by the disk, at the end of the block unless that raises.
+
+    Args:
+        place: Where it will lie, in a folder that is there. When the block ends nothing may lie there, or an empty one.
+    """
+    part = Path(tempfile.mkdtemp(prefix=f".{place.name}.part-", dir=place.parent))
+    try:
+        part.chmod(0o755)
+        yield part
+        _flush(part)
+        part.rename(place)
+        _sync(place.parent)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _flush(folder: Path) -> None:
+    for path in [*folder.rglob("*"), folder]:
+        if not path.is_symlink() and (path.is_file() or path.is_dir()):
+            _sync(path)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def numbered_folder(parent: Path, label: str) -> Path:
+    """Make the next of the folders ``label-0``, ``label-1`` and so on."""
+    number = 0
+    while True:
+        folder = parent / f"{label}-{number}"
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            number += 1
+        else:
+            return folder
+
+
+def end_of(log: Path, most_bytes: int = 65536) -> bytes:
+    """The end of a file, of this many bytes at most.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    with log.open("rb") as file:
+        file.seek(-min(most_bytes, file.seek(0, os.SEEK_END)), os.SEEK_CUR)
+        return file.read()
+
+
+def tail(log: Path | str | bytes, lines: int = 15) -> str:
+    """The last lines of a log, for the detail of an error.
+
+    Args:
+        log: A file, or what it holds.
+        lines: How many at most.
+
+    Returns:
+        The lines; of a file that cannot be read, why.
+    """
+    try:
+        data = end_of(log) if isinstance(log, Path) else log
+    except OSError as error:
+        return f"(a log could not be read: {error})"
+    text = data.decode(errors="replace") if isinstance(data, bytes) else data
+    return "\n".join(text.splitlines()[-lines:])
