@@ -1,5 +1,6 @@
 # `make` alone says what there is. Every target first makes the host ready (harness/host/setup.py): nothing to do is instant.
-#   make scenarios ARGS='-k tang_down -v'     passes arguments to pytest
+#   make scenarios ALL=1                      all scenarios, not just the core
+#   make scenarios ARGS='-k tang_down -v'     passes arguments to pytest; those that select scenarios select among all
 #   make scenarios PYTHON=python3.12          makes the .venv with another Python (3.11 or newer)
 SHELL := /bin/bash
 PYTHON ?= python3
@@ -19,8 +20,8 @@ setup: ## install what is missing: packages, .venv, the user that root's machine
 start: ## set-up, and start what must run: Docker
 	@$(PYTHON) -m harness.host.setup --start
 
-scenarios: start ## boot real machines and judge their unlock; ARGS goes to pytest
-	$(VENV)/pytest scenarios/ $(ARGS)
+scenarios: start ## boot real machines and judge their unlock: the core, or ALL=1; ARGS goes to pytest
+	$(VENV)/pytest scenarios/ -n auto $(if $(ALL)$(filter -m% -k%,$(ARGS)),,-m core) $(ARGS)
 
 test: lint types unit ## lint, types and tests of the harness itself
 

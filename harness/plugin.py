@@ -18,17 +18,22 @@ import pytest
 
 from harness.attack.attacker import Attacker
 from harness.attack.grants import Grant, mark_line
+from harness.campaign import collection
+from harness.campaign.repeat import lines as tally_lines
+from harness.campaign.repeat import run_id, tallies
+from harness.campaign.schedule import parse_shard
+from harness.campaign.status import COLLECTED, INSTALLATION, JOBS, Status, send
 from harness.errors import HarnessError, UsageError
 from harness.evidence import terminal
 from harness.evidence.record import Failure, Problem, Result, junit_properties
 from harness.host.accel import CHOICES
+from harness.host.slots import slot_count
 from harness.lab import laboratory
 from harness.lab.install import sealed_machine
 from harness.lab.laboratory import Laboratory
 from harness.lab.policies import named_policy
 from harness.lab.recorder import EvidenceRecorder
 from harness.lab.sealed import Sealed
-from harness.policy.enrolment import Enrolment
 from harness.policy.pins import Policy
 from harness.services.tang import Tang
 
@@ -36,6 +41,8 @@ _TERMINAL = pytest.StashKey[TextIO]()
 _RECORDER = pytest.StashKey[EvidenceRecorder]()
 _DOCUMENT = "unlock_lab"
 """The attribute of a report that carries a test's document, also from an xdist worker to the terminal."""
+_STATUS = pytest.StashKey[Status]()
+_INSTALLED = pytest.StashKey[dict[str, object]]()
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -61,33 +68,73 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--lab-accel", default="auto", choices=CHOICES, help="KVM or emulation (default: KVM where it works)"
     )
     group.addoption("--lab-libvirt-uri", help="another libvirt than the harness picks")
+    group.addoption(
+        "--lab-shard", metavar="K/N", type=parse_shard, help="run the K-th of N parts that take about equally long"
+    )
+    group.addoption(
+        "--lab-repeat", metavar="N", type=int, default=1, help="run each scenario N times, and count the outcomes"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Register the marks, and keep scenarios of one sealed machine in one xdist worker."""
+    """Register the marks, and tell how the campaign goes."""
     config.addinivalue_line("markers", "policy(name or Enrolment): what the machine is installed with")
     config.addinivalue_line("markers", "image(name): the guest image, a folder of images/")
     config.addinivalue_line("markers", "attack(*grants): an attack, and all that the attacker is granted (Grant)")
-    config.addinivalue_line("markers", "ci: a scenario of the slice that every submission runs")
-    if config.getoption("dist", "no") == "load":
-        # One sealed machine has one address of Tang, so its boots take turns anyway.
-        config.option.dist = "loadgroup"
+    config.addinivalue_line("markers", "core: a scenario of the core, which every submission runs")
+    if not hasattr(config, "workerinput"):
+        workers = len(config.getoption("tx", None) or ["one"])
+        config.stash[_STATUS] = Status(config, min(workers, slot_count()))
+        config.pluginmanager.register(config.stash[_STATUS], "unlock-lab-status")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Group the scenarios by the machine that they start from, so that it is installed once."""
-    for item in items:
-        if name := _machine_name(item):
-            item.add_marker(pytest.mark.xdist_group(name))
-    items.sort(key=_machine_name)
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """``-n auto``: as many workers as machines may run at once."""
+    return slot_count()
 
 
-def _machine_name(item: pytest.Item) -> str:
-    mark, image = item.get_closest_marker("policy"), item.get_closest_marker("image")
-    if mark is None:
-        return ""
-    name = mark.args[0].name if isinstance(mark.args[0], Enrolment | Policy) else str(mark.args[0])
-    return f"{name} on {image.args[0]}" if image else name
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object | None:
+    """Give out scenarios by the machine that they start from, unless the user wants another way (``--dist``)."""
+    if config.getoption("dist") != "load":
+        return None
+    from harness.campaign.workers import MachineScheduling  # noqa: PLC0415  # only where xdist is
+
+    return MachineScheduling(config, log, config.stash[_STATUS].machines)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run each scenario as often as was asked for."""
+    count = metafunc.config.getoption("--lab-repeat")
+    if count > 1 and "sealed" in metafunc.fixturenames:
+        metafunc.fixturenames.append("repetition")
+        metafunc.parametrize("repetition", range(1, count + 1), indirect=True, ids=run_id)
+
+
+@pytest.fixture
+def repetition(request: pytest.FixtureRequest) -> int:
+    """Which run of the scenario this is, counted from 1."""
+    return int(getattr(request, "param", 1))
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Generator[None, object, object]:
+    """Group the scenarios by machine and put them in order; when all else is deselected, keep one shard."""
+    collection.arrange(config, items, _policy_of)
+    result = yield
+    if shard := config.getoption("--lab-shard"):
+        collection.keep_shard(config, items, *shard)
+    return result
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Tell the process that gives out the scenarios about their machines, from a worker of xdist."""
+    if path := getattr(session.config, "workerinput", {}).get(COLLECTED):
+        jobs = session.config.stash[JOBS]
+        send(Path(path), jobs)
 
 
 @pytest.fixture(scope="session")
@@ -136,14 +183,25 @@ def sealed(request: pytest.FixtureRequest, recorder: EvidenceRecorder) -> Iterat
             f"{request.node.nodeid} needs a machine and names no policy",
             hint='mark it: @pytest.mark.policy("tpm2-and-tang")',
         )
-    image_mark = request.node.get_closest_marker("image")
-    image = image_mark.args[0] if image_mark else request.config.getoption("--lab-image")
-    policy = named_policy(mark.args[0], image, request.path.parent)
+    image, policy = _image_of(request.node), _policy_of(request.node)
     recorder.installs(policy, image)
     # Only now: a mistake in the policy is told before the host is made ready.
     lab: Laboratory = request.getfixturevalue("lab")
-    with Sealed.copy_of(sealed_machine(lab, image, policy, recorder.folder.parent), lab, recorder) as machine:
+    entry = sealed_machine(lab, image, policy, recorder.folder.parent)
+    request.node.stash[_INSTALLED] = {"seconds": entry.install_seconds, "key": entry.folder.name}
+    with Sealed.copy_of(entry, lab, recorder) as machine:
         yield machine
+
+
+def _image_of(item: pytest.Item) -> str:
+    mark = item.get_closest_marker("image")
+    return str(mark.args[0] if mark else item.config.getoption("--lab-image"))
+
+
+def _policy_of(item: pytest.Item) -> Policy:
+    mark = item.get_closest_marker("policy")
+    assert mark is not None
+    return named_policy(mark.args[0], _image_of(item), item.path.parent)
 
 
 @pytest.fixture
@@ -197,6 +255,8 @@ def pytest_runtest_makereport(
     if book and error is not None:
         book.result = Result.FAILED if book.failure else Result.ERROR
         book.error = book.error or (None if book.failure else Problem.of(error))
+    if call.when == "setup" and (installed := item.stash.get(_INSTALLED, None)):
+        setattr(report, INSTALLATION, installed)
     if book and call.when == "teardown":
         document = book.close()
         report.user_properties += junit_properties(book.boots)
@@ -231,3 +291,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         terminalreporter.section("what the disks did")
         writer = config.get_terminal_writer()
         terminalreporter.write_line(terminal.summary(documents, width=writer.fullwidth, color=writer.hasmarkup))
+    if repeated := tallies(documents):
+        terminalreporter.section("how often")
+        for tally in repeated:
+            for line in tally_lines(tally):
+                terminalreporter.write_line(line)

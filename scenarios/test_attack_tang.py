@@ -212,6 +212,7 @@ def test_tang_tarpit_leaves_the_prompt_usable(sealed: Sealed, attacker: Attacker
     assert not attacker.submit(evidence=outcome.evidence).extracted
 
 
+@pytest.mark.core
 @pytest.mark.policy("tang")
 @pytest.mark.attack(Grant.DISK, Grant.TANG_KEYS)
 def test_tang_keys_stolen_open_the_disk_when_tang_alone_guards_it(sealed: Sealed, attacker: Attacker) -> None:
@@ -229,6 +230,7 @@ def test_tang_keys_stolen_open_the_disk_when_tang_alone_guards_it(sealed: Sealed
     assert loot.canary == sealed.canary
 
 
+@pytest.mark.core
 @pytest.mark.policy("tpm2-and-tang")
 @pytest.mark.attack(Grant.DISK, Grant.TANG_KEYS)
 def test_tang_keys_stolen_are_not_enough_without_the_tpm(sealed: Sealed, attacker: Attacker) -> None:

@@ -5,7 +5,7 @@ import pytest
 from harness.api import Sealed, Tang, Unlock
 
 
-@pytest.mark.ci
+@pytest.mark.core
 @pytest.mark.policy("tpm2-and-tang")
 def test_control_unlocks_with_nothing_typed(sealed: Sealed, tang: Tang) -> None:
     """TPM2 and Tang with threshold 2: both answer, the volume opens, and what it holds can be read.

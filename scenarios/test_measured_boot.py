@@ -5,6 +5,7 @@ import pytest
 from harness.api import Sealed, Unlock, faults
 
 
+@pytest.mark.core
 @pytest.mark.policy("tpm2-pcr7")
 def test_pcr_changed_asks_for_the_passphrase(sealed: Sealed) -> None:
     """One more key in the firmware's db: PCR 7 is another, and the TPM does not unseal.

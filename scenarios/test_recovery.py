@@ -5,6 +5,7 @@ import pytest
 from harness.api import Sealed, Tang, Unlock
 
 
+@pytest.mark.core
 @pytest.mark.policy("tpm2-and-tang")
 def test_wrong_passphrase_then_the_right_one(sealed: Sealed, tang: Tang) -> None:
     """A wrong passphrase is refused and asked for again; the right one then opens.

@@ -7,7 +7,7 @@ from harness.api import OFFLINE_SECONDS, Enrolment, Sealed, Tang, TangPin, Tpm2P
 TANG_THEN_TPM2 = Enrolment("tang-then-tpm2", (TangPin("tang", "@TANG_URL@", "@TANG_THUMBPRINT@"), Tpm2Pin()))
 
 
-@pytest.mark.ci
+@pytest.mark.core
 @pytest.mark.policy("tpm2-and-tang")
 def test_tang_down_asks_for_the_passphrase(sealed: Sealed, tang: Tang) -> None:
     """Threshold 2, connections to Tang refused: clevis gives up at once, a person must type.
@@ -20,7 +20,6 @@ def test_tang_down_asks_for_the_passphrase(sealed: Sealed, tang: Tang) -> None:
     assert outcome.failed_pins == {"tang"}
 
 
-@pytest.mark.ci
 @pytest.mark.policy("tpm2-or-tang")
 def test_tang_down_is_no_matter_when_the_tpm_suffices(sealed: Sealed, tang: Tang) -> None:
     """Threshold 1, connections to Tang refused: the TPM alone opens it."""
@@ -30,7 +29,7 @@ def test_tang_down_is_no_matter_when_the_tpm_suffices(sealed: Sealed, tang: Tang
     assert outcome.unlocked_by == {"tpm2"}
 
 
-@pytest.mark.ci
+@pytest.mark.core
 @pytest.mark.policy("tpm2-and-tang")
 def test_tang_blackhole_leaves_the_prompt_usable(sealed: Sealed, tang: Tang) -> None:
     """Packets to Tang vanish: clevis waits for minutes, since its curl has no time limit; the prompt must not.

@@ -5,7 +5,7 @@ import pytest
 from harness.api import Sealed, Tang, Unlock, faults
 
 
-@pytest.mark.ci
+@pytest.mark.core
 @pytest.mark.policy("tpm2-and-tang")
 def test_tpm_disabled_asks_for_the_passphrase(sealed: Sealed) -> None:
     """Threshold 2 with the TPM switched off in the firmware: one share is missing, a person must type.
@@ -18,7 +18,6 @@ def test_tpm_disabled_asks_for_the_passphrase(sealed: Sealed) -> None:
     assert outcome.canary == sealed.canary
 
 
-@pytest.mark.ci
 @pytest.mark.policy("tpm2-or-tang")
 def test_tpm_disabled_is_no_matter_when_tang_suffices(sealed: Sealed, tang: Tang) -> None:
     """Threshold 1 with the TPM switched off: Tang alone opens it."""

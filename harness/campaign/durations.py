@@ -1,0 +1,159 @@
+"""How long scenarios and installations take on this host: measured and kept in the cache, or else estimated.
+
+Three sources, the nearest first:
+
+1. What this host took before, kept in ``durations.json`` in the cache.
+2. What another host took (``durations.json`` beside this module, which ``python -m harness list --record`` writes),
+   times how much slower this host is: by what both have measured, else by the probe, the start of the firmware.
+3. The median of what is known.
+"""
+
+import json
+import statistics
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from functools import cache
+from importlib import resources
+from pathlib import Path
+
+from filelock import FileLock
+
+from harness import cache as kept
+from harness.campaign.schedule import Costs
+from harness.paths import cache_dir
+
+_NAME = "durations.json"
+_SCENARIO_SECONDS, _INSTALLATION_SECONDS = 70.0, 190.0
+"""When nothing at all is known: two cores without KVM."""
+
+
+@dataclass(frozen=True)
+class Installed:
+    """An installation that took place.
+
+    Attributes:
+        seconds: How long it took.
+        key: Of the sealed machine in the cache.
+    """
+
+    seconds: float
+    key: str
+
+
+@dataclass(frozen=True)
+class Durations:
+    """What a host has measured.
+
+    Attributes:
+        probe: Seconds that the firmware takes to its boot manager; None when that was not tried.
+        scenarios: Seconds of each scenario, by its node id, with its machine installed.
+        installations: By the name of the machine.
+    """
+
+    probe: float | None = None
+    scenarios: Mapping[str, float] = field(default_factory=dict)
+    installations: Mapping[str, Installed] = field(default_factory=dict)
+
+    def __or__(self, newer: "Durations") -> "Durations":
+        """These, with newer ones in their place."""
+        return Durations(
+            newer.probe or self.probe,
+            {**self.scenarios, **newer.scenarios},
+            {**self.installations, **newer.installations},
+        )
+
+
+def parse(text: str) -> Durations:
+    """Read durations; those of another form, or none, are no durations."""
+    try:
+        value = json.loads(text)
+        return Durations(
+            value["probe"],
+            {str(test): float(seconds) for test, seconds in value["scenarios"].items()},
+            {
+                name: Installed(float(each["seconds"]), str(each["key"]))
+                for name, each in value["installations"].items()
+            },
+        )
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return Durations()
+
+
+def render(durations: Durations) -> str:
+    """Durations as JSON, one a line, in order: the file is read in diffs, too."""
+    return json.dumps(asdict(durations), indent=1, sort_keys=True) + "\n"
+
+
+@cache
+def of_another_host() -> Durations:
+    """The durations that come with the harness."""
+    return parse((resources.files(__package__) / _NAME).read_text())
+
+
+def of_this_host() -> Durations:
+    """What this host has measured so far."""
+    path = cache_dir() / _NAME
+    return parse(path.read_text()) if path.exists() else Durations()
+
+
+def remember(newer: Durations) -> None:
+    """Keep what was measured for the next campaign on this host."""
+    path = cache_dir() / _NAME
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_name(f".{_NAME}.lock")):
+        write(path, of_this_host() | newer)
+
+
+def write(path: Path, durations: Durations) -> None:
+    """Write durations to a file, whole or not at all."""
+    part = path.with_name(f".{path.name}.part")
+    part.write_text(render(durations))
+    part.replace(path)
+
+
+def slowness(own: Durations, other: Durations) -> float:
+    """How many times longer this host takes than the other one."""
+    shared = [own.scenarios[test] / other.scenarios[test] for test in own.scenarios.keys() & other.scenarios.keys()]
+    if shared:
+        return statistics.median(shared)
+    return own.probe / other.probe if own.probe and other.probe else 1.0
+
+
+def expected(own: Durations, other: Durations) -> Costs:
+    """What to expect on this host.
+
+    Args:
+        own: Measured on this host.
+        other: Measured on another one.
+    """
+    slower = slowness(own, other)
+
+    def scenario(test: str) -> float:
+        known = own.scenarios.get(test)
+        return known if known is not None else slower * other.scenarios.get(test, _usual_scenario(other))
+
+    def installation(machine: str) -> float:
+        known = own.installations.get(machine)
+        if not machine or (known and kept.entry("sealed", known.key).is_dir()):
+            return 0.0
+        if known:
+            return known.seconds
+        there = other.installations.get(machine)
+        return slower * (there.seconds if there else _usual_installation(other))
+
+    return Costs(scenario, installation)
+
+
+def _usual_scenario(durations: Durations) -> float:
+    return statistics.median(durations.scenarios.values()) if durations.scenarios else _SCENARIO_SECONDS
+
+
+def _usual_installation(durations: Durations) -> float:
+    seconds = [each.seconds for each in durations.installations.values()]
+    return statistics.median(seconds) if seconds else _INSTALLATION_SECONDS
+
+
+def without_keys(durations: Durations) -> Durations:
+    """Durations as they are published: what is in this host's cache is nobody else's business."""
+    bare = {name: replace(each, key="") for name, each in durations.installations.items()}
+    return replace(durations, installations=bare)

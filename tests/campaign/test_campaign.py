@@ -1,0 +1,163 @@
+"""A campaign in a pytest of its own, with no machine: order, workers, what is told, shards and repeated runs."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+import harness.api
+from harness.campaign import durations
+from harness.campaign.durations import Durations, Installed
+
+# Pytester forgets what a test imports, and numpy can be loaded once a process: so all that scenarios import is here.
+assert harness.api
+
+pytest_plugins = ["pytester"]
+
+CONFTEST = """
+import os
+import pytest
+from harness.campaign.status import INSTALLATION
+from harness.guest.outcome import Outcome, Unlock
+from harness.lab.powered import recorded
+
+class Stub:
+    name = "stub"
+
+    def __init__(self, recorder):
+        self.recorder = recorder
+
+    def boot(self):
+        with recorded(self.recorder, "boot", self) as record:
+            record.outcome = Outcome(Unlock.AUTO, "yes")
+
+@pytest.fixture
+def sealed(request, recorder):
+    with open(os.environ["ORDER"], "a") as file:
+        worker = os.environ.get("PYTEST_XDIST_WORKER", "alone")
+        file.write(worker + " " + request.node.name.partition("@")[0] + "\\n")
+    return Stub(recorder)
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    report = yield
+    if call.when == "setup" and item.get_closest_marker("policy"):
+        setattr(report, INSTALLATION, {"seconds": 5.0, "key": "kept"})
+    return report
+"""
+
+SCENARIOS = """
+import pytest
+
+def names(policy, count, *more):
+    return [pytest.param(n, id=f"{policy}-{n}", marks=[pytest.mark.policy(policy), *more]) for n in range(count)]
+
+@pytest.mark.parametrize("n", [*names("side-by-side", 2), *names("tang", 2, pytest.mark.core), *names("tpm2", 4)])
+def test_it(sealed, n):
+    sealed.boot()
+"""
+
+
+@pytest.fixture
+def campaign(pytester: pytest.Pytester, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
+    monkeypatch.setenv("UNLOCK_LAB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("ORDER", str(tmp_path / "order"))
+    pytester.makeconftest(CONFTEST)
+    pytester.makepyfile(SCENARIOS)
+    return pytester
+
+
+def ran(tmp_path: Path) -> list[tuple[str, str]]:
+    """Which worker ran what, in order."""
+    return [(line.split()[0], line.split()[1]) for line in (tmp_path / "order").read_text().splitlines()]
+
+
+def test_the_smallest_machine_comes_first(campaign: pytest.Pytester, tmp_path: Path) -> None:
+    campaign.runpytest_inprocess().assert_outcomes(passed=8)
+    machines = [re.sub(r"test_it\[|-\d\]", "", test) for _, test in ran(tmp_path)]
+    assert machines == ["tpm2"] * 4 + ["tang"] * 2 + ["side-by-side"] * 2
+
+
+def test_two_workers_have_a_machine_each_and_share_the_rest(campaign: pytest.Pytester, tmp_path: Path) -> None:
+    campaign.runpytest_subprocess("-n", "2").assert_outcomes(passed=8)
+    first = {worker: next(test for who, test in ran(tmp_path) if who == worker) for worker in ("gw0", "gw1")}
+    assert set(first.values()) == {"test_it[tpm2-0]", "test_it[tang-0]"}
+    assert len({test for _, test in ran(tmp_path)}) == 8
+
+
+def test_auto_is_as_many_workers_as_there_are_slots(campaign: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UNLOCK_LAB_MACHINES", "3")
+    result = campaign.runpytest_subprocess("-n", "auto")
+    result.stdout.fnmatch_lines(["*8 scenarios in 3 machines, 3 at a time*"])
+
+
+@pytest.mark.parametrize("workers", [(), ("-n", "2")])
+def test_it_is_told_what_will_run_what_is_on_and_what_all_would_take(
+    campaign: pytest.Pytester, workers: tuple[str, ...]
+) -> None:
+    result = campaign.runpytest_subprocess("-m", "core", *workers)
+    result.assert_outcomes(passed=2)
+    result.stdout.fnmatch_lines(
+        [
+            f"2 scenarios in 1 machine, {2 if workers else 1} at a time; 1 to be installed first",
+            "  tang  installation *, then 2 scenarios *",
+            "about * in all*",
+            "*on: *test_it?tang-?? (tang)*about * left*",
+            "6 more scenarios not selected (make scenarios ALL=1): all 8, in 3 machines, would take about *",
+        ]
+    )
+
+
+def test_nothing_is_told_of_other_tests(campaign: pytest.Pytester) -> None:
+    campaign.makepyfile(test_plain="def test_plain():\n    pass\n")
+    result = campaign.runpytest_subprocess("test_plain.py", "-n", "2")
+    result.assert_outcomes(passed=1)
+    result.stdout.no_fnmatch_line("*machine*")
+    result.stdout.no_fnmatch_line("*left*")
+
+
+@pytest.mark.parametrize("workers", [(), ("-n", "2")])
+def test_what_it_took_is_remembered(campaign: pytest.Pytester, workers: tuple[str, ...]) -> None:
+    campaign.runpytest_subprocess("-m", "core", *workers)
+    kept = durations.of_this_host()
+    assert kept.installations == {"tang": Installed(5.0, "kept")}
+    tests = {test.rpartition("::")[2] for test in kept.scenarios}
+    assert tests == {"test_it[tang-0]", "test_it[tang-1]"}
+
+
+def test_shards_are_the_whole_and_keep_machines_together(campaign: pytest.Pytester, tmp_path: Path) -> None:
+    seen: list[set[str]] = []
+    for number in (1, 2):
+        (tmp_path / "order").unlink(missing_ok=True)
+        campaign.runpytest_inprocess(f"--lab-shard={number}/2")
+        seen.append({test for _, test in ran(tmp_path)})
+    assert len(seen[0] | seen[1]) == 8
+    assert not {test[:-3] for test in seen[0]} & {test[:-3] for test in seen[1]}
+
+
+def test_what_this_host_took_does_not_move_a_scenario_to_another_shard(campaign: pytest.Pytester) -> None:
+    before = campaign.runpytest_inprocess("--lab-shard=1/2", "--collect-only", "-q").outlines
+    durations.remember(Durations(installations={"side-by-side": Installed(9000.0, "")}))
+    after = campaign.runpytest_inprocess("--lab-shard=1/2", "--collect-only", "-q").outlines
+    assert before[:4] == after[:4]
+
+
+def test_a_shard_that_is_none_is_a_usage_error(campaign: pytest.Pytester) -> None:
+    result = campaign.runpytest_inprocess("--lab-shard=3/2")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*there is no shard '3/2'*"])
+    result.stdout.no_fnmatch_line("*Traceback*")
+
+
+def test_a_scenario_can_be_run_many_times_and_is_counted(campaign: pytest.Pytester) -> None:
+    result = campaign.runpytest_inprocess("-m", "core", "--lab-repeat=3")
+    result.assert_outcomes(passed=6)
+    result.stdout.fnmatch_lines(
+        ["*how often*", "*test_it?tang-0?", "  passed 3 of 3 (44 % to 100 %)", "  3 × auto-unlock"]
+    )
+
+
+def test_a_worker_that_dies_costs_one_scenario(campaign: pytest.Pytester, tmp_path: Path) -> None:
+    dies = SCENARIOS.replace("sealed.boot()", "__import__('os')._exit(1) if n == 3 else sealed.boot()")
+    campaign.makepyfile(dies)
+    campaign.runpytest_subprocess("-n", "2").assert_outcomes(passed=7, failed=1)
