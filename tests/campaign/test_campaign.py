@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-import harness.api
+import harness.api.attack
 from harness.campaign import durations
 from harness.campaign.durations import Durations, Installed
 
 # Pytester forgets what a test imports, and numpy can be loaded once a process: so all that scenarios import is here.
-assert harness.api
+assert harness.api.attack
 
 pytest_plugins = ["pytester"]
 
@@ -19,7 +19,7 @@ import os
 import pytest
 from harness.campaign.status import INSTALLATION
 from harness.guest.outcome import Outcome, Unlock
-from harness.lab.powered import recorded
+from harness.lab.power import recorded
 
 class Stub:
     name = "stub"
