@@ -43,5 +43,6 @@ Imports go one way, from the top of this list to the bottom; `tests/test_archite
     luks2/             LUKS2 headers and the splitter, bytes in and bytes out (pure)
     unlock             what a disk can do at a boot: observed, and predicted
     cache, process     what is slow to make, kept; commands run to their end
+    contract           the names in the guest contract (pure)
     files, progress, paths, deadline, errors
 """

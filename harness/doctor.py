@@ -184,12 +184,13 @@ def who_runs_machines() -> CheckRow:
 def firmware_and_accelerator(progress: Progress) -> CheckRow:
     """Fetch the pinned firmware, which is small, and boot it under KVM: a device node proves nothing."""
     from harness.host.accel import choose_accel
-    from harness.host.session import SYSTEM_USER, find_emulator
+    from harness.host.session import find_emulator
+    from harness.host.user import LAB_USER
     from harness.images import firmware
 
     image = firmware("trixie-plain", progress)
     emulator, version, _ = find_emulator()
-    user = SYSTEM_USER if os.geteuid() == 0 else None
+    user = LAB_USER if os.geteuid() == 0 else None
     accel = choose_accel("auto", emulator, version, image.code, user)
     found = f"OVMF {image.version}; {accel.name}: {accel.reason}"
     if accel.name == "kvm":

@@ -18,6 +18,7 @@ from docker.errors import DockerException
 from harness.deadline import Deadline
 from harness.errors import HostError, RigError
 from harness.files import tail
+from harness.host.docker_address import docker_address
 from harness.host.requirement import command
 from harness.paths import run_dir
 from harness.process import run
@@ -26,7 +27,6 @@ from harness.progress import Progress
 CALL_SECONDS = 60
 """How long one call may take. The longest one imports an image of 30 MB."""
 
-_DEFAULT_SOCKET = Path("/var/run/docker.sock")
 _LOOPBACK = {None, "", "localhost", "127.0.0.1", "::1"}
 
 
@@ -154,16 +154,14 @@ def _answers() -> bool:
 
 def _address() -> str:
     """The daemon's address, which must lead to this host: guests reach Tang on the loopback of the host they run on."""
-    if named := os.environ.get("DOCKER_HOST"):
-        parts = urlsplit(named)
-        if parts.scheme != "unix" and parts.hostname not in _LOOPBACK:
-            raise HostError(
-                f"DOCKER_HOST names another host ({named}), but Tang must run on this one",
-                hint="unset DOCKER_HOST to use the daemon of this host",
-            )
-        return named
-    own = Path(os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.geteuid()}") / "docker.sock"
-    return f"unix://{own if not _DEFAULT_SOCKET.exists() and own.exists() else _DEFAULT_SOCKET}"
+    address = docker_address()
+    parts = urlsplit(address)
+    if parts.scheme != "unix" and parts.hostname not in _LOOPBACK:
+        raise HostError(
+            f"DOCKER_HOST names another host ({address}), but Tang must run on this one",
+            hint="unset DOCKER_HOST to use the daemon of this host",
+        )
+    return address
 
 
 def _remedy(address: str) -> str:

@@ -1,7 +1,7 @@
 """Where machines run on this host: which libvirt, as which user, under which accelerator.
 
 An ordinary user has ``qemu:///session``, which starts its daemon on demand. Root has no working session, and a system
-libvirt needs set-up, so root's machines run in a private session daemon of the unprivileged user `SYSTEM_USER`, started
+libvirt needs set-up, so root's machines run in a private session daemon of the unprivileged user `LAB_USER`, started
 on demand, which ends by itself some time after its last client.
 """
 
@@ -20,11 +20,10 @@ from harness import process
 from harness.errors import HostError
 from harness.host.accel import Accel, choose_accel
 from harness.host.scratch import remove_orphaned
-from harness.host.user import as_user, chown_to, home
+from harness.host.user import LAB_USER, as_user, chown_to, home
 from harness.paths import run_dir
 from harness.progress import Progress
 
-SYSTEM_USER = "unlock-lab"
 _IDLE_SECONDS = 30
 _DAEMON_SECONDS = 30.0
 _VIRSH_SECONDS = 60.0  # the first question makes libvirt probe every emulator, 4 s each in emulation
@@ -174,8 +173,8 @@ def private_session() -> PrivateSession:
     Raises:
         HostError: The user that it runs as does not exist.
     """
-    home(SYSTEM_USER)
-    return PrivateSession(SYSTEM_USER, run_dir() / "session")
+    home(LAB_USER)
+    return PrivateSession(LAB_USER, run_dir() / "session")
 
 
 def _runs_qemu(uri: str) -> str | None:

@@ -25,9 +25,11 @@ from pathlib import Path
 
 from harness.errors import HarnessError, HostError
 from harness.host.commands import run, say
+from harness.host.user import LAB_USER
 from harness.paths import REPOSITORY
 
 try:
+    from harness.host.docker_address import docker_address, rootless_socket
     from harness.host.packages import install_packages, package_list
     from harness.host.requirement import requirements
 except ModuleNotFoundError as error:
@@ -37,7 +39,6 @@ except ModuleNotFoundError as error:
         f"set-up: Python 3.11 or newer is needed, this is {sys.version.split()[0]}: make PYTHON=python3.11"
     ) from None
 
-LAB_USER = "unlock-lab"
 LAB_HOME = "/var/lib/unlock-lab"
 VENV = REPOSITORY / ".venv"
 STAMP = VENV / ".unlock-lab-set-up"
@@ -160,12 +161,8 @@ def start() -> None:
 
 def docker_socket() -> Path | None:
     """Where a daemon that we may start listens; None when the user has one elsewhere (DOCKER_HOST, rootless)."""
-    kind, _, path = os.environ.get("DOCKER_HOST", "").partition("://")
-    if kind:
-        return Path(path) if kind == "unix" else None
-    system = Path("/var/run/docker.sock")
-    rootless = Path(os.environ.get("XDG_RUNTIME_DIR", "/nowhere"), "docker.sock")
-    return None if rootless.exists() and not system.exists() else system
+    kind, _, path = docker_address().partition("://")
+    return Path(path) if kind == "unix" and Path(path) != rootless_socket() else None
 
 
 def answers(path: Path) -> bool:

@@ -6,6 +6,9 @@ from pathlib import Path
 
 from harness.errors import HostError
 
+LAB_USER = "unlock-lab"
+"""Runs the machines of root."""
+
 
 def as_user(user: str | None, *options: str) -> list[str]:
     """The head of a command that runs as `user`, with all of that user's groups (setpriv(1)); `options` are added."""

@@ -34,7 +34,7 @@ class GuestImage:
         disk: qcow2, laid out as Fedora CoreOS (BIOS-BOOT, EFI-SYSTEM, boot, root). Never write to it: make an overlay.
         uki: The kernel, initrd and command line that the firmware starts; also on the disk, as EFI/BOOT/BOOTX64.EFI.
             Where GRUB starts the kernel there is none.
-        ssh_key: Private key for root on the virtio-serial port `SHELL_PORT`.
+        ssh_key: Private key for root on the virtio-serial port `contract.SHELL_PORT`.
         manifest: JSON: the version of every package that went in, sizes, the command line.
         cmdline: The kernel command line that it boots with.
         root_passphrase: What opens the LUKS volume that the root file system lies in; "" when it lies in none.
@@ -65,9 +65,6 @@ _DECISIVE = frozenset(
     {"systemd", "clevis", "clevis-tpm2", "cryptsetup-bin", "tpm2-tools", "jose", "curl", "dracut", "ignition"}
     | {"initramfs-tools", "cryptsetup-initramfs", "clevis-initramfs", "grub-efi-amd64-signed"}
 )
-
-SHELL_PORT = "org.unlock-lab.ssh"
-"""The virtio-serial port that a guest answers with SSH (root, `GuestImage.ssh_key`)."""
 
 
 @dataclass(frozen=True)

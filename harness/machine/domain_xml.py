@@ -4,14 +4,12 @@ import xml.etree.ElementTree as ET
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.contract import SHELL_PORT
 from harness.machine.spec import Bus, Disk, Machine, TpmVersion
 
 QEMU_NAMESPACE = "http://libvirt.org/schemas/domain/qemu/1.0"
 MACHINE_TYPE = "q35"
 """The newest of this QEMU."""
-
-SSH_CHANNEL = "org.unlock-lab.ssh"
-"""The guest finds it as ``/dev/virtio-ports/org.unlock-lab.ssh``."""
 
 _CX16_IS_BROKEN_BEFORE = (8, 0, 0)  # QEMU 7.2's TCG miscompiles cmpxchg16b: the guest's kernel dies at random
 _HOT_NODE = "vdz"  # what libvirt calls a disk that was plugged in; the guest names disks as it finds them
@@ -163,7 +161,7 @@ def _devices(root: ET.Element, machine: Machine, runtime: Runtime) -> None:
     journal = _unix_character_device(devices, "console", runtime.journal_socket, runtime.journal_log)
     ET.SubElement(journal, "target", type="virtio", port="1")
     channel = _unix_character_device(devices, "channel", runtime.ssh_socket, None)
-    ET.SubElement(channel, "target", type="virtio", name=SSH_CHANNEL)
+    ET.SubElement(channel, "target", type="virtio", name=SHELL_PORT)
     if machine.tpm:
         model = "tpm-crb" if machine.tpm.version is TpmVersion.TPM_2_0 else "tpm-tis"
         backend = ET.SubElement(ET.SubElement(devices, "tpm", model=model), "backend", type="external")

@@ -8,14 +8,12 @@ from harness.host.docker import docker_client
 from harness.network.fault_proxy import FaultProxy
 from harness.network.lease import LEASE_SECONDS
 from harness.network.relay import Connection, Mode, Tamper
+from harness.policy.pins import GATEWAY
 from harness.progress import Progress
 from harness.services.tang_image import tang_image
 from harness.services.tang_keys import TangKeys
 from harness.services.tang_log import TangRequest
 from harness.services.tang_server import TangServer
-
-GUEST_VIEW = "10.0.2.2"
-"""The host's loopback as a guest on QEMU's user network sees it (qemu(1), -netdev user)."""
 
 
 class Tang:
@@ -40,7 +38,7 @@ class Tang:
     @property
     def url(self) -> str:
         """What a guest calls it."""
-        return f"http://{GUEST_VIEW}:{self.port}"
+        return f"http://{GATEWAY}:{self.port}"
 
     @property
     def keys(self) -> TangKeys:

@@ -14,6 +14,7 @@ from filelock import FileLock
 from harness import cache
 from harness.errors import HostError, UsageError
 from harness.host.docker import docker_call
+from harness.images.archive import mirror
 from harness.paths import IMAGES
 from harness.process import run
 from harness.progress import Progress
@@ -64,10 +65,9 @@ def tang_image(client: DockerClient, progress: Progress, published: str | None =
     recipe = yaml.safe_load((RECIPE / "recipe.yaml").read_text())
     if named := published or os.environ.get("UNLOCK_LAB_TANG_IMAGE") or recipe["published"]:
         return _published(client, progress, named)
-    mirror = os.environ.get("UNLOCK_LAB_DEBIAN_MIRROR", "http://deb.debian.org/debian")
-    key = cache.digest(RECIPE, mirror, platform.machine())
+    key = cache.digest(RECIPE, mirror(), platform.machine())
     reference = f"{REPOSITORY}:{key}"
-    entry = cache.build_once("tang-image", key, lambda folder: _build(recipe, mirror, folder, progress))
+    entry = cache.build_once("tang-image", key, lambda folder: _build(recipe, folder, progress))
     # The lock keeps two processes from importing the same tree twice: the loser's image would stay, nameless.
     with FileLock(entry.parent / f".{key}.import.lock", timeout=_IMPORT_SECONDS), docker_call("import Tang's image"):
         try:
@@ -80,7 +80,7 @@ def tang_image(client: DockerClient, progress: Progress, published: str | None =
     return _inspect(client, reference, tuple((entry / "packages").read_text().splitlines()))
 
 
-def _build(recipe: dict[str, object], mirror: str, folder: Path, progress: Progress) -> None:
+def _build(recipe: dict[str, object], folder: Path, progress: Progress) -> None:
     def words(key: str) -> list[str]:
         value = recipe[key]
         assert isinstance(value, list)
@@ -97,7 +97,7 @@ def _build(recipe: dict[str, object], mirror: str, folder: Path, progress: Progr
                 f"--extract-hook={RECIPE / 'extract-hook'}",
                 str(recipe["suite"]),
                 tree,
-                f"deb [signed-by={_KEYRING}] {mirror} {recipe['suite']} {' '.join(words('components'))}",
+                f"deb [signed-by={_KEYRING}] {mirror()} {recipe['suite']} {' '.join(words('components'))}",
             ],
             timeout=_BUILD_SECONDS,
             env={**os.environ, "SOURCE_DATE_EPOCH": str(recipe["source_date_epoch"])},

@@ -16,7 +16,7 @@ from packaging.requirements import Requirement as PackageRequirement
 from packaging.utils import canonicalize_name
 
 from harness.errors import HostError
-from harness.host import commands, packages, requirement, setup
+from harness.host import commands, docker_address, packages, requirement, setup
 from harness.host.requirement import Requirement
 from harness.paths import REPOSITORY
 
@@ -294,6 +294,14 @@ def test_a_daemon_is_looked_for_where_it_is(monkeypatch: pytest.MonkeyPatch, tmp
     assert setup.docker_socket() == tmp_path / "docker.sock"
     monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:2375")
     assert setup.docker_socket() is None
+    monkeypatch.delenv("DOCKER_HOST")
+    monkeypatch.setattr(docker_address, "SYSTEM_SOCKET", tmp_path / "system.sock")
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    assert setup.docker_socket() == tmp_path / "system.sock"
+    (tmp_path / "docker.sock").touch()
+    assert setup.docker_socket() is None, "the user's own daemon is not ours to start"
+    (tmp_path / "system.sock").touch()
+    assert setup.docker_socket() == tmp_path / "system.sock"
 
 
 def test_a_socket_nobody_listens_on_does_not_answer(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ import paramiko
 import pytest
 from machines import processes_naming, wait_gone
 
-from harness import images
+from harness.contract import SHELL_PORT
 from harness.errors import HostError, UsageError
 from harness.images import archive, build, firmware, guest_image, guest_key, luks, recipe
 from harness.images.keys import key_pair
@@ -378,4 +378,4 @@ def test_building_twice_gives_the_same_bytes(name: str, tmp_path: Path, monkeypa
 
 def test_the_shell_port_is_the_one_the_guest_listens_on() -> None:
     unit = (IMAGES / "debian-13/root/etc/systemd/system/unlock-lab-shell.service").read_text()
-    assert f"/dev/virtio-ports/{images.SHELL_PORT}\n" in unit
+    assert f"/dev/virtio-ports/{SHELL_PORT}\n" in unit

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.machine.domain_xml import QEMU_NAMESPACE, SSH_CHANNEL, Runtime, domain_xml, hot_disk_xml, interface_xml
+from harness.contract import SHELL_PORT
+from harness.machine.domain_xml import QEMU_NAMESPACE, Runtime, domain_xml, hot_disk_xml, interface_xml
 from harness.machine.spec import Bus, Disk, Firmware, Machine, Tpm, TpmVersion
 
 MACHINE = Machine(
@@ -137,7 +138,7 @@ def test_consoles_have_sockets_and_logs() -> None:
     assert only(journal, "source").attrib == {"mode": "bind", "path": "/run/m/x/journal.sock"}
     assert only(journal, "log").attrib["file"] == "/run/m/x/journal.log"
     channel = only(root, "devices/channel")
-    assert only(channel, "target").attrib == {"type": "virtio", "name": SSH_CHANNEL}
+    assert only(channel, "target").attrib == {"type": "virtio", "name": SHELL_PORT}
     assert only(channel, "source").attrib["path"] == "/run/m/x/ssh.sock"
 
 

@@ -17,6 +17,7 @@ from docker.errors import APIError, DockerException
 
 from harness.errors import HostError, RigError
 from harness.host import docker as host_docker
+from harness.host import docker_address
 from harness.host.docker import docker_call, docker_client, start_daemon
 from harness.progress import Progress
 
@@ -119,7 +120,7 @@ def test_a_daemon_of_another_host_is_refused(elsewhere: str, monkeypatch: pytest
 
 def test_the_daemon_of_a_user_is_found_when_the_system_has_none(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DOCKER_HOST")
-    monkeypatch.setattr(host_docker, "_DEFAULT_SOCKET", folder / "none")
+    monkeypatch.setattr(docker_address, "SYSTEM_SOCKET", folder / "none")
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(folder))
     (folder / "docker.sock").touch()
     with pytest.raises(HostError, match=f"unix://{folder}/docker.sock"), docker_client():
