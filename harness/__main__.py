@@ -12,6 +12,7 @@ from harness.errors import HarnessError, HostError
 from harness.paths import REPOSITORY
 
 COMMANDS = {
+    "explain": ("harness.explain.command:main", "what a Butane file will do and what a thief gets, told in a second"),
     "doctor": ("harness.doctor:main", "what this host has, lacks, and how to get it; status 0 when scenarios can run"),
     "images": ("harness.housekeeping:images", "list guest images, firmware and cache; `images build` makes them all"),
     "report": ("harness.evidence.report:main", "one HTML page of what the last run left in artifacts/"),

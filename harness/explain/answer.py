@@ -1,0 +1,218 @@
+"""The whole answer about a policy: warnings, each volume's tree, every condition, every attacker (pure)."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from harness.explain.advice import Advice, advice
+from harness.explain.attackers import ATTACKERS, AttackerKind, with_tang_keys
+from harness.explain.shape import Shape, nameless, numbered, shape
+from harness.explain.tree import Branch, of_volume
+from harness.policy.extract import extract
+from harness.policy.oracle import predict
+from harness.policy.pins import Policy, TangPin, Volume, leaves
+from harness.policy.world import Stack, World
+from harness.unlock import Unlock
+
+
+@dataclass(frozen=True)
+class Situation:
+    """One condition as the rules know it.
+
+    Attributes:
+        name: Of the column of the truth table.
+        about: What is so, in a sentence.
+        world_of: What the rules are told about a machine with these Tang servers.
+        becomes: What maintenance makes of the volumes beforehand.
+        scenario: What shows it, as ``file::function`` below scenarios/, or None where only the truth table does.
+    """
+
+    name: str
+    about: str
+    world_of: Callable[[Iterable[str]], World]
+    becomes: Callable[[tuple[Volume, ...]], tuple[Volume, ...]]
+    scenario: str | None
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """How often real boots said the same, or something else."""
+
+    confirmed: int = 0
+    contradicted: int = 0
+
+
+@dataclass(frozen=True)
+class ConditionAnswer:
+    """What a volume does under one condition."""
+
+    condition: str
+    about: str
+    unlock: Unlock
+    failed_pins: frozenset[str]
+    reason: str
+    recorded: Recorded
+    scenario: str | None
+
+
+@dataclass(frozen=True)
+class AttackerAnswer:
+    """What one attacker gets of a volume."""
+
+    attacker: str
+    about: str
+    extracted: bool
+    reason: str
+    recorded: Recorded
+    scenario: str
+
+
+@dataclass(frozen=True)
+class VolumeAnswer:
+    """All about one volume."""
+
+    name: str
+    mount_point: str | None
+    tree: Branch
+    conditions: tuple[ConditionAnswer, ...]
+    attackers: tuple[AttackerAnswer, ...]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """All about one policy.
+
+    Attributes:
+        policy: Its name.
+        stack: What opens its volumes.
+        advice: The warnings, which come first.
+        volumes: Each by itself.
+    """
+
+    policy: str
+    stack: Stack
+    advice: tuple[Advice, ...]
+    volumes: tuple[VolumeAnswer, ...]
+
+    def document(self) -> dict[str, Any]:
+        """As `explain.schema.json` says."""
+        return {
+            "policy": self.policy,
+            "stack": self.stack.value,
+            "warnings": [vars(each) for each in self.advice],
+            "volumes": [_document(volume) for volume in self.volumes],
+        }
+
+
+Verdicts = Mapping[tuple[Stack, Shape, str], Recorded]
+"""What boots said of a shape under a condition (`shape.nameless`)."""
+
+AttackVerdicts = Mapping[tuple[Shape, str], Mapping[bool, int]]
+"""How often an attack (by its name) on a shape extracted the key, or did not."""
+
+
+def answer(
+    policy: Policy,
+    stack: Stack,
+    situations: Iterable[Situation],
+    verdicts: Verdicts,
+    attacks: AttackVerdicts,
+) -> Answer:
+    """Ask the rules everything about a policy.
+
+    Args:
+        policy: The policy.
+        stack: What opens its volumes.
+        situations: The conditions that make sense for it.
+        verdicts: What boots said of volumes like these.
+        attacks: What attacks got of volumes like these.
+    """
+    situations = tuple(situations)
+    return Answer(
+        policy.name,
+        stack,
+        advice(policy),
+        tuple(
+            VolumeAnswer(
+                volume.name,
+                volume.mount_point,
+                of_volume(volume),
+                tuple(_condition(policy, index, stack, situation, verdicts) for situation in situations),
+                tuple(_attacker(volume, kind, attacks) for kind in _kinds(volume)),
+            )
+            for index, volume in enumerate(policy.volumes)
+        ),
+    )
+
+
+def _condition(policy: Policy, index: int, stack: Stack, situation: Situation, verdicts: Verdicts) -> ConditionAnswer:
+    volume = policy.volumes[index]
+    said = predict(situation.becomes(policy.volumes)[index], situation.world_of(policy.tang_servers), stack)
+    recorded = verdicts.get((stack, shape(volume), nameless(situation.name, numbered(volume))), Recorded())
+    return ConditionAnswer(
+        situation.name, situation.about, said.unlock, said.failed_pins, said.reason, recorded, situation.scenario
+    )
+
+
+def _kinds(volume: Volume) -> Iterable[AttackerKind]:
+    servers = frozenset(
+        leaf.server for leaf in (leaves(volume.pins) if volume.pins else ()) if isinstance(leaf, TangPin)
+    )
+    return (*ATTACKERS, *([with_tang_keys(servers)] if servers else []))
+
+
+def _attacker(volume: Volume, kind: AttackerKind, attacks: AttackVerdicts) -> AttackerAnswer:
+    said = extract(volume, kind.capabilities)
+    counts = [attacks.get((shape(volume), name), {}) for name in kind.attacks]
+    recorded = Recorded(
+        sum(count.get(said.extracted, 0) for count in counts), sum(count.get(not said.extracted, 0) for count in counts)
+    )
+    return AttackerAnswer(kind.name, kind.about, said.extracted, said.reason, recorded, kind.scenario)
+
+
+def _document(volume: VolumeAnswer) -> dict[str, Any]:
+    return {
+        "name": volume.name,
+        "mount_point": volume.mount_point,
+        "tree": volume.tree.document(),
+        "conditions": [
+            {
+                **vars(each),
+                "unlock": each.unlock.value,
+                "failed_pins": sorted(each.failed_pins),
+                "recorded": vars(each.recorded),
+            }
+            for each in volume.conditions
+        ],
+        "attackers": [{**vars(each), "recorded": vars(each.recorded)} for each in volume.attackers],
+    }
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """One ``--expect``: ``[VOLUME:]CONDITION=OUTCOME`` or ``[VOLUME:]ATTACKER=extracted|resisted``."""
+
+    volume: str | None
+    subject: str
+    outcome: str
+
+    def unmet(self, given: Answer) -> list[str]:
+        """Where it is otherwise, each in a sentence; also when there is no such thing to ask about."""
+        found = []
+        asked = False
+        for volume in given.volumes:
+            if self.volume not in (None, volume.name):
+                continue
+            said = {each.condition: (each.unlock.value, each.reason) for each in volume.conditions}
+            said |= {
+                each.attacker: ("extracted" if each.extracted else "resisted", each.reason) for each in volume.attackers
+            }
+            if self.subject not in said:
+                continue
+            asked = True
+            outcome, reason = said[self.subject]
+            if outcome != self.outcome:
+                found.append(f"{volume.name}: {self.subject} gives {outcome}, not {self.outcome}: {reason}")
+        if not asked:
+            found.append(f"there is no {self.subject} to ask about" + (f" for {self.volume}" if self.volume else ""))
+        return found

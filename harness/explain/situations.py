@@ -1,0 +1,58 @@
+"""The conditions that a policy can be asked about: the columns of the truth table, and which scenario shows each."""
+
+from collections.abc import Iterator, Mapping
+
+from harness.explain.answer import Situation
+from harness.matrix.condition import Condition
+from harness.matrix.conditions import CONDITIONS, MAINTENANCE, OF_ROOTS, subsets
+from harness.policy.pins import Policy
+
+SCENARIOS: Mapping[str, str] = {
+    "present": "test_control.py::test_control_unlocks_with_nothing_typed",
+    "tpm-absent": "test_tpm.py::test_tpm_disabled_asks_for_the_passphrase",
+    "tpm-replaced": "test_tpm.py::test_tpm_replaced_asks_for_the_passphrase",
+    "tpm-locked-out": "test_attack_tpm_state.py::test_tpm_da_lockout",
+    "tang-silent": "test_tang.py::test_tang_blackhole_leaves_the_prompt_usable",
+    "tang-rotated": "test_tang.py::test_tang_key_rotated_then_deleted",
+    "tang-deleted": "test_tang.py::test_tang_key_rotated_then_deleted",
+    "tang-imposter": "test_attack_tang.py::test_tang_imposter_opens_nothing_and_is_not_bound_to",
+    "without tang": "test_tang.py::test_tang_down_asks_for_the_passphrase",
+    "firmware-update": "test_measured_boot.py::test_firmware_swap_asks_for_the_passphrase_when_pcr_0_is_bound",
+    "secure-boot-on": "test_measured_boot.py::test_unsigned_uki_is_refused_under_secure_boot",
+    "key-enrolled": "test_measured_boot.py::test_pcr_changed_asks_for_the_passphrase",
+    "cmdline": "test_attack_cmdline.py::test_smbios_cmdline_opens_a_seal_to_pcr_4_or_7_and_not_one_to_pcr_12",
+    "token-removed": "test_attack_header.py::test_unbound_token",
+    "regenerated": "test_maintenance.py::test_tang_rotation_in_the_right_order",
+    "regenerated-late": "test_maintenance.py::test_tang_rotation_in_the_wrong_order",
+    "threshold-edited": "test_maintenance.py::test_a_lower_threshold_makes_the_tpm_enough",
+    "unbound": "test_maintenance.py::test_unbound_it_asks_though_all_is_well",
+    "firmware-renewed": "test_maintenance.py::test_firmware_update_with_recovery_and_enrolment_anew",
+    "kernel-updated": "test_signed_policy.py::test_raw_pcr_11_asks_after_a_kernel_update",
+    "signed-by-another": "test_signed_policy.py::test_signed_policy_asks_when_another_key_has_signed",
+}
+"""``file::function`` below scenarios/, by the name of the condition; a test holds that each is there."""
+
+_ABOUT_TANG = ("tang-silent", "tang-rotated", "tang-deleted", "tang-imposter", "rebound")
+_NEEDS_THE_SERVER_CALLED_TWO = "rebound"
+
+
+def situations(policy: Policy, *, root: bool) -> Iterator[Situation]:
+    """What can be asked of a policy.
+
+    Args:
+        policy: Conditions of Tang servers are left out where it has none.
+        root: Whether its volumes are opened by the initrd of an image with an encrypted root.
+    """
+    servers = policy.tang_servers
+    for condition in (*CONDITIONS, *MAINTENANCE, *subsets(servers), *(OF_ROOTS if root else ())):
+        if condition.name in _ABOUT_TANG and not servers:
+            continue
+        if condition.name == _NEEDS_THE_SERVER_CALLED_TWO and "two" not in servers:
+            continue
+        yield _situation(condition, servers)
+
+
+def _situation(condition: Condition, servers: tuple[str, ...]) -> Situation:
+    only = f"without {servers[0]}" if len(servers) == 1 else None
+    scenario = SCENARIOS.get("without tang" if condition.name == only else condition.name)
+    return Situation(condition.name, condition.about, condition.world_of, condition.becomes, scenario)

@@ -1,0 +1,134 @@
+"""`unlock-lab explain`: what it says of the project's own policies, and of files that name their servers otherwise."""
+
+import ast
+import json
+import re
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from harness import explain
+from harness.errors import UsageError
+from harness.explain import command
+from harness.explain.advice import advice
+from harness.explain.attackers import ATTACKERS, with_tang_keys
+from harness.explain.situations import SCENARIOS
+from harness.matrix.conditions import all_conditions
+from harness.paths import POLICIES, REPOSITORY
+from harness.policy.butane import read_policy
+from harness.unlock import Unlock
+
+FILES = sorted(POLICIES.glob("*.bu"))
+SCHEMA = json.loads((Path(explain.__file__).parent / "explain.schema.json").read_text())
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda path: path.stem)
+def test_the_document_is_as_the_schema_says_and_no_boot_contradicts_it(file: Path) -> None:
+    document = [command.explained(file, "debian-13").document()]
+    jsonschema.validate(json.loads(json.dumps(document)), SCHEMA)
+    lines = [line for volume in document[0]["volumes"] for line in (*volume["conditions"], *volume["attackers"])]
+    assert [line for line in lines if line["recorded"]["contradicted"]] == []
+
+
+@pytest.mark.parametrize(
+    "scenario", [*SCENARIOS.values(), *(kind.scenario for kind in (*ATTACKERS, with_tang_keys(frozenset())))]
+)
+def test_each_scenario_that_is_named_is_there(scenario: str) -> None:
+    file, _, function = scenario.partition("::")
+    tree = ast.parse((REPOSITORY / "scenarios" / file).read_text())
+    assert function in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+
+
+def test_each_condition_that_has_a_scenario_is_one() -> None:
+    assert SCENARIOS.keys() <= {condition.name for condition in all_conditions()}
+
+
+def renamed(tmp_path: Path) -> Path:
+    """Two of three Tang servers, by names that no list has."""
+    text = (POLICIES / "two-of-three-tangs.bu").read_text()
+    names = {"three": "oslo", "two": "rome"}
+    text = re.sub(r"@TANG_(URL|THUMBPRINT):(\w+)@", lambda found: f"@TANG_{found[1]}:{names[found[2]]}@", text)
+    text = re.sub(r"@TANG_(URL|THUMBPRINT)@", r"@TANG_\1:paris@", text)
+    path = tmp_path / "mine.bu"
+    path.write_text(text)
+    return path
+
+
+def test_a_strangers_names_find_the_boots_of_their_like(tmp_path: Path) -> None:
+    ours = command.explained(POLICIES / "two-of-three-tangs.bu", "debian-13").volumes[0].conditions
+    theirs = command.explained(renamed(tmp_path), "debian-13").volumes[0].conditions
+    ours_of = {line.condition: line for line in ours}
+    assert ours_of["without two"].recorded.confirmed > 0
+    theirs_of = {line.condition: line for line in theirs}
+    assert theirs_of["without rome"].recorded == ours_of["without two"].recorded
+    assert theirs_of["without rome"].unlock is ours_of["without two"].unlock
+    assert theirs_of["without paris+oslo"].recorded == ours_of["without tang+three"].recorded
+
+
+def test_no_boot_is_claimed_for_a_shape_that_was_never_booted(tmp_path: Path) -> None:
+    path = tmp_path / "mine.bu"
+    path.write_text((POLICIES / "two-of-three-tangs.bu").read_text().replace("threshold: 2", "threshold: 3"))
+    said = command.explained(path, "debian-13").volumes[0].conditions
+    assert {line.recorded.confirmed for line in said} == {0}
+
+
+@pytest.mark.parametrize(
+    ("policy", "text"),
+    [
+        ("tpm2-tang-no-threshold", "the threshold is 1"),
+        ("tpm2-or-tang", "the threshold is 1"),
+        ("tpm2", "bound to no PCR"),
+        ("tpm2-pcr7", "PCR 7 tells by whose key"),
+        ("seed-000", "stays in a keyslot beside clevis's"),
+        ("passphrase", "lies in the clear under /etc/luks"),
+    ],
+)
+def test_what_an_owner_must_hear_comes_first_with_its_source(policy: str, text: str) -> None:
+    found = [each for each in advice(read_policy(POLICIES / f"{policy}.bu")) if text in each.text]
+    assert found and all(each.source for each in found)
+
+
+@pytest.mark.parametrize(("policy", "text"), [("tpm2-and-tang", "the threshold is 1"), ("tang", "bound to no PCR")])
+def test_nothing_is_warned_of_that_is_not_so(policy: str, text: str) -> None:
+    assert not [each for each in advice(read_policy(POLICIES / f"{policy}.bu")) if text in each.text]
+
+
+def test_without_neednet_fedora_coreos_asks_and_it_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "mine.bu"
+    path.write_text((POLICIES / "tang.bu").read_text().replace("rd.neednet=1", "quiet"))
+    assert any("rd.neednet=1" in each.text for each in advice(read_policy(path)))
+
+
+@pytest.mark.parametrize(
+    ("expected", "status"),
+    [
+        ("tpm-absent=passphrase-fallback", 0),
+        ("var:tpm-absent=passphrase-fallback", 0),
+        ("tpm-absent=auto-unlock", 1),
+        ("machine-stolen=resisted", 0),
+        ("machine-stolen=extracted", 1),
+        ("no-such-condition=auto-unlock", 1),
+        ("srv:tpm-absent=passphrase-fallback", 1),
+    ],
+)
+def test_the_status_says_whether_it_is_as_expected(
+    expected: str, status: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command.main([str(POLICIES / "tpm2-and-tang.bu"), "--json", "--expect", expected]) == status
+    assert ("✗" in capsys.readouterr().err) is bool(status)
+
+
+@pytest.mark.parametrize("text", ["tpm-absent", "tpm-absent=opens", "=auto-unlock", "a:b:c=locked"])
+def test_an_expectation_that_is_none_is_told_before_anything_else(text: str) -> None:
+    with pytest.raises(UsageError, match="is not"):
+        command.expectation(text)
+
+
+def test_the_page_holds_warnings_tree_conditions_and_attackers(tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    assert command.main([str(POLICIES / "seed-000.bu"), "--html", str(page)]) == 0
+    text = page.read_text()
+    for wanted in ("bound to no PCR", "both of", Unlock.PASSPHRASE_FALLBACK.value, "extracted", "resisted"):
+        assert wanted in text
+    assert "<script" not in text
