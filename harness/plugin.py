@@ -34,7 +34,7 @@ from harness.lab.laboratory import Laboratory
 from harness.lab.policies import named_policy
 from harness.lab.recorder import EvidenceRecorder
 from harness.lab.sealed import Sealed
-from harness.policy.pins import Policy
+from harness.policy.policy import Policy
 from harness.services.tang import Tang
 
 _TERMINAL = pytest.StashKey[TextIO]()

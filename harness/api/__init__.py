@@ -18,9 +18,10 @@ from harness.lab.sealed import Sealed
 from harness.machine.spec import Machine
 from harness.matrix import truth_table
 from harness.policy import maintenance
-from harness.policy.enrolment import TPM_PIN, Enrolment
+from harness.policy.enrolment import Enrolment
 from harness.policy.new_volume import NewVolume
 from harness.policy.pins import CryptenrollPin, Pin, Sss, TangPin, Tpm2Pin
+from harness.policy.pins.systemd_tpm2 import TPM_PIN
 from harness.services.tang import Tang
 
 __all__ = [

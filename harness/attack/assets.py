@@ -23,7 +23,7 @@ from harness.machine.disk import overlay
 from harness.machine.partition import read_partition, write_partition
 from harness.machine.spec import Disk, Firmware, Tpm
 from harness.machine.tpm_bus import BusInterceptor
-from harness.policy.pins import DEFAULT_SERVER
+from harness.policy.pins.placeholders import DEFAULT_SERVER
 from harness.services.tang import Tang
 from harness.services.tang_keys import TangKeys
 

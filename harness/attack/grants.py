@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from enum import StrEnum
 
-from harness.policy.extract import Capabilities
+from harness.policy.capabilities import Capabilities
 
 
 class Grant(StrEnum):

@@ -9,7 +9,7 @@ from harness.campaign.schedule import Job, in_order, shards
 from harness.campaign.status import JOB, JOBS
 from harness.errors import HarnessError
 from harness.policy.enrolment import Enrolment
-from harness.policy.pins import Policy
+from harness.policy.policy import Policy
 
 
 def machine_name(item: pytest.Item) -> str:

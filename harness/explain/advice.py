@@ -1,11 +1,10 @@
 """What the owner of a policy should hear before anything else, each with its source (pure)."""
 
-import ipaddress
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
-from harness.policy.pins import CryptenrollPin, Pin, Policy, Sss, TangPin, Tpm2Pin, Volume, bindings, leaves
+from harness.policy.pins import Leaf, bindings, leaves, subtrees
+from harness.policy.policy import Policy, Volume
 
 _IN_INITRD = frozenset({"/", "/usr", "/etc", "/var"})
 """What the initrd of Fedora CoreOS mounts itself, or needs before it switches roots."""
@@ -40,9 +39,9 @@ def advice(policy: Policy) -> tuple[Advice, ...]:
 
 
 def _threshold(_policy: Policy, volume: Volume) -> Iterator[tuple[str, str]]:
-    for tree in _trees(volume.pins):
-        kinds = {isinstance(leaf, TangPin) for leaf in leaves(tree)}
-        if isinstance(tree, Sss) and not tree.separate and tree.threshold == 1 and len(kinds) == 2:
+    for tree in subtrees(volume.pins) if volume.pins else ():
+        both = len({leaf.needs_network for leaf in leaves(tree)}) == 2
+        if both and not isinstance(tree, Leaf) and not tree.separate and tree.threshold == 1:
             yield (
                 "the threshold is 1 (so it is when it is left out): TPM or Tang, either opens it, so whoever takes the "
                 "machine has the TPM and needs no Tang",
@@ -55,50 +54,9 @@ def _threshold(_policy: Policy, volume: Volume) -> Iterator[tuple[str, str]]:
         )
 
 
-def _no_pcrs(_policy: Policy, volume: Volume) -> Iterator[tuple[str, str]]:
-    unbound = [
-        leaf
-        for leaf in _leaves(volume)
-        if (isinstance(leaf, Tpm2Pin) and not leaf.pcr_ids)
-        or (
-            isinstance(leaf, CryptenrollPin)
-            and not (leaf.pcr_ids or leaf.initrd_pcr_ids or leaf.signed_pcr_ids or leaf.pcrlock)
-        )
-    ]
-    if unbound:
-        yield (
-            "its TPM seal is bound to no PCR: any system started on this machine can unseal it",
-            "clevis-encrypt-tpm2(1), pcr_ids; clevis#331, #335; test_stolen_foreign_os",
-        )
-
-
-def _pcr_7(_policy: Policy, volume: Volume) -> Iterator[tuple[str, str]]:
-    bound = (
-        leaf.pcr_ids
-        if isinstance(leaf, Tpm2Pin)
-        else (*leaf.pcr_ids, *leaf.initrd_pcr_ids, *leaf.signed_pcr_ids)
-        if isinstance(leaf, CryptenrollPin)
-        else ()
-        for leaf in _leaves(volume)
-    )
-    if any(ids and set(ids) <= {0, 1, 2, 3, 7} and 7 in ids for ids in bound):
-        yield (
-            "PCR 7 tells by whose key the boot image was let in: under a vendor's keys every distribution's medium has "
-            "the same value; only keys of your own make it yours",
-            "TCG PC Client Platform Firmware Profile, 3.3.4.8; bootc#476; test_stolen_foreign_os_under_secure_boot",
-        )
-        yield (
-            "an update of db or dbx changes PCR 7: have the passphrase at hand before you install one",
-            "clevis#536; fwupd#7939",
-        )
-
-
-def _bank(_policy: Policy, volume: Volume) -> Iterator[tuple[str, str]]:
-    if any(isinstance(leaf, Tpm2Pin) and leaf.pcr_ids and leaf.pcr_bank in (None, "sha1") for leaf in _leaves(volume)):
-        yield (
-            "its PCRs are those of the bank sha1, clevis's default: a TPM without that bank refuses the binding",
-            "clevis-encrypt-tpm2(1), pcr_bank; clevis#300, #329",
-        )
+def _pins(_policy: Policy, volume: Volume) -> Iterator[tuple[str, str]]:
+    """What each pin says of itself, once."""
+    yield from dict.fromkeys(warning for leaf in _leaves(volume) for warning in leaf.warnings())
 
 
 def _inline_key(policy: Policy, volume: Volume) -> Iterator[tuple[str, str]]:
@@ -116,28 +74,17 @@ def _inline_key(policy: Policy, volume: Volume) -> Iterator[tuple[str, str]]:
 
 
 def _tang_in_initrd(policy: Policy, volume: Volume) -> Iterator[tuple[str, str]]:
-    tangs = [leaf for leaf in _leaves(volume) if isinstance(leaf, TangPin)]
-    if not tangs:
-        return
-    if volume.mount_point in _IN_INITRD and not any(
-        word.startswith("rd.neednet=1") for word in policy.kernel_arguments
-    ):
+    asked = any(word.startswith("rd.neednet=1") for word in policy.kernel_arguments)
+    if volume.mount_point in _IN_INITRD and not asked and any(leaf.needs_network for leaf in _leaves(volume)):
         yield (
             "it needs Tang in the initrd, and the kernel arguments lack rd.neednet=1: the initrd of Fedora CoreOS then "
             "has no network, and asks; a guest that mounts this volume later opens it",
             "fedora-coreos-tracker#1409; clevis#232, #555",
         )
-    for tang in tangs:
-        host = urlsplit(tang.url).hostname or ""
-        if host and not tang.url.startswith("@") and not _is_address(host):
-            yield (
-                f"its Tang server goes by the name {host}: the initrd must resolve it, and a name in .local it cannot",
-                "clevis#148",
-            )
 
 
 def _one_server(_policy: Policy, volume: Volume) -> Iterator[tuple[str, str]]:
-    servers = {leaf.server for leaf in _leaves(volume) if isinstance(leaf, TangPin)}
+    servers = {leaf.service for leaf in _leaves(volume) if leaf.needs_network}
     if len(servers) == 1 and volume.passphrase is None:
         yield (
             "it has one Tang server and no passphrase: when that server is lost, so is the volume",
@@ -155,9 +102,7 @@ def _headless(_policy: Policy, volume: Volume) -> Iterator[tuple[str, str]]:
 
 _RULES: tuple[Rule, ...] = (
     _threshold,
-    _no_pcrs,
-    _pcr_7,
-    _bank,
+    _pins,
     _inline_key,
     _tang_in_initrd,
     _one_server,
@@ -165,22 +110,5 @@ _RULES: tuple[Rule, ...] = (
 )
 
 
-def _leaves(volume: Volume) -> tuple[Pin, ...]:
+def _leaves(volume: Volume) -> tuple[Leaf, ...]:
     return tuple(leaves(volume.pins)) if volume.pins else ()
-
-
-def _trees(pin: Pin | None) -> Iterator[Pin]:
-    if pin is None:
-        return
-    yield pin
-    if isinstance(pin, Sss):
-        for child in pin.pins:
-            yield from _trees(child)
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True

@@ -10,7 +10,8 @@ from harness.explain.shape import Shape, nameless, numbered, shape
 from harness.explain.tree import Branch, of_volume
 from harness.policy.extract import extract
 from harness.policy.oracle import predict
-from harness.policy.pins import Policy, TangPin, Volume, leaves
+from harness.policy.pins import TANG, leaves
+from harness.policy.policy import Policy, Volume
 from harness.policy.world import Stack, World
 from harness.unlock import Unlock
 
@@ -155,9 +156,8 @@ def _condition(policy: Policy, index: int, stack: Stack, situation: Situation, v
 
 
 def _kinds(volume: Volume) -> Iterable[AttackerKind]:
-    servers = frozenset(
-        leaf.server for leaf in (leaves(volume.pins) if volume.pins else ()) if isinstance(leaf, TangPin)
-    )
+    services = (leaf.service for leaf in (leaves(volume.pins) if volume.pins else ()))
+    servers = frozenset(service.name for service in services if service and service.kind == TANG)
     return (*ATTACKERS, *([with_tang_keys(servers)] if servers else []))
 
 

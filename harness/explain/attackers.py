@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from harness.policy.extract import Capabilities, ExecutionPath
+from harness.policy.capabilities import Capabilities, ExecutionPath
 
 
 @dataclass(frozen=True)

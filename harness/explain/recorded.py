@@ -15,7 +15,7 @@ from harness.explain.answer import AttackVerdicts, Recorded, Verdicts
 from harness.explain.shape import Shape, nameless, numbered, shape
 from harness.matrix.run import MachinePlan
 from harness.matrix.verdicts import load
-from harness.policy.pins import Volume
+from harness.policy.policy import Volume
 from harness.policy.world import Stack
 
 ATTACK_COLUMNS = ("attack", "grants", "guard", "extracted")

@@ -5,9 +5,10 @@ of ``any 2 of paris, rome, oslo`` too, and ``without two`` is then ``without rom
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from harness.policy.pins import Pin, Sss, TangPin, Volume, leaves
+from harness.policy.pins import Pin, Service, changed, leaves
+from harness.policy.policy import Volume
 
 _WITHOUT = "without "
 """How `harness.matrix.conditions.subsets` names a column."""
@@ -33,16 +34,13 @@ class Shape:
 def shape(volume: Volume) -> Shape:
     """A volume without its names."""
     numbers = numbered(volume)
-    pins = _renamed(volume.pins, numbers) if volume.pins else None
+    pins = changed(volume.pins, lambda leaf: leaf.renamed(numbers.get(leaf.name, leaf.name))) if volume.pins else None
     return Shape(pins, volume.passphrase is not None, volume.key_file, volume.headless)
 
 
 def numbered(volume: Volume) -> Mapping[str, str]:
     """Each server of a volume and its number, as text, in order."""
-    servers = (
-        dict.fromkeys(leaf.server for leaf in leaves(volume.pins) if isinstance(leaf, TangPin)) if volume.pins else {}
-    )
-    return {server: str(number) for number, server in enumerate(servers)}
+    return {service.name: str(number) for number, service in enumerate(_servers(volume))}
 
 
 def nameless(condition: str, numbers: Mapping[str, str]) -> str:
@@ -53,11 +51,6 @@ def nameless(condition: str, numbers: Mapping[str, str]) -> str:
     return _WITHOUT + "+".join(sorted(numbers.get(name, name) for name in missing if name in numbers or name == "tpm2"))
 
 
-def _renamed(pin: Pin, numbers: Mapping[str, str]) -> Pin:
-    match pin:
-        case Sss():
-            return replace(pin, pins=tuple(_renamed(child, numbers) for child in pin.pins))
-        case TangPin():
-            return TangPin(numbers[pin.server], numbers[pin.server])
-        case _:
-            return pin
+def _servers(volume: Volume) -> tuple[Service, ...]:
+    found = (leaf.service for leaf in (leaves(volume.pins) if volume.pins else ()) if leaf.needs_network)
+    return tuple(dict.fromkeys(service for service in found if service))

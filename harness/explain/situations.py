@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from harness.explain.answer import Situation
 from harness.matrix.condition import Condition
 from harness.matrix.conditions import CONDITIONS, MAINTENANCE, OF_ROOTS, subsets
-from harness.policy.pins import Policy
+from harness.policy.policy import Policy
 
 SCENARIOS: Mapping[str, str] = {
     "present": "test_control.py::test_control_unlocks_with_nothing_typed",

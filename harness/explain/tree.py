@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from harness.policy.pins import CryptenrollPin, Leaf, Pin, Sss, TangPin, Tpm2Pin, Volume
+from harness.policy.pins import Leaf, Pin
+from harness.policy.policy import Volume
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,8 @@ def of_volume(volume: Volume) -> Branch:
 
 def of_pin(pin: Pin) -> Branch:
     """A pin and what it joins."""
-    if not isinstance(pin, Sss):
-        return Branch(of_leaf(pin))
+    if isinstance(pin, Leaf):
+        return Branch(pin.described)
     children = tuple(map(of_pin, pin.pins))
     if len(children) == 1 and pin.threshold == 1:
         return children[0]
@@ -46,27 +47,3 @@ def of_pin(pin: Pin) -> Branch:
     if pin.threshold == len(children):
         return Branch("all of" if len(children) != 2 else "both of", children)
     return Branch("any one of" if pin.threshold == 1 else f"any {pin.threshold} of {len(children)}", children)
-
-
-def of_leaf(leaf: Leaf) -> str:
-    """A leaf in a few words."""
-    match leaf:
-        case TangPin():
-            return f"Tang server {leaf.server}" + ("" if leaf.provided else " (not one of the laboratory's)")
-        case Tpm2Pin():
-            return f"TPM, sealed by clevis {_pcrs(leaf.pcr_ids, leaf.pcr_bank or 'sha1, the default of clevis')}"
-        case CryptenrollPin():
-            pin = ", with a PIN" if leaf.asks_pin else ""
-            return f"TPM, sealed by systemd-cryptenroll {_policy(leaf)}{pin}"
-
-
-def _pcrs(ids: tuple[int, ...], bank: str) -> str:
-    return f"to PCR {', '.join(map(str, ids))} ({bank})" if ids else "to no PCR"
-
-
-def _policy(leaf: CryptenrollPin) -> str:
-    if leaf.pcrlock:
-        return "under a pcrlock policy"
-    raw = _pcrs((*leaf.pcr_ids, *leaf.initrd_pcr_ids), "sha256") if leaf.pcr_ids or leaf.initrd_pcr_ids else ""
-    signed = f"to a signature over PCR {', '.join(map(str, leaf.signed_pcr_ids))}" if leaf.signed_pcr_ids else ""
-    return " and ".join(filter(None, (raw, signed))) or "to no PCR"

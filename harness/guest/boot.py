@@ -32,6 +32,7 @@ from harness.guest.table import (
     MessagePattern,
 )
 from harness.guest.text import LineReader, Text
+from harness.policy.pins import tpm
 
 _WHOLE = tuple(row for row in TABLE if not row.unfinished)
 _UNFINISHED = tuple(row for row in TABLE if row.unfinished)
@@ -106,7 +107,7 @@ class BootReader:
     def _explained(self, event: PinFailed) -> PinFailed:
         """The same failure with what the TPM's tools said just before."""
         said = self._tpm_said
-        if event.pin != "tpm2" or said is None:
+        if event.pin != tpm.REPORTED_AS or said is None:
             return event
         self._tpm_said = None
         final = event.final or int(said.code, 16) in FINAL_TPM_CODES

@@ -8,7 +8,7 @@ from dataclasses import replace
 from math import inf
 
 from harness.guest.events import Event, NetworkUp, PinFailed, SystemStarted
-from harness.policy.pins import TPM_PINS, Pin, TangPin, holds, leaves, placeholder_server
+from harness.policy.pins import Pin, holds, leaves
 
 ATTEMPTS = 2
 """How often a pin must fail before it counts as failed for good."""
@@ -22,16 +22,13 @@ def leaf_of(event: PinFailed, pins: Pin, urls: Mapping[str, str]) -> str | None:
         pins: The tree of the volume.
         urls: Where the guest finds each server, by the server's name.
     """
-    if event.pin == "tpm2":
-        return next((leaf.name for leaf in leaves(pins) if isinstance(leaf, TPM_PINS)), None)
-    if event.pin != "tang":
-        return None
-    servers = {leaf.name: urls.get(leaf.server, leaf.url) for leaf in leaves(pins) if isinstance(leaf, TangPin)}
-    meant = list(servers)
+    meant = [leaf for leaf in leaves(pins) if event.pin in (leaf.reported_as, leaf.opener.reported_as)]
     if event.url:
-        named = [name for name, url in servers.items() if url.rstrip("/") == event.url.rstrip("/")]
-        meant = named or [name for name, url in servers.items() if placeholder_server(url, "URL")]
-    return meant[0] if len(meant) == 1 else None
+        where = {leaf: urls.get(leaf.service.name, leaf.address) if leaf.service else "" for leaf in meant}
+        named = [leaf for leaf in meant if where[leaf].rstrip("/") == event.url.rstrip("/")]
+        meant = named or [leaf for leaf in meant if not where[leaf]]
+    # One service answers for all of them, or it cannot be told.
+    return meant[0].name if len({leaf.service for leaf in meant}) == 1 else None
 
 
 def failures(pins: Pin, events: Iterable[Event], urls: Mapping[str, str]) -> dict[str, list[PinFailed]]:
@@ -46,18 +43,19 @@ def failures(pins: Pin, events: Iterable[Event], urls: Mapping[str, str]) -> dic
 def failed_for_good(pins: Pin, events: Iterable[Event], urls: Mapping[str, str]) -> frozenset[str]:
     """Names of the leaves that will not answer in this boot.
 
-    That is so when the guest said something final, or the pin failed in two separate attempts; for Tang, attempts
-    count once the guest has an address.
+    That is so when the guest said something final, or the pin failed in two separate attempts; those of a pin that
+    needs the network count once the guest has an address.
     """
     seen = tuple(events)
     # The network of the initrd is taken down before the system brings up its own.
     system = max((event.at for event in seen if isinstance(event, SystemStarted)), default=0.0)
     network = min((event.at for event in seen if isinstance(event, NetworkUp) and event.at >= system), default=inf)
+    remote = {leaf.name for leaf in leaves(pins) if leaf.needs_network}
     return frozenset(
         name
         for name, said in failures(pins, seen, urls).items()
         if any(event.final for event in said)
-        or sum(event.pin != "tang" or event.at >= network for event in said) >= ATTEMPTS
+        or sum(name not in remote or event.at >= network for event in said) >= ATTEMPTS
     )
 
 

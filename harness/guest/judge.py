@@ -17,10 +17,10 @@ from harness.guest.events import (
 )
 from harness.guest.failures import ATTEMPTS, can_hold
 from harness.guest.outcome import Outcome, Seconds, Unlock
-from harness.guest.volume_evidence import VolumeEvidence, count_unseals, format_event
+from harness.guest.volume_evidence import VolumeEvidence, format_event
 from harness.guest.volumes import VolumePlan, asked_at, rounds_of
 from harness.guest.witness import End, ExternalEvidence, Observation, hold_time
-from harness.policy.pins import TPM_PINS, Pin, TangPin, holds, leaves
+from harness.policy.pins import Pin, Service, holds, leaves
 
 PASSPHRASE = "passphrase"
 """What `Outcome.unlocked_by` says when a person's passphrase opened the volume."""
@@ -132,23 +132,30 @@ def _by_itself(case: VolumeEvidence, opened: VolumeUnlocked) -> Outcome:
 
 
 def _by_pin(case: VolumeEvidence, opened: VolumeUnlocked) -> Outcome:
-    """It opened after a PIN was typed: a person was asked, and the TPM answered."""
-    name, answered = case.volume.name, case.answered
-    if case.volume.pins is None or not holds(case.volume.pins, frozenset(answered)):
-        raise case.contradiction(f"{name} opened after a PIN was typed, with no TPM2_Unseal that succeeded")
-    reason = f"it asked for the TPM's PIN; {' and '.join(sorted(answered))} answered and {name} opened"
+    """It opened after a PIN was typed: a person was asked, and a token answered."""
+    name, pins, answered = case.volume.name, case.volume.pins, case.answered
+    if pins is None or not holds(pins, frozenset(answered)):
+        lacking = _lacking(case, pins, answered) if pins else [("", "and it has no pins")]
+        raise case.contradiction(f"{name} opened after a PIN was typed, {lacking[0][1]}")
+    reason = f"it asked for the PIN; {' and '.join(sorted(answered))} answered and {name} opened"
     proofs = [f"{sum(entry.size for entry in case.typed)} bytes of PIN typed", *answered.values(), format_event(opened)]
     return case.outcome(Unlock.PASSPHRASE_FALLBACK, reason, frozenset(answered), proofs)
 
 
 def _no_proof(case: VolumeEvidence, pins: Pin, answered: Mapping[str, str]) -> str:
-    name = case.volume.name
-    silent = [leaf for leaf in leaves(pins) if leaf.name not in answered]
-    if any(isinstance(leaf, TangPin) for leaf in silent):
-        return f"{name} auto-unlocked under a Tang policy with no recovery in Tang's log"
-    if case.witnesses.tpm is None:
-        return f"{name} auto-unlocked under a TPM policy and nobody listened to the TPM"
-    return f"{name} auto-unlocked under a TPM policy with no TPM2_Unseal that succeeded"
+    under = " and ".join(f"a {title} policy {lacking}" for title, lacking in _lacking(case, pins, answered))
+    return f"{case.volume.name} auto-unlocked under {under}"
+
+
+def _lacking(case: VolumeEvidence, pins: Pin, answered: Mapping[str, str]) -> list[tuple[str, str]]:
+    """What a policy is called that needs a leaf which is not proved to have answered, and what is missing of it."""
+    found = []
+    for leaf in leaves(pins):
+        if leaf.name not in answered:
+            testimony = case.witnesses.testimonies.get(leaf.service) if leaf.service else None
+            nothing = (leaf.name, "and nothing says that it answered")
+            found.append((testimony.title, testimony.lacking) if testimony else nothing)
+    return list(dict.fromkeys(found))
 
 
 def _by_passphrase(case: VolumeEvidence, opened: VolumeUnlocked) -> Outcome:
@@ -196,21 +203,22 @@ def _may_have_opened(case: VolumeEvidence, answer: ClevisAnswered, opened: Volum
 def _enough_answers(
     volumes: Sequence[VolumePlan], outcomes: Mapping[str, Outcome], witnesses: ExternalEvidence
 ) -> None:
-    """Several volumes may share a server and a TPM: each that opened by one of them needs an answer of its own."""
-    tpm = frozenset(
-        leaf.name for volume in volumes if volume.pins for leaf in leaves(volume.pins) if isinstance(leaf, TPM_PINS)
-    )
-    for names, count, where in (
-        *((frozenset({tang.server}), tang.recoveries, f"{tang.server}'s log shows") for tang in witnesses.tang),
-        (tpm, count_unseals(witnesses), "the TPM shows"),
-    ):
+    """Several volumes may share a service: each that opened by it needs an answer of its own."""
+    names: dict[Service, set[str]] = {}
+    for volume in volumes:
+        for leaf in leaves(volume.pins) if volume.pins else ():
+            if leaf.service:
+                names.setdefault(leaf.service, set()).add(leaf.name)
+    for service, testimony in witnesses.testimonies.items():
+        own = frozenset(names.get(service, ()))
         needing = [
             volume.name
             for volume in volumes
-            if volume.pins and outcomes[volume.name].unlock is Unlock.AUTO and not can_hold(volume.pins, names)
+            if volume.pins and outcomes[volume.name].unlock is Unlock.AUTO and not can_hold(volume.pins, own)
         ]
-        if count < len(needing):
+        if testimony.answers < len(needing):
             raise RigError(
-                f"{' and '.join(needing)} auto-unlocked by {' or '.join(sorted(names))}, and {where} {count} answers",
+                f"{' and '.join(needing)} auto-unlocked by {' or '.join(sorted(own))}, "
+                f"and {testimony.shown_by} {testimony.answers} answers",
                 hint="the evidence does not agree, so there is no verdict; run it again, with --lab-console",
             )

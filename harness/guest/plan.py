@@ -41,7 +41,7 @@ from harness.guest.events import (
 from harness.guest.failures import ATTEMPTS, can_hold, failed_for_good
 from harness.guest.volumes import VolumePlan, answers_for, asked_at, concerning, rounds_of, turn_of, volume_of
 from harness.guest.witness import End, TypedPassphrase, hold_time
-from harness.policy.pins import Volume
+from harness.policy.policy import Volume
 
 HOLD_SECONDS = 25.0
 """A TPM and a Tang need four to eight seconds in emulation on an idle host."""

@@ -1,4 +1,8 @@
-"""The table of pattern: which text event_type which event. Everything that decides how a boot is read is here."""
+"""The table of patterns: which text shows which event.
+
+Everything that decides how a boot is read is here, but for what pins say of themselves: that is in their kinds
+(`harness.policy.pins`).
+"""
 
 import re
 from collections.abc import Mapping
@@ -44,6 +48,7 @@ from harness.guest.events import (
     VolumeFailed,
     VolumeUnlocked,
 )
+from harness.policy.pins import KINDS, OPENERS, Leaf, Opener
 
 
 @dataclass(frozen=True)
@@ -174,45 +179,18 @@ CLEVIS = (  # clevis 20: clevis-luks-askpass, clevis-luks-unlocker, clevis-decry
     _pattern(ClevisAnswered, rf"Unlocked {_LUKS} successfully"),
     _pattern(ClevisAnswered, r"Unlocked (?P<device>/\S+) with clevis"),
     _pattern(ClevisReplyDiscarded, rf"Unable to unlock {_LUKS}"),
-    _pattern(PinFailed, r"(?P<reason>Error communicating with server (?P<url>\S+))", pin="tang"),
-    _pattern(PinFailed, r"(?P<reason>Received invalid server reply!)", pin="tang"),
-    _pattern(PinFailed, r"(?P<reason>JWE header validation of 'clevis\.tang\.adv' failed.*)", pin="tang", final=True),
-    _pattern(PinFailed, r"(?P<reason>JWE missing required 'clevis\.tang\.\w+'.*)", pin="tang", final=True),
-    _pattern(PinFailed, r"(?P<reason>A TPM2 device with the in-kernel resource manager is needed!)", pin="tpm2"),
-    _pattern(PinFailed, r"(?P<reason>The /dev/tpmrm\d device must be readable and writable!)", pin="tpm2"),
-    _pattern(PinFailed, r"(?P<reason>Creating TPM2 primary key failed!)", pin="tpm2"),
-    _pattern(PinFailed, r"(?P<reason>Loading jwk to TPM2 failed!)", pin="tpm2"),
-    _pattern(PinFailed, r"(?P<reason>Unsealing jwk from TPM failed!)", pin="tpm2"),
-    _pattern(PinFailed, r"(?P<reason>The tpm2 pin requires a tpm2-tools version.*)", pin="tpm2", final=True),
-    _pattern(PinFailed, r"(?P<reason>Unable to locate pin '(?P<pin>\w+)'!)", final=True),
     _pattern(TpmToolError, r"(?P<text>Esys_\w+\(\) Esys Finish ErrorCode \((?P<code>0x[0-9A-Fa-f]+)\))"),
     _pattern(TpmToolError, r"ERROR: (?P<text>(?:Esys|Tss2|Tcti)_\w+\((?P<code>0x[0-9A-Fa-f]+)\) - .*)"),
 )
 
-TPM2_TOKEN = (  # systemd: cryptsetup.c, cryptsetup-tokens/luks2_token.c
-    _pattern(PinFailed, r"(?P<reason>Failed to unseal secret using TPM2: .*)", pin="tpm2"),
-    _pattern(
-        PinFailed,
-        r"(?P<reason>No TPM2 metadata matching the current system state found in LUKS2 header)",
-        pin="tpm2",
-        final=True,
-    ),
-    _pattern(
-        PinFailed,
-        r"(?P<reason>No TPM2 hardware discovered and EFI firmware does not see it either)",
-        pin="tpm2",
-        final=True,
-    ),
-    _pattern(
-        PinFailed, r"(?P<reason>TPM2 operation failed, falling back to traditional unlocking.*)", pin="tpm2", final=True
-    ),
-    _pattern(PinFailed, r"(?P<reason>TPM2 support not available, falling back.*)", pin="tpm2", final=True),
-    _pattern(PinFailed, r"(?P<reason>TPM2 PIN unlock failed, falling back.*)", pin="tpm2", final=True),
-    _pattern(PinFailed, r"(?P<reason>Timed out waiting for security device)", pin="tpm2", final=True),
-    _pattern(PinFailed, r"(?P<reason>TPM2 device not present for unlocking)", pin="tpm2"),
+_REPORTING: tuple[type[Leaf] | Opener, ...] = (*KINDS, *OPENERS)
+PINS = tuple(
+    _pattern(PinFailed, message.pattern, pin=each.reported_as, final=message.final)
+    for each in _REPORTING
+    for message in each.failures
 )
 
-TABLE: tuple[MessagePattern, ...] = (*FIRMWARE, *KERNEL, *STAGES, *PROMPTS, *CRYPTSETUP, *CLEVIS, *TPM2_TOKEN)
+TABLE: tuple[MessagePattern, ...] = (*FIRMWARE, *KERNEL, *STAGES, *PROMPTS, *CRYPTSETUP, *CLEVIS, *PINS)
 
 FINAL_TPM_CODES = frozenset({0x99D, 0x1DF})
 """TPM_RC_POLICY_FAIL (the PCRs are others), TPM_RC_INTEGRITY (another TPM sealed it): no retry mends these."""

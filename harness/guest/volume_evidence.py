@@ -17,14 +17,7 @@ from harness.guest.failures import failures
 from harness.guest.outcome import Outcome, PinFailure, Seconds, Unlock
 from harness.guest.volumes import VolumePlan, answers_for, concerning, volume_of
 from harness.guest.witness import ExternalEvidence, Observation, TypedPassphrase
-from harness.policy.pins import TPM_PINS, CryptenrollPin, TangPin, Tpm2Pin, leaves
-
-_TPM_STEPS = ("Load", "Unseal")
-"""The commands of clevis-decrypt-tpm2 that fail when the seal does not fit."""
-
-_TPM_TRY_AGAIN = frozenset({0x902, 0x903, 0x908, 0x90A, 0x922})
-"""Answers that the kernel's resource manager takes for "later" (TPM 2.0 Library, Part 2, 6.6.3): memory for objects and
-sessions, yielded, testing, retry."""
+from harness.policy.pins import leaves
 
 
 @dataclass(frozen=True)
@@ -100,65 +93,36 @@ class VolumeEvidence:
     def answered(self) -> dict[str, str]:
         """Leaves that are proved to have answered, with the proof.
 
-        Tang and the TPM do not know for which volume they answer. With several, a leaf of this one counts only if the
-        volume opened by itself and nobody said that this leaf failed; `judge` counts the answers over all volumes.
+        A service does not know for which volume it answers. With several, a leaf of this one counts only if the volume
+        opened by itself and nothing said that this leaf failed; `judge` counts the answers over all volumes.
         """
-        if not self.alone and (self.opened is None or self.typed):
+        if self.volume.pins is None or (not self.alone and (self.opened is None or self.typed)):
             return {}
         silent = {} if self.alone else self.reported_failures
-        pins = [leaf for leaf in leaves(self.volume.pins) if leaf.name not in silent] if self.volume.pins else []
-        proofs: dict[str, str] = {}
-        recoveries = {server.server: server.recoveries for server in self.witnesses.tang}
-        unseals = count_unseals(self.witnesses)
-        for leaf in pins:
-            if isinstance(leaf, TangPin) and (times := recoveries.get(leaf.server, 0)):
-                proofs[leaf.name] = f"tang log: {leaf.server} served {times} × POST /rec => 200"
-            if isinstance(leaf, TPM_PINS) and unseals:
-                proofs[leaf.name] = f"tpm: {unseals} × TPM2_Unseal succeeded"
-        return proofs
+        testimonies = self.witnesses.testimonies
+        said = {leaf.name: testimonies.get(leaf.service) for leaf in leaves(self.volume.pins) if leaf.service}
+        return {
+            name: testimony.proof
+            for name, testimony in said.items()
+            if name not in silent and testimony and testimony.answers
+        }
 
     @property
     def failed(self) -> tuple[PinFailure, ...]:
-        """Leaves that did not answer, each with everybody who says so."""
+        """Leaves that did not answer, each with everything that says so."""
         if self.volume.pins is None:
             return ()
         found: list[PinFailure] = []
-        said = self.reported_failures
+        said, testimonies = self.reported_failures, self.witnesses.testimonies
         for leaf in leaves(self.volume.pins):
             if leaf.name in self.answered:
                 continue  # it failed first and answered later: a network that was late
             words = dict.fromkeys((event.reason, str(event.stream)) for event in said.get(leaf.name, ()))
             found += [PinFailure(leaf.name, reason, stream) for reason, stream in words]
-            if isinstance(leaf, TangPin):
-                found += self._tang_failures(leaf)
-            elif self.alone:
-                found += self._tpm_failures(leaf)
+            testimony = testimonies.get(leaf.service) if leaf.service else None
+            if testimony and (self.alone or testimony.concerns_all):
+                found += [PinFailure(leaf.name, reason, source) for reason, source in testimony.failures]
         return tuple(dict.fromkeys(found))
-
-    def _tang_failures(self, leaf: TangPin) -> list[PinFailure]:
-        found = []
-        for server in self.witnesses.tang:
-            if server.server != leaf.server:
-                continue
-            refused = dict.fromkeys(
-                f"{request.method} {request.path} => {request.status}"
-                for request in server.requests
-                if request.method == "POST" and not request.is_recovery
-            )
-            found += [PinFailure(leaf.name, words, "tang log") for words in refused]
-            if server.unanswered:
-                found.append(PinFailure(leaf.name, f"{server.unanswered} connections, none answered", "fault proxy"))
-            if server.tampered:
-                found.append(PinFailure(leaf.name, f"{server.tampered} replies changed on their way", "fault proxy"))
-        return found
-
-    def _tpm_failures(self, leaf: Tpm2Pin | CryptenrollPin) -> list[PinFailure]:
-        refused = [
-            exchange
-            for exchange in self.witnesses.tpm or ()
-            if exchange.command in _TPM_STEPS and not exchange.ok and exchange.response not in _TPM_TRY_AGAIN
-        ]
-        return [PinFailure(leaf.name, words, "tpm") for words in dict.fromkeys(map(str, refused))]
 
     def outcome(
         self, unlock: Unlock, reason: str, unlocked_by: frozenset[str] = frozenset(), proofs: Sequence[str] = ()
@@ -192,11 +156,6 @@ class VolumeEvidence:
         return RigError(
             what, events, "the evidence does not agree, so there is no verdict; run it again, with --lab-console"
         )
-
-
-def count_unseals(witnesses: ExternalEvidence) -> int:
-    """How often the TPM gave out what was sealed."""
-    return sum(exchange.command == "Unseal" and exchange.ok for exchange in witnesses.tpm or ())
 
 
 def format_event(event: Event) -> str:

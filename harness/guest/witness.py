@@ -10,6 +10,8 @@ from enum import StrEnum
 from harness.guest.events import Event
 from harness.luks2.metadata import LuksHeader
 from harness.machine.tpm_log import TpmExchange
+from harness.policy.pins import TANG, Service
+from harness.policy.pins.tpm import TPM
 from harness.services.tang_log import TangRequest
 
 
@@ -77,6 +79,56 @@ def hold_time(least: float, prompt: float) -> float:
 
 
 @dataclass(frozen=True)
+class Testimony:
+    """What the log of a service says about one boot. It does not know for which volume it answered.
+
+    Attributes:
+        answers: How often it answered.
+        proof: The same as a proof.
+        failures: What it refused or left unanswered, and who says so.
+        concerns_all: Whether its failures concern every volume that needs it: it is one server for all of them.
+        shown_by: What shows the number of answers, in words.
+        title: What a policy is called that needs it.
+        lacking: What is missing where it did not answer, after "it auto-unlocked under such a policy".
+    """
+
+    answers: int
+    proof: str
+    failures: tuple[tuple[str, str], ...]
+    concerns_all: bool
+    shown_by: str
+    title: str
+    lacking: str
+
+
+_TPM_STEPS = ("Load", "Unseal")
+"""The commands of clevis-decrypt-tpm2 that fail when the seal does not fit."""
+
+_TPM_TRY_AGAIN = frozenset({0x902, 0x903, 0x908, 0x90A, 0x922})
+"""Answers that the kernel's resource manager takes for "later" (TPM 2.0 Library, Part 2, 6.6.3): memory for objects and
+sessions, yielded, testing, retry."""
+
+
+def tpm_testimony(exchanges: tuple[TpmExchange, ...] | None) -> Testimony:
+    """What a TPM's exchanges with the machine say; None when nothing listened."""
+    refused = (
+        str(exchange)
+        for exchange in exchanges or ()
+        if exchange.command in _TPM_STEPS and not exchange.ok and exchange.response not in _TPM_TRY_AGAIN
+    )
+    unseals = sum(exchange.command == "Unseal" and exchange.ok for exchange in exchanges or ())
+    return Testimony(
+        answers=unseals,
+        proof=f"tpm: {unseals} × TPM2_Unseal succeeded",
+        failures=tuple((words, "tpm") for words in dict.fromkeys(refused)),
+        concerns_all=False,
+        shown_by="the TPM shows",
+        title="TPM",
+        lacking="and nobody listened to the TPM" if exchanges is None else "with no TPM2_Unseal that succeeded",
+    )
+
+
+@dataclass(frozen=True)
 class TangActivity:
     """What a Tang server of the harness, and the fault proxy before it, saw during this boot.
 
@@ -97,6 +149,29 @@ class TangActivity:
         """How often it did its half of an exchange, and the guest got that."""
         return max(0, sum(request.is_recovery for request in self.requests) - self.tampered)
 
+    @property
+    def testimony(self) -> Testimony:
+        """What that says."""
+        refused = (
+            f"{request.method} {request.path} => {request.status}"
+            for request in self.requests
+            if request.method == "POST" and not request.is_recovery
+        )
+        failures = [(words, "tang log") for words in dict.fromkeys(refused)]
+        if self.unanswered:
+            failures.append((f"{self.unanswered} connections, none answered", "fault proxy"))
+        if self.tampered:
+            failures.append((f"{self.tampered} replies changed on their way", "fault proxy"))
+        return Testimony(
+            answers=self.recoveries,
+            proof=f"tang log: {self.server} served {self.recoveries} × POST /rec => 200",
+            failures=tuple(failures),
+            concerns_all=True,
+            shown_by=f"{self.server}'s log shows",
+            title="Tang",
+            lacking="with no recovery in Tang's log",
+        )
+
 
 @dataclass(frozen=True)
 class ExternalEvidence:
@@ -110,6 +185,7 @@ class ExternalEvidence:
         pcrs: PCR values (sha256, hex) by index, when they could be read.
         canaries: The secrets on the encrypted volumes that this boot could read, by the name of the volume.
         open: Names of the volumes that are open in the end, when the guest could be asked.
+        services: What the logs of further services say.
     """
 
     tang: tuple[TangActivity, ...] = ()
@@ -119,3 +195,10 @@ class ExternalEvidence:
     pcrs: Mapping[int, str] = field(default_factory=dict)
     canaries: Mapping[str, str] = field(default_factory=dict)
     open: frozenset[str] = frozenset()
+    services: Mapping[Service, Testimony] = field(default_factory=dict)
+
+    @property
+    def testimonies(self) -> Mapping[Service, Testimony]:
+        """What each service says that a pin may talk to."""
+        tangs = {Service(TANG, activity.server): activity.testimony for activity in self.tang}
+        return {**tangs, TPM: tpm_testimony(self.tpm), **self.services}

@@ -41,7 +41,9 @@ from harness.machine.spec import Bus, Disk, Machine, Tpm
 from harness.network.lease import PORTS
 from harness.paths import IMAGES, run_dir
 from harness.policy.ignition import GuestFile, fill_placeholders, render
-from harness.policy.pins import Policy, TangAddress
+from harness.policy.pins import leaves
+from harness.policy.pins.placeholders import TangAddress
+from harness.policy.policy import Policy
 from harness.services.tang import Tang, make_keys, serve_tang
 from harness.services.tang_keys import TangKeys
 
@@ -272,7 +274,8 @@ def require_control(policy: Policy, outcome: Outcome, canaries: Mapping[str, str
     """
     for volume in policy.volumes:
         seen = outcome.volumes.get(volume.name, outcome)
-        by_pin = volume.tpm_pin is not None and "tpm2" in seen.unlocked_by
+        names = {leaf.name for leaf in leaves(volume.pins)} if volume.pins else set()
+        by_pin = volume.tpm_pin is not None and bool(seen.unlocked_by & names)
         if volume.pins and seen.unlock is not Unlock.AUTO and not by_pin:
             raise RigError(
                 f"policy {policy.name} was installed, and in its control boot {volume.name} did not open by itself: "

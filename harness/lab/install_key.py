@@ -11,7 +11,7 @@ from harness.cache import digest
 from harness.machine.domain_xml import MACHINE_TYPE
 from harness.machine.spec import Machine
 from harness.policy.ignition import GuestFile
-from harness.policy.pins import Policy
+from harness.policy.policy import Policy
 from harness.services.tang_keys import TangKeys
 
 INSTALL_FORMAT = 1

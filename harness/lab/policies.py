@@ -7,7 +7,7 @@ from harness.images import encrypted_root
 from harness.paths import POLICIES
 from harness.policy.butane import read_policy
 from harness.policy.enrolment import Enrolment, enrolled, root_policy
-from harness.policy.pins import Policy
+from harness.policy.policy import Policy
 
 
 def named_policy(named: str | Enrolment | Policy, image: str, beside: Path = POLICIES) -> Policy:

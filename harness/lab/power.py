@@ -25,7 +25,7 @@ from harness.lab.recorder import EvidenceRecorder
 from harness.lab.retry import retry_on_stall, saved
 from harness.machine.rig import Rig, power_on
 from harness.machine.spec import Machine
-from harness.policy.pins import Policy
+from harness.policy.policy import Policy
 from harness.services.tang import Tang
 
 T = TypeVar("T")

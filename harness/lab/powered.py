@@ -18,7 +18,7 @@ from harness.lab.power import ScenarioContext, machine_on, power_off, retry_stal
 from harness.lab.request import BootRequest
 from harness.machine.rig import Rig
 from harness.machine.spec import Machine
-from harness.policy.pins import Policy, Volume
+from harness.policy.policy import Policy, Volume
 from harness.services.tang import Tang
 
 MAINTENANCE_SECONDS = 600.0

@@ -11,7 +11,8 @@ from typing import Any
 from harness.evidence import artifacts, record
 from harness.evidence.attacks import Attack, Attempt
 from harness.evidence.record import Boot, Failure, Problem, Result, Scenario
-from harness.policy.pins import DEFAULT_SERVER, Policy
+from harness.policy.pins.placeholders import DEFAULT_SERVER
+from harness.policy.policy import Policy
 
 
 class EvidenceRecorder:

@@ -11,7 +11,7 @@ from typing import TypedDict
 from harness.guest.events import Event
 from harness.guest.plan import HOLD_SECONDS, BootPlan
 from harness.machine.rig import Rig
-from harness.policy.pins import Volume
+from harness.policy.policy import Volume
 
 Meanwhile = Callable[[Rig, Event], None]
 """Changes the world in mid-boot: the rig, and what was just seen."""

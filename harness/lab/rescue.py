@@ -20,7 +20,8 @@ from harness.machine.disk import overlay
 from harness.machine.esp import sign_boot_images
 from harness.machine.nvram import SigningKey
 from harness.machine.spec import Bus, Disk, Machine
-from harness.policy.pins import CryptenrollPin, Policy, leaves
+from harness.policy.pins import OPENERS, leaves
+from harness.policy.policy import Policy
 
 RESCUE_IMAGE = "attacker"
 
@@ -106,13 +107,14 @@ class Rescue:
             pin: What the TPM is told when it wants a PIN.
         """
         device, name = self.device(volume), shlex.quote(volume)
-        environment = f"PIN={shlex.quote(pin)} " if pin else ""
-        by_clevis = f"clevis luks unlock -d {device} -n {name}"
-        by_systemd = f"{environment}systemd-cryptsetup attach {name} {device} none tpm2-device=auto,headless=yes"
         pins = next(each.pins for each in self.policy.volumes if each.name == volume)
-        of_systemd = {isinstance(leaf, CryptenrollPin) for leaf in leaves(pins)} if pins else {False, True}
-        tries = {False: by_clevis, True: by_systemd}
-        status, _ = self.attempt(" || ".join(tries[which] for which in sorted(of_systemd)), _UNLOCK_SECONDS)
+        bound = list(leaves(pins)) if pins else []
+        tries = [
+            opener.unlock(device, name, own, shlex.quote(pin) if pin else "")
+            for opener in OPENERS
+            if (own := [leaf for leaf in bound if leaf.opener is opener]) or not bound
+        ]
+        status, _ = self.attempt(" || ".join(tries), _UNLOCK_SECONDS)
         return status == 0
 
     def close(self, volume: str) -> None:

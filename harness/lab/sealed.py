@@ -26,7 +26,8 @@ from harness.machine.partition import read_partition
 from harness.machine.spec import Machine, Tpm
 from harness.policy.ignition import fill_placeholders
 from harness.policy.maintenance import MaintenanceTask
-from harness.policy.pins import Policy, TangAddress
+from harness.policy.pins.placeholders import TangAddress
+from harness.policy.policy import Policy
 from harness.services.tang import Tang
 
 

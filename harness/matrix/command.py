@@ -18,7 +18,7 @@ from harness.matrix.rack import rack, rack_in_initrd
 from harness.matrix.rows import ALONE, COLUMNS, IN_INITRD, INITRDS, ON_ROOT, RACKS, ROOTS, own_row
 from harness.matrix.run import MachinePlan, boot_cells
 from harness.matrix.table import show
-from harness.policy.pins import Policy
+from harness.policy.policy import Policy
 from harness.policy.world import Stack
 
 IMAGE = "debian-13"

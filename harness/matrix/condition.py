@@ -11,7 +11,7 @@ from harness.guest.plan import HOLD_SECONDS
 from harness.lab.faults import Fault
 from harness.lab.request import Meanwhile
 from harness.policy.maintenance import MaintenanceTask
-from harness.policy.pins import Volume
+from harness.policy.policy import Volume
 from harness.policy.world import Server, World
 from harness.services.tang import Tang
 

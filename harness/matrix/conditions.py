@@ -1,7 +1,6 @@
 """The columns of the truth table: single faults, maintenance, every subset of servers, what is for roots."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from itertools import product
 
 from harness.guest.events import Event, PromptShown
@@ -23,7 +22,8 @@ from harness.lab.request import Meanwhile
 from harness.machine.rig import Rig
 from harness.matrix.condition import EVERY, Condition
 from harness.policy.maintenance import MaintenanceResult, MaintenanceTask, edited, rebound, unbound
-from harness.policy.pins import Pin, Sss, TangPin, placeholder
+from harness.policy.pins import TANG, Pin, Service, TangPin, changed, with_threshold
+from harness.policy.pins.placeholders import placeholder
 from harness.policy.world import Header, Network, Server, TpmState, World
 from harness.services.tang import Tang
 
@@ -58,16 +58,13 @@ def _once(*commands: str) -> MaintenanceTask:
 
 def _other_threshold(pins: Pin) -> Pin:
     """Where one pin was enough all are wanted, and where more were wanted one is enough."""
-    return replace(pins, threshold=len(pins.pins) if pins.threshold == 1 else 1) if isinstance(pins, Sss) else pins
+    return with_threshold(pins, lambda tree: len(tree.pins) if tree.threshold == 1 else 1)
 
 
 def _by_another(pins: Pin) -> Pin:
     """The server called two in place of the one called tang."""
-    if isinstance(pins, Sss):
-        return replace(pins, pins=tuple(map(_by_another, pins.pins)))
-    if isinstance(pins, TangPin) and pins.server == "tang":
-        return TangPin("two", placeholder("URL", "two"), placeholder("THUMBPRINT", "two"))
-    return pins
+    two = TangPin("two", placeholder("URL", "two"), placeholder("THUMBPRINT", "two"))
+    return changed(pins, lambda leaf: two if leaf.service == Service(TANG, "tang") else leaf)
 
 
 _LOCK_OUT = (

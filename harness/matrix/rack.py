@@ -27,7 +27,8 @@ from harness.errors import UsageError
 from harness.policy.butane import read_policy
 from harness.policy.enrolment import Enrolment, enrolled
 from harness.policy.new_volume import NewVolume
-from harness.policy.pins import Pin, Policy, bindings
+from harness.policy.pins import Pin, bindings
+from harness.policy.policy import Policy
 
 _MIB = 64
 """Of each volume: a LUKS2 header takes 16 (LUKS2 On-Disk Format Specification, 2.4)."""

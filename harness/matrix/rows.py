@@ -12,7 +12,8 @@ from harness.matrix.conditions import CONDITIONS, MAINTENANCE, OF_ROOTS, all_con
 from harness.matrix.rack import PolicyRow
 from harness.paths import POLICIES
 from harness.policy.enrolment import BASE, Enrolment
-from harness.policy.pins import CryptenrollPin, Sss, TangPin, Tpm2Pin, placeholder
+from harness.policy.pins import CryptenrollPin, Sss, TangPin, Tpm2Pin
+from harness.policy.pins.placeholders import placeholder
 from harness.policy.world import Stack
 
 _TANG = TangPin("tang", placeholder("URL", "tang"), placeholder("THUMBPRINT", "tang"))

@@ -40,7 +40,7 @@ from harness.matrix.cells import MATRIX, Cell, Matrix
 from harness.matrix.condition import Condition
 from harness.matrix.conditions import all_conditions
 from harness.policy.oracle import predict
-from harness.policy.pins import Policy, Volume
+from harness.policy.policy import Policy, Volume
 from harness.policy.world import Stack
 
 _PR_SET_PDEATHSIG = 1

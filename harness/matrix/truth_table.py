@@ -21,7 +21,7 @@ from harness.matrix.rack import rack, rack_in_initrd
 from harness.matrix.rows import IN_INITRD, INITRDS, RACKS, ROOTS
 from harness.matrix.run import boot_under
 from harness.policy.oracle import predict
-from harness.policy.pins import Policy
+from harness.policy.policy import Policy
 from harness.policy.world import Stack
 from harness.unlock import Unlock
 

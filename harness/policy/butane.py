@@ -17,7 +17,8 @@ from typing import Any
 from harness.policy import checks, urls
 from harness.policy.clevis import read_pins
 from harness.policy.document import Document, KeyPath
-from harness.policy.pins import Pin, Policy, TangPin, Volume, leaves, placeholder_server
+from harness.policy.pins import Pin, leaves
+from harness.policy.policy import Policy, Volume
 from harness.policy.reader import read_document
 from harness.policy.translate import translate
 
@@ -79,12 +80,12 @@ def _check_servers(document: Document, path: KeyPath, trees: list[Pin | None]) -
     fixed: dict[str, str] = {}
     for tree in trees:
         for leaf in leaves(tree) if tree else ():
-            if isinstance(leaf, TangPin) and leaf.provided and not placeholder_server(leaf.url, "URL"):
-                first = fixed.setdefault(leaf.server, leaf.url)
-                if first != leaf.url and tree is trees[-1]:
+            if leaf.service and leaf.service.provided and leaf.address:
+                first = fixed.setdefault(leaf.service.name, leaf.address)
+                if first != leaf.address and tree is trees[-1]:
                     document.mistake(
                         path,
-                        f"the server {leaf.server} cannot be at {first} and at {leaf.url}; "
+                        f"the server {leaf.service.name} cannot be at {first} and at {leaf.address}; "
                         f"call one @TANG_THUMBPRINT:another@",
                     )
 

@@ -13,7 +13,7 @@ from harness.policy.check_boot_device import check_boot_device
 from harness.policy.check_files import check_nodes, check_once, check_path, check_resource, resources
 from harness.policy.check_units import check_units
 from harness.policy.document import Document, KeyPath
-from harness.policy.pins import PLACEHOLDER
+from harness.policy.pins.placeholders import PLACEHOLDER
 
 MOST_PARTITIONS = 128
 """Of a disk: what sgdisk(8) makes room for."""

@@ -9,7 +9,9 @@ from typing import Any
 from harness.errors import UsageError
 from harness.policy import urls
 from harness.policy.fit import fit
-from harness.policy.pins import DEFAULT_SERVER, PLACEHOLDER, Policy, TangAddress
+from harness.policy.pins import TANG, Service
+from harness.policy.pins.placeholders import DEFAULT_SERVER, PLACEHOLDER, TangAddress
+from harness.policy.policy import Policy
 
 _URL = re.compile(r"https?://[A-Za-z0-9.:\[\]_-]+(/[A-Za-z0-9._~/-]*)?")
 _THUMBPRINT = re.compile(r"[A-Za-z0-9_-]{27,}")
@@ -62,11 +64,11 @@ def _check_address(policy: Policy, name: str, servers: Mapping[str, TangAddress]
         )
     if not _URL.fullmatch(address.url) or not _THUMBPRINT.fullmatch(address.thumbprint):
         raise UsageError(f"the address of the Tang server {name} is malformed", repr(address))
-    for pin in policy.tang_pins:
-        fixed = pin.server == name and pin.port is not None
-        if fixed and _place(pin.url) != _place(address.url):
+    for pin in policy.leaves:
+        fixed = pin.service == Service(TANG, name) and pin.service.port
+        if fixed and _place(pin.address) != _place(address.url):
             raise UsageError(
-                f"the policy {policy.name} wants the Tang server {name} at {pin.url}, not at {address.url}"
+                f"the policy {policy.name} wants the Tang server {name} at {pin.address}, not at {address.url}"
             )
 
 

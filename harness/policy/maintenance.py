@@ -8,14 +8,14 @@ judged, and predicted, by those::
 Sources: clevis-luks-regen(1), clevis-luks-edit(1), clevis-luks-unbind(1), systemd-cryptenroll(1).
 """
 
-import json
-import shlex
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from harness.errors import UsageError
-from harness.policy.enrolment import clevis_config, cryptenroll, volume_env
-from harness.policy.pins import CryptenrollPin, Pin, Volume, bindings
+from harness.policy.enrolment import volume_env
+from harness.policy.pins import OPENERS, Pin, bindings
+from harness.policy.pins.clevis import CLEVIS
+from harness.policy.policy import Volume
 
 
 @dataclass(frozen=True)
@@ -61,17 +61,11 @@ def unbound(volumes: Sequence[Volume]) -> MaintenanceResult:
     return MaintenanceResult(after, tuple(line for volume in volumes for line in _unbind(volume)))
 
 
-def _clevis(volume: Volume) -> list[Pin]:
-    return [pin for pin in bindings(volume.pins) if not isinstance(pin, CryptenrollPin)]
-
-
 def _renew(volume: Volume) -> Iterator[str]:
-    if _clevis(volume):
-        yield from _for_each_slot(volume, 'clevis luks regen -q -d "$device" -s "$slot"')
-    for pin in bindings(volume.pins):
-        if isinstance(pin, CryptenrollPin):
+    for opener in OPENERS:
+        if own := [pin for pin in bindings(volume.pins) if pin.opener is opener]:
             yield from volume_env(volume)
-            yield from cryptenroll(pin, "--wipe-slot=tpm2")
+            yield from opener.renew(own)
 
 
 def _edit(old: Volume, new: Volume) -> Iterator[str]:
@@ -79,23 +73,15 @@ def _edit(old: Volume, new: Volume) -> Iterator[str]:
         return
     if len(bindings(old.pins)) != 1 or not old.pins or not new.pins:
         raise UsageError(f"the volume {old.name} has not just one binding to edit")
-    (was, _), (kind, config) = clevis_config(old.pins), clevis_config(new.pins)
+    was, kind = old.pins.clevis_name, new.pins.clevis_name
     if was != kind:
         raise UsageError(f"clevis cannot edit a binding of {was} into one of {kind}", hint="unbind, and bind anew")
-    yield from _for_each_slot(old, f'clevis luks edit -d "$device" -s "$slot" -c {shlex.quote(json.dumps(config))}')
+    yield from volume_env(old)
+    yield from CLEVIS.edit(new.pins)
 
 
 def _unbind(volume: Volume) -> Iterator[str]:
-    if _clevis(volume):
-        yield from _for_each_slot(volume, 'clevis luks unbind -f -d "$device" -s "$slot"')
-    if len(_clevis(volume)) < len(bindings(volume.pins)):
-        yield from volume_env(volume)
-        yield 'systemd-cryptenroll --wipe-slot=tpm2 "$device"'
-
-
-def _for_each_slot(volume: Volume, command: str) -> Iterator[str]:
-    """One command of clevis for each of its bindings, of which there must be as many as the policy says."""
-    yield from volume_env(volume)
-    yield 'slots=$(clevis luks list -d "$device" | cut -d: -f1)'
-    yield f'test "$(wc -w <<< "$slots")" = {len(_clevis(volume))}'
-    yield f"for slot in $slots; do printf '%s\\n' \"$PASSWORD\" | {command}; done"
+    for opener in OPENERS:
+        if own := [pin for pin in bindings(volume.pins) if pin.opener is opener]:
+            yield from volume_env(volume)
+            yield from opener.remove(own)

@@ -41,14 +41,17 @@ class NewVolume:
         return f"password of {self.name}"
 
 
-def creation_commands(new: NewVolume, disk: str, bound: Iterable[str], options: Sequence[str]) -> Iterator[str]:
+def creation_commands(
+    new: NewVolume, disk: str, bound: Iterable[str], devices: Sequence[str], options: Sequence[str]
+) -> Iterator[str]:
     """Partition, encrypt, bind, open as the system will (which measures what it will), fill and mount it.
 
     Args:
         new: What is made.
         disk: Where.
         bound: The lines that bind its pins, given its passphrase; they set ``device``.
-        options: Of crypttab(5), beside ``luks``.
+        devices: The options of crypttab(5) that have systemd ask its tokens.
+        options: Further ones, beside ``luks``.
     """
     mapping = f"/dev/mapper/{new.name}"
     yield f"sgdisk --move-second-header --new=0:0:+64M --change-name=0:{new.name} {disk} >&2"
@@ -59,12 +62,12 @@ def creation_commands(new: NewVolume, disk: str, bound: Iterable[str], options: 
     if new.key_file:
         yield f"(umask 077; head -c 32 /dev/urandom > {new.key_file})"
         yield f'cryptsetup luksAddKey -q {QUICK_PBKDF} --key-file /run/passphrase "$device" {new.key_file}'
-    by_hand = ",".join(["luks", *(option for option in options if option != "tpm2-device=auto")])
+    by_hand = ",".join(["luks", *options])
     yield f'systemd-cryptsetup attach {new.name} "$device" /run/passphrase {by_hand}'
     yield f"mkfs.ext4 -q {mapping} && mkdir -p /run/new && mount {mapping} /run/new"
     yield f"find {new.mount_point} -mindepth 1 -maxdepth 1 -exec mv -t /run/new {{}} +"
     yield f"umount /run/new && mount {mapping} {new.mount_point}"
-    yield f"echo {new.name} {new.device} {new.key_file or 'none'} {','.join(['luks', *options])} >> /etc/crypttab"
+    yield f"echo {new.name} {new.device} {new.key_file or 'none'} {','.join(['luks', *devices, *options])} >> /etc/crypttab"
     yield f"echo {mapping} {new.mount_point} ext4 defaults 0 0 >> /etc/fstab"
     if new.after:
         folder = f"/etc/systemd/system/systemd-cryptsetup@{new.name}.service.d"

@@ -8,8 +8,8 @@
     3  it asks, and there is a passphrase                          → PASSPHRASE_FALLBACK
     4  it does not ask, or asks for what nobody has                → LOCKED
 
-Whether a leaf holds is said by `_tpm2`, `_cryptenroll` and `_tang`, whether it asks by `_does_not_ask`. Where the
-stacks differ:
+Whether a leaf holds is said by its kind (`Leaf.failure_cause`), whether it is asked at all by what opens volumes by it
+(`Opener`), whether the guest asks a person by `_does_not_ask`. Where the stacks differ:
 
 - initramfs-tools asks no token of systemd-cryptenroll, and does not know `headless`. On dracut clevis does nothing but
   answer the prompt, so a headless volume never opens by it.
@@ -25,11 +25,12 @@ Sources: systemd 257 cryptsetup.c and tpm2-util.c; clevis 20 clevis-decrypt-tpm2
 clevis-luks-askpass and local-top/clevis; tang 15; cryptsetup 2.7.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from harness.policy.pins import CryptenrollPin, Leaf, Pin, Sss, TangPin, Tpm2Pin, Volume, bindings, leaves
-from harness.policy.world import Header, Network, Server, Stack, TpmState, World
+from harness.policy.pins import Leaf, Pin, PinFailureCause, bindings, evaluate, leaves
+from harness.policy.policy import Volume
+from harness.policy.world import Header, Network, Stack, World
 from harness.unlock import Unlock
 
 
@@ -48,21 +49,6 @@ class Prediction:
     failed_pins: frozenset[str]
     reason: str
 
-
-@dataclass(frozen=True)
-class PinFailureCause:
-    """Why a leaf does not hold.
-
-    Attributes:
-        why: In a few words.
-        heard: Whether anybody says so during the boot.
-    """
-
-    why: str
-    heard: bool = True
-
-
-_STALLED = PinFailureCause("its server never answers", heard=False)
 
 _Causes = Mapping[Leaf, PinFailureCause]
 
@@ -86,37 +72,36 @@ def predict(volume: Volume, world: World, stack: Stack) -> Prediction:
 
 def _asked(volume: Volume, pins: Pin, world: World, stack: Stack) -> Prediction:
     """The prediction when the pins are asked."""
-    troubles = _causes(volume, pins, world, stack)
-    answering = [leaf for leaf in leaves(pins) if leaf not in troubles]
+    causes = _causes(volume, pins, world, stack)
+    answering = [leaf for leaf in leaves(pins) if leaf not in causes]
     # Two leaves may go by one name: every TPM pin is called tpm2 unless it is told otherwise.
-    failed = frozenset(leaf.name for leaf, trouble in troubles.items() if trouble.heard)
+    failed = frozenset(leaf.name for leaf, cause in causes.items() if cause.reported)
     failed -= {leaf.name for leaf in answering}
-    said = "; ".join(f"{leaf.name} does not answer: {trouble.why}" for leaf, trouble in troubles.items())
-    if _asks_pin(volume, pins, world, stack, troubles):
+    said = "; ".join(f"{leaf.name} does not answer: {cause.why}" for leaf, cause in causes.items())
+    if _asks_pin(volume, pins, world, stack, causes):
         if not world.pin_typed:
             return Prediction(Unlock.LOCKED, failed, _sentence("it asks for the PIN, and waits for it for ever", said))
-        if opening := [leaf.name for leaf in answering if isinstance(leaf, CryptenrollPin)]:
+        if opening := [leaf.name for leaf in answering if not leaf.opener.answers_prompts]:
             why = f"it asks for the PIN, and {opening[0]} answers to it"
             return Prediction(Unlock.PASSPHRASE_FALLBACK, failed, _sentence(why, said))
-    if not _holds(pins, troubles):
+    if not evaluate(pins, lambda leaf: leaf not in causes):
         return _shut(volume, world, stack, failed, said)
     if world.header is Header.KEYSLOT_WIPED:
         why = "clevis answers every prompt with a passphrase whose keyslot is gone, until none is left (clevis#524)"
         return Prediction(Unlock.LOCKED, failed, _sentence(why, said))
     names = " and ".join(dict.fromkeys(leaf.name for leaf in answering))
-    late = world.network is Network.LATE_DHCP and not _holds(
-        pins, {**troubles, **dict.fromkeys(_tangs(pins), _STALLED)}
-    )
+    early = evaluate(pins, lambda leaf: leaf not in causes and not leaf.needs_network)
+    late = world.network is Network.LATE_DHCP and not early
     when = ", once the network is up" if late else ""
     return Prediction(Unlock.AUTO, failed, _sentence(f"{names} answer{'' if ' and ' in names else 's'}{when}", said))
 
 
-def _asks_pin(volume: Volume, pins: Pin, world: World, stack: Stack, troubles: _Causes) -> bool:
-    """Whether the TPM's PIN is asked for: systemd does so before the prompt that clevis could answer."""
-    own = [leaf for leaf in leaves(pins) if isinstance(leaf, CryptenrollPin)]
-    if stack is Stack.IT or volume.headless or _no_tpm(world.tpm):
+def _asks_pin(volume: Volume, pins: Pin, world: World, stack: Stack, causes: _Causes) -> bool:
+    """Whether a token's PIN is asked for: systemd does so before the prompt that clevis could answer."""
+    own = [leaf for leaf in leaves(pins) if not leaf.opener.answers_prompts]
+    if stack is Stack.IT or volume.headless:
         return False
-    return any(leaf.asks_pin for leaf in own) and all(leaf.asks_pin or leaf in troubles for leaf in own)
+    return any(leaf.prompts(world) for leaf in own) and all(leaf.prompts(world) or leaf in causes for leaf in own)
 
 
 def _shut(volume: Volume, world: World, stack: Stack, failed: frozenset[str], why: str) -> Prediction:
@@ -143,130 +128,40 @@ def _has_passphrase_slot(volume: Volume, header: Header) -> bool:
         return True
     if volume.pins is None or header is Header.KEYSLOT_WIPED:
         return False
-    return header is Header.TOKEN_REMOVED or not all(isinstance(leaf, CryptenrollPin) for leaf in leaves(volume.pins))
-
-
-def _holds(pin: Pin, troubles: _Causes) -> bool:
-    """Like `pins.holds`, by the leaf and not by its name."""
-    if isinstance(pin, Sss):
-        return sum(_holds(child, troubles) for child in pin.pins) >= pin.threshold
-    return pin not in troubles
+    return header is Header.TOKEN_REMOVED or not all(leaf.opener.claims_keyslots for leaf in leaves(volume.pins))
 
 
 def _causes(volume: Volume, pins: Pin, world: World, stack: Stack) -> _Causes:
     """The leaves that do not hold, and why."""
-    found = {leaf: trouble for leaf in leaves(pins) if (trouble := _cause(leaf, volume, world, stack))}
+    found = {leaf: cause for leaf in leaves(pins) if (cause := _cause(leaf, volume, world, stack))}
     for binding in _starved(pins, found):
         for leaf in leaves(binding):
-            found.setdefault(leaf, PinFailureCause("a binding before it hangs", heard=False))
+            found.setdefault(leaf, PinFailureCause("a binding before it hangs", reported=False))
     return found
 
 
-def _starved(pins: Pin, troubles: _Causes) -> Iterable[Pin]:
+def _starved(pins: Pin, causes: _Causes) -> Iterable[Pin]:
     """Bindings that never have their turn: clevis asks one after the other, systemd asks its own before the prompt.
 
     The catalogue has a silent server starve them, too. But where packets vanish, a connection fails in the end: seen
     with clevis 20 on dracut, "Error communicating with server" after 84 s, and the next volume's turn.
     """
-    turns = [pin for pin in bindings(pins) if not isinstance(pin, CryptenrollPin)]
+    turns = [pin for pin in bindings(pins) if pin.opener.answers_prompts]
     for turn, pin in enumerate(turns, 1):
-        if _holds(pin, troubles):
+        if evaluate(pin, lambda leaf: leaf not in causes):
             break
-        if any(troubles.get(leaf) is _STALLED for leaf in leaves(pin)):
+        if any(causes[leaf].hangs for leaf in leaves(pin) if leaf in causes):
             return turns[turn:]
     return ()
 
 
 def _cause(leaf: Leaf, volume: Volume, world: World, stack: Stack) -> PinFailureCause | None:
-    if volume.headless and stack is Stack.DR and not isinstance(leaf, CryptenrollPin):
-        return PinFailureCause("clevis answers the prompt, and there is none", heard=False)
-    match leaf:
-        case Tpm2Pin():
-            return _tpm2(leaf, world)
-        case CryptenrollPin():
-            return _cryptenroll(leaf, volume, world, stack)
-        case TangPin():
-            return _tang(leaf, world)
-
-
-def _tpm2(pin: Tpm2Pin, world: World) -> PinFailureCause | None:
-    """clevis-decrypt-tpm2 makes the primary key anew, for which it needs the owner.
-
-    The catalogue has lockout not matter, since what clevis seals is noDA. But tpm2_createprimary(1) makes the key above
-    without noDA, so a TPM in lockout takes no authorization of that key: seen with clevis 20 and tpm2-tools 5.7,
-    Esys_Load(0x921), and a prompt. systemd's SRK is noDA, and its seals open.
-    """
-    if world.tpm is TpmState.OWNER_AUTH_SET:
-        return PinFailureCause("owner authorization is set, so its primary key cannot be made")
-    if world.tpm is TpmState.LOCKED_OUT:
-        return PinFailureCause("the TPM is locked out, and the parent of what clevis sealed is not noDA")
-    return _no_tpm(world.tpm) or _other_pcrs(pin.pcr_ids, world)
-
-
-def _cryptenroll(pin: CryptenrollPin, volume: Volume, world: World, stack: Stack) -> PinFailureCause | None:
-    """systemd-cryptsetup loads the sealed key under the stored SRK, so the owner is not asked."""
-    if stack is Stack.IT:
-        return PinFailureCause("initramfs-tools asks no token of systemd-cryptenroll", heard=False)
-    return (
-        _no_tpm(world.tpm)
-        or _other_pcrs((*pin.pcr_ids, *pin.initrd_pcr_ids), world)
-        or next((PinFailureCause(why) for why in _policy_causes(pin, world)), None)
-        or (_pin_cause(volume, world) if pin.asks_pin else None)
-    )
-
-
-def _policy_causes(pin: CryptenrollPin, world: World) -> Iterator[str]:
-    if 11 in pin.pcr_ids:
-        yield "PCR 11 was enrolled in the running system, a later phase than the initrd's (systemd-pcrphase.service(8))"
-    if pin.signed_pcr_ids and not world.signature_valid:
-        yield "no signature vouches for the present PCR 11"
-    if pin.pcrlock and not world.pcrlock_valid:
-        yield "the pcrlock policy is missing, or does not allow the present PCRs"
-
-
-def _pin_cause(volume: Volume, world: World) -> PinFailureCause | None:
-    if volume.headless:
-        return PinFailureCause("nobody is asked for its PIN: headless")
-    if not world.pin_typed:
-        return PinFailureCause("nobody types its PIN", heard=False)
-    return PinFailureCause("the TPM is locked out, so it takes no PIN") if world.tpm is TpmState.LOCKED_OUT else None
-
-
-def _no_tpm(tpm: TpmState) -> PinFailureCause | None:
-    whys = {
-        TpmState.ABSENT: "there is no TPM",
-        TpmState.VERSION_1_2: "the TPM is a 1.2",
-        TpmState.ANOTHER: "another TPM cannot load what this one sealed",
-        TpmState.CLEARED: "the TPM was cleared, and its storage seed with it",
-    }
-    return PinFailureCause(whys[tpm]) if tpm in whys else None
-
-
-def _other_pcrs(bound: Iterable[int], world: World) -> PinFailureCause | None:
-    changed = sorted(world.changed_pcrs.intersection(bound))
-    if not changed:
-        return None
-    numbers = " and ".join(map(str, changed))
-    return PinFailureCause(f"PCRs {numbers} have changed" if len(changed) > 1 else f"PCR {numbers} has changed")
-
-
-def _tang(pin: TangPin, world: World) -> PinFailureCause | None:
-    """clevis-decrypt-tang needs a direct 200 from whoever holds the private key, advertised or hidden."""
-    if world.network is Network.NO_LINK:
-        return PinFailureCause("the network has no link")
-    return {
-        Server.UP: None,
-        Server.ROTATED: None,
-        Server.REFUSED: PinFailureCause("its server refuses connections"),
-        Server.SILENT: PinFailureCause("its server is silent"),
-        Server.STALLED: _STALLED,
-        Server.KEY_DELETED: PinFailureCause("its server has lost the key"),
-        Server.IMPOSTER: PinFailureCause("an imposter has other keys"),
-    }[world.servers.get(pin.server, Server.UP)]
-
-
-def _tangs(pins: Pin) -> Iterator[TangPin]:
-    return (leaf for leaf in leaves(pins) if isinstance(leaf, TangPin))
+    opener = leaf.opener
+    if volume.headless and stack is Stack.DR and opener.answers_prompts:
+        return PinFailureCause(f"{opener.name} answers the prompt, and there is none", reported=False)
+    if stack not in opener.stacks:
+        return PinFailureCause(f"initramfs-tools asks no token of {opener.name}", reported=False)
+    return leaf.failure_cause(world, headless=volume.headless)
 
 
 def _sentence(*parts: str) -> str:

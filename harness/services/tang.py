@@ -8,7 +8,7 @@ from harness.host.docker import docker_client
 from harness.network.fault_proxy import FaultProxy
 from harness.network.lease import LEASE_SECONDS
 from harness.network.relay import Connection, Mode, Tamper
-from harness.policy.pins import GATEWAY
+from harness.policy.pins.placeholders import GATEWAY
 from harness.progress import Progress
 from harness.services.tang_image import tang_image
 from harness.services.tang_keys import TangKeys

@@ -39,7 +39,8 @@ from harness.guest.failures import failed_for_good, failures, leaf_of
 from harness.guest.plan import BootPlan, Broken, Finish, Type, Wait, decide
 from harness.guest.volumes import VolumePlan
 from harness.guest.witness import End, TypedPassphrase
-from harness.policy.pins import CryptenrollPin, Sss, TangPin, Tpm2Pin, Volume
+from harness.policy.pins import CryptenrollPin, Sss, TangPin, Tpm2Pin
+from harness.policy.policy import Volume
 
 TPM, TANG, TWO = Tpm2Pin(), TangPin("tang", "@TANG_URL@"), TangPin("two", "@TANG_URL:two@")
 BOTH, EITHER = Sss(2, (TPM, TANG)), Sss(1, (TPM, TANG))

@@ -18,7 +18,7 @@ from harness.lab.recorder import EvidenceRecorder
 from harness.machine.spec import Disk, Firmware, Machine, Tpm, TpmVersion
 from harness.paths import POLICIES
 from harness.policy.butane import read_policy
-from harness.policy.pins import Policy
+from harness.policy.policy import Policy
 from harness.progress import Progress
 from harness.services.tang_keys import TangKeys
 

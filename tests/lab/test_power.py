@@ -20,7 +20,8 @@ from harness.lab.recorder import EvidenceRecorder
 from harness.lab.request import BootOptions, BootRequest
 from harness.lab.sealed import Sealed
 from harness.machine.spec import Firmware, Machine
-from harness.policy.pins import TangPin, Volume
+from harness.policy.pins import TangPin
+from harness.policy.policy import Volume
 
 VOLUME = Volume("var", "/dev/disk/by-partlabel/var", TangPin("tang", "http://t", "thp"), "right", "/var")
 

@@ -22,7 +22,7 @@ from harness.matrix.rows import COLUMNS, RACKS, ROOTS
 from harness.matrix.run import BootResult, MachinePlan, cells_of, inputs
 from harness.paths import POLICIES
 from harness.policy.maintenance import MaintenanceResult
-from harness.policy.pins import Policy
+from harness.policy.policy import Policy
 from harness.policy.world import Stack, World
 from harness.unlock import Unlock
 

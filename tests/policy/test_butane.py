@@ -13,7 +13,8 @@ import pytest
 from harness.policy import urls
 from harness.policy.butane import read_policy, understand
 from harness.policy.ignition import render
-from harness.policy.pins import Sss, TangAddress, TangPin, Tpm2Pin
+from harness.policy.pins import Sss, TangPin, Tpm2Pin
+from harness.policy.pins.placeholders import TangAddress
 from harness.policy.sugar import systemd_escape_path
 
 POLICIES = sorted((Path(__file__).parents[2] / "scenarios" / "policies").glob("*.bu"))

@@ -446,7 +446,7 @@ def test_a_server_at_two_ports(tmp_path: Path) -> None:
         ("tpm2", '{"pcr_bank": "sha255"}', "pcr_bank: 'sha255' is not a PCR bank: sha1, sha256"),
         ("tang", "{}", "the JSON: url is missing"),
         ("tang", '{"url": 5}', "url: expected a string"),
-        ("tang", '{"url": "http://tang.example"}', "the JSON: thp is missing: clevis would ask"),
+        ("tang", '{"url": "http://tang.example"}', "thp: thp is missing: clevis would ask"),
         ("sss", "{}", "the JSON: an sss pin needs pins: an object with at least one pin"),
         ("sss", '{"pins": {"tang": []}}', "the JSON: an sss pin needs pins: an object with at least one pin"),
         ("sss", '{"pins": {"tpm2": []}, "t": "1"}', 't: expected a whole number, found "1"'),
@@ -458,7 +458,7 @@ def test_a_server_at_two_ports(tmp_path: Path) -> None:
         (
             "sss",
             '{"pins": {"tang": {"url": "ftp://a", "thp": "dx9dNzgs-DeXg0SCBQW5rb7WQkSIN1B8MIgcO6WxJfI"}}}',
-            "pins.tang: expected an http or https url",
+            "pins.tang.url: expected an http or https url",
         ),
     ],
 )

@@ -12,9 +12,10 @@ import pytest
 from harness.errors import UsageError
 from harness.paths import POLICIES
 from harness.policy.butane import read_policy
-from harness.policy.enrolment import RECOVERY_KEY, Enrolment, clevis_config, enrolled
+from harness.policy.enrolment import RECOVERY_KEY, Enrolment, enrolled
 from harness.policy.new_volume import NewVolume
-from harness.policy.pins import CryptenrollPin, Policy, Sss, TangPin, Tpm2Pin, holds
+from harness.policy.pins import CryptenrollPin, Sss, TangPin, Tpm2Pin, holds
+from harness.policy.policy import Policy
 
 TANG = TangPin("tang", "@TANG_URL@", "@TANG_THUMBPRINT@")
 
@@ -118,7 +119,7 @@ def test_a_pcrlock_policy_is_made_before_it_is_bound_to(base: Policy) -> None:
         (
             Sss(2, (Tpm2Pin(), Sss(1, (TANG,)))),
             "sss",
-            {"t": 2, "pins": {"tpm2": [{}], "sss": [{"t": 1, "pins": {"tang": [clevis_config(TANG)[1]]}}]}},
+            {"t": 2, "pins": {"tpm2": [{}], "sss": [{"t": 1, "pins": {"tang": [TANG.clevis_config()]}}]}},
         ),
     ],
 )
@@ -131,7 +132,7 @@ def test_clevis_gets_the_pin_as_it_takes_it(base: Policy, pin: object, name: str
 
 def test_clevis_has_no_pin_of_systemd() -> None:
     with pytest.raises(UsageError, match="no such pin"):
-        clevis_config(CryptenrollPin())
+        Sss(1, (CryptenrollPin(),)).clevis_config()
 
 
 def test_two_bindings_open_each_by_itself(base: Policy) -> None:

@@ -6,8 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.policy.extract import MEASURED, Capabilities, ExecutionPath, extract
-from harness.policy.pins import CryptenrollPin, Pin, Sss, TangPin, Tpm2Pin, Volume, holds, leaves, placeholder
+from harness.policy.capabilities import MEASURED, Capabilities, ExecutionPath
+from harness.policy.extract import extract
+from harness.policy.pins import CryptenrollPin, Pin, Sss, TangPin, Tpm2Pin, holds, leaves
+from harness.policy.pins.placeholders import placeholder
+from harness.policy.policy import Volume
 
 C, C7, C8, C9 = (Tpm2Pin(ids) for ids in ((), (7,), (8,), (9,)))
 S7, S4, S9, S12, S15 = (CryptenrollPin(ids, measures=15 in ids) for ids in ((7,), (4,), (9,), (12,), (15,)))

@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from harness.errors import UsageError
 from harness.policy import urls
 from harness.policy.ignition import GuestFile, render
-from harness.policy.pins import Policy, Sss, TangAddress, TangPin, Volume
+from harness.policy.pins import Sss, TangPin
+from harness.policy.pins.placeholders import TangAddress
+from harness.policy.policy import Policy, Volume
 
 THUMBPRINT = "dx9dNzgs-DeXg0SCBQW5rb7WQkSIN1B8MIgcO6WxJfI"
 TANG = TangAddress("http://10.0.2.2:1234", THUMBPRINT)

@@ -11,7 +11,8 @@ from harness.errors import UsageError
 from harness.paths import POLICIES
 from harness.policy.butane import read_policy
 from harness.policy.maintenance import edited, rebound, unbound
-from harness.policy.pins import CryptenrollPin, Pin, Sss, TangPin, Tpm2Pin, Volume, bindings
+from harness.policy.pins import CryptenrollPin, Pin, Sss, TangPin, Tpm2Pin, bindings
+from harness.policy.policy import Volume
 
 VOLUME = read_policy(POLICIES / "tpm2-and-tang.bu").volumes[0]
 TWO_BINDINGS = Sss(1, (Tpm2Pin(), CryptenrollPin((7,), asks_pin=True)), separate=True)

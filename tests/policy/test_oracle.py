@@ -9,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.policy.oracle import Prediction, predict
-from harness.policy.pins import CryptenrollPin, Leaf, Pin, Sss, TangPin, Tpm2Pin, Volume, holds, leaves, placeholder
+from harness.policy.pins import CryptenrollPin, Leaf, Pin, Sss, TangPin, Tpm2Pin, holds, leaves
+from harness.policy.pins.placeholders import placeholder
+from harness.policy.policy import Volume
 from harness.policy.world import Header, Network, Server, Stack, TpmState, World
 from harness.unlock import Unlock
 

@@ -4,18 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.policy.pins import (
-    Pin,
-    Policy,
-    Sss,
-    TangPin,
-    Tpm2Pin,
-    Volume,
-    holds,
-    leaves,
-    placeholder,
-    placeholder_server,
-)
+from harness.policy.pins import Pin, Sss, TangPin, Tpm2Pin, holds, leaves
+from harness.policy.pins.placeholders import placeholder, placeholder_server
+from harness.policy.policy import Policy, Volume
 
 NAMES = ("tpm2", "tpm2-pcr7", "tang", "two", "three")
 
@@ -91,7 +82,7 @@ def test_placeholders(text: str, what: str, server: str | None) -> None:
     ],
 )
 def test_which_servers_the_harness_provides(pin: TangPin, provided: bool, port: int | None) -> None:
-    assert (pin.provided, pin.port, pin.name) == (provided, port, pin.server)
+    assert (pin.service.provided, pin.service.port, pin.name) == (provided, port, pin.server)
 
 
 def test_the_servers_of_a_policy_come_once_and_without_the_users_own() -> None:

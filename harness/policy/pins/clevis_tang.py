@@ -1,0 +1,191 @@
+"""A key that a Tang server helps clevis to recover (pure).
+
+Sources: clevis-encrypt-tang(1); clevis 20 clevis-decrypt-tang; tang 15.
+"""
+
+import ipaddress
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from harness.policy import urls
+from harness.policy.capabilities import Capabilities
+from harness.policy.pins.clevis import CLEVIS
+from harness.policy.pins.kind import Leaf, Message, Opener, PinFailureCause, ReadPin, Service
+from harness.policy.pins.placeholders import GATEWAY, PLACEHOLDER, placeholder, placeholder_server
+from harness.policy.pins.reading import Place
+from harness.policy.world import Network, Server, World
+
+TANG = "tang"
+"""The kind of service that answers."""
+
+_URL = re.compile(r"https?://[A-Za-z0-9._~:/?\[\]@%=+,-]+")
+"""What can stand in a Tang URL: clevis hands it to a shell and to curl."""
+
+_THUMBPRINT = re.compile(r"[A-Za-z0-9_-]{27}|[A-Za-z0-9_-]{43}|[A-Za-z0-9_-]{64}|[A-Za-z0-9_-]{86}")
+"""Base64url of a SHA-1, SHA-256, SHA-384 or SHA-512 digest (RFC 7638, section 3)."""
+
+_RESERVED = ("passphrase",)
+"""What opens a volume by hand is called so in an outcome."""
+
+_FAILURES = {
+    Server.REFUSED: PinFailureCause("its server refuses connections"),
+    Server.SILENT: PinFailureCause("its server is silent"),
+    Server.STALLED: PinFailureCause("its server never answers", reported=False, hangs=True),
+    Server.KEY_DELETED: PinFailureCause("its server has lost the key"),
+    Server.IMPOSTER: PinFailureCause("an imposter has other keys"),
+}
+
+
+@dataclass(frozen=True)
+class TangPin(Leaf):
+    """clevis-encrypt-tang(1).
+
+    Attributes:
+        server: The name of the harness's own server for a placeholder (``tang``, or what the placeholder names),
+            else the URL that the policy file gives.
+        url: As the guest will see it, or a placeholder.
+        thumbprint: Of the signing key (RFC 7638), or a placeholder.
+    """
+
+    server: str
+    url: str
+    thumbprint: str | None = None
+
+    opener: ClassVar[Opener] = CLEVIS
+    clevis_name: ClassVar[str] = "tang"
+    clevis_keys: ClassVar[tuple[str, ...]] = ("url", "thp", "adv")
+    reported_as: ClassVar[str] = "tang"
+    needs_network: ClassVar[bool] = True
+    failures: ClassVar[tuple[Message, ...]] = (
+        Message(r"(?P<reason>Error communicating with server (?P<url>\S+))"),
+        Message(r"(?P<reason>Received invalid server reply!)"),
+        Message(r"(?P<reason>JWE header validation of 'clevis\.tang\.adv' failed.*)", final=True),
+        Message(r"(?P<reason>JWE missing required 'clevis\.tang\.\w+'.*)", final=True),
+    )
+
+    @property
+    def name(self) -> str:
+        """What failed pins are called in an outcome."""
+        return self.server
+
+    @property
+    def service(self) -> Service:
+        """Its server; one with literal URL and thumbprint is the user's own."""
+        provided = self.server != self.url
+        port = (urls.parse(self.url).port or 80) if provided and self.address else None
+        return Service(TANG, self.server, provided, port)
+
+    @property
+    def address(self) -> str:
+        """Its URL, if that is literal."""
+        return "" if placeholder_server(self.url, "URL") else self.url
+
+    @property
+    def described(self) -> str:
+        """Which server."""
+        return f"Tang server {self.server}" + ("" if self.service.provided else " (not one of the laboratory's)")
+
+    def warnings(self) -> Iterator[tuple[str, str]]:
+        """That the initrd must find a server that goes by a name."""
+        host = urls.parse(self.address).hostname or ""
+        if host and not _is_ip(host):
+            yield (
+                f"its Tang server goes by the name {host}: the initrd must resolve it, and a name in .local it cannot",
+                "clevis#148",
+            )
+
+    def renamed(self, service: str) -> "TangPin":
+        """The same with another server."""
+        return TangPin(service, service)
+
+    def clevis_config(self) -> dict[str, Any]:
+        """URL and thumbprint."""
+        return {"url": self.url, "thp": self.thumbprint}
+
+    @classmethod
+    def read(cls, place: Place, config: dict[str, Any], read_pin: ReadPin) -> "TangPin | None":
+        """URL and thumbprint, of which the latter may be left to the harness."""
+        if "url" not in config:
+            place.wrong("url is missing")
+            return None
+        for key in ("url", "thp"):
+            if not isinstance(config.get(key, ""), str):
+                place.wrong("expected a string", key)
+                return None
+        return _pin(place, config, "thp")
+
+    @classmethod
+    def read_section(cls, place: Place, value: Any) -> list[Leaf]:
+        """A list of servers."""
+        times = Counter(tang["url"] for tang in value)
+        pins: list[Leaf] = []
+        for index, tang in enumerate(value):
+            here = Place(place.document, (*place.path, "tang", index))
+            pins.append(_pin(here, tang, "thumbprint"))
+            if times[tang["url"]] > 1:
+                here.wrong("Ignition takes each url only once", "url")
+        return pins
+
+    def failure_cause(self, world: World, *, headless: bool) -> PinFailureCause | None:
+        """clevis-decrypt-tang needs a direct 200 from whoever holds the private key, advertised or hidden."""
+        if world.network is Network.NO_LINK:
+            return PinFailureCause("the network has no link")
+        return _FAILURES.get(world.servers.get(self.server, Server.UP))
+
+    def extraction(self, capabilities: Capabilities, measured: frozenset[int]) -> tuple[bool, str]:
+        """By whoever reaches the server, or has its keys."""
+        if self.server in capabilities.tang_keys:
+            return True, "the attacker has the server's keys"
+        if capabilities.network:
+            return True, "the attacker reaches the server"
+        return False, "the attacker is kept from the server"
+
+
+def _is_ip(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _pin(place: Place, tang: dict[str, Any], thumbprint_key: str) -> TangPin:
+    """A Tang pin; a thumbprint that was left to the harness is written into `tang`."""
+    url, thumbprint = str(tang.get("url", "")), tang.get(thumbprint_key)
+    url_server = placeholder_server(url, "URL")
+    key_server = placeholder_server(thumbprint or "", "THUMBPRINT")
+    parts = urls.parse(url)
+    if not url:
+        place.wrong("is empty", "url")
+        return TangPin("", url, thumbprint)
+    if url_server is None:
+        if PLACEHOLDER.search(url):
+            place.wrong("a placeholder is the whole url: @TANG_URL@ or @TANG_URL:name@", "url")
+        elif parts.scheme not in ("http", "https") or not parts.hostname:
+            place.wrong(f"expected an http or https url or a placeholder, found {url!r}", "url")
+        elif not _URL.fullmatch(url):
+            place.wrong(f"a Tang url has no blanks, quotes and other signs of a shell; found {url!r}", "url")
+    if thumbprint and PLACEHOLDER.search(thumbprint) and key_server is None:
+        whole = "@TANG_THUMBPRINT@ or @TANG_THUMBPRINT:name@"
+        place.wrong(f"a placeholder is the whole thumbprint: {whole}", thumbprint_key)
+    elif url_server is not None and thumbprint is None:
+        key_server = url_server
+        tang[thumbprint_key] = thumbprint = placeholder("THUMBPRINT", url_server)
+    elif url_server is not None and key_server != url_server:
+        place.wrong(
+            f"must be {placeholder('THUMBPRINT', url_server)} beside {url}: the harness makes that key", thumbprint_key
+        )
+    elif not thumbprint and "adv" not in tang:
+        place.wrong(f"{thumbprint_key} is missing: clevis would ask whom to trust, and nobody is there", thumbprint_key)
+    elif key_server and not url_server and parts.scheme and (parts.scheme, parts.hostname) != ("http", GATEWAY):
+        place.wrong(f"a server of the harness is at the guest's gateway, http://{GATEWAY}:PORT, or @TANG_URL@", "url")
+    elif thumbprint and not key_server and not _THUMBPRINT.fullmatch(thumbprint):
+        signs = "43 characters of base64url (27 for SHA-1), as tang-show-keys prints"
+        place.wrong(f"no thumbprint: it has {signs}", thumbprint_key)
+    server = url_server or key_server or url
+    if server.startswith("tpm2") or server in _RESERVED:
+        place.wrong(f"a server cannot be called {server}: outcomes name another pin like that", "url")
+    return TangPin(server, url, thumbprint)

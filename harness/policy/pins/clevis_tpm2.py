@@ -1,0 +1,121 @@
+"""A key sealed by clevis to the machine's TPM 2.0 (pure).
+
+Sources: clevis-encrypt-tpm2(1); clevis 20 clevis-decrypt-tpm2.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+from harness.policy.capabilities import Capabilities
+from harness.policy.pins import tpm
+from harness.policy.pins.clevis import CLEVIS
+from harness.policy.pins.kind import Leaf, Message, Opener, PinFailureCause, ReadPin, Service
+from harness.policy.pins.reading import Place
+from harness.policy.world import TpmState, World
+
+_BANKS = ("sha1", "sha256", "sha384", "sha512", "sm3_256")
+_LAST_PCR = 23
+
+
+@dataclass(frozen=True)
+class Tpm2Pin(Leaf):
+    """clevis-encrypt-tpm2(1).
+
+    Attributes:
+        pcr_ids: PCRs that the seal is bound to; none means any state of the same TPM.
+        pcr_bank: The bank of those PCRs; clevis's own default is used when it is None.
+        name: What failed pins are called in an outcome.
+    """
+
+    pcr_ids: tuple[int, ...] = ()
+    pcr_bank: str | None = None
+    name: str = "tpm2"
+
+    opener: ClassVar[Opener] = CLEVIS
+    clevis_name: ClassVar[str] = "tpm2"
+    clevis_keys: ClassVar[tuple[str, ...]] = ("hash", "key", "pcr_bank", "pcr_ids", "pcr_digest")
+    reported_as: ClassVar[str] = tpm.REPORTED_AS
+    failures: ClassVar[tuple[Message, ...]] = (
+        Message(r"(?P<reason>A TPM2 device with the in-kernel resource manager is needed!)"),
+        Message(r"(?P<reason>The /dev/tpmrm\d device must be readable and writable!)"),
+        Message(r"(?P<reason>Creating TPM2 primary key failed!)"),
+        Message(r"(?P<reason>Loading jwk to TPM2 failed!)"),
+        Message(r"(?P<reason>Unsealing jwk from TPM failed!)"),
+        Message(r"(?P<reason>The tpm2 pin requires a tpm2-tools version.*)", final=True),
+    )
+
+    @property
+    def service(self) -> Service:
+        """The TPM."""
+        return tpm.TPM
+
+    @property
+    def bound_pcrs(self) -> frozenset[int]:
+        """Those that it names."""
+        return frozenset(self.pcr_ids)
+
+    @property
+    def described(self) -> str:
+        """By which tool it is sealed, and to what."""
+        return f"TPM, sealed by clevis {tpm.described(self.pcr_ids, self.pcr_bank or 'sha1, the default of clevis')}"
+
+    def warnings(self) -> Iterator[tuple[str, str]]:
+        """What a TPM's seal is worth, and the bank that clevis takes."""
+        yield from tpm.warnings(self.bound_pcrs)
+        if self.pcr_ids and self.pcr_bank in (None, "sha1"):
+            yield (
+                "its PCRs are those of the bank sha1, clevis's default: a TPM without that bank refuses the binding",
+                "clevis-encrypt-tpm2(1), pcr_bank; clevis#300, #329",
+            )
+
+    def distinct(self) -> "Tpm2Pin":
+        """Called after the PCRs that it is bound to, if there are any."""
+        return replace(self, name=f"tpm2-pcr{'+'.join(map(str, self.pcr_ids))}") if self.pcr_ids else self
+
+    def clevis_config(self) -> dict[str, Any]:
+        """Bank and PCRs, if it is bound to any."""
+        if not self.pcr_ids:
+            return {}
+        return {"pcr_bank": self.pcr_bank or "sha256", "pcr_ids": ",".join(map(str, self.pcr_ids))}
+
+    @classmethod
+    def read(cls, place: Place, config: dict[str, Any], read_pin: ReadPin) -> "Tpm2Pin | None":
+        """Bank and PCRs; clevis fails on anything else, rather than to seal without a PCR policy."""
+        bank, said = config.get("pcr_bank"), config.get("pcr_ids")
+        if bank is not None and bank not in _BANKS:
+            place.wrong(f"{bank!r} is not a PCR bank: {', '.join(_BANKS)}", "pcr_bank")
+            return None
+        ids = said.split(",") if isinstance(said, str) else said if isinstance(said, list) else []
+        texts = [str(item).strip() for item in ids]
+        fits = "pcr_ids" not in config or isinstance(said, str | list)
+        if not fits or not all(re.fullmatch(r"[0-9]{1,2}", text) and int(text) <= _LAST_PCR for text in texts if said):
+            place.wrong(f'expected PCRs from 0 to {_LAST_PCR} as "1,7" or [1, 7], found {json.dumps(said)}', "pcr_ids")
+            return None
+        return cls(tuple(int(text) for text in texts if text), bank)
+
+    @classmethod
+    def read_section(cls, place: Place, value: Any) -> list[Leaf]:
+        """``tpm2: true``."""
+        return [cls()] if value else []
+
+    def failure_cause(self, world: World, *, headless: bool) -> PinFailureCause | None:
+        """clevis-decrypt-tpm2 makes the primary key anew, for which it needs the owner.
+
+        The catalogue has lockout not matter, since what clevis seals is noDA. But tpm2_createprimary(1) makes the key
+        above without noDA, so a TPM in lockout takes no authorization of that key: seen with clevis 20 and tpm2-tools
+        5.7, Esys_Load(0x921), and a prompt. systemd's SRK is noDA, and its seals open.
+        """
+        if world.tpm is TpmState.OWNER_AUTH_SET:
+            return PinFailureCause("owner authorization is set, so its primary key cannot be made")
+        if world.tpm is TpmState.LOCKED_OUT:
+            return PinFailureCause("the TPM is locked out, and the parent of what clevis sealed is not noDA")
+        return tpm.unusable(world.tpm) or tpm.pcrs_changed(self.pcr_ids, world)
+
+    def extraction(self, capabilities: Capabilities, measured: frozenset[int]) -> tuple[bool, str]:
+        """Also on the bus: clevis asks for no encrypted session (CVE-2026-0714)."""
+        if capabilities.tpm_bus:
+            return True, "it is read on the bus"
+        return tpm.extraction(self.bound_pcrs, capabilities, measured)

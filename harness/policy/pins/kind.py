@@ -1,0 +1,271 @@
+"""What a pin kind says of itself: the questions that the rest of the laboratory asks (pure).
+
+A *binding* is anything that can be sealed into a LUKS header, a *leaf* one that answers or fails by itself. Each kind
+is one module of this package, and nothing outside of it tests which kind a pin is; it asks the pin::
+
+    how it is written in a Butane file    `Binding.read`, `Binding.read_section`
+    how it is bound, renewed, removed     `Binding.opener` is the tool; `clevis_config` or `enroll` is what it is told
+    when it holds, and why not            `Leaf.failure_cause`, `Leaf.prompts`     asked by `harness.policy.oracle`
+    what an attacker needs                `Leaf.extraction`                        asked by `harness.policy.extract`
+    what shows that it failed, answered   `Leaf.failures`, `Leaf.answers`          read into `harness.guest.table`
+    what it talks to                      `Leaf.service`, whose log is a witness   asked by `harness.guest`
+    what its owner should know            `Leaf.described`, `Leaf.warnings`        asked by `harness.explain`
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from harness.errors import UsageError
+from harness.policy.capabilities import Capabilities
+from harness.policy.pins.reading import Place
+from harness.policy.world import Stack, World
+
+if TYPE_CHECKING:
+    from harness.policy.pins.sss import Pin
+
+
+@dataclass(frozen=True)
+class Service:
+    """What a pin talks to while the guest boots. Pins with an equal service share its answers.
+
+    Attributes:
+        kind: Such as ``tang``.
+        name: Which one of that kind.
+        provided: Whether it is a server that the harness runs for the guest.
+        port: The port that the policy fixes for it, or None when any will do.
+    """
+
+    kind: str
+    name: str
+    provided: bool = field(default=False, compare=False)
+    port: int | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True)
+class PinFailureCause:
+    """Why a leaf does not hold.
+
+    Attributes:
+        why: In a few words.
+        reported: Whether the guest says so during the boot.
+        hangs: Whether it never ends, so that what is asked after it never has its turn.
+    """
+
+    why: str
+    reported: bool = True
+    hangs: bool = False
+
+
+@dataclass(frozen=True)
+class Message:
+    """What a guest says of a pin.
+
+    Attributes:
+        pattern: A regular expression; its groups ``reason`` and ``url`` become fields of the event.
+        final: Whether another try in this boot cannot end otherwise.
+    """
+
+    pattern: str
+    final: bool = False
+
+
+class Opener(ABC):
+    """The tool that binds pins to a volume, and what opens the volume by them at boot.
+
+    Attributes:
+        name: Of the tool.
+        reported_as: What the events of a boot call a pin of its when its kind is not said.
+        failures: What a guest says when any pin of its failed; a group ``pin`` names the kind.
+        stacks: The initrds in which it runs.
+        answers_prompts: Whether all that it does under systemd is to answer the prompt for the passphrase. Its bindings
+            then have their turns one after the other.
+        claims_keyslots: Whether systemd knows its keyslots, and does not take them for a passphrase's
+            (check_registered_passwords in cryptsetup.c).
+    """
+
+    name: ClassVar[str]
+    reported_as: ClassVar[str] = ""
+    failures: ClassVar[tuple[Message, ...]] = ()
+    stacks: ClassVar[frozenset[Stack]] = frozenset(Stack)
+    answers_prompts: ClassVar[bool] = False
+    claims_keyslots: ClassVar[bool] = False
+
+    # Lines for root's shell in the guest. They expect what `harness.policy.enrolment.volume_env` sets: $device and
+    # $PASSWORD.
+
+    @abstractmethod
+    def bind(self, pin: "Binding") -> Iterator[str]:
+        """The lines that bind a pin.
+
+        Raises:
+            UsageError: The tool has no such pin.
+        """
+
+    @abstractmethod
+    def renew(self, pins: Sequence["Binding"]) -> Iterator[str]:
+        """The lines that bind anew all pins that the tool has bound to a volume."""
+
+    @abstractmethod
+    def remove(self, pins: Sequence["Binding"]) -> Iterator[str]:
+        """The lines that remove all pins that the tool has bound to a volume, with their keyslots."""
+
+    @abstractmethod
+    def unlock(self, device: str, mapping: str, pins: Sequence["Binding"], typed: str = "") -> str:
+        """The command that opens a volume by its bindings.
+
+        Args:
+            device: What the volume lies on, for the shell.
+            mapping: What it is to be called, for the shell.
+            pins: The leaves that the tool has bound to it; none when that is not known.
+            typed: What a person would type where a leaf wants a PIN.
+        """
+
+
+class Binding(ABC):
+    """Anything that can be bound to a LUKS header, in a keyslot of its own.
+
+    Attributes:
+        opener: What binds it, and opens a volume by it.
+        clevis_name: What clevis and Ignition call it, or "".
+        clevis_keys: What its configuration may hold there.
+        slot_type: What systemd-cryptenroll calls its keyslots, or "".
+        crypttab_device: The option of crypttab(5) that has systemd ask it, or "".
+    """
+
+    opener: ClassVar[Opener]
+    clevis_name: ClassVar[str] = ""
+    clevis_keys: ClassVar[tuple[str, ...]] = ()
+    slot_type: ClassVar[str] = ""
+    crypttab_device: ClassVar[str] = ""
+
+    @property
+    def crypttab_options(self) -> tuple[str, ...]:
+        """Further options of crypttab(5) that it wants."""
+        return ()
+
+    @property
+    def typed(self) -> str | None:
+        """What a person types when it asks for its PIN, or None where it asks for none."""
+        return None
+
+    def clevis_config(self) -> dict[str, Any]:
+        """Its configuration, as clevis takes it.
+
+        Raises:
+            UsageError: It is no pin of clevis.
+        """
+        raise UsageError(f"clevis has no such pin: {self}")
+
+    def enroll(self, *further: str) -> Iterator[str]:
+        """The lines of systemd-cryptenroll(1) for it.
+
+        Args:
+            *further: Further arguments.
+
+        Raises:
+            UsageError: It is no token of systemd-cryptenroll, or it cannot be enrolled like that.
+        """
+        raise UsageError(f"systemd-cryptenroll has no such token: {self}")
+
+    @classmethod
+    def read(cls, place: Place, config: dict[str, Any], read_pin: "ReadPin") -> "Pin | None":
+        """Read clevis's configuration of such a pin; mistakes go to the place.
+
+        Args:
+            place: Where it stands.
+            config: Its configuration, with no key but `clevis_keys`.
+            read_pin: Reads one that stands inside of it.
+        """
+        raise UsageError(f"clevis has no such pin: {cls.__name__}")
+
+    @classmethod
+    def read_section(cls, place: Place, value: Any) -> "list[Leaf]":
+        """Read its key of a ``clevis`` section without ``custom``; mistakes go to the place.
+
+        Args:
+            place: Where the section stands.
+            value: Of the key.
+        """
+        return []
+
+
+ReadPin = Callable[[str, Any, Place], "Pin | None"]
+"""Reads the configuration of a pin, given clevis's name of its kind, at a place."""
+
+
+class Leaf(Binding):
+    """A pin that answers or fails by itself.
+
+    Attributes:
+        reported_as: What the events of a boot call such a leaf.
+        failures: What a guest says when such a leaf failed.
+        answers: What a guest says when such a leaf answered.
+        service: What it talks to, or None for what is in the guest itself.
+        needs_network: Whether it can answer only once the guest has an address.
+    """
+
+    reported_as: ClassVar[str]
+    failures: ClassVar[tuple[Message, ...]] = ()
+    answers: ClassVar[tuple[Message, ...]] = ()
+    needs_network: ClassVar[bool] = False
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """What failed pins are called in an outcome."""
+
+    @property
+    @abstractmethod
+    def service(self) -> Service | None:
+        """What it talks to while the guest boots, or None for what is in the guest itself."""
+
+    @property
+    def address(self) -> str:
+        """The URL at which the policy puts its service, or "" when it puts it nowhere."""
+        return ""
+
+    @property
+    def bound_pcrs(self) -> frozenset[int] | None:
+        """The PCRs that may not change, or None where no TPM answers for it."""
+        return None
+
+    @property
+    @abstractmethod
+    def described(self) -> str:
+        """What it is, in a few words."""
+
+    def warnings(self) -> Iterator[tuple[str, str]]:
+        """What the owner of a volume should hear of it, each with where it is written or was seen."""
+        yield from ()
+
+    def renamed(self, service: str) -> "Leaf":
+        """The same with another name for its service, if it has one of its own."""
+        return self
+
+    def distinct(self) -> "Leaf":
+        """The same under the name that it has where another leaf of the tree would go by its usual one."""
+        return self
+
+    @abstractmethod
+    def failure_cause(self, world: World, *, headless: bool) -> PinFailureCause | None:
+        """Why it does not hold in a world, or None when it does.
+
+        Args:
+            world: At the boot.
+            headless: Whether the guest never asks.
+        """
+
+    def prompts(self, world: World) -> bool:
+        """Whether it has the guest ask for its PIN, in such a world."""
+        return False
+
+    @abstractmethod
+    def extraction(self, capabilities: Capabilities, measured: frozenset[int]) -> tuple[bool, str]:
+        """Whether an attacker makes it answer, and how, or what they lack.
+
+        Args:
+            capabilities: Of the attacker.
+            measured: PCRs that the boot extends once the volume is open.
+        """

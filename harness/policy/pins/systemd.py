@@ -1,0 +1,56 @@
+"""How systemd-cryptenroll binds tokens, and systemd-cryptsetup opens volumes by them (pure).
+
+systemd asks the tokens of a volume before it asks for a passphrase, in the initrd as in the running system;
+initramfs-tools asks none. Each type of token is a kind of pin with a module of its own: `Token` is what they share.
+
+Sources: systemd-cryptenroll(1), systemd-cryptsetup(8), crypttab(5); systemd 257 cryptsetup.c.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import ClassVar
+
+from harness.policy.pins.kind import Binding, Leaf, Message, Opener
+from harness.policy.world import Stack
+
+
+class Cryptenroll(Opener):
+    """systemd-cryptenroll(1)."""
+
+    name: ClassVar[str] = "systemd-cryptenroll"
+    stacks: ClassVar[frozenset[Stack]] = frozenset({Stack.DR})
+    claims_keyslots: ClassVar[bool] = True
+    reported_as: ClassVar[str] = "token"
+    failures: ClassVar[tuple[Message, ...]] = (
+        Message(r"(?P<reason>Timed out waiting for security device)", final=True),
+    )
+
+    def bind(self, pin: Binding) -> Iterator[str]:
+        """Enroll a token."""
+        return pin.enroll()
+
+    def renew(self, pins: Sequence[Binding]) -> Iterator[str]:
+        """Enroll each token anew, the first of each type in place of those of its type that were enrolled before."""
+        seen: set[str] = set()
+        for pin in pins:
+            yield from pin.enroll(*([] if pin.slot_type in seen else [f"--wipe-slot={pin.slot_type}"]))
+            seen.add(pin.slot_type)
+
+    def remove(self, pins: Sequence[Binding]) -> Iterator[str]:
+        """Wipe the keyslots of each type of token, and the tokens with them."""
+        for slot_type in dict.fromkeys(pin.slot_type for pin in pins):
+            yield f'systemd-cryptenroll --wipe-slot={slot_type} "$device"'
+
+    def unlock(self, device: str, mapping: str, pins: Sequence[Binding], typed: str = "") -> str:
+        """``systemd-cryptsetup attach``, which tries the tokens and asks nobody."""
+        options = dict.fromkeys(pin.crypttab_device for pin in pins) or ["tpm2-device=auto"]
+        environment = f"PIN={typed} " if typed else ""
+        return f"{environment}systemd-cryptsetup attach {mapping} {device} none {','.join(options)},headless=yes"
+
+
+CRYPTENROLL = Cryptenroll()
+
+
+class Token(Leaf):
+    """A token of systemd-cryptenroll in a LUKS2 header."""
+
+    opener: ClassVar[Opener] = CRYPTENROLL

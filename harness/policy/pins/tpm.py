@@ -1,0 +1,79 @@
+"""What the kinds that a TPM answers for have in common (pure).
+
+Sources: TPM 2.0 Library; TCG PC Client Platform Firmware Profile, 3.3.4.
+"""
+
+from collections.abc import Iterable, Iterator
+
+from harness.policy.capabilities import Capabilities, ExecutionPath
+from harness.policy.pins.kind import PinFailureCause, Service
+from harness.policy.world import TpmState, World
+
+TPM = Service("tpm", "tpm")
+"""The TPM of the machine."""
+
+REPORTED_AS = "tpm2"
+"""What the events of a boot call a leaf that it answers for."""
+
+_UNUSABLE = {
+    TpmState.ABSENT: "there is no TPM",
+    TpmState.VERSION_1_2: "the TPM is a 1.2",
+    TpmState.ANOTHER: "another TPM cannot load what this one sealed",
+    TpmState.CLEARED: "the TPM was cleared, and its storage seed with it",
+}
+
+
+def warnings(bound: frozenset[int]) -> Iterator[tuple[str, str]]:
+    """What the owner should hear of a seal that is bound to these PCRs."""
+    if not bound:
+        yield (
+            "its TPM seal is bound to no PCR: any system started on this machine can unseal it",
+            "clevis-encrypt-tpm2(1), pcr_ids; clevis#331, #335; test_stolen_foreign_os",
+        )
+    if 7 in bound and bound <= {0, 1, 2, 3, 7}:
+        yield (
+            "PCR 7 tells by whose key the boot image was let in: under a vendor's keys every distribution's medium has "
+            "the same value; only keys of your own make it yours",
+            "TCG PC Client Platform Firmware Profile, 3.3.4.8; bootc#476; test_stolen_foreign_os_under_secure_boot",
+        )
+        yield (
+            "an update of db or dbx changes PCR 7: have the passphrase at hand before you install one",
+            "clevis#536; fwupd#7939",
+        )
+
+
+def described(pcr_ids: Iterable[int], bank: str) -> str:
+    """What a seal is bound to, in words."""
+    ids = ", ".join(map(str, pcr_ids))
+    return f"to PCR {ids} ({bank})" if ids else "to no PCR"
+
+
+def unusable(tpm: TpmState) -> PinFailureCause | None:
+    """Why a TPM loads nothing that was sealed before."""
+    return PinFailureCause(_UNUSABLE[tpm]) if tpm in _UNUSABLE else None
+
+
+def pcrs_changed(bound: Iterable[int], world: World) -> PinFailureCause | None:
+    """Why a seal that is bound to these PCRs does not open."""
+    changed = sorted(world.changed_pcrs.intersection(bound))
+    if not changed:
+        return None
+    numbers = " and ".join(map(str, changed))
+    return PinFailureCause(f"PCRs {numbers} have changed" if len(changed) > 1 else f"PCR {numbers} has changed")
+
+
+def extraction(bound: frozenset[int], capabilities: Capabilities, measured: frozenset[int]) -> tuple[bool, str]:
+    """Whether an attacker makes the TPM unseal, and how, or what they lack.
+
+    Args:
+        bound: PCRs that may not change.
+        capabilities: Of the attacker, who knows the PIN if one is wanted.
+        measured: PCRs that the boot extends once the volume is open.
+    """
+    if capabilities.tpm_state:
+        return True, "all that the TPM keeps was copied"
+    if not capabilities.machine:
+        return False, "the attacker does not have the TPM"
+    paths = (path for path in ExecutionPath if path in capabilities.ways or path is ExecutionPath.OWN_OS)
+    path = next((path for path in paths if path.kept(measured) >= bound), None)
+    return (True, path.value[0]) if path else (False, "the attacker's code changes what it is bound to")

@@ -1,0 +1,77 @@
+"""A policy: the encrypted volumes of a machine, and how each is opened. Pure data.
+
+`harness.policy.butane` reads one from a file, `harness.policy.enrolment` adds what an owner does by hand.
+"""
+
+from dataclasses import dataclass
+
+from harness.policy.pins import TANG, Leaf, Pin, Service, leaves
+
+
+@dataclass(frozen=True)
+class Volume:
+    """One encrypted volume of a policy.
+
+    Attributes:
+        name: Of the mapping under /dev/mapper.
+        device: What it is made on, as the policy names it.
+        pins: The tree that unlocks it by itself, or None.
+        passphrase: What opens it by hand, or None when the policy leaves no keyslot that can be typed.
+        mount_point: Where its file system is mounted, or None.
+        key_file: Whether the guest itself holds a key that opens it.
+        headless: Whether the guest never asks (``headless=`` of crypttab(5)).
+        tpm_pin: What a person types at the prompt for the TPM's PIN, or None where none is asked for.
+    """
+
+    name: str
+    device: str
+    pins: Pin | None
+    passphrase: str | None
+    mount_point: str | None
+    key_file: bool = False
+    headless: bool = False
+    tpm_pin: str | None = None
+
+
+@dataclass(frozen=True)
+class Policy:
+    """An encryption config that can be installed.
+
+    Attributes:
+        name: File name without its ending.
+        config: The Ignition config as a JSON-able value, still with the Tang placeholders.
+        volumes: In the order in which they are opened.
+        disk: The device node that the config partitions (``/dev/nvme0n1`` or ``/dev/vda``): it decides the bus.
+        kernel_arguments: Those that should exist.
+        source: The file's text, for the evidence.
+        enrolment: Lines for root's shell in the installed guest, one boot later, still with the Tang placeholders: what
+            an owner does by hand (`harness.policy.enrolment`).
+    """
+
+    name: str
+    config: dict[str, object]
+    volumes: tuple[Volume, ...]
+    disk: str
+    kernel_arguments: tuple[str, ...]
+    source: str
+    enrolment: tuple[str, ...] = ()
+
+    @property
+    def leaves(self) -> tuple[Leaf, ...]:
+        """Every leaf of every volume, in order."""
+        return tuple(leaf for volume in self.volumes if volume.pins for leaf in leaves(volume.pins))
+
+    @property
+    def provided(self) -> tuple[Service, ...]:
+        """The services that the harness must run for the guest, in order, each once."""
+        return tuple(dict.fromkeys(leaf.service for leaf in self.leaves if leaf.service and leaf.service.provided))
+
+    @property
+    def tang_servers(self) -> tuple[str, ...]:
+        """Names of the Tang servers that the harness must run, in order, each once."""
+        return tuple(service.name for service in self.provided if service.kind == TANG)
+
+    def tang_port(self, server: str) -> int | None:
+        """The port that the policy file fixes for a Tang server of the harness, or None when any will do."""
+        wanted = Service(TANG, server)
+        return next((leaf.service.port for leaf in self.leaves if leaf.service == wanted and leaf.service.port), None)
