@@ -6,7 +6,8 @@ how it knows, and whether that is what the policy promises.
 
 The nouns
 =========
-policy          what the user wrote: pins, thresholds, keyslots. Pure data (`policy.pins`), read from Butane.
+policy          what the user wrote: pins, thresholds, keyslots. Pure data (`policy.policy`), read from Butane.
+pin kind        one sort of pin: how it is bound, when it holds, what shows that it failed (a module of `policy.pins`).
 machine         disk, TPM state, NVRAM, firmware, NICs: frozen data that says what hardware there is (`machine.spec`).
 sealed machine  a machine with a policy installed that has auto-unlocked once (its control boot); cached and copied
                 as one unit (`lab.sealed`).

@@ -3,12 +3,14 @@
 import ast
 import re
 from collections.abc import Iterator
+from importlib import import_module
 from itertools import chain
 from pathlib import Path
 
 import pytest
 
 import harness
+from harness.policy.pins import KINDS, Leaf
 
 ROOT = Path(harness.__file__).parent
 MODULES = sorted(ROOT.rglob("*.py"))
@@ -147,11 +149,48 @@ def test_services_talk_to_docker() -> None:
 
 @pytest.mark.parametrize(
     "path",
-    [p for p in MODULES for room, names in PURE.items() if p.parent == ROOT / room and (not names or p.stem in names)],
+    [
+        path
+        for path in MODULES
+        for room, names in PURE.items()
+        if ROOT / room in path.parents and (not names or path.stem in names)
+    ],
     ids=name_of,
 )
 def test_pure_modules_do_not_touch_the_world(path: Path) -> None:
     assert worldly(path) == []
+
+
+def kind_tests(tree: ast.Module) -> list[int]:
+    """Lines that test which kind a pin is, by isinstance or by a pattern of match."""
+    kinds = {"Sss", *(kind.__name__ for kind in KINDS)}
+
+    def names(node: ast.AST) -> set[str]:
+        return {each.id for each in ast.walk(node) if isinstance(each, ast.Name)}
+
+    return [
+        node.lineno if isinstance(node, ast.Call) else node.cls.lineno
+        for node in ast.walk(tree)
+        if (isinstance(node, ast.Call) and names(node.func) == {"isinstance"} and names(node.args[1]) & kinds)
+        or (isinstance(node, ast.MatchClass) and names(node.cls) & kinds)
+    ]
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_nothing_tests_which_kind_a_pin_is(path: Path) -> None:
+    """What is to be known of a pin is asked of its kind, so that another kind is one module more."""
+    assert kind_tests(parsed(path)) == []
+
+
+def test_every_kind_of_pin_is_listed() -> None:
+    """Each module of the package defines the kinds that it has; those that are a base of others are none."""
+
+    def ends(kind: type) -> set[type]:
+        return set().union(*map(ends, kind.__subclasses__())) or {kind}
+
+    for path in (ROOT / "policy" / "pins").glob("*.py"):
+        import_module(name_of(path))
+    assert {kind for kind in ends(Leaf) if kind.__module__.startswith("harness.")} == set(KINDS)
 
 
 def test_the_map_has_no_room_that_is_not_there() -> None:
@@ -173,6 +212,13 @@ def test_an_import_that_goes_up_is_seen() -> None:
         assert misplaced("harness.machine.rig", ast.parse(text), floors), text
     for text in ("from harness.errors import RigError", "from harness.machine.spec import Disk", "import os"):
         assert not misplaced("harness.machine.rig", ast.parse(text), floors), text
+
+
+def test_a_test_of_a_pin_s_kind_is_seen() -> None:
+    for text in ("isinstance(pin, Sss)", "isinstance(pin, Leaf | TangPin)", "isinstance(pin, (Tpm2Pin, int))"):
+        assert kind_tests(ast.parse(text)) == [1], text
+    assert kind_tests(ast.parse("match pin:\n    case TangPin():\n        pass")) == [2]
+    assert kind_tests(ast.parse("isinstance(pin, Leaf)\nTangPin('tang', 'url')")) == []
 
 
 def test_a_sleep_is_seen() -> None:

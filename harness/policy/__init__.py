@@ -6,13 +6,14 @@ variants           what a policy file may be: Butane by variant and version, Ign
 nodes, scalars     text to nodes with lines, bounded so that no text is slow; a single value
 schema, reader     what Butane's keys are; nodes to values by them
 document           a file's values and lines, its mistakes with file, line and key, all told in one round
-checks, clevis     the rules between keys (`check_files`, `check_units`, `check_boot_device`); the tree of pins
+checks, clevis     the rules between keys (`check_files`, `check_units`, `check_boot_device`); a section's tree of pins
 translate          to an Ignition config, as Butane does: `sugar` writes what Butane generates, `merge` lays configs
                    over one another, `urls` hold contents
 fit                a config fitted to the guest: what its Ignition is too old for, whom it does not know
 butane, ignition   the way in (`read_policy`) and the way out (`render`)
-pins, enrolment    what a policy says; what an owner adds by hand in the installed guest
+policy, pins/      what a policy says; what each kind of pin is, and everything that is asked about it
+enrolment          what an owner adds by hand in the installed guest
 maintenance        what an owner does to the volumes of a machine in use
 world, oracle      the state of the world at a boot; what a volume then does, and why
-extract            what an attacker gets out, by what he is able to do
+capabilities, extract   what an attacker can do; what they get out by it
 """

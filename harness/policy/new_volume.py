@@ -67,7 +67,8 @@ def creation_commands(
     yield f"mkfs.ext4 -q {mapping} && mkdir -p /run/new && mount {mapping} /run/new"
     yield f"find {new.mount_point} -mindepth 1 -maxdepth 1 -exec mv -t /run/new {{}} +"
     yield f"umount /run/new && mount {mapping} {new.mount_point}"
-    yield f"echo {new.name} {new.device} {new.key_file or 'none'} {','.join(['luks', *devices, *options])} >> /etc/crypttab"
+    by_itself = ",".join(["luks", *devices, *options])
+    yield f"echo {new.name} {new.device} {new.key_file or 'none'} {by_itself} >> /etc/crypttab"
     yield f"echo {mapping} {new.mount_point} ext4 defaults 0 0 >> /etc/fstab"
     if new.after:
         folder = f"/etc/systemd/system/systemd-cryptsetup@{new.name}.service.d"
