@@ -7,9 +7,10 @@ PYTHON ?= python3
 ARGS ?=
 BUTANE ?=
 VENV := .venv/bin
+SCRIPTS = $(shell grep -rlE --exclude-dir=artifacts '^\#!.*[/ ](ba|da)?sh( |$$)|^\# shellcheck shell=' .ci images)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup start scenarios test lint format types unit real slow matrix bench doctor images report clean constraints
+.PHONY: help setup start scenarios test lint format types unit real slow matrix bench doctor images report docs clean constraints
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,9 +26,10 @@ scenarios: start ## boot real machines and judge their unlock: the core, or ALL=
 
 test: lint types unit ## lint, types and tests of the harness itself
 
-lint: setup ## ruff: mistakes and formatting
+lint: setup ## ruff: mistakes and formatting; shellcheck for every script
 	$(VENV)/ruff check .
 	$(VENV)/ruff format --check .
+	$(VENV)/shellcheck $(SCRIPTS)
 
 format: setup ## ruff: put right what it can
 	$(VENV)/ruff check --fix .
@@ -46,22 +48,28 @@ slow: start ## tests that take many minutes: the same bytes from two builds of a
 	$(VENV)/pytest -m slow $(ARGS)
 
 matrix: start ## the truth table, every cell booted; goes on where it was. BUTANE=mine.bu makes yours the row; ARGS goes to it
-	$(VENV)/python -m harness matrix $(if $(BUTANE),--butane $(BUTANE)) $(ARGS)
+	$(VENV)/unlock-lab matrix $(if $(BUTANE),--butane $(BUTANE)) $(ARGS)
 
 bench: start ## where the time of a boot goes, and what the harness adds; ARGS goes to the bench
-	$(VENV)/python -m harness bench $(ARGS)
+	$(VENV)/unlock-lab bench $(ARGS)
 
 doctor: setup ## what this host has, lacks, and how to get it
-	$(VENV)/python -m harness doctor
+	$(VENV)/unlock-lab doctor
 
 images: start ## build the guest, firmware and Tang images that are not in the cache
-	$(VENV)/python -m harness images build
+	$(VENV)/unlock-lab images build
 
 report: setup ## the last run as one HTML page
-	$(VENV)/python -m harness report
+	$(VENV)/unlock-lab report
+
+docs: setup ## the reference of the API and of outcome.json, as pages in artifacts/reference
+	mkdir -p artifacts/reference
+	$(VENV)/pdoc --docformat google --output-directory artifacts/reference harness.api harness.api.attack
+	$(VENV)/generate-schema-doc --config with_footer=false harness/evidence/outcome.schema.json artifacts/reference/outcome.html
+	$(VENV)/generate-schema-doc --config with_footer=false harness/matrix/matrix.schema.json artifacts/reference/matrix.html
 
 clean: setup ## remove what dead runs left; ARGS=--cache also what is slow to make
-	$(VENV)/python -m harness clean $(ARGS)
+	$(VENV)/unlock-lab clean $(ARGS)
 
 constraints: ## choose the pinned versions of all dependencies anew, from what pyproject.toml names
 	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && set -e -o pipefail && \

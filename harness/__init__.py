@@ -30,6 +30,7 @@ Imports go one way, from the top of this list to the bottom; `tests/test_archite
     doctor, housekeeping   what this host has and lacks; what stays on it between runs
     explain/           what a policy will do and what an attacker gets, told from the rules, without a boot
     bench              where the time of a boot goes
+    explain/           what a policy will do and what an attacker gets, told from the rules, without a boot
     campaign/          which scenarios run, in what order, on which worker; how long that takes here
     matrix/            the truth table: policies down, conditions across, each cell booted and predicted
     attack/            what an attacker is granted, their machines, and what they got out

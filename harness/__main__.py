@@ -1,4 +1,6 @@
-"""The commands around the tests: ``python -m harness doctor``, ``images``, ``report``, ``matrix`` and more.
+"""The commands around the tests: ``unlock-lab doctor``, ``images``, ``report``, ``matrix`` and more.
+
+``python -m harness`` is the same.
 
 Each is imported when it is called, so that the doctor works where half of what the others need is missing.
 """
@@ -9,9 +11,10 @@ import sys
 from collections.abc import Callable, Sequence
 
 from harness.errors import HarnessError, HostError
-from harness.paths import REPOSITORY
+from harness.paths import CHECKOUT, SETUP
 
 COMMANDS = {
+    "setup": ("harness.host.setup:main", "install what is missing on this host; --start: and start what must run"),
     "explain": ("harness.explain.command:main", "what a Butane file will do and what a thief gets, told in a second"),
     "doctor": ("harness.doctor:main", "what this host has, lacks, and how to get it; status 0 when scenarios can run"),
     "images": ("harness.housekeeping:images", "list guest images, firmware and cache; `images build` makes them all"),
@@ -26,7 +29,7 @@ COMMANDS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return the exit status: its own, 2 for an error that explains itself, 130 for Ctrl-C."""
-    parser = argparse.ArgumentParser(prog="python -m harness", description="A laboratory for automatic disk unlock.")
+    parser = argparse.ArgumentParser(prog="unlock-lab", description="A laboratory for automatic disk unlock.")
     commands = parser.add_subparsers(dest="command", metavar="command", required=True)
     for name, (_, help_text) in COMMANDS.items():
         commands.add_parser(name, help=help_text, add_help=False)
@@ -53,10 +56,10 @@ def _imported(module: str, function: str) -> Callable[[Sequence[str]], int]:
     except ModuleNotFoundError as error:
         if not error.name or error.name.partition(".")[0] == "harness":
             raise
-        python = REPOSITORY / ".venv" / "bin" / "python"
+        program = CHECKOUT / ".venv" / "bin" / "unlock-lab" if CHECKOUT else "unlock-lab"
         raise HostError(
             f"{sys.executable} has no package {error.name}",
-            hint=f"run `make setup`, and then `{python} -m harness`: it has what {module} needs",
+            hint=f"run `{SETUP}`, and then `{program}`: it has what {module} needs",
         ) from error
     return found
 

@@ -1,4 +1,4 @@
-"""Where the time of a boot goes, and what the harness adds to it: ``python -m harness bench``.
+"""Where the time of a boot goes, and what the harness adds to it: ``unlock-lab bench``.
 
 In one run, on the same image, sealed machine and host, a machine is booted in two ways in turn: by the harness, from
 the call of `Sealed.boot` to its verdict; and by bare QEMU with the command line of that boot, less what only libvirt
@@ -75,7 +75,7 @@ _LIBVIRT_ONLY = ("-mon", "-add-fd")
 
 def main(argv: Sequence[str]) -> int:
     """Run the bench; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m harness bench", description=__doc__)
+    parser = argparse.ArgumentParser(prog="unlock-lab bench", description=__doc__)
     parser.add_argument("--policy", default="tpm2-and-tang", help="a policy of scenarios/policies (%(default)s)")
     parser.add_argument("--image", default="debian-13", help="a folder of images/ (%(default)s)")
     parser.add_argument("--runs", type=int, default=3, help="boots of each kind (%(default)s)")

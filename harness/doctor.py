@@ -1,4 +1,4 @@
-"""What this host has, lacks, and how to get it: ``python -m harness doctor``.
+"""What this host has, lacks, and how to get it: ``unlock-lab doctor``.
 
 Each check looks at one thing and gives one row. The modules that do the work are imported by the check that needs them,
 so that a part that is missing is a row of the table and not a traceback.
@@ -19,7 +19,8 @@ from pathlib import Path
 from harness.errors import HarnessError
 from harness.host.packages import old_qemu, read_os_release
 from harness.host.requirement import Requirement, command, requirements
-from harness.paths import cache_dir, run_dir
+from harness.host.setup import STAMP
+from harness.paths import SETUP, cache_dir, run_dir
 from harness.process import run
 from harness.progress import Progress
 
@@ -67,7 +68,7 @@ Check = Callable[[], CheckRow]
 
 def main(argv: Sequence[str]) -> int:
     """Look at this host and print what was found; the exit status is 0 when scenarios can run, else 1."""
-    argparse.ArgumentParser(prog="python -m harness doctor", description=main.__doc__).parse_args(argv)
+    argparse.ArgumentParser(prog="unlock-lab doctor", description=main.__doc__).parse_args(argv)
     rows = [examine(name, check) for name, check in checks(Progress())]
     show(rows)
     return int(any(row.state is State.BAD for row in rows))
@@ -81,7 +82,7 @@ def examine(name: str, check: Check) -> CheckRow:
         found = "\n".join(part for part in (error.what, error.detail.strip()) if part)
         return CheckRow(State.BAD, name, found, error.hint or "see the other rows")
     except ImportError as error:
-        return CheckRow(State.BAD, name, f"the .venv lacks a package: {error}", "make setup")
+        return CheckRow(State.BAD, name, f"the .venv lacks a package: {error}", SETUP)
     except OSError as error:
         return CheckRow(State.BAD, name, str(error), "see the other rows")
 
@@ -111,7 +112,7 @@ def installed(need: Requirement) -> CheckRow:
             State.BAD,
             need.name,
             f"missing: {', '.join(missing)} ({need.why})",
-            "make setup" if distribution == "debian" else other,
+            SETUP if distribution == "debian" else other,
         )
     first = next(item.partition(":")[2] for item in need.probe)
     if need.name == "QEMU" and codename == "bookworm" and old_qemu():
@@ -119,7 +120,7 @@ def installed(need: Requirement) -> CheckRow:
             State.WARNING,
             need.name,
             f"{_version(first)}: works, slower without KVM; its emulation of cmpxchg16b is wrong, and so switched off",
-            "rm .venv/.unlock-lab-set-up; make setup    # takes QEMU from bookworm-backports",
+            f"rm {STAMP}; {SETUP}    # takes QEMU from bookworm-backports",
         )
     return CheckRow(State.GOOD, need.name, _version(first) if need.name in _VERSIONED else need.why)
 
@@ -139,7 +140,7 @@ def python_packages() -> CheckRow:
     """Whether the venv has what pyproject.toml names; above all libvirt's binding, which is compiled here."""
     wanted = ("docker", "filelock", "jinja2", "libvirt", "paramiko", "pexpect", "pytest", "rich", "tenacity", "yaml")
     if missing := [name for name in wanted if importlib.util.find_spec(name) is None]:
-        return CheckRow(State.BAD, "Python packages", f"missing: {', '.join(missing)}", "make setup")
+        return CheckRow(State.BAD, "Python packages", f"missing: {', '.join(missing)}", SETUP)
     return CheckRow(State.GOOD, "Python packages", "all there")
 
 
@@ -175,9 +176,7 @@ def who_runs_machines() -> CheckRow:
     me = pwd.getpwuid(os.geteuid()).pw_name
     subuid = Path("/etc/subuid")
     if not subuid.exists() or not any(line.startswith(f"{me}:") for line in subuid.read_text().splitlines()):
-        return CheckRow(
-            State.BAD, "user", f"{me} has no subordinate ids (subuid(5)), so cannot build images", "make setup"
-        )
+        return CheckRow(State.BAD, "user", f"{me} has no subordinate ids (subuid(5)), so cannot build images", SETUP)
     return CheckRow(State.GOOD, "user", f"machines run as {me}")
 
 
@@ -244,7 +243,9 @@ def memory() -> CheckRow:
             State.BAD, "memory", f"{found}; one machine needs {MACHINE_GB} GB", "end other programs, or: swapon a file"
         )
     side_by_side = max(1, min(cores, int(free // MACHINE_GB)))
-    return CheckRow(State.GOOD, "memory", f"{found}: up to make scenarios ARGS='-n {side_by_side}'")
+    return CheckRow(
+        State.GOOD, "memory", f"{found}: room for {side_by_side} machines side by side: pytest -n {side_by_side}"
+    )
 
 
 _MARKS = {State.GOOD: ("✓", "green"), State.WARNING: ("!", "yellow"), State.BAD: ("✗", "red")}

@@ -1,4 +1,4 @@
-"""What stays on this host between runs: ``python -m harness images`` shows and makes it, ``clean`` removes it."""
+"""What stays on this host between runs: ``unlock-lab images`` shows and makes it, ``clean`` removes it."""
 
 import argparse
 import os
@@ -27,7 +27,7 @@ _VIRSH_SECONDS = 60.0
 
 def images(argv: Sequence[str]) -> int:
     """List the images that images/ describes and what the cache holds, or build those that it does not."""
-    parser = argparse.ArgumentParser(prog="python -m harness images", description=images.__doc__)
+    parser = argparse.ArgumentParser(prog="unlock-lab images", description=images.__doc__)
     parser.add_argument("action", nargs="?", choices=("list", "build"), default="list")
     parser.add_argument("names", nargs="*", metavar="NAME", help="guest images to build (default: all)")
     options = parser.parse_args(argv)
@@ -63,7 +63,7 @@ def firmware_names() -> list[str]:
 
 def clean(argv: Sequence[str]) -> int:
     """Remove what dead runs left behind and machines that --lab-keep left on; never what a live run uses."""
-    parser = argparse.ArgumentParser(prog="python -m harness clean", description=clean.__doc__)
+    parser = argparse.ArgumentParser(prog="unlock-lab clean", description=clean.__doc__)
     parser.add_argument("--cache", action="store_true", help="also the cache: images and installed machines")
     options = parser.parse_args(argv)
     progress = Progress()
@@ -128,6 +128,6 @@ def remove_cache(progress: Progress) -> None:
 
 def start(argv: Sequence[str]) -> int:
     """Start what must run and does not: the Docker daemon. Only root can."""
-    argparse.ArgumentParser(prog="python -m harness start", description=start.__doc__).parse_args(argv)
+    argparse.ArgumentParser(prog="unlock-lab start", description=start.__doc__).parse_args(argv)
     start_daemon(Progress())
     return 0

@@ -2,15 +2,28 @@
 
 Environment: ``UNLOCK_LAB_CACHE`` (what is slow to make) and ``UNLOCK_LAB_RUN`` (sockets and scratch disks of running
 machines; short, since a UNIX socket path may have 107 bytes, unix(7)). ``TMPDIR``: images under way.
+
+Images, policies and docs lie beside the package in a clone, and in it (``harness/data``) when it came from a wheel,
+which pyproject.toml arranges.
 """
 
 import os
 import tempfile
 from pathlib import Path
 
-REPOSITORY = Path(__file__).resolve().parent.parent
-IMAGES = REPOSITORY / "images"
-POLICIES = REPOSITORY / "scenarios" / "policies"
+PACKAGE = Path(__file__).resolve().parent
+
+CHECKOUT = PACKAGE.parent if (PACKAGE.parent / "pyproject.toml").is_file() else None
+"""The clone that this runs from; None when it was installed from a wheel."""
+
+IMAGES = CHECKOUT / "images" if CHECKOUT else PACKAGE / "data" / "images"
+POLICIES = CHECKOUT / "scenarios" / "policies" if CHECKOUT else PACKAGE / "data" / "policies"
+DOCS = CHECKOUT / "docs" if CHECKOUT else PACKAGE / "data" / "docs"
+"""Also what boots were seen to do: truth-table.csv."""
+
+SETUP = "make setup" if CHECKOUT else "unlock-lab setup"
+DOCTOR = "make doctor" if CHECKOUT else "unlock-lab doctor"
+"""What a hint tells the user to run."""
 
 
 def cache_dir() -> Path:

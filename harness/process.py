@@ -7,6 +7,7 @@ from pathlib import Path
 
 from harness.errors import HostError
 from harness.files import tail
+from harness.paths import DOCTOR, SETUP
 
 
 def run(
@@ -53,7 +54,7 @@ def run(
         raise HostError(
             f"{words[0]} is not installed" if missing else f"{words[0]} cannot be run",
             str(error),
-            "python -m harness doctor says what is missing",
+            f"{DOCTOR} says what is missing",
         ) from error
     except subprocess.TimeoutExpired as error:
         raise HostError(f"{words[0]} did not finish within {timeout:.0f} s", tail(error.stderr or b"", 20)) from error
@@ -68,4 +69,4 @@ def _group_of(user: str) -> int:
     try:
         return pwd.getpwnam(user).pw_gid
     except KeyError as error:
-        raise HostError(f"there is no user {user}", hint="make setup") from error
+        raise HostError(f"there is no user {user}", hint=SETUP) from error

@@ -16,7 +16,7 @@ from harness import doctor
 from harness.doctor import CheckRow, State
 from harness.errors import HarnessError, HostError, UsageError
 from harness.host.requirement import Requirement
-from harness.paths import REPOSITORY
+from harness.paths import CHECKOUT
 from harness.progress import Progress
 
 GOOD = CheckRow(State.GOOD, "one", "is there")
@@ -80,7 +80,7 @@ def test_the_table_does_without_rich(monkeypatch: pytest.MonkeyPatch, capsys: py
 def test_it_runs_without_any_package_of_python() -> None:
     """Every check that needs one is a row that says so."""
     code = (
-        f"import sys; sys.path.insert(0, {str(REPOSITORY)!r});"
+        f"import sys; sys.path.insert(0, {str(CHECKOUT)!r});"
         "from harness.__main__ import main; sys.exit(main(['doctor']))"
     )
     done = subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, check=False)
@@ -93,7 +93,7 @@ def test_it_runs_without_any_package_of_python() -> None:
 
 def test_a_command_without_its_packages_says_what_to_do() -> None:
     code = (
-        f"import sys; sys.path.insert(0, {str(REPOSITORY)!r});"
+        f"import sys; sys.path.insert(0, {str(CHECKOUT)!r});"
         "from harness.__main__ import main; sys.exit(main(['matrix', '--list']))"
     )
     done = subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, check=False)

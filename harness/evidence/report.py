@@ -1,4 +1,4 @@
-"""One HTML page about all that a run left behind: ``python -m harness report [artifacts] [-o report.html]``.
+"""One HTML page about all that a run left behind: ``unlock-lab report [artifacts] [-o report.html]``.
 
 The page stands by itself: no script, no font, no request; its links are relative to where it is written. What it shows
 was said by a guest that may be under attack, so all of it is text (`pages.template`), and a
@@ -103,7 +103,7 @@ class ReportRow:
 
 def main(argv: Sequence[str]) -> int:
     """Write the page; return the exit status: 0, or 2 when it could not be written."""
-    parser = argparse.ArgumentParser(prog="python -m harness report", description="Make one HTML page of the evidence.")
+    parser = argparse.ArgumentParser(prog="unlock-lab report", description="Make one HTML page of the evidence.")
     parser.add_argument("artifacts", nargs="?", default="artifacts", type=Path, help="folder (default: artifacts)")
     parser.add_argument("-o", "--output", type=Path, help="page to write (default: report.html in that folder)")
     options = parser.parse_args(argv)
@@ -130,7 +130,7 @@ def write(root: Path, output: Path) -> None:
     """
     if not root.is_dir():
         raise UsageError(
-            f"there is no folder {root}", "", "run scenarios first, or name the folder: python -m harness report FOLDER"
+            f"there is no folder {root}", "", "run scenarios first, or name the folder: unlock-lab report FOLDER"
         )
     try:
         write_whole(output, render(root, output.parent))

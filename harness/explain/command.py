@@ -20,13 +20,13 @@ from harness.explain.situations import situations
 from harness.images import encrypted_root
 from harness.matrix.command import IMAGE, shares
 from harness.matrix.rows import ROOTS
-from harness.paths import REPOSITORY
+from harness.paths import DOCS
 from harness.policy.butane import read_policy
 from harness.policy.world import Stack
 from harness.unlock import Unlock
 
-_TRUTH_TABLE = REPOSITORY / "docs" / "truth-table.csv"
-_ATTACKS = REPOSITORY / "docs" / "attacks.csv"
+_TRUTH_TABLE = DOCS / "truth-table.csv"
+_ATTACKS = DOCS / "attacks.csv"
 _OUTCOMES = (*(unlock.value for unlock in Unlock), "extracted", "resisted")
 
 

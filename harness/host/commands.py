@@ -7,7 +7,7 @@ import subprocess
 
 from harness.errors import HostError
 from harness.host.requirement import SYSTEM_PATH
-from harness.paths import REPOSITORY
+from harness.paths import PACKAGE
 
 
 def run(*argv: str, root: bool = False, stdin: str = "") -> None:
@@ -30,7 +30,7 @@ def run(*argv: str, root: bool = False, stdin: str = "") -> None:
     path = f"{os.environ.get('PATH', os.defpath)}:{SYSTEM_PATH}"
     try:
         done = subprocess.run(
-            words, input=stdin, text=True, env={**os.environ, "PATH": path}, cwd=REPOSITORY, check=False
+            words, input=stdin, text=True, env={**os.environ, "PATH": path}, cwd=PACKAGE.parent, check=False
         )
     except FileNotFoundError as error:
         raise HostError(f"{words[0]} is not installed", str(error)) from error

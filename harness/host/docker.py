@@ -20,7 +20,7 @@ from harness.errors import HostError, RigError
 from harness.files import tail
 from harness.host.docker_address import docker_address
 from harness.host.requirement import command
-from harness.paths import run_dir
+from harness.paths import DOCTOR, run_dir
 from harness.process import run
 from harness.progress import Progress
 
@@ -70,7 +70,7 @@ def docker_call(what: str) -> Iterator[None]:
         raise RigError(f"Docker could not {what}", error.explanation or str(error)) from error
     except (DockerException, requests.RequestException) as error:
         raise RigError(
-            f"Docker did not answer when asked to {what}", str(error), "python -m harness doctor looks at the daemon"
+            f"Docker did not answer when asked to {what}", str(error), f"{DOCTOR} looks at the daemon"
         ) from error
 
 

@@ -21,7 +21,7 @@ from harness.errors import HostError
 from harness.host.accel import Accel, choose_accel
 from harness.host.scratch import remove_orphaned
 from harness.host.user import LAB_USER, as_user, chown_to, home
-from harness.paths import run_dir
+from harness.paths import DOCTOR, run_dir
 from harness.progress import Progress
 
 _IDLE_SECONDS = 30
@@ -158,7 +158,7 @@ def find_emulator() -> tuple[Path, str, tuple[int, int, int]]:
     """
     found = next((path for name in _EMULATORS if (path := shutil.which(name))), None)
     if found is None:
-        raise HostError("QEMU is not installed", hint="python -m harness doctor says what is missing")
+        raise HostError("QEMU is not installed", hint=f"{DOCTOR} says what is missing")
     text = process.run([found, "--version"], timeout=20).splitlines()[0]
     numbers = re.search(r"version (\d+)\.(\d+)\.(\d+)", text)
     if numbers is None:

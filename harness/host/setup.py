@@ -1,11 +1,11 @@
-"""Makes this host ready: ``python3 -m harness.host.setup``, which every target of the Makefile runs first.
+"""Makes this host ready: ``unlock-lab setup``, or ``python3 -m harness.host.setup`` as the Makefile runs it first.
 
 Idempotent, and over in an instant when nothing is to be done. It prints what it does and every command that changes
 something. Standard library only, since it runs before there is a venv.
 
 1. Packages that `requirements.toml` names and whose probe fails: by apt on Debian; elsewhere it prints the list and
    stops.
-2. ``.venv`` with the dependencies that pyproject.toml names, all pinned by constraints.txt.
+2. In a clone, ``.venv`` with the dependencies that pyproject.toml names, all pinned by constraints.txt.
 3. As root, the user ``unlock-lab`` that the machines run as.
 4. With ``--start``: a Docker daemon when none runs; access to it and to KVM for the user that needs it.
 """
@@ -26,7 +26,7 @@ from pathlib import Path
 from harness.errors import HarnessError, HostError
 from harness.host.commands import run, say
 from harness.host.user import LAB_USER
-from harness.paths import REPOSITORY
+from harness.paths import CHECKOUT, PACKAGE
 
 try:
     from harness.host.docker_address import docker_address, rootless_socket
@@ -40,13 +40,13 @@ except ModuleNotFoundError as error:
     ) from None
 
 LAB_HOME = "/var/lib/unlock-lab"
-VENV = REPOSITORY / ".venv"
+VENV = CHECKOUT / ".venv" if CHECKOUT else Path(sys.prefix)
 STAMP = VENV / ".unlock-lab-set-up"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status: 0 when the host is ready, 1 when a person must do something."""
-    parser = argparse.ArgumentParser(prog="python3 -m harness.host.setup", description="Makes this host ready.")
+    parser = argparse.ArgumentParser(prog="unlock-lab setup", description="Makes this host ready.")
     parser.add_argument("--start", action="store_true", help="also start what must run: Docker")
     parser.add_argument("--list", action="store_true", help="only print what is needed, for Debian and for Fedora")
     options = parser.parse_args(argv)
@@ -56,7 +56,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with _alone():
             install_packages(requirements(), first_time=not STAMP.exists())
-            make_venv()
+            if CHECKOUT:
+                make_venv(CHECKOUT)
             if os.geteuid() == 0:
                 make_user()
             else:
@@ -74,29 +75,29 @@ def main(argv: Sequence[str] | None = None) -> int:
 # The venv
 
 
-def make_venv() -> None:
-    """Make or refresh the venv.
+def make_venv(clone: Path) -> None:
+    """Make or refresh the venv of a clone.
 
     Raises:
         HostError: pip failed.
     """
-    state = f"{REPOSITORY}\n{stamp(REPOSITORY)}\n"
+    state = f"{clone}\n{stamp(clone)}\n"
     python = VENV / "bin" / "python"
     old = STAMP.read_text() if STAMP.exists() else ""
     if python.exists() and old == state:
         return
-    moved = bool(old) and old.splitlines()[0] != str(REPOSITORY)
+    moved = bool(old) and old.splitlines()[0] != str(clone)
     renewed = VENV.exists() and (moved or not python.exists() or _version(VENV) != sys.version_info[:2])
     base = Path(sys.base_prefix, "bin", f"python{sys.version_info.major}.{sys.version_info.minor}")
     say("making .venv" if renewed or not VENV.exists() else "refreshing .venv")
     run(str(base if base.exists() else sys.executable), "-m", "venv", *(["--clear"] if renewed else []), str(VENV))
     STAMP.unlink(missing_ok=True)
-    constraints = str(REPOSITORY / "constraints.txt")
+    constraints = str(clone / "constraints.txt")
     # The variables reach the isolated environments that packages are built in: pip before 25.3 reads the first, newer
     # ones the second.
     pins = (f"PIP_CONSTRAINT={constraints}", f"PIP_BUILD_CONSTRAINT={constraints}")
     pip = (str(python), "-m", "pip", "--disable-pip-version-check", "install", "--quiet")
-    run("env", *pins, *pip, "--constraint", constraints, "--editable", f"{REPOSITORY}[dev]")
+    run("env", *pins, *pip, "--constraint", constraints, "--editable", f"{clone}[dev]")
     STAMP.write_text(state)
 
 
@@ -198,8 +199,8 @@ def _or_say(consequence: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _alone() -> Iterator[None]:
-    """One set-up of this clone at a time."""
-    folder = os.open(REPOSITORY, os.O_RDONLY)
+    """One set-up of this installation at a time."""
+    folder = os.open(PACKAGE, os.O_RDONLY)
     try:
         fcntl.flock(folder, fcntl.LOCK_EX)
         yield

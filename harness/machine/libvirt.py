@@ -20,6 +20,7 @@ import libvirt
 from harness.deadline import Deadline
 from harness.errors import HostError, RigError
 from harness.host.session import Host
+from harness.paths import DOCTOR
 
 _CALL_SECONDS = 20.0
 _CONNECT_SECONDS = 30.0
@@ -245,7 +246,7 @@ def _connect(host: Host) -> Any:
                 raise HostError(
                     f"cannot reach libvirt at {host.libvirt_uri}",
                     str(error),
-                    "python -m harness doctor says what is missing",
+                    f"{DOCTOR} says what is missing",
                 ) from error
     raise AssertionError("unreachable")
 

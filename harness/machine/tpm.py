@@ -21,7 +21,7 @@ from harness.files import whole_folder, write_whole
 from harness.host.user import as_user, chown_to
 from harness.machine.spec import Tpm, TpmVersion
 from harness.machine.tpm_log import TpmExchange, decode_log
-from harness.paths import cache_dir
+from harness.paths import DOCTOR, cache_dir
 
 _MANUFACTURE_SECONDS = 60.0
 _EXIT_SECONDS = 5.0
@@ -69,7 +69,7 @@ def _authority() -> Path:
     if not Path(localca).exists():
         raise HostError(
             "swtpm_localca is not installed, which signs the certificates of TPMs",
-            hint="python -m harness doctor says what is missing",
+            hint=f"{DOCTOR} says what is missing",
         )
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o700)
@@ -131,7 +131,7 @@ def powered_tpm(tpm: Tpm, control: Path, log: Path, *, user: str | None, outlive
     """
     for tool in ("setpriv", "swtpm"):
         if shutil.which(tool) is None:
-            raise HostError(f"{tool} is not installed", hint="python -m harness doctor says what is missing")
+            raise HostError(f"{tool} is not installed", hint=f"{DOCTOR} says what is missing")
     command = as_user(user) if outlive else [*as_user(user, "--pdeathsig=KILL"), *_UNLESS_ORPHANED, str(os.getpid())]
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(control))

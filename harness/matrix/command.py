@@ -1,4 +1,4 @@
-"""``python -m harness matrix``: boot the truth table, or what is left of it, and draw it."""
+"""``unlock-lab matrix``: boot the truth table, or what is left of it, and draw it."""
 
 import argparse
 import sys
@@ -103,9 +103,7 @@ def shares(
         UsageError: There is no such column or machine, or the Butane file is wrong.
     """
     if unknown := sorted(set(only) - {condition.name for condition in all_conditions()}):
-        raise UsageError(
-            f"there is no condition {', '.join(unknown)}", hint="`python -m harness matrix --list` has them"
-        )
+        raise UsageError(f"there is no condition {', '.join(unknown)}", hint="`unlock-lab matrix --list` has them")
     chosen = [(IMAGE, Stack.DR, rack(butane.stem, [own_row(butane)]))] if butane else list(_machines())
     known = [policy.name for _, _, policy in chosen]
     if unknown := sorted(set(machines) - set(known)):
@@ -139,7 +137,7 @@ def _machines() -> Iterator[tuple[str, Stack, Policy]]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m harness matrix", description=__doc__)
+    parser = argparse.ArgumentParser(prog="unlock-lab matrix", description=__doc__)
     parser.add_argument(
         "--butane", type=Path, help="a Butane file of your own, with one encrypted volume, as the only row"
     )

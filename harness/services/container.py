@@ -171,7 +171,7 @@ class OwnedContainer:
         """The raw connection to the container's standard streams, so that one direction of it can be closed."""
         params: dict[str, Any] = {"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1}
         attached = self._client.api.attach_socket(_id(container), params=params)
-        leash: socket.socket = attached._sock
+        leash: socket.socket = attached._sock  # noqa: SLF001 - the SDK wraps it in a mere reader
         streams.callback(leash.close)
         streams.callback(attached.close)
         leash.settimeout(None)

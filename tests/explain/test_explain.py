@@ -15,7 +15,7 @@ from harness.explain.advice import advice
 from harness.explain.attackers import ATTACKERS, with_tang_keys
 from harness.explain.situations import SCENARIOS
 from harness.matrix.conditions import all_conditions
-from harness.paths import POLICIES, REPOSITORY
+from harness.paths import PACKAGE, POLICIES
 from harness.policy.butane import read_policy
 from harness.unlock import Unlock
 
@@ -36,7 +36,7 @@ def test_the_document_is_as_the_schema_says_and_no_boot_contradicts_it(file: Pat
 )
 def test_each_scenario_that_is_named_is_there(scenario: str) -> None:
     file, _, function = scenario.partition("::")
-    tree = ast.parse((REPOSITORY / "scenarios" / file).read_text())
+    tree = ast.parse((PACKAGE.parent / "scenarios" / file).read_text())
     assert function in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
 
 
