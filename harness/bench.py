@@ -82,10 +82,10 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--artifacts", type=Path, default=Path("artifacts"), help="where bench.json goes (%(default)s)")
     arguments = parser.parse_args(argv)
     options = laboratory.Options("auto", None, console=False, keep=False, run_id=uuid.uuid4().hex, terminal=sys.stderr)
-    lab = laboratory.prepare(options)
     policy = read_policy(POLICIES / f"{arguments.policy}.bu")
-    entry = sealed_machine(lab, arguments.image, policy, arguments.artifacts)
-    result = measure(lab, entry, arguments.runs, arguments.artifacts)
+    with laboratory.prepared(options) as lab:
+        entry = sealed_machine(lab, arguments.image, policy, arguments.artifacts)
+        result = measure(lab, entry, arguments.runs, arguments.artifacts)
     show(result)
     (arguments.artifacts / "bench.json").write_text(json.dumps(result, indent=2) + "\n")
     return 0

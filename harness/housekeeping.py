@@ -10,17 +10,19 @@ from pathlib import Path
 import yaml
 
 from harness import cache
-from harness.errors import HarnessError, UsageError
-from harness.host.docker import docker_client, start_daemon
+from harness.errors import HarnessError
+from harness.host.docker import docker_call, docker_client, start_daemon
+from harness.host.hostwide import users
 from harness.host.scratch import KEEP, remove_orphaned
 from harness.host.session import private_session
 from harness.images import firmware, guest_image
 from harness.images.recipe import guest_names
-from harness.paths import IMAGES, cache_dir, run_dir
+from harness.ownership import claimed_run_dir
+from harness.paths import IMAGES, cache_dir
 from harness.process import run
 from harness.progress import Progress
 from harness.services.container import OWNER_LABEL
-from harness.services.tang_image import REPOSITORY, tang_image
+from harness.services.tang_image import IMAGE_USE, REPOSITORY, tang_image
 
 _VIRSH_SECONDS = 60.0
 
@@ -82,7 +84,7 @@ def clean(argv: Sequence[str]) -> int:
 
 def kept_folders() -> Iterator[Path]:
     """Folders of machines that ``--lab-keep`` left on."""
-    yield from (path.parent for path in (run_dir() / "m").glob(f"*/{KEEP}"))
+    yield from (path.parent for path in (claimed_run_dir() / "m").glob(f"*/{KEEP}"))
 
 
 def turn_off(folder: Path) -> None:
@@ -112,18 +114,19 @@ def remove_cache(progress: Progress) -> None:
     """Remove the cache, and Tang's images from Docker.
 
     Raises:
-        UsageError: A run is using it.
+        UsageError: The cache is not ours, or a run is using it.
     """
-    live = [path.name for path in (run_dir() / "m").glob("*/")]
-    if live:
-        raise UsageError(
-            "machines are running, and the cache is theirs", ", ".join(live), "wait for the end of the run"
-        )
     progress.say(f"removing {cache_dir()}")
-    shutil.rmtree(cache_dir(), ignore_errors=True)
+    for left in cache.remove():
+        progress.say(f"{left} stays: it is not ours")
+    if others := users(IMAGE_USE):
+        progress.say(f"Tang's images stay: {', '.join(f'process {pid}' for pid in others)} of this host may need them")
+        return
     with suppress(HarnessError), docker_client() as client:
         for image in client.images.list(REPOSITORY):
-            image.remove(force=True)
+            # Without force: Docker keeps the image of a container that is there.
+            with docker_call(f"remove the image {image.short_id}"):
+                image.remove()
 
 
 def start(argv: Sequence[str]) -> int:

@@ -41,9 +41,11 @@ def run_dir() -> Path:
         return Path(named).absolute()
     if os.geteuid() == 0:
         return Path("/run/unlock-lab")
-    return Path(os.environ.get("XDG_RUNTIME_DIR") or f"/tmp/unlock-lab-{os.geteuid()}") / "unlock-lab"
+    if runtime := os.environ.get("XDG_RUNTIME_DIR"):
+        return Path(runtime) / "unlock-lab"
+    return Path(f"/tmp/unlock-lab-{os.geteuid()}")
 
 
 def build_root() -> Path:
     """The folder for images under way: some GB each, on the disk of TMPDIR."""
-    return Path(tempfile.gettempdir(), f"unlock-lab-build-{os.geteuid()}")
+    return Path(tempfile.gettempdir(), f"unlock-lab-tmp-{os.geteuid()}")

@@ -157,9 +157,10 @@ def _run_id(config: pytest.Config) -> str:
 
 
 @pytest.fixture(scope="session")
-def lab(laboratory_options: laboratory.Options) -> Laboratory:
+def lab(laboratory_options: laboratory.Options) -> Iterator[Laboratory]:
     """The laboratory: this host, prepared. What it lacks is said once, for every test that needs it."""
-    return laboratory.prepare(laboratory_options)
+    with laboratory.prepared(laboratory_options) as prepared:
+        yield prepared
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import pwd
 import signal
 import subprocess
 import sys
@@ -14,7 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness import cache
+from harness.contents import CONTENTS, SMALL_BYTES, damage
 from harness.errors import HostError
+from harness.ownership import MARK
 
 
 @pytest.fixture(autouse=True)
@@ -58,7 +61,7 @@ def test_what_build_raises_comes_through_and_nothing_is_kept(shelf: Path) -> Non
 
     with pytest.raises(RuntimeError, match="broken"):
         cache.build_once("thing", "key", fail)
-    assert [path.name for path in (shelf / "thing").iterdir() if not path.name.endswith(".lock")] == []
+    assert [path.name for path in (shelf / "thing").iterdir() if path.name not in (".key.lock", MARK)] == []
     assert (cache.build_once("thing", "key", write("whole")) / "content").read_text() == "whole"
 
 
@@ -66,6 +69,7 @@ BUILDER = """
 import sys
 from pathlib import Path
 from harness import cache
+from harness.contents import CONTENTS, SMALL_BYTES, damage
 
 def build(folder):
     (folder / "content").write_text("from the child")
@@ -161,8 +165,38 @@ def test_a_cache_that_cannot_be_made_says_where(monkeypatch: pytest.MonkeyPatch)
         cache.build_once("thing", "key", write("x"))
 
 
-def test_the_users_of_machines_may_look_in() -> None:
-    assert cache.build_once("thing", "key", write("x")).stat().st_mode & 0o777 == 0o755
+def modes(place: Path) -> set[str]:
+    return {f"{path.lstat().st_mode & 0o777:o}" for path in [place, *place.rglob("*")]}
+
+
+def mixed(folder: Path) -> None:
+    (folder / "tpm").mkdir(mode=0o755)
+    (folder / "tpm" / "state").write_text("x")
+    (folder / "disk").write_text("x")
+    (folder / "disk").chmod(0o666)
+
+
+def test_an_entry_is_private_unless_it_holds_nothing_secret() -> None:
+    assert modes(cache.build_once("thing", "private", mixed)) == {"700", "600"}
+    assert modes(cache.build_once("thing", "public", mixed, readers=cache.EVERYBODY)) == {"755", "644"}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives files to another user")
+def test_the_user_of_machines_may_read_an_entry_and_not_change_it() -> None:
+    """What a machine wrote to while it was installed was that user's."""
+    user = pwd.getpwnam("nobody")
+
+    def build(folder: Path) -> None:
+        mixed(folder)
+        for path in folder.rglob("*"):
+            os.chown(path, user.pw_uid, user.pw_gid)
+
+    place = cache.build_once("thing", "key", build, readers="nobody")
+    assert modes(place) == {"750", "640"}
+    owners = {(path.stat().st_uid, path.stat().st_gid) for path in [place, *place.rglob("*")]}
+    assert owners == {(0, user.pw_gid)}
+    (place / "disk").chmod(0o660)
+    assert damage(place) == "disk can be changed by another user"
 
 
 def tree(at: Path, content: bytes = b"one") -> Path:
@@ -277,3 +311,73 @@ def test_disk_use_counts_blocks(tmp_path: Path) -> None:
     with (tmp_path / "sparse").open("wb") as file:
         file.truncate(10_000_000)
     assert cache.disk_use(tmp_path) < 100_000
+
+
+def truncated(place: Path) -> None:
+    os.truncate(place / "disk", 0)
+
+
+def removed(place: Path) -> None:
+    (place / "tpm" / "state").unlink()
+
+
+def broken(place: Path) -> None:
+    (place / "disk").write_text("y")
+
+
+def linked(place: Path) -> None:
+    (place / "disk").unlink()
+    (place / "disk").symlink_to("/etc/passwd")
+
+
+def grown(place: Path) -> None:
+    (place / "more").touch()
+
+
+def forgotten(place: Path) -> None:
+    (place / CONTENTS).unlink()
+
+
+def muddled(place: Path) -> None:
+    (place / CONTENTS).write_text('{"disk": 1')
+
+
+@pytest.mark.parametrize(
+    ("harm", "said"),
+    [
+        (truncated, "disk has 0 bytes instead of 1"),
+        (removed, "tpm/state is missing"),
+        (broken, "disk has other content"),
+        (linked, "disk is no regular file"),
+        (grown, "more was added"),
+        (forgotten, f"it has no {CONTENTS}"),
+        (muddled, f"its {CONTENTS} cannot be read"),
+    ],
+)
+def test_a_damaged_entry_is_set_aside_named_and_made_anew(
+    harm: Callable[[Path], None], said: str, shelf: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = cache.build_once("thing", "key", mixed)
+    harm(place)
+    assert cache.build_once("thing", "key", mixed) == place
+    assert damage(place) == ""
+    assert (place / "disk").read_text() == "x"
+    (aside,) = shelf.glob("thing/.key.damaged-*")
+    assert (aside / CONTENTS).exists() is (harm is not forgotten)
+    told = capsys.readouterr().err
+    assert said in told
+    assert str(place) in told
+    assert aside.name in told
+    assert list(cache.remove_abandoned()) == [aside]
+
+
+def test_a_large_file_is_hashed_only_when_asked_to_be_thorough() -> None:
+    def build(folder: Path) -> None:
+        (folder / "disk").write_bytes(bytes(SMALL_BYTES + 1))
+
+    place = cache.build_once("thing", "key", build)
+    with (place / "disk").open("r+b") as disk:
+        disk.seek(1000)
+        disk.write(b"x")
+    assert damage(place) == ""
+    assert damage(place, thorough=True) == "disk has other content than when it was made"

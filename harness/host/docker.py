@@ -20,7 +20,8 @@ from harness.errors import HostError, RigError
 from harness.files import tail
 from harness.host.docker_address import docker_address
 from harness.host.requirement import command
-from harness.paths import DOCTOR, run_dir
+from harness.ownership import claimed_run_dir
+from harness.paths import DOCTOR
 from harness.process import run
 from harness.progress import Progress
 
@@ -102,8 +103,7 @@ def _start_detached(deadline: Deadline) -> None:
     program = command("dockerd")
     if program is None:
         raise HostError("dockerd is not installed", hint="apt-get install docker.io, or: dnf install moby-engine")
-    log = run_dir() / "dockerd.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
+    log = claimed_run_dir() / "dockerd.log"
     # Not a Popen: the daemon is meant to outlive us, and a Popen warns about a child that is left running.
     pid = os.posix_spawn(
         program,

@@ -18,6 +18,7 @@ from filelock import FileLock
 
 from harness.errors import HostError
 from harness.host.user import chown_to
+from harness.ownership import claim, claimed_run_dir
 from harness.paths import build_root, run_dir
 
 KEEP = "keep"
@@ -34,7 +35,8 @@ def scratch(user: str | None) -> Iterator[Path]:
     """A new folder with a short path for a machine, owned by `user` (the caller when None), removed after the block.
 
     Raises:
-        HostError: The folder for running machines cannot be written to, or has too long a name.
+        UsageError: The folder for running machines is not ours.
+        HostError: It cannot be written to, or has too long a name.
     """
     with _guarded(_machines()) as folder:
         chown_to(folder, user)
@@ -46,10 +48,26 @@ def build_dir() -> Iterator[Path]:
     """A new folder on a disk that has room for an image under way, removed after the block.
 
     Raises:
-        HostError: The folder for images under way cannot be written to, or is somebody else's.
+        UsageError: The folder for images under way is not ours.
+        HostError: It cannot be written to.
     """
     with _guarded(_builds()) as folder:
         yield folder
+
+
+@contextmanager
+def run_notes(run_id: str) -> Iterator[Path]:
+    """A folder that all processes of one run share; `remove_orphaned` removes it once none of them is left."""
+    root = _runs()
+    with FileLock(root / ".lock"):
+        folder = root / run_id
+        folder.mkdir(mode=0o700, exist_ok=True)
+        lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        fcntl.flock(lock, fcntl.LOCK_SH)
+    try:
+        yield folder
+    finally:
+        os.close(lock)
 
 
 @contextmanager
@@ -86,7 +104,7 @@ def _dismiss(reaper: "subprocess.Popen[bytes]", folder: Path) -> None:
 
 def remove_orphaned() -> None:
     """Remove the folders whose owner and reaper are both gone (after a power cut, say)."""
-    for root in (_machines(), _builds()):
+    for root in (_machines(), _builds(), _runs()):
         with FileLock(root / ".lock"):
             for folder in root.iterdir():
                 if folder.is_dir() and not (folder / KEEP).exists() and _orphaned(folder):
@@ -111,25 +129,13 @@ def _machines() -> Path:
             str(run_dir()),
             "point UNLOCK_LAB_RUN at a folder with a shorter name",
         )
-    return _made(run_dir() / "m", "UNLOCK_LAB_RUN")
+    return claim(claimed_run_dir() / "m", "UNLOCK_LAB_RUN", adopt=True)
+
+
+def _runs() -> Path:
+    return claim(claimed_run_dir() / "runs", "UNLOCK_LAB_RUN", 0o700, adopt=True)
 
 
 def _builds() -> Path:
-    # Anybody may have made a folder of this name where all may write.
-    if build_root().exists() and build_root().lstat().st_uid != os.geteuid():
-        raise HostError(f"{build_root()} is not ours", hint="remove it, or point TMPDIR at another folder")
-    return _made(build_root() / "b", "TMPDIR")
-
-
-def _made(root: Path, variable: str) -> Path:
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        for folder in (root.parent, root):
-            folder.chmod(0o755)  # whatever the umask: the user that runs the machines must get through
-    except OSError as error:
-        raise HostError(
-            f"cannot make a folder for what comes and goes: {root}",
-            str(error),
-            f"point {variable} at a folder that can be written to",
-        ) from error
-    return root
+    # mmdebstrap without root works as another user of a namespace, which must be able to enter.
+    return claim(claim(build_root(), "TMPDIR", 0o755) / "b", "TMPDIR", 0o755, adopt=True)

@@ -21,6 +21,7 @@ from harness.errors import HostError
 from harness.host.accel import Accel, choose_accel
 from harness.host.scratch import remove_orphaned
 from harness.host.user import LAB_USER, as_user, chown_to, home
+from harness.ownership import claimed_run_dir
 from harness.paths import DOCTOR, run_dir
 from harness.progress import Progress
 
@@ -58,7 +59,7 @@ class PrivateSession:
         Raises:
             HostError: It did not start.
         """
-        self.folder.parent.mkdir(parents=True, exist_ok=True)
+        claimed_run_dir()
         with FileLock(self.folder.with_suffix(".lock")):
             if self._answers():
                 return

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness import process
-from harness.cache import build_once, digest
+from harness.cache import EVERYBODY, build_once, digest
 from harness.host.slots import machine_slot
 from harness.images import archive, build
 from harness.images.keys import key_pair
@@ -105,7 +105,7 @@ def guest_image(name: str, progress: Progress) -> GuestImage:
         ):
             build.build(recipe, folder)
 
-    folder = build_once("images", key, make)
+    folder = build_once("images", key, make, readers=EVERYBODY, progress=progress)
     return GuestImage(
         name=name,
         key=key,
@@ -151,7 +151,7 @@ def firmware(name: str, progress: Progress) -> FirmwareImage:
         with progress.step(f"fetching the firmware {name} ({recipe.version})"):
             _unpack_firmware(recipe, folder)
 
-    folder = build_once("firmware", key, make)
+    folder = build_once("firmware", key, make, readers=EVERYBODY, progress=progress)
     return FirmwareImage(
         name=name,
         key=key,

@@ -12,7 +12,7 @@ import urllib.error
 import urllib.request
 from functools import cache
 
-from harness.cache import entry
+from harness.cache import entry, shelf
 from harness.errors import HostError
 from harness.files import write_whole
 
@@ -96,6 +96,6 @@ def archive_state(suite: str) -> str:
         if not seen.is_file():
             raise
         return seen.read_text()
-    seen.parent.mkdir(parents=True, exist_ok=True)
+    shelf("archive")
     write_whole(seen, state)
     return state

@@ -39,7 +39,7 @@ from harness.lab.request import BootRequest
 from harness.machine.disk import overlay
 from harness.machine.spec import Bus, Disk, Machine, Tpm
 from harness.network.lease import PORTS
-from harness.paths import IMAGES, run_dir
+from harness.paths import IMAGES
 from harness.policy.ignition import GuestFile, fill_placeholders, render
 from harness.policy.pins import leaves
 from harness.policy.pins.placeholders import TangAddress
@@ -105,7 +105,7 @@ def sealed_machine(lab: Laboratory, image_name: str, policy: Policy, artifacts_r
     image = guest_image(image_name, lab.progress)
     keys = {server: _server_keys(lab, policy, server) for server in policy.tang_servers}
     order = _Order(lab, image, policy, keys)
-    failure = run_dir() / "failures" / f"{lab.options.run_id}-{order.key}"
+    failure = lab.notes / f"{order.key}.json"
 
     def build(folder: Path) -> None:
         _raise_again(failure)
@@ -118,13 +118,12 @@ def sealed_machine(lab: Laboratory, image_name: str, policy: Policy, artifacts_r
                 _install(order, folder, recorder)
         except HarnessError as error:
             recorder.result, recorder.error = Result.ERROR, Problem.of(error)
-            failure.parent.mkdir(parents=True, exist_ok=True)
             write_whole(failure, json.dumps([type(error).__name__, error.what, error.detail, error.hint]))
             raise
         finally:
             recorder.close()
 
-    return _load(order, build_once("sealed", order.key, build))
+    return _load(order, build_once("sealed", order.key, build, readers=lab.host.user, progress=lab.progress))
 
 
 @dataclass(frozen=True)
@@ -170,7 +169,11 @@ def _raise_again(failure: Path) -> None:
 def _server_keys(lab: Laboratory, policy: Policy, server: str) -> TangKeys:
     """A server's keys, made once for each policy and server, so that they are an input like any other."""
     key = digest(policy.name, server, IMAGES / "tang")
-    return TangKeys.load(build_once("tang-keys", key, lambda folder: make_keys(lab.progress).save(folder)))
+
+    def build(folder: Path) -> None:
+        make_keys(lab.progress).save(folder)
+
+    return TangKeys.load(build_once("tang-keys", key, build, progress=lab.progress))
 
 
 @contextmanager

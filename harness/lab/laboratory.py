@@ -1,15 +1,20 @@
 """The laboratory: a prepared host, and how people want to watch it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TextIO
 
-from harness import process
+from harness import cache, process
+from harness.host.hostwide import announced
+from harness.host.scratch import run_notes
 from harness.host.session import Host, prepare_host
 from harness.images import firmware
 from harness.lab.faults import as_firmware
 from harness.machine.spec import Firmware
 from harness.progress import Progress
+from harness.services.tang_image import IMAGE_USE
 
 HOME_FIRMWARE = "trixie"
 """The build of OVMF that machines have unless a fault gives them another."""
@@ -48,6 +53,7 @@ class Laboratory:
         progress: Where to say what takes long.
         options: What the user asked for.
         versions: Of what runs the machines, by name.
+        notes: A folder that all processes of this run share, and that goes after it.
     """
 
     host: Host
@@ -55,6 +61,7 @@ class Laboratory:
     progress: Progress
     options: Options
     versions: Mapping[str, str]
+    notes: Path
 
     @property
     def live(self) -> Callable[[bytes], None] | None:
@@ -66,12 +73,19 @@ class Laboratory:
         self.options.terminal.flush()
 
 
-def prepare(options: Options) -> Laboratory:
-    """Prepare this host.
+@contextmanager
+def prepared(options: Options) -> Iterator[Laboratory]:
+    """Prepare this host, and keep `clean --cache` away from the cache and from Tang's image within the block.
 
     Raises:
         HostError: It cannot run machines: what is missing, and the command that installs it.
+        UsageError: The cache or the run folder is a folder that is not ours.
     """
+    with cache.in_use(), announced(IMAGE_USE), run_notes(options.run_id) as notes:
+        yield _prepare(options, notes)
+
+
+def _prepare(options: Options, notes: Path) -> Laboratory:
     progress = Progress(options.terminal)
     probe = firmware("trixie-plain", progress)
     host = prepare_host(probe.code, accel=options.accel, libvirt_uri=options.libvirt_uri, progress=progress)
@@ -83,4 +97,4 @@ def prepare(options: Options) -> Laboratory:
         "qemu": ".".join(map(str, host.emulator_version)),
         "swtpm": process.run(["swtpm", "--version"], timeout=_ASK_SECONDS).splitlines()[0],
     }
-    return Laboratory(host, as_firmware(home), progress, options, versions)
+    return Laboratory(host, as_firmware(home), progress, options, versions, notes)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from harness import process
+from harness import cache, process
 from harness.errors import HostError, RigError
 from harness.files import whole_folder, write_whole
 from harness.host.user import as_user, chown_to
@@ -71,8 +71,7 @@ def _authority() -> Path:
             "swtpm_localca is not installed, which signs the certificates of TPMs",
             hint=f"{DOCTOR} says what is missing",
         )
-    folder.mkdir(parents=True, exist_ok=True)
-    folder.chmod(0o700)
+    cache.shelf("tpm-authority", 0o700)
     (folder / "localca.conf").write_text(
         f"statedir = {folder}\nsigningkey = {folder}/signkey.pem\n"
         f"issuercert = {folder}/issuercert.pem\ncertserial = {folder}/certserial\n"

@@ -149,8 +149,8 @@ def _boot_share(share: MachinePlan) -> HarnessError | None:
         share.accel, None, console=False, keep=False, run_id=uuid.uuid4().hex, terminal=sys.stderr
     )
     try:
-        lab = laboratory.prepare(options)
-        _boot_columns(share, lab, sealed_machine(lab, share.image, share.policy, share.artifacts))
+        with laboratory.prepared(options) as lab:
+            _boot_columns(share, lab, sealed_machine(lab, share.image, share.policy, share.artifacts))
     except HarnessError as error:
         return error
     return None

@@ -16,7 +16,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from harness.errors import HarnessError, HostError, UsageError
-from harness.paths import run_dir
+from harness.ownership import claim, claimed_run_dir
 from harness.progress import Progress
 
 HOST = "127.0.0.1"
@@ -60,8 +60,7 @@ def leased_port(port: int | None, holder: str, progress: Progress, wait: float =
 
 @contextmanager
 def _lease(port: int, holder: str, progress: Progress, wait: float) -> Iterator[None]:
-    folder = run_dir() / "ports"
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = claim(claimed_run_dir() / "ports", "UNLOCK_LAB_RUN", adopt=True)
     note = folder / f"{port}.json"
     lock = FileLock(folder / f"{port}.lock", thread_local=False)
     try:

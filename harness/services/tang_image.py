@@ -23,6 +23,9 @@ RECIPE = IMAGES / "tang"
 REPOSITORY = "unlock-lab/tang"
 KEYS_LABEL = "unlock-lab.keys"
 
+IMAGE_USE = "tang-image"
+"""What runs that need Tang's image announce (`harness.host.hostwide`): all users of a host share its Docker images."""
+
 _KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 _BUILD_SECONDS = 900.0
 _IMPORT_SECONDS = 120.0
@@ -67,7 +70,7 @@ def tang_image(client: DockerClient, progress: Progress, published: str | None =
         return _published(client, progress, named)
     key = cache.digest(RECIPE, mirror(), platform.machine())
     reference = f"{REPOSITORY}:{key}"
-    entry = cache.build_once("tang-image", key, lambda folder: _build(recipe, folder, progress))
+    entry = cache.build_once("tang-image", key, lambda folder: _build(recipe, folder, progress), progress=progress)
     # The lock keeps two processes from importing the same tree twice: the loser's image would stay, nameless.
     with FileLock(entry.parent / f".{key}.import.lock", timeout=_IMPORT_SECONDS), docker_call("import Tang's image"):
         try:

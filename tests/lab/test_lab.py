@@ -104,12 +104,12 @@ def policy() -> Policy:
     return read_policy(POLICIES / "tpm2-and-tang.bu")
 
 
-def laboratory(machine: Machine, run_id: str = "run") -> Any:
+def laboratory(machine: Machine, notes: Path | None = None) -> Any:
     return SimpleNamespace(
         firmware=machine.firmware,
-        host=SimpleNamespace(accel=Accel("tcg", ""), emulator_version=(10, 0, 2)),
+        host=SimpleNamespace(accel=Accel("tcg", ""), emulator_version=(10, 0, 2), user=None),
         progress=Progress(io.StringIO()),
-        options=SimpleNamespace(run_id=run_id),
+        notes=notes,
     )
 
 
@@ -134,7 +134,7 @@ def attempts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_a_failed_installation_fails_all_that_need_it_with_the_first_cause(
     machine: Machine, policy: Policy, attempts: list[str], tmp_path: Path
 ) -> None:
-    lab, evidence = laboratory(machine), tmp_path / "artifacts"
+    lab, evidence = laboratory(machine, tmp_path), tmp_path / "artifacts"
     with pytest.raises(RigError, match=r"^cause 1"):
         install.sealed_machine(lab, "debian-13", policy, evidence)
     with pytest.raises(RigError, match="failed before in this run: cause 1") as again:
@@ -149,8 +149,10 @@ def test_another_run_tries_a_failed_installation_again(
     machine: Machine, policy: Policy, attempts: list[str], tmp_path: Path
 ) -> None:
     for number, run in enumerate(("one", "two"), 1):
+        notes = tmp_path / run
+        notes.mkdir()
         with pytest.raises(RigError, match=f"^cause {number}"):
-            install.sealed_machine(laboratory(machine, run), "debian-13", policy, tmp_path / "artifacts")
+            install.sealed_machine(laboratory(machine, notes), "debian-13", policy, tmp_path / "artifacts")
     assert len(attempts) == 2
 
 

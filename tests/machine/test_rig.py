@@ -87,10 +87,10 @@ def test_a_run_folder_too_long_for_sockets_is_refused(tmp_path: Path, monkeypatc
 def test_a_build_folder_of_somebody_else_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setattr(os, "geteuid", lambda: 4242)
-    (tmp_path / "unlock-lab-build-4242").mkdir(mode=0o700)
-    with pytest.raises(HostError, match="is not ours"), build_dir():
+    (tmp_path / "unlock-lab-tmp-4242").mkdir(mode=0o700)
+    with pytest.raises(UsageError, match="is not ours"), build_dir():
         pass
-    assert (tmp_path / "unlock-lab-build-4242").stat().st_mode & 0o777 == 0o700
+    assert (tmp_path / "unlock-lab-tmp-4242").stat().st_mode & 0o777 == 0o700
 
 
 @pytest.mark.usefixtures("short")
@@ -107,8 +107,9 @@ def test_scratch_folders_go_and_kept_ones_stay() -> None:
 
 
 def test_what_a_power_cut_left_is_swept(short: Path) -> None:
+    remove_orphaned()
     orphan = short / "m" / "orphan"
-    orphan.mkdir(parents=True)
+    orphan.mkdir()
     (orphan / "disk").touch()
     remove_orphaned()
     assert not orphan.exists()

@@ -1,0 +1,186 @@
+"""`clean` removes what is the laboratory's own, and nothing that a run or anyone else needs."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from harness import cache, housekeeping
+from harness.errors import HarnessError
+from harness.host import hostwide, scratch
+from harness.paths import cache_dir, run_dir
+from harness.services.tang_image import IMAGE_USE
+
+
+@pytest.fixture(autouse=True)
+def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run folder, a cache, a folder for images under way and host-wide names of this test's own, and no Docker."""
+    monkeypatch.setenv("UNLOCK_LAB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("UNLOCK_LAB_RUN", str(tmp_path / "run"))
+    monkeypatch.setattr(scratch, "_LONGEST_RUN_DIR", 500)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/no-docker.sock")
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """A home of somebody who would miss it."""
+    home = tmp_path / "home"
+    for name in (".ssh", "m/letters", "images/holidays"):
+        (home / name).mkdir(parents=True)
+        (home / name / "file").write_text("dear to its owner")
+    home.chmod(0o710)
+    return home
+
+
+def looks(folder: Path) -> list[tuple[str, int]]:
+    return sorted((str(path), path.lstat().st_mode) for path in [folder, *folder.rglob("*")])
+
+
+def entry() -> Path:
+    def build(folder: Path) -> None:
+        (folder / "content").write_text("made")
+
+    return cache.build_once("thing", "key", build)
+
+
+COMMANDS: list[Callable[[], object]] = [
+    lambda: housekeeping.clean([]),
+    lambda: housekeeping.clean(["--cache"]),
+    scratch.remove_orphaned,
+    entry,
+]
+
+
+@pytest.mark.parametrize("variable", ["UNLOCK_LAB_RUN", "UNLOCK_LAB_CACHE"])
+@pytest.mark.parametrize("command", COMMANDS, ids=["clean", "clean --cache", "start", "build"])
+def test_a_folder_of_another_purpose_is_refused_by_name_and_left_as_it_is(
+    variable: str, command: Callable[[], object], home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, str(home))
+    before = looks(home)
+    try:
+        command()
+    except HarnessError as refused:
+        assert str(home) in str(refused)
+        assert variable in refused.hint
+    assert looks(home) == before
+
+
+def test_a_link_where_the_run_folder_is_to_be_leads_nowhere(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As another user can put it at /tmp/unlock-lab-1000."""
+    (tmp_path / "link").symlink_to(home)
+    monkeypatch.setenv("UNLOCK_LAB_RUN", str(tmp_path / "link"))
+    before = looks(home)
+    with pytest.raises(HarnessError, match="link"):
+        housekeeping.clean([])
+    assert looks(home) == before
+
+
+def test_clean_removes_the_cache_and_leaves_what_is_not_ours_in_it(capsys: pytest.CaptureFixture[str]) -> None:
+    entry()
+    (cache_dir() / "photos").mkdir()
+    (cache_dir() / "photos" / "one").touch()
+    assert housekeeping.clean(["--cache"]) == 0
+    assert not (cache_dir() / "thing").exists()
+    assert (cache_dir() / "photos" / "one").exists()
+    assert f"{cache_dir() / 'photos'} stays" in capsys.readouterr().err
+    entry()
+
+
+USER = """
+import sys
+from harness import cache
+with cache.in_use():
+    print("using", flush=True)
+    sys.stdin.read()
+"""
+
+
+@contextmanager
+def another_run(run: Path) -> Iterator[None]:
+    """Another process that uses the same cache, with another run folder."""
+    environment = {**os.environ, "UNLOCK_LAB_RUN": str(run)}
+    with subprocess.Popen(
+        [sys.executable, "-c", USER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+    ) as other:
+        assert other.stdout
+        assert other.stdout.readline() == "using\n"
+        try:
+            yield
+        finally:
+            other.kill()
+
+
+def test_a_cache_that_a_run_with_another_run_folder_uses_stays(tmp_path: Path) -> None:
+    place = entry()
+    with another_run(tmp_path / "other"), pytest.raises(HarnessError, match="was not removed"):
+        housekeeping.clean(["--cache"])
+    assert (place / "content").exists()
+    housekeeping.clean(["--cache"])
+    assert not place.exists()
+
+
+LOCK = """
+import fcntl, os, struct, sys
+file = open(sys.argv[1])
+fcntl.fcntl(file, fcntl.F_OFD_SETLK, struct.pack("hhqqi4x", fcntl.F_RDLCK, os.SEEK_SET, 100, 1, 0))
+print("open", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_cache_with_a_disk_that_a_kept_machine_has_open_stays() -> None:
+    place = cache.build_once("sealed", "key", lambda folder: (folder / "disk.qcow2").touch())
+    with subprocess.Popen(
+        [sys.executable, "-c", LOCK, place / "disk.qcow2"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as qemu:
+        assert qemu.stdout
+        qemu.stdout.readline()
+        with pytest.raises(HarnessError) as refused:
+            housekeeping.clean(["--cache"])
+        assert str(place / "disk.qcow2") in str(refused.value)
+        qemu.kill()
+    assert place.is_dir()
+
+
+def test_tangs_images_stay_while_any_run_of_the_host_may_need_them(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(hostwide, "PREFIX", f"unlock-lab-test-{os.getpid()}")
+    asked: list[str] = []
+    with hostwide.announced(IMAGE_USE):
+        monkeypatch.setattr(housekeeping, "docker_client", lambda: asked.append("for images"))
+        monkeypatch.setattr(housekeeping, "remove_containers", lambda _progress: None)
+        housekeeping.clean(["--cache"])
+    assert asked == []
+    assert f"process {os.getpid()}" in capsys.readouterr().err
+
+
+NOTES = """
+import sys
+from harness.host import scratch
+scratch._LONGEST_RUN_DIR = 500
+with scratch.run_notes("run-1") as notes:
+    (notes / "failure.json").write_text("{}")
+    print("noted", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_the_notes_of_a_run_go_at_the_next_start_after_its_end() -> None:
+    with subprocess.Popen([sys.executable, "-c", NOTES], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout
+        other.stdout.readline()
+        scratch.remove_orphaned()
+        note = run_dir() / "runs" / "run-1" / "failure.json"
+        assert note.exists()
+        other.kill()
+    scratch.remove_orphaned()
+    assert not note.parent.exists()
