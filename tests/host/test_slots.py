@@ -26,7 +26,7 @@ with machine_slot("other", Progress()):
 
 @pytest.fixture(autouse=True)
 def run_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("UNLOCK_LAB_RUN", str(tmp_path))
+    monkeypatch.setenv("UNLOCK_LAB_RUN", str(tmp_path / "run"))
 
 
 @contextmanager
@@ -70,7 +70,7 @@ def test_who_comes_late_waits_and_says_so(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_nobody_overtakes_who_waits(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("UNLOCK_LAB_MACHINES", "1")
-    queue = FileLock(tmp_path / "slots" / "queue.lock")
+    queue = FileLock(tmp_path / "run" / "slots" / "queue.lock")
     with machine_slot("first", Progress(io.StringIO())), queue.acquire(timeout=1):
         pass  # who has a slot does not keep the queue
     with (

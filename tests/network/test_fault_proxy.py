@@ -46,7 +46,7 @@ class Upstream(socketserver.ThreadingTCPServer):
 
 @pytest.fixture(autouse=True)
 def run_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("UNLOCK_LAB_RUN", str(tmp_path))
+    monkeypatch.setenv("UNLOCK_LAB_RUN", str(tmp_path / "run"))
     return tmp_path
 
 

@@ -34,7 +34,7 @@ PATIENCE = 20.0
 
 @pytest.fixture(autouse=True)
 def run_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("UNLOCK_LAB_RUN", str(tmp_path))
+    monkeypatch.setenv("UNLOCK_LAB_RUN", str(tmp_path / "run"))
     monkeypatch.delenv("UNLOCK_LAB_TANG_IMAGE", raising=False)
 
 
