@@ -223,6 +223,12 @@ def _install(order: _Order, folder: Path, recorder: EvidenceRecorder) -> None:
 
 
 def _machine(lab: Laboratory, policy: Policy, folder: Path) -> Machine:
+    if policy.obstacles:
+        raise UsageError(
+            f"policy {policy.name} asks for what the guest cannot have",
+            "\n".join(policy.obstacles),
+            "`python -m harness explain` says by the rules what it would do",
+        )
     if policy.disk not in _BUSES:
         raise UsageError(
             f"policy {policy.name} wants the disk {policy.disk}, which these machines cannot have",

@@ -14,9 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.policy import checks, urls
+from harness.policy import before_boot, checks
 from harness.policy.clevis import read_pins
+from harness.policy.disks import wanted_disks
 from harness.policy.document import Document, KeyPath
+from harness.policy.notes import notes, typed, unpredictable
 from harness.policy.pins import Pin, leaves
 from harness.policy.policy import Policy, Volume
 from harness.policy.reader import read_document
@@ -41,18 +43,32 @@ class Understood:
 def read_policy(path: Path) -> Policy:
     """Read a policy file.
 
+    What the laboratory's guest cannot have of a file that is right is no mistake: `Policy.obstacles` has it.
+
     Raises:
-        UsageError: The file is wrong; each mistake is named with file, line and key path.
+        UsageError: The file is wrong, by Butane's rules or for what no machine could do; each mistake is named with
+            file, line and key path.
     """
-    return _policy(understand(path))
+    understood = _parse(path)
+    document = understood.document
+    if document.sound:
+        before_boot.check(document, understood.config)
+    document.check()
+    return _policy(understood)
 
 
 def understand(path: Path) -> Understood:
-    """A checked file, its config and the pins of its volumes.
+    """A file that is right by the rules of Butane and Ignition, whatever the machine.
 
     Raises:
         UsageError: The file is wrong; each mistake is named with file, line and key path.
     """
+    understood = _parse(path)
+    understood.document.check()
+    return understood
+
+
+def _parse(path: Path) -> Understood:
     document = read_document(path)
     checks.check(document)
     config = translate(document)
@@ -63,7 +79,6 @@ def understand(path: Path) -> Understood:
         said = "clevis" in luks or here in document.lines
         trees.append(read_pins(document, here, luks.setdefault("clevis", {})) if said else None)
         _check_servers(document, here, trees)
-    document.check()
     return Understood(document, config, tuple(trees))
 
 
@@ -94,39 +109,34 @@ def _policy(understood: Understood) -> Policy:
     document, config = understood.document, understood.config
     storage = config.get("storage", {})
     mounts = {fs["device"]: fs["path"] for fs in storage.get("filesystems", []) if fs.get("path")}
-    volumes = tuple(
-        Volume(
-            name=luks["name"],
-            device=luks["device"],
-            pins=tree,
-            passphrase=_passphrase(luks.get("keyFile", {})),
-            mount_point=mounts.get(f"/dev/mapper/{luks['name']}")
-            or mounts.get(f"/dev/disk/by-id/dm-name-{luks['name']}"),
-            key_file=tree is None,  # Ignition keeps the key under /etc/luks unless clevis is bound
-        )
-        for luks, tree in zip(storage.get("luks", []), understood.trees, strict=True)
-    )
-    disks = storage.get("disks", [])
+    disks = wanted_disks(config)
     return Policy(
         name=document.path.stem,
         config=config,
-        volumes=volumes,
-        disk=disks[0]["device"] if disks else "/dev/nvme0n1",
+        volumes=tuple(
+            _volume(config, luks, tree, mounts)
+            for luks, tree in zip(storage.get("luks", []), understood.trees, strict=True)
+        ),
+        disk=disks[0].node,
         kernel_arguments=tuple(config.get("kernelArguments", {}).get("shouldExist", [])),
         source=document.text,
+        disks=disks,
+        notes=notes(document, config),
+        obstacles=before_boot.obstacles(document, config),
     )
 
 
-def _passphrase(key_file: dict[str, Any]) -> str | None:
-    """What is in the key file, if it can be typed: one line of text without its end.
-
-    Without a key file Ignition makes one and, where clevis is bound, throws it away.
-    """
-    try:
-        key = urls.decode(key_file.get("source", ""))
-        if key_file.get("compression") == "gzip":
-            key = urls.unpack(key)
-        text = key.decode()
-    except ValueError:
-        return None
-    return text if text.isprintable() and text else None
+def _volume(config: dict[str, Any], luks: dict[str, Any], pins: Pin | None, mounts: dict[str, str]) -> Volume:
+    name = luks["name"]
+    passphrase, untypable = typed(luks.get("keyFile", {}))
+    mount_point = mounts.get(f"/dev/mapper/{name}") or mounts.get(f"/dev/disk/by-id/dm-name-{name}")
+    return Volume(
+        name=name,
+        device=luks["device"],
+        pins=pins,
+        passphrase=passphrase,
+        mount_point=mount_point or ("/" if name == "root" else None),
+        key_file=pins is None,  # Ignition keeps the key under /etc/luks unless clevis is bound
+        untypable=untypable,
+        unpredictable=unpredictable(config, luks, pins),
+    )

@@ -5,6 +5,7 @@
 
 from dataclasses import dataclass
 
+from harness.policy.disks import WantedDisk
 from harness.policy.pins import TANG, Leaf, Pin, Service, leaves
 
 
@@ -21,6 +22,8 @@ class Volume:
         key_file: Whether the guest itself holds a key that opens it.
         headless: Whether the guest never asks (``headless=`` of crypttab(5)).
         tpm_pin: What a person types at the prompt for the TPM's PIN, or None where none is asked for.
+        untypable: Why there is no passphrase, when there is none.
+        unpredictable: Why the rules say nothing about it, or nothing.
     """
 
     name: str
@@ -31,6 +34,8 @@ class Volume:
     key_file: bool = False
     headless: bool = False
     tpm_pin: str | None = None
+    untypable: str = ""
+    unpredictable: str = ""
 
 
 @dataclass(frozen=True)
@@ -41,11 +46,15 @@ class Policy:
         name: File name without its ending.
         config: The Ignition config as a JSON-able value, still with the Tang placeholders.
         volumes: In the order in which they are opened.
-        disk: The device node that the config partitions (``/dev/nvme0n1`` or ``/dev/vda``): it decides the bus.
+        disk: The device node of the disk with the system (``/dev/nvme0n1``, ``/dev/vda``, ``/dev/sda``): it decides
+            the bus.
         kernel_arguments: Those that should exist.
         source: The file's text, for the evidence.
         enrolment: Lines for root's shell in the installed guest, one boot later, still with the Tang placeholders: what
             an owner does by hand (`harness.policy.enrolment`).
+        disks: Those that the machine must have, the one with the system first; none where an image decides.
+        notes: What the file asks for that no boot here shows, one phrase each.
+        obstacles: Why the laboratory's guest cannot have what the file says, each with file, line and key.
     """
 
     name: str
@@ -55,6 +64,9 @@ class Policy:
     kernel_arguments: tuple[str, ...]
     source: str
     enrolment: tuple[str, ...] = ()
+    disks: tuple[WantedDisk, ...] = ()
+    notes: tuple[str, ...] = ()
+    obstacles: tuple[str, ...] = ()
 
     @property
     def leaves(self) -> tuple[Leaf, ...]:

@@ -111,7 +111,11 @@ storage:
     - device: /dev/nvme0n1
       partitions:
         - {label: root, number: 4, size_mib: 15000, resize: true}
-        - {label: var, number: 5}
+        - {label: var, number: 5, size_mib: 999}
+        - {label: other, number: 6, size_mib: 999}
+        - {label: swap, number: 7, size_mib: 999}
+        - {label: plain, number: 8, size_mib: 999}
+        - {label: none, number: 10}
         - {number: 9, should_exist: false}
   luks:
     - &volume
@@ -200,7 +204,7 @@ version: {version}
 storage:
   luks:
     - name: var
-      device: /dev/vda
+      device: /dev/vdb
       key_file: {{inline: secret}}
       clevis:
         custom: {{pin: tang, config: '{{"url": "@TANG_URL@"}}', needs_network: true}}

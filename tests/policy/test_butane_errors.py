@@ -23,7 +23,7 @@ def fails(folder: Path, text: str, *messages: str) -> UsageError:
     path = folder / "bad.bu"
     path.write_text(text)
     with pytest.raises(UsageError) as caught:
-        read_policy(path)
+        understand(path)
     told = str(caught.value)
     marked = lines_of(text)
     assert len(marked) == len(messages), told
@@ -280,7 +280,7 @@ def test_disks(tmp_path: Path, text: str, message: str) -> None:
 def test_partitions_that_touch_do_not_overlap(tmp_path: Path) -> None:
     path = tmp_path / "good.bu"
     path.write_text(partitions("{number: 1, start_mib: 1, size_mib: 8}", "{number: 2, start_mib: 9, size_mib: 1}"))
-    assert read_policy(path).disk == "/dev/vda"
+    assert understand(path).config["storage"]["disks"]
 
 
 def test_what_is_just_within_the_limits(tmp_path: Path) -> None:
@@ -288,12 +288,14 @@ def test_what_is_just_within_the_limits(tmp_path: Path) -> None:
 variant: fcos
 version: 1.4.0
 storage:
-  disks: [{{device: /dev/vda, partitions: [{{number: 128, label: {"p" * 36}}}]}}]
-  luks: [{{name: a, device: /dev/vda1, label: {"l" * 47}}}]
+  disks:
+    - device: /dev/vdb
+      partitions: [{{number: 128, label: {"p" * 36}}}, {{number: 1}}, {{number: 2}}, {{number: 3}}]
+  luks: [{{name: a, device: /dev/vdb1, label: {"l" * 47}}}]
   filesystems:
     - {{device: /dev/mapper/a, format: xfs, label: {"x" * 12}, path: /srv, with_mount_unit: true}}
-    - {{device: /dev/vda2, format: none}}
-    - {{device: /dev/vda3, format: swap, with_mount_unit: true}}
+    - {{device: /dev/vdb2, format: none}}
+    - {{device: /dev/vdb3, format: swap, with_mount_unit: true}}
 """
     path = tmp_path / "good.bu"
     path.write_text(text)

@@ -55,7 +55,7 @@ SLOW = {
     % ("1" * 5000),
     "half a surrogate pair in pin JSON": pin('{"url": "http://\\ud800", "thp": "\\udc00"}'),
     "half a surrogate pair in YAML": HEAD + 'storage: {files: [{path: "/\\ud800"}]}\n',
-    "half a surrogate pair in Ignition": '{"ignition": {"version": "3.3.0"}, "storage": {"files": [{"path": "/\\ud800"}]}}',
+    "half a surrogate pair in Ignition": '{"ignition": {"version": "3.3.0", "proxy": {"httpProxy": "\\ud800"}}}',
     "a key of 1 MB": HEAD + "x" * MIB + ": 1\n",
     "50,000 unknown keys": HEAD + "storage:\n" + "".join(f"  key{n}: 1\n" for n in range(24_000)),
     "a path of 1 MB": HEAD + f"storage: {{files: [{{path: {'/a' * (MIB // 2)}}}], links: [{{path: /b, target: c}}]}}\n",

@@ -1,0 +1,160 @@
+"""What is told of a file before any machine is switched on, since its first boot would only show it after minutes.
+
+Two kinds: mistakes, which would be mistakes on any machine (`check`); and obstacles, which this laboratory's guest puts
+in the way of a file that is right (`obstacles`): explaining such a file works, installing it does not.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from harness.policy.disks import COREOS_BOOT_DISK, IMAGE_END_MIB, IMAGE_PARTITIONS, WantedDisk, disk_of, wanted_disks
+from harness.policy.document import Document, KeyPath
+
+_MOST_MIB = 2 * 1024 * 1024
+"""Of a disk: it is a file that grows as it is written to, and this much no laboratory writes."""
+
+_FORMATS = ("ext4", "xfs", "vfat", "swap", "none")
+"""What the guest has both tools and a module for (images/debian-13/recipe.yaml)."""
+
+_ROOTS = ("root", "ROOT")
+"""What Fedora CoreOS and Flatcar call the partition with the system."""
+
+_BY_LABEL = "/dev/disk/by-label/"
+_BY_PARTLABEL = "/dev/disk/by-partlabel/"
+_BY_PARTUUID = "/dev/disk/by-partuuid/"
+_MD = "/dev/md/"
+
+
+def check(document: Document, config: dict[str, Any]) -> None:
+    """Note what no machine could do: volumes on what is not there, on the system's own partitions, on too much."""
+    storage = config.get("storage", {})
+    disks = wanted_disks(config)
+    for disk in storage.get("disks", []):
+        here = place(document, "disks", "device", disk["device"])
+        _check_disk(document, here, disk, disks)
+    for kind in ("luks", "filesystems"):
+        for item in storage.get(kind, []):
+            here = (*place(document, kind, "device", item["device"]), "device")
+            if why := _trouble(item["device"], storage, disks, encrypts=kind == "luks"):
+                document.mistake(here, why)
+    for raid in storage.get("raid", []):
+        here = place(document, "raid", "name", raid["name"])
+        for index, device in enumerate(raid.get("devices", [])):
+            if why := _trouble(device, storage, disks, encrypts=True):
+                document.mistake((*here, "devices", index), why)
+
+
+def place(document: Document, kind: str, key: str, value: str) -> KeyPath:
+    """Where an item of the config's storage comes from: its place in the file, or the section that made it."""
+    for index, item in enumerate(document.data.get("storage", {}).get(kind, [])):
+        if item.get(key) == value:
+            return ("storage", kind, index)
+    return ("boot_device",)
+
+
+def _check_disk(document: Document, here: KeyPath, disk: dict[str, Any], disks: tuple[WantedDisk, ...]) -> None:
+    (found,) = (wanted for wanted in disks if wanted.name == disk["device"])
+    boot = found is disks[0]
+    if disk["device"].startswith("/dev/disk/by-path/") or not disk_of(disk["device"])[0]:
+        document.mistake((*here, "device"), "no disk that a machine can have: /dev/sda, /dev/vda, /dev/nvme0n1, by-id")
+    mirrored = disk["device"] in document.data.get("boot_device", {}).get("mirror", {}).get("devices", [])
+    if boot and disk.get("wipeTable") and not mirrored:
+        document.mistake((*here, "wipe_table"), "would take the system away: this is the disk that the machine starts")
+    if found.mib > _MOST_MIB:
+        document.mistake(
+            (*here, "partitions"),
+            f"needs a disk of {found.mib / 2**20:.1f} TiB; here one has {_MOST_MIB // 2**20} at most",
+        )
+    for index, part in enumerate(disk.get("partitions", [])):
+        path = (*here, "partitions", index)
+        label, number, start = part.get("label", ""), part.get("number") or 0, part.get("startMiB") or 0
+        if not boot or mirrored:
+            continue
+        if number in (1, 2, 3) or (label in IMAGE_PARTITIONS.values() and label != "root"):
+            document.mistake(path, f"is one of the system's own partitions: {_own()}")
+        elif number != 4 and 0 < start < IMAGE_END_MIB:
+            document.mistake(
+                (*path, "start_mib"), f"starts inside the system's partitions, which end at {IMAGE_END_MIB}"
+            )
+        elif (number == 4 or label == "root") and 0 < (part.get("sizeMiB") or 0) < 1024:
+            document.mistake((*path, "size_mib"), "the system's root has 1024 MiB and does not shrink")
+
+
+def _own() -> str:
+    return ", ".join(f"{number} {label}" for number, label in IMAGE_PARTITIONS.items())
+
+
+def _trouble(device: str, storage: dict[str, Any], disks: tuple[WantedDisk, ...], *, encrypts: bool) -> str:
+    """Why a volume or a file system cannot be made on a device, or nothing."""
+    if device.startswith(_BY_PARTLABEL):
+        return _label_trouble(device.removeprefix(_BY_PARTLABEL), disks, encrypts=encrypts)
+    if device.startswith(_MD):
+        names = [raid["name"] for raid in storage.get("raid", [])]
+        return "" if device.removeprefix(_MD) in names else "storage.raid makes no such array"
+    if device.startswith(_BY_PARTUUID):
+        known = {part.get("guid", "").lower() for found in disks for part in found.partitions}
+        return "" if device.removeprefix(_BY_PARTUUID).lower() in known else "storage.disks makes no such partition"
+    disk, number = disk_of(device)
+    if not disk:
+        return ""  # a mapping, a label: what lies below it is looked at by itself
+    found = next(wanted for wanted in disks if disk in (wanted.name, wanted.node))
+    return (
+        _number_trouble(number, found, boot=found is disks[0]) if number else _whole_trouble(found, found is disks[0])
+    )
+
+
+def _whole_trouble(disk: WantedDisk, boot: bool) -> str:
+    if boot:
+        return "is the whole disk that the machine starts from, the system with it"
+    return "has partitions, and cannot be taken as a whole" if disk.partitions else ""
+
+
+def _number_trouble(number: int, disk: WantedDisk, *, boot: bool) -> str:
+    if boot and number in (1, 2, 3):
+        return f"is one of the system's own partitions: {_own()}"
+    known = number in disk.numbers(boot=boot) or (boot and number == 4)
+    return "" if known else "storage.disks makes no such partition"
+
+
+def _label_trouble(label: str, disks: tuple[WantedDisk, ...], *, encrypts: bool) -> str:
+    made = [part.get("label", "") for disk in disks for part in disk.partitions if part.get("shouldExist") is not False]
+    if label in IMAGE_PARTITIONS.values() and label != "root":
+        return f"is one of the system's own partitions: {_own()}" if encrypts or label not in made else ""
+    if label in made or label in _ROOTS:
+        return ""
+    labels = ", ".join(filter(None, made))
+    return f"storage.disks makes no partition of this label{f'; it makes {labels}' if labels else ''}"
+
+
+def obstacles(document: Document, config: dict[str, Any]) -> tuple[str, ...]:
+    """Why the laboratory's guest cannot have what the file says, each with file, line and key; nothing if it can."""
+    return tuple(
+        f"{document.path.name}:{document.line(path)}: {document.named(path)}: {why}"
+        for path, why in _obstacles(document, config)
+    )
+
+
+def _obstacles(document: Document, config: dict[str, Any]) -> Iterator[tuple[KeyPath, str]]:
+    storage = config.get("storage", {})
+    for raid in storage.get("raid", []):
+        yield place(document, "raid", "name", raid["name"]), "the guest has no mdadm, so it makes no arrays"
+    for luks in storage.get("luks", []):
+        here = place(document, "luks", "name", luks["name"])
+        if luks.get("cex", {}).get("enabled"):
+            yield here, "cex needs the crypto card of an s390x machine"
+        if _is_root(luks["device"]):
+            yield here, "an encrypted root made by the first boot: the guest's root stays as its image made it"
+    for filesystem in storage.get("filesystems", []):
+        form = filesystem.get("format") or "none"
+        here = place(document, "filesystems", "device", filesystem["device"])
+        if form not in _FORMATS:
+            yield (*here, "format"), f"the guest has neither tools nor a module for {form}"
+        if _is_root(filesystem["device"]) and filesystem.get("wipeFilesystem"):
+            yield here, "a root that is made anew: the guest's root stays as its image made it"
+
+
+def _is_root(device: str) -> bool:
+    disk, number = disk_of(device)
+    boot = disk in (COREOS_BOOT_DISK, "/dev/sda", "/dev/vda", "/dev/nvme0n1")
+    names = (f"{by}{root}" for by in (_BY_PARTLABEL, _BY_LABEL) for root in _ROOTS)
+    return device in (*names, "/dev/md/md-root") or (boot and number == 4)

@@ -1,0 +1,158 @@
+"""The disks that a config names, and what lies on them: what a machine must have for it (pure).
+
+The first disk is the one with the system, as the guest's image makes it. Which one the file means by that: Fedora
+CoreOS's own name for it; else the disk that has a partition 4 or one called root; else the first that has partitions;
+else, when the file names only others, the first disk of the same kind.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+COREOS_BOOT_DISK = "/dev/disk/by-id/coreos-boot-disk"
+"""What Fedora CoreOS calls the disk that it started from."""
+
+IMAGE_PARTITIONS = {1: "BIOS-BOOT", 2: "EFI-SYSTEM", 3: "boot", 4: "root"}
+"""What is on the first disk before the file is applied (images/guest/build), numbered as on Fedora CoreOS."""
+
+IMAGE_END_MIB = 1218
+"""Where the last of them ends before it is resized."""
+
+_ROOM_MIB = 4096
+"""For a partition that takes what is left."""
+
+_NODE = re.compile(r"/dev/(sd[a-z]|vd[a-z]|nvme[0-9]n1)")
+_PART = re.compile(r"(/dev/sd[a-z]|/dev/vd[a-z]|/dev/nvme[0-9]n1(?=p))p?([0-9]+)")
+_BY_ID = re.compile(r"(/dev/disk/by-id/.+?)(?:-part([0-9]+))?")
+_KINDS = {"nvme": "/dev/nvme{number}n1", "vd": "/dev/vd{letter}", "sd": "/dev/sd{letter}"}
+
+
+@dataclass(frozen=True)
+class WantedDisk:
+    """A disk that a machine must have.
+
+    Attributes:
+        node: The device node that the guest gives it.
+        name: What the file calls it: the node, or a name below /dev/disk/by-id.
+        mib: The size that the file needs, at least.
+        partitions: Those that the file makes on it, as it has them.
+    """
+
+    node: str
+    name: str
+    mib: int = 0
+    partitions: tuple[dict[str, Any], ...] = field(default=(), compare=False)
+
+    @property
+    def serial(self) -> str:
+        """The serial number of a virtio disk that the file names by it, or nothing."""
+        return self.name.removeprefix("/dev/disk/by-id/virtio-") if "/virtio-" in self.name else ""
+
+    def numbers(self, *, boot: bool) -> dict[int, dict[str, Any]]:
+        """The partitions by number; one that leaves its number open gets the next that is free, as from sgdisk(8)."""
+        kept = [part for part in self.partitions if part.get("shouldExist") is not False]
+        found = {part["number"]: part for part in kept if part.get("number")}
+        labels = {label: number for number, label in IMAGE_PARTITIONS.items()} if boot else {}
+        taken = set(found) | set(labels.values())
+        for part in kept:
+            if part.get("number"):
+                continue
+            number = labels.get(part.get("label", "")) or next(n for n in range(1, 1000) if n not in taken)
+            taken.add(number)
+            found[number] = part
+        return found
+
+
+def disk_of(device: str) -> tuple[str, int]:
+    """The disk that a device path leads to and the number of the partition, 0 for the whole; else two empty values."""
+    if _NODE.fullmatch(device):
+        return device, 0
+    if match := _PART.fullmatch(device):
+        return match[1], int(match[2])
+    if match := _BY_ID.fullmatch(device):
+        return ("", 0) if match[1].startswith("/dev/disk/by-id/dm-") else (match[1], int(match[2] or 0))
+    return "", 0
+
+
+def wanted_disks(config: dict[str, Any]) -> tuple[WantedDisk, ...]:
+    """The disks of a config, the one with the system first."""
+    storage = config.get("storage", {})
+    listed = {disk["device"]: tuple(disk.get("partitions", [])) for disk in storage.get("disks", [])}
+    names = list(dict.fromkeys([*listed, *(disk for device in _devices(storage) if (disk := disk_of(device)[0]))]))
+    boot = _boot_name(names, listed)
+    others = [name for name in names if name != boot]
+    kind = _kind(next((name for name in (boot, *names) if _NODE.fullmatch(name)), "")) or (
+        "vd" if any("/virtio-" in name for name in names) else "nvme"
+    )
+    node = boot if _NODE.fullmatch(boot) else _node(kind, 0)
+    used = {node, *(name for name in others if _NODE.fullmatch(name))}
+    disks = [WantedDisk(node, boot or node, _needed(listed.get(boot, ()), boot=True), listed.get(boot, ()))]
+    for name in others:
+        if not _NODE.fullmatch(name):
+            own = "vd" if "/virtio-" in name else kind
+            found = next(free for number in range(26) if (free := _node(own, number)) not in used)
+            used.add(found)
+        else:
+            found = name
+        parts = listed.get(name, ())
+        disks.append(WantedDisk(found, name, _needed(parts, boot=False), parts))
+    return (*disks[:1], *sorted(_filled(disks), key=lambda disk: disk.node))
+
+
+def _filled(disks: list[WantedDisk]) -> Iterator[WantedDisk]:
+    """The disks after the first, and those that a kernel must have found before it comes to them."""
+    nodes = {disk.node for disk in disks}
+    for disk in disks[1:]:
+        yield disk
+        kind = _kind(disk.node)
+        number = next(number for number in range(26) if _node(kind, number) == disk.node)
+        for before in (_node(kind, earlier) for earlier in range(number)):
+            if before not in nodes:
+                nodes.add(before)
+                yield WantedDisk(before, before)
+
+
+def _devices(storage: dict[str, Any]) -> Iterator[str]:
+    for kind in ("luks", "filesystems"):
+        yield from (item.get("device", "") for item in storage.get(kind, []))
+    for raid in storage.get("raid", []):
+        yield from raid.get("devices", [])
+
+
+def _boot_name(names: list[str], listed: dict[str, tuple[dict[str, Any], ...]]) -> str:
+    if COREOS_BOOT_DISK in names:
+        return COREOS_BOOT_DISK
+    for name, partitions in listed.items():
+        if any(part.get("number") == 4 or part.get("label") == "root" for part in partitions):
+            return name
+    firsts = [name for name in names if name in {_node(kind, 0) for kind in _KINDS}]
+    with_partitions = [name for name in firsts if listed.get(name)]
+    if with_partitions or firsts:
+        return (with_partitions or firsts)[0]
+    nodes = [name for name in names if _NODE.fullmatch(name)]
+    if nodes:
+        return _node(_kind(nodes[0]), 0)
+    return _node("vd" if any("/virtio-" in name for name in names) else "nvme", 0)
+
+
+def _kind(node: str) -> str:
+    return next((kind for kind in _KINDS if node.startswith(f"/dev/{kind}")), "")
+
+
+def _node(kind: str, number: int) -> str:
+    return _KINDS[kind].format(number=number, letter=chr(ord("a") + number))
+
+
+def _needed(partitions: tuple[dict[str, Any], ...], *, boot: bool) -> int:
+    """MiB that the partitions need on their disk."""
+    end = IMAGE_END_MIB if boot else 1
+    rest = False
+    for part in partitions:
+        size = part.get("sizeMiB") or 0
+        rest = rest or (not size and part.get("shouldExist") is not False)
+        if boot and (part.get("number") == 4 or part.get("label") == "root"):
+            end += max(size - 1024, 0)
+        else:
+            end = max(end, part.get("startMiB") or 0) + size
+    return end + (_ROOM_MIB if rest else 0) + 1

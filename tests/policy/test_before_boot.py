@@ -1,0 +1,261 @@
+"""What is told of a file before any machine is switched on, the disks that it names, and what no boot here shows."""
+
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from harness.errors import UsageError
+from harness.policy.butane import read_policy
+from harness.policy.policy import Policy
+
+VERSION = "variant: fcos\nversion: 1.6.0\n"
+OWN = "is one of the system's own partitions: 1 BIOS-BOOT, 2 EFI-SYSTEM, 3 boot, 4 root"
+
+
+def read(folder: Path, storage: str, more: str = "") -> Policy:
+    path = folder / "mine.bu"
+    path.write_text(f"{VERSION}storage:\n{textwrap.indent(textwrap.dedent(storage).strip(), '  ')}\n{more}")
+    return read_policy(path)
+
+
+def disk(device: str, *partitions: str, more: str = "") -> str:
+    return f"disks: [{{device: {device}, partitions: [{', '.join(partitions)}]{more}}}]\n"
+
+
+def luks(device: str, more: str = "") -> str:
+    return f"luks: [{{name: a, device: {device}{more}}}]\n"
+
+
+def by_label(label: str) -> str:
+    return luks(f"/dev/disk/by-partlabel/{label}")
+
+
+@pytest.mark.parametrize(
+    ("storage", "message"),
+    [
+        (by_label("var"), "storage.luks[0].device: storage.disks makes no partition of this label"),
+        (
+            disk("/dev/vda", "{label: b}", "{label: c}") + by_label("a"),
+            "storage.luks[0].device: storage.disks makes no partition of this label; it makes b, c",
+        ),
+        (
+            disk("/dev/vda", "{label: b, number: 5, should_exist: false}"),
+            "storage.disks[0].partitions[0].label: cannot",
+        ),
+        (by_label("EFI-SYSTEM"), f"storage.luks[0].device: {OWN}"),
+        (luks("/dev/vda2"), f"storage.luks[0].device: {OWN}"),
+        (luks("/dev/vda7"), "storage.luks[0].device: storage.disks makes no such partition"),
+        (disk("/dev/vda", "{label: b}") + luks("/dev/vda6"), "storage.luks[0].device: storage.disks makes no such"),
+        (
+            luks("/dev/vda"),
+            "storage.luks[0].device: is the whole disk that the machine starts from, the system with it",
+        ),
+        (luks("/dev/disk/by-id/coreos-boot-disk"), "storage.luks[0].device: is the whole disk that the machine starts"),
+        (luks("/dev/md/data"), "storage.luks[0].device: storage.raid makes no such array"),
+        (
+            disk("/dev/sdb", "{label: b}") + luks("/dev/sdb"),
+            "storage.luks[0].device: has partitions, and cannot be taken as a whole",
+        ),
+        (
+            "filesystems: [{device: /dev/vda9, format: xfs}]",
+            "storage.filesystems[0].device: storage.disks makes no such",
+        ),
+        (
+            disk("/dev/vda", "{label: b}", more=", wipe_table: true"),
+            "storage.disks[0].wipe_table: would take the system away: this is the disk that the machine starts",
+        ),
+        (disk("/dev/vda", "{number: 2, label: b}"), f"storage.disks[0].partitions[0]: {OWN}"),
+        (disk("/dev/vda", "{number: 5, start_mib: 9}"), "storage.disks[0].partitions[0].start_mib: starts inside the"),
+        (disk("/dev/vda", "{number: 4, size_mib: 500}"), "storage.disks[0].partitions[0].size_mib: the system's root"),
+        (disk("/dev/vda", "{label: b, size_mib: 9000000}"), "storage.disks[0].partitions: needs a disk of 8.6 TiB"),
+        (disk("/dev/disk/by-path/pci-1", "{label: b}"), "storage.disks[0].device: no disk that a machine can have"),
+        (luks("/dev/vdb", ", key_file: {inline: ''}"), "storage.luks[0].key_file: the key is empty"),
+        (luks("/dev/vdb", ", key_file: {source: 'data:,'}"), "storage.luks[0].key_file: the key is empty"),
+        ("luks: [{name: a b, device: /dev/vdb}]", "storage.luks[0].name: a name under /dev/mapper has no blank"),
+        ('luks: [{name: "a\\nb", device: /dev/vdb}]', "storage.luks[0].name: a name under /dev/mapper has no blank"),
+        (disk("/dev/vda", '{label: "a\\nb"}'), "storage.disks[0].partitions[0].label: a name has no newline"),
+        (
+            luks("/dev/vdb", f", key_file: {{source: 'data:,a', verification: {{hash: sha256-{'0' * 64}}}}}"),
+            "storage.luks[0].key_file.verification.hash: is not the hash of the contents: Ignition would stop",
+        ),
+    ],
+)
+def test_mistakes(tmp_path: Path, storage: str, message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        read(tmp_path, storage)
+    assert caught.value.what.partition(": ")[2].startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("pin", "message"),
+    [
+        (
+            "{url: 'http://tang.example/$(reboot)', thumbprint: %s}",
+            ".url: a Tang url has no blanks, quotes and other signs",
+        ),
+        ("{url: 'http://tang.example/ a', thumbprint: %s}", ".url: a Tang url has no blanks"),
+        ("{url: 'http://', thumbprint: %s}", ".url: expected an http or https url or a placeholder"),
+        (
+            "{url: 'http://tang.example', thumbprint: REPLACE-THIS-WITH-YOUR-TANG-THUMBPRINT}",
+            ".thumbprint: no thumbprint",
+        ),
+        ("{url: 'http://tang.example', thumbprint: 'a b'}", ".thumbprint: no thumbprint"),
+        ("{url: '@TANG_URL:passphrase@'}", ".url: a server cannot be called passphrase"),
+    ],
+)
+def test_mistakes_in_a_tang_pin(tmp_path: Path, pin: str, message: str) -> None:
+    pin = pin.replace("%s", "dx9dNzgs-DeXg0SCBQW5rb7WQkSIN1B8MIgcO6WxJfI")
+    with pytest.raises(UsageError) as caught:
+        read(tmp_path, luks("/dev/vdb", f", clevis: {{tang: [{pin}]}}"))
+    assert f"storage.luks[0].clevis.tang[0]{message}" in caught.value.what
+
+
+def test_digits_of_another_script_are_no_digits(tmp_path: Path) -> None:
+    config = """'{"pcr_ids": "\u0667"}'"""
+    with pytest.raises(UsageError, match="expected PCRs from 0 to 23"):
+        read(tmp_path, luks("/dev/vdb", f", clevis: {{custom: {{pin: tpm2, config: {config}}}}}"))
+
+
+@pytest.mark.parametrize(
+    ("storage", "nodes"),
+    [
+        ("files: []", ["/dev/nvme0n1"]),
+        (disk("/dev/vda", "{label: a}") + by_label("a"), ["/dev/vda"]),
+        (disk("/dev/sda", "{label: a}") + by_label("a"), ["/dev/sda"]),
+        (disk("/dev/disk/by-id/coreos-boot-disk", "{label: a}"), ["/dev/nvme0n1"]),
+        (luks("/dev/sdd"), ["/dev/sda", "/dev/sdb", "/dev/sdc", "/dev/sdd"]),
+        (luks("/dev/nvme1n1"), ["/dev/nvme0n1", "/dev/nvme1n1"]),
+        (disk("/dev/sdb", "{number: 4, label: root}") + luks("/dev/sda"), ["/dev/sdb", "/dev/sda"]),
+        (luks("/dev/disk/by-id/virtio-spare"), ["/dev/vda", "/dev/vdb"]),
+        (disk("/dev/nvme0n1", "{label: a}") + luks("/dev/sda"), ["/dev/nvme0n1", "/dev/sda"]),
+        (disk("/dev/disk/by-id/coreos-boot-disk", "{label: a}") + luks("/dev/vdb"), ["/dev/vda", "/dev/vdb"]),
+    ],
+)
+def test_the_disks_that_a_file_names(tmp_path: Path, storage: str, nodes: list[str]) -> None:
+    policy = read(tmp_path, storage)
+    assert [wanted.node for wanted in policy.disks] == nodes
+    assert policy.disk == nodes[0]
+
+
+def test_a_disk_by_its_serial_and_the_room_that_partitions_need(tmp_path: Path) -> None:
+    spare = "{device: /dev/disk/by-id/virtio-spare, partitions: [{label: a, size_mib: 500}, {label: b}]}"
+    own = "{device: /dev/vda, partitions: [{number: 4, label: root, size_mib: 8192}, {label: c, size_mib: 65536}]}"
+    boot, second = read(tmp_path, f"disks: [{own}, {spare}]").disks
+    assert (boot.serial, second.serial) == ("", "spare")
+    assert boot.mib == 1218 + (8192 - 1024) + 65536 + 1
+    assert second.mib == 1 + 500 + 4096 + 1
+
+
+def test_partitions_without_a_number_get_the_next_that_is_free(tmp_path: Path) -> None:
+    parts = disk("/dev/vda", "{label: root, number: 4}", "{label: b}", "{number: 6, label: c}", "{label: d}")
+    policy = read(tmp_path, parts + luks("/dev/vda7"))
+    assert {number: part["label"] for number, part in policy.disks[0].numbers(boot=True).items()} == {
+        4: "root",
+        5: "b",
+        6: "c",
+        7: "d",
+    }
+
+
+@pytest.mark.parametrize(
+    ("storage", "more", "obstacle"),
+    [
+        ("files: []", "boot_device: {luks: {tpm2: true}}", ":5: boot_device: an encrypted root made by the first boot"),
+        (by_label("root"), "", ":4: storage.luks[0]: an encrypted root made by the first boot"),
+        (luks("/dev/vda4"), "", ":4: storage.luks[0]: an encrypted root"),
+        (
+            "filesystems: [{device: /dev/vdb, format: btrfs}]",
+            "",
+            ":4: storage.filesystems[0].format: the guest has neither tools nor a module for btrfs",
+        ),
+        (luks("/dev/vdb", ", cex: {enabled: true}"), "", ":4: storage.luks[0]: cex needs the crypto card"),
+        (
+            disk("/dev/vdb", "{label: b}", "{label: c}")
+            + "raid: [{name: d, level: raid1, devices: [/dev/disk/by-partlabel/b, /dev/disk/by-partlabel/c]}]\n"
+            + luks("/dev/md/d"),
+            "",
+            ":5: storage.raid[0]: the guest has no mdadm",
+        ),
+    ],
+)
+def test_what_the_guest_cannot_have_is_told_and_explained_all_the_same(
+    tmp_path: Path, storage: str, more: str, obstacle: str
+) -> None:
+    policy = read(tmp_path, storage, more)
+    assert any(found.startswith(f"mine.bu{obstacle}") for found in policy.obstacles)
+
+
+@pytest.mark.parametrize(
+    ("key_file", "why"),
+    [
+        ("{inline: password}", ""),
+        ('{inline: "0123"}', ""),
+        ("{inline: 0123}", ""),
+        ("{inline: |\n    a\n}", "its key ends in a newline, which is part of it and is never typed"),
+        ("{inline: !!binary //79}", "its key is bytes that are no text, which no keyboard types"),
+        ('{inline: "a\\tb"}', "its key has a control character in it"),
+        ("{source: 'https://a/key'}", "its key comes from https://a/key, which was not read"),
+    ],
+)
+def test_why_a_key_cannot_be_typed(tmp_path: Path, key_file: str, why: str) -> None:
+    text = luks("/dev/vdb", f", clevis: {{tpm2: true}}, key_file: {key_file}")
+    if "|" in key_file:
+        text = 'luks: [{name: a, device: /dev/vdb, clevis: {tpm2: true}, key_file: {inline: "a\\n"}}]'
+    (volume,) = read(tmp_path, text).volumes
+    assert volume.untypable.startswith(why)
+    assert (volume.passphrase is None) is bool(why)
+    if "0123" in key_file:
+        assert volume.passphrase == "0123"
+
+
+UNIT = "systemd: {{units: [{{name: a.service, contents: '[Service]\n\n      ExecStart={}'}}]}}\n"
+
+
+@pytest.mark.parametrize(
+    ("more", "volume", "why"),
+    [
+        (UNIT.format("/bin/true"), "", ""),
+        (UNIT.format("systemd-cryptenroll /dev/vdb"), "", "a.service has cryptenroll in it"),
+        (UNIT.format("rm /etc/luks/a"), "", "a.service has /etc/luks/ in it"),
+        ("", ", clevis: {tang: [{url: '@TANG_URL@'}]}", ""),
+        (
+            "",
+            ", clevis: {tang: [{url: 'http://a', thumbprint: dx9dNzgs-DeXg0SCBQW5rb7WQkSIN1B8MIgcO6WxJfI}]}",
+            "http://a is no server of this laboratory",
+        ),
+        ("", ", cex: {enabled: true}", "a crypto card decides"),
+        ("", ", key_file: {source: 'https://a/key'}", "its key comes from https://a/key, which was not read"),
+    ],
+)
+def test_no_prediction_about_what_decides_by_itself(tmp_path: Path, more: str, volume: str, why: str) -> None:
+    (found,) = read(tmp_path, luks("/dev/vdb", volume), more).volumes
+    assert found.unpredictable.startswith(why)
+    assert bool(found.unpredictable) is bool(why)
+
+
+def test_what_no_boot_here_shows_is_named(tmp_path: Path) -> None:
+    storage = luks("/dev/vdb", ", discard: true, open_options: [--perf-no_read_workqueue]") + (
+        "directories: [{path: /var/home/core/.config, user: {name: core}, group: {name: core}}]\n"
+        "files: [{path: /etc/containers/systemd/web.container}, {path: /etc/zincati/config.d/a.toml}]\n"
+    )
+    more = (
+        "passwd: {users: [{name: web, groups: [docker]}]}\ngrub: {users: [{name: root, password_hash: x}]}\n"
+        "systemd: {units: [{name: a.timer}, {name: b.timer}]}\nkernel_arguments:\n"
+    )
+    assert read(tmp_path, storage, more).notes == (
+        "the user web",
+        "2 units (a.timer, b.timer)",
+        "the quadlet web.container",
+        "settings of zincati",
+        "discard, openOptions of a (the guest's Ignition takes spec 3.3.0 at most)",
+        "grub.users (the guest is started without GRUB)",
+        "made for it: the user core, which the guest does not have",
+        "made for it: the group docker, which the guest does not have",
+        "kernel_arguments has no value, which is the same as no such key",
+    )
+
+
+def test_no_file_changes_without_a_note(tmp_path: Path) -> None:
+    policy = read(tmp_path, disk("/dev/vda", "{label: a}") + by_label("a"))
+    assert (policy.notes, policy.obstacles) == ((), ())
