@@ -43,6 +43,7 @@ Imports go one way, from the top of this list to the bottom; `tests/test_archite
     images             builds what the folders of images/ describe
     host/              what this host has, lacks and must start
     policy/            pins, Butane, Ignition, the oracle (pure: no I/O beyond the file that is read)
+    event_log/         what the firmware measured, in words, and where two boots part
     luks2/             LUKS2 headers and the splitter, bytes in and bytes out (pure)
     unlock             what a disk can do at a boot: observed, and predicted
     cache, process     what is slow to make, kept; commands run to their end

@@ -1,13 +1,15 @@
 """The whole answer about a policy: warnings, each volume's tree, every condition, every attacker (pure)."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
+from harness.event_log.events import MeasuredEvent
 from harness.explain.advice import Advice, advice
 from harness.explain.attackers import ATTACKERS, AttackerKind, with_tang_keys
 from harness.explain.shape import Shape, nameless, numbered, shape
-from harness.explain.tree import Branch, of_volume
+from harness.explain.tree import Branch, bound_pcrs, of_volume
 from harness.policy.extract import extract
 from harness.policy.oracle import predict
 from harness.policy.pins import TANG, leaves
@@ -69,14 +71,39 @@ class AttackerAnswer:
 
 
 @dataclass(frozen=True)
+class MeasuredPcr:
+    """What one PCR that a volume is bound to is made of, by the machine's own event log.
+
+    Attributes:
+        pcr: Which.
+        subjects: What was measured into it, in words and in order, each once: a change of any of them changes it.
+    """
+
+    pcr: int
+    subjects: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class VolumeAnswer:
-    """All about one volume."""
+    """All about one volume.
+
+    Attributes:
+        name: Of the mapping.
+        mount_point: Where its file system is mounted, if that is known.
+        tree: What opens it.
+        conditions: What it does under each; none where that is withheld.
+        attackers: What each gets; none where that is withheld.
+        measured: What its PCRs are made of, where an event log tells.
+        withheld: Why nothing is predicted, where nothing is; else empty.
+    """
 
     name: str
     mount_point: str | None
     tree: Branch
     conditions: tuple[ConditionAnswer, ...]
     attackers: tuple[AttackerAnswer, ...]
+    measured: tuple[MeasuredPcr, ...] = ()
+    withheld: str = ""
 
 
 @dataclass(frozen=True)
@@ -88,18 +115,21 @@ class Answer:
         stack: What opens its volumes.
         advice: The warnings, which come first.
         volumes: Each by itself.
+        facts: What else is known of the machine, a line each.
     """
 
     policy: str
     stack: Stack
     advice: tuple[Advice, ...]
     volumes: tuple[VolumeAnswer, ...]
+    facts: tuple[str, ...] = ()
 
     def document(self) -> dict[str, Any]:
         """As `explain.schema.json` says."""
         return {
             "policy": self.policy,
             "stack": self.stack.value,
+            "facts": list(self.facts),
             "warnings": [vars(each) for each in self.advice],
             "volumes": [_document(volume) for volume in self.volumes],
         }
@@ -118,6 +148,10 @@ def answer(
     situations: Iterable[Situation],
     verdicts: Verdicts,
     attacks: AttackVerdicts,
+    *,
+    withheld: Mapping[str, str] = MappingProxyType({}),
+    events: Sequence[MeasuredEvent] = (),
+    facts: tuple[str, ...] = (),
 ) -> Answer:
     """Ask the rules everything about a policy.
 
@@ -127,6 +161,9 @@ def answer(
         situations: The conditions that make sense for it.
         verdicts: What boots said of volumes like these.
         attacks: What attacks got of volumes like these.
+        withheld: Volumes of which nothing is predicted, and why.
+        events: The machine's own event log, if it is there.
+        facts: What else is known of the machine.
     """
     situations = tuple(situations)
     return Answer(
@@ -134,16 +171,27 @@ def answer(
         stack,
         advice(policy),
         tuple(
-            VolumeAnswer(
+            VolumeAnswer(volume.name, volume.mount_point, of_volume(volume), (), (), withheld=withheld[volume.name])
+            if volume.name in withheld
+            else VolumeAnswer(
                 volume.name,
                 volume.mount_point,
                 of_volume(volume),
                 tuple(_condition(policy, index, stack, situation, verdicts) for situation in situations),
                 tuple(_attacker(volume, kind, attacks) for kind in _kinds(volume)),
+                tuple(_measured(volume, events)),
             )
             for index, volume in enumerate(policy.volumes)
         ),
+        facts,
     )
+
+
+def _measured(volume: Volume, events: Sequence[MeasuredEvent]) -> Iterator[MeasuredPcr]:
+    for pcr in bound_pcrs(volume):
+        subjects = tuple(dict.fromkeys(event.subject for event in events if event.pcr == pcr))
+        if subjects:
+            yield MeasuredPcr(pcr, subjects)
 
 
 def _condition(policy: Policy, index: int, stack: Stack, situation: Situation, verdicts: Verdicts) -> ConditionAnswer:
@@ -175,6 +223,8 @@ def _document(volume: VolumeAnswer) -> dict[str, Any]:
         "name": volume.name,
         "mount_point": volume.mount_point,
         "tree": volume.tree.document(),
+        "measured": [{"pcr": each.pcr, "subjects": list(each.subjects)} for each in volume.measured],
+        "withheld": volume.withheld,
         "conditions": [
             {
                 **vars(each),

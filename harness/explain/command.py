@@ -1,18 +1,22 @@
-"""``unlock-lab explain FILE``: what a policy will do and what an attacker gets, from the rules, without a boot."""
+"""``unlock-lab explain``: what a policy, or a machine, will do and what an attacker gets, told without a boot."""
 
 import argparse
 import json
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from rich.console import Console
 
 from harness.errors import UsageError
+from harness.event_log.decode import decode_event_log
+from harness.event_log.events import MeasuredEvent
 from harness.evidence.artifacts import save
-from harness.explain.answer import Answer, Expectation, answer
+from harness.explain import collected
+from harness.explain.answer import Answer, Expectation, Situation, answer
 from harness.explain.recorded import of_attacks, of_truth_table
 from harness.explain.shape import shape
 from harness.explain.show import show
@@ -22,6 +26,7 @@ from harness.matrix.command import IMAGE, shares
 from harness.matrix.rows import ROOTS
 from harness.paths import DOCS
 from harness.policy.butane import read_policy
+from harness.policy.policy import Policy
 from harness.policy.world import Stack
 from harness.unlock import Unlock
 
@@ -35,6 +40,9 @@ def main(argv: Sequence[str]) -> int:
     arguments = _parser().parse_args(argv)
     expectations = [expectation(text) for text in arguments.expect]
     answers = [explained(file, arguments.image) for file in arguments.files]
+    answers += [explained_machine(folder) for folder in arguments.machine]
+    if not answers:
+        raise UsageError("nothing to explain", hint="name a Butane file, or a folder with --machine")
     if arguments.json:
         print(json.dumps([each.document() for each in answers], indent=2))
     else:
@@ -62,15 +70,56 @@ def explained(file: Path, image: str) -> Answer:
     """
     policy = read_policy(file)
     root = encrypted_root(image) is not None
+    return _answered(policy, ROOTS.get(image, Stack.DR), situations(policy, root=root))
+
+
+def explained_machine(folder: Path) -> Answer:
+    """The answer about a machine that runs already.
+
+    Args:
+        folder: What ``collect.sh`` filled there.
+
+    Raises:
+        UsageError: It is no such folder.
+        HostError: Its event log cannot be decoded here.
+    """
+    found = collected.read(folder)
+    return _answered(
+        found.policy,
+        found.stack,
+        situations(found.policy, root=any(volume.mount_point == "/" for volume in found.policy.volumes)),
+        withheld=found.unknown,
+        events=decode_event_log(found.event_log) if found.event_log else (),
+        facts=found.facts,
+    )
+
+
+def _answered(
+    policy: Policy,
+    stack: Stack,
+    asked: Iterable[Situation],
+    *,
+    withheld: Mapping[str, str] = MappingProxyType({}),
+    events: Sequence[MeasuredEvent] = (),
+    facts: tuple[str, ...] = (),
+) -> Answer:
     plans = shares(None, [], [], Path(), "auto")
     guards = {plan.row(volume): volume for plan in plans for volume in plan.policy.volumes}
-    return answer(
-        policy,
-        ROOTS.get(image, Stack.DR),
-        situations(policy, root=root),
-        of_truth_table(plans, {shape(volume) for volume in policy.volumes}, _TRUTH_TABLE),
-        of_attacks(guards, _ATTACKS),
+    verdicts = of_truth_table(plans, {shape(volume) for volume in policy.volumes}, _TRUTH_TABLE)
+    attacks = of_attacks(guards, _ATTACKS)
+    return answer(policy, stack, asked, verdicts, attacks, withheld=withheld, events=events, facts=facts)
+
+
+def collect(argv: Sequence[str]) -> int:
+    """``unlock-lab collect``: print the script that an owner runs on a machine."""
+    parser = argparse.ArgumentParser(
+        prog="unlock-lab collect",
+        description="Print a shell script. Read it, and run it as root on a machine: sh collect.sh DIR. "
+        "`unlock-lab explain --machine DIR` then tells what that machine will do.",
     )
+    parser.parse_args(argv)
+    print((Path(__file__).parent / "collect.sh").read_text(), end="")
+    return 0
 
 
 def expectation(text: str) -> Expectation:
@@ -99,7 +148,10 @@ def page(answers: Sequence[Answer]) -> str:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="unlock-lab explain", description=__doc__)
-    parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="a Butane file")
+    parser.add_argument("files", nargs="*", type=Path, metavar="FILE", help="a Butane file")
+    parser.add_argument(
+        "--machine", action="append", default=[], type=Path, metavar="DIR", help="a folder that collect.sh filled"
+    )
     parser.add_argument("--image", default=IMAGE, help="the guest, a folder of images/ (%(default)s)")
     parser.add_argument("--json", action="store_true", help="print JSON (harness/explain/explain.schema.json)")
     parser.add_argument("--html", type=Path, metavar="PAGE", help="write one page, too")

@@ -1,13 +1,14 @@
 """Which recorded verdicts speak of a volume: those of volumes that differ from it by names alone (pure).
 
-Servers are numbered in the order in which a policy names them, so the verdicts on ``any 2 of tang, two, three`` speak
-of ``any 2 of paris, rome, oslo`` too, and ``without two`` is then ``without rome``.
+The pins that a threshold joins are asked at the same time, so their order is nothing. Servers are numbered in the order
+that is left: the verdicts on ``any 2 of tang, two, three`` speak of ``any 2 of paris, rome, oslo`` too, and
+``without two`` is then ``without rome``.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 
-from harness.policy.pins import Pin, Service, changed, leaves
+from harness.policy.pins import Leaf, Pin, Service, changed, leaves
 from harness.policy.policy import Volume
 
 _WITHOUT = "without "
@@ -34,7 +35,7 @@ class Shape:
 def shape(volume: Volume) -> Shape:
     """A volume without its names."""
     numbers = numbered(volume)
-    pins = changed(volume.pins, lambda leaf: leaf.renamed(numbers.get(leaf.name, leaf.name))) if volume.pins else None
+    pins = _renamed(_ordered(volume.pins), lambda name: numbers.get(name, name)) if volume.pins else None
     return Shape(pins, volume.passphrase is not None, volume.key_file, volume.headless)
 
 
@@ -52,5 +53,21 @@ def nameless(condition: str, numbers: Mapping[str, str]) -> str:
 
 
 def _servers(volume: Volume) -> tuple[Service, ...]:
-    found = (leaf.service for leaf in (leaves(volume.pins) if volume.pins else ()) if leaf.needs_network)
+    found = (leaf.service for leaf in (leaves(_ordered(volume.pins)) if volume.pins else ()) if leaf.needs_network)
     return tuple(dict.fromkeys(service for service in found if service))
+
+
+def _ordered(pin: Pin) -> Pin:
+    """The same tree with the pins that a threshold joins in one order, whatever their servers are called."""
+    if isinstance(pin, Leaf):
+        return pin
+    children = map(_ordered, pin.pins)
+    return replace(pin, pins=tuple(children if pin.separate else sorted(children, key=_likeness)))
+
+
+def _likeness(pin: Pin) -> str:
+    return repr(_renamed(pin, lambda _name: ""))
+
+
+def _renamed(pin: Pin, name_of: Callable[[str], str]) -> Pin:
+    return changed(pin, lambda leaf: leaf.renamed(name_of(leaf.name)))

@@ -30,12 +30,19 @@ def show(given: Answer, console: Console) -> None:
 def _parts(given: Answer) -> Iterator[RenderableType]:
     yield Text(f"{plain(given.policy)}, opened by {given.stack.value}", "bold")
     yield Text("From the rules; nothing was booted.", "dim")
+    for fact in given.facts:
+        yield Text(plain(fact), "dim")
     for each in given.advice:
         line = Text.assemble(("! ", "bold yellow"), (f"{plain(each.volume)}: ", "bold"), plain(each.text))
         yield Text.assemble(line, (f"  [{each.source}]", "dim"))
     for volume in given.volumes:
         yield Text("")
         yield _tree(volume)
+        if volume.withheld:
+            yield Text(f"Nothing is predicted: {plain(volume.withheld)}", "bold yellow")
+            continue
+        for made_of in volume.measured:
+            yield Text(f"PCR {made_of.pcr} changes with any of: {plain('; '.join(made_of.subjects))}")
         yield _conditions(volume.conditions)
         yield _attackers(volume.attackers)
 

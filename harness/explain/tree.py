@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from harness.policy.pins import Leaf, Pin
+from harness.policy.pins import Leaf, Pin, leaves
 from harness.policy.policy import Volume
 
 
@@ -47,3 +47,9 @@ def of_pin(pin: Pin) -> Branch:
     if pin.threshold == len(children):
         return Branch("all of" if len(children) != 2 else "both of", children)
     return Branch("any one of" if pin.threshold == 1 else f"any {pin.threshold} of {len(children)}", children)
+
+
+def bound_pcrs(volume: Volume) -> tuple[int, ...]:
+    """The PCRs that some pin of a volume depends on, in order."""
+    found = (leaf.bound_pcrs or frozenset() for leaf in (leaves(volume.pins) if volume.pins else ()))
+    return tuple(sorted(frozenset().union(*found)))

@@ -3,6 +3,7 @@
 An emulated guest takes half a second for each command that it is sent, so what is asked of every boot is one command.
 """
 
+import binascii
 import secrets
 import shlex
 from collections.abc import Iterator, Mapping
@@ -15,6 +16,10 @@ from harness.luks2.metadata import LuksHeader, parse_luks_dump
 _PCRS = "cd /sys/class/tpm/tpm0/pcr-sha256 2>/dev/null && grep -H . *"  # Documentation/ABI/stable/sysfs-class-tpm
 
 
+_EVENT_LOG = "base64 -w0 /sys/kernel/security/tpm0/binary_bios_measurements 2>/dev/null"
+"""The firmware's log of what it measured: Documentation/security/tpm/tpm_event_log.rst."""
+
+
 @dataclass(frozen=True)
 class Facts:
     """What a guest that is up says.
@@ -24,12 +29,14 @@ class Facts:
         pcrs: PCR values (sha256, lower-case hex) by index; empty without a TPM.
         canaries: The canaries that could be read, by the name of the volume.
         headers: Keyslots and tokens of the open volumes, by name.
+        event_log: The firmware's log of what it measured, as bytes; empty without a TPM.
     """
 
     open: frozenset[str]
     pcrs: Mapping[int, str]
     canaries: Mapping[str, str]
     headers: Mapping[str, LuksHeader]
+    event_log: bytes = b""
 
 
 def read_facts(shell: Shell, canaries: Mapping[str, str | None]) -> Facts:
@@ -42,7 +49,7 @@ def read_facts(shell: Shell, canaries: Mapping[str, str | None]) -> Facts:
     Raises:
         RigError: An open volume is no LUKS2 device.
     """
-    questions = {"pcrs": _PCRS}
+    questions = {"pcrs": _PCRS, "event log": _EVENT_LOG}
     for volume, path in canaries.items():
         dump = 'cryptsetup luksDump --dump-json-metadata -- "$device"'
         questions[f"header of {volume}"] = f'device=$({_device(volume)}); echo "$device"; test -z "$device" || {dump}'
@@ -56,7 +63,15 @@ def read_facts(shell: Shell, canaries: Mapping[str, str | None]) -> Facts:
         parse_pcrs(said["pcrs"]),
         {volume: text for volume, text in read.items() if text},
         {volume: parse_luks_dump(header) for volume, header in headers.items()},
+        _decoded(said["event log"]),
     )
+
+
+def _decoded(text: str) -> bytes:
+    try:
+        return binascii.a2b_base64(text.strip(), strict_mode=True)
+    except binascii.Error as error:
+        raise RigError("the guest did not give its event log whole", str(error)) from error
 
 
 def parse_pcrs(text: str) -> dict[int, str]:

@@ -22,6 +22,8 @@ from harness.policy.policy import Policy, Volume
 from harness.services.tang import Tang
 
 MAINTENANCE_SECONDS = 600.0
+EVENT_LOG = "event-log"
+"""A boot's file: what the firmware says that it measured (TCG PC Client Platform Firmware Profile, 10)."""
 
 
 def canary_path(mount_point: str) -> str:
@@ -109,7 +111,9 @@ def _powered(context: ScenarioContext, machine: Machine, request: BootRequest) -
         opened = None
         if seen.end is End.UP:
             opened = stack.enter_context(shell(on.rig, context.image, context.lab.live))
-            witnesses = ask_guest(opened, context.policy.volumes, witnesses)
+            witnesses, event_log = ask_guest(opened, context.policy.volumes, witnesses)
+            if event_log:
+                (on.folder / EVENT_LOG).write_bytes(event_log)
         outcome = on.judged(judge(plan.volumes, seen, witnesses))
         yield Powered(on.rig, outcome, opened)
         if opened and request.orderly:
@@ -153,11 +157,12 @@ def maintain(context: ScenarioContext, machine: Machine, label: str, commands: S
     return retry_stalled(context, machine, label, attempt)
 
 
-def ask_guest(opened: Shell, volumes: Sequence[Volume], witnesses: ExternalEvidence) -> ExternalEvidence:
-    """The same witnesses, and what the guest's own shell says of itself and of its volumes."""
+def ask_guest(opened: Shell, volumes: Sequence[Volume], witnesses: ExternalEvidence) -> tuple[ExternalEvidence, bytes]:
+    """The same witnesses with what the guest's own shell says, and the firmware's event log."""
     paths = {volume.name: canary_path(volume.mount_point) if volume.mount_point else None for volume in volumes}
     said = facts.read_facts(opened, paths)
-    return replace(witnesses, open=said.open, pcrs=said.pcrs, canaries=said.canaries, headers=said.headers)
+    more = replace(witnesses, open=said.open, pcrs=said.pcrs, canaries=said.canaries, headers=said.headers)
+    return more, said.event_log
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,131 @@
+"""Measured events in words (pure)."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from harness.errors import UsageError
+
+
+@dataclass(frozen=True)
+class MeasuredEvent:
+    """One entry of an event log that extended a PCR.
+
+    Attributes:
+        pcr: Which.
+        kind: ``EV_…``, as the specification calls it (TCG PFP 10.4.1).
+        digest: What the PCR was extended with, in hex, of the bank sha256; of another bank where that is not there.
+        subject: What the event is about, in words: one thing keeps its name from boot to boot.
+        content: What the log tells of it, for comparing; empty when it tells nothing.
+    """
+
+    pcr: int
+    kind: str
+    digest: str
+    subject: str
+    content: tuple[str, ...] = ()
+
+
+_NOT_EXTENDED = "EV_NO_ACTION"
+_SUBJECTS: Mapping[str, str] = {
+    "EV_S_CRTM_VERSION": "the version of the firmware",
+    "EV_S_CRTM_CONTENTS": "the firmware's first code",
+    "EV_EFI_PLATFORM_FIRMWARE_BLOB": "a part of the firmware",
+    "EV_EFI_PLATFORM_FIRMWARE_BLOB2": "a part of the firmware",
+    "EV_EFI_HANDOFF_TABLES": "the tables of the firmware (ACPI, SMBIOS)",
+    "EV_EFI_HANDOFF_TABLES2": "the tables of the firmware (ACPI, SMBIOS)",
+    "EV_EFI_GPT_EVENT": "the partition table of the boot disk",
+    "EV_EFI_GPT_EVENT2": "the partition table of the boot disk",
+    "EV_SEPARATOR": "the end of the firmware's own measurements",
+    "EV_EFI_BOOT_SERVICES_APPLICATION": "a program that the firmware started",
+    "EV_EFI_BOOT_SERVICES_DRIVER": "a driver that the firmware loaded",
+    "EV_EFI_RUNTIME_SERVICES_DRIVER": "a runtime driver that the firmware loaded",
+    "EV_EFI_ACTION": "a step of the firmware",
+    "EV_IPL": "what the boot loader read or was told",
+    "EV_EVENT_TAG": "what the boot stub passed on",
+    "EV_POST_CODE": "a part of the firmware",
+    "EV_POST_CODE2": "a part of the firmware",
+    "EV_TABLE_OF_DEVICES": "the firmware's table of devices",
+    "EV_EFI_HCRTM_EVENT": "the firmware's root of trust",
+    "EV_PLATFORM_CONFIG_FLAGS": "the settings of the firmware",
+}
+_VARIABLES: Mapping[str, str] = {
+    "SecureBoot": "whether Secure Boot is on",
+    "PK": "the platform key of Secure Boot (PK)",
+    "KEK": "the key exchange keys of Secure Boot (KEK)",
+    "db": "the signatures that Secure Boot allows (db)",
+    "dbx": "the signatures that Secure Boot forbids (dbx)",
+    "dbt": "the time stamps of Secure Boot (dbt)",
+    "dbr": "the recovery keys of Secure Boot (dbr)",
+    "BootOrder": "the order of the boot entries",
+}
+_SIGNATURE_LISTS = ("PK", "KEK", "db", "dbx", "dbt", "dbr")
+
+
+def parse_event_log(text: str) -> tuple[MeasuredEvent, ...]:
+    """Read what ``tpm2_eventlog`` prints.
+
+    Raises:
+        UsageError: It is something else.
+    """
+    try:
+        found = yaml.load(text, yaml.CSafeLoader)
+        return tuple(_events(found["events"]))
+    except (yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        raise UsageError("an event log was not decoded as tpm2_eventlog does it", repr(error)[:300]) from error
+
+
+def _events(entries: list[dict[str, Any]]) -> Iterator[MeasuredEvent]:
+    for entry in entries:
+        if entry["EventType"] == _NOT_EXTENDED:
+            continue
+        digests = {each["AlgorithmId"]: str(each["Digest"]) for each in entry.get("Digests") or ()}
+        digest = digests.get("sha256") or next(iter(digests.values()), str(entry.get("Digest", "")))
+        subject, content = _told(entry["EventType"], entry.get("Event"))
+        yield MeasuredEvent(int(entry["PCRIndex"]), entry["EventType"], digest, subject, content)
+
+
+def _told(kind: str, event: Any) -> tuple[str, tuple[str, ...]]:
+    """What an event is about, and what it holds."""
+    detail = event if isinstance(event, dict) else {}
+    name = detail.get("UnicodeName")
+    if name is not None:
+        return _variable(str(name), kind, detail.get("VariableData"))
+    if path := detail.get("DevicePath"):
+        return f"{_SUBJECTS.get(kind, kind)} ({_short(str(path))})", ()
+    if text := detail.get("String"):
+        return f"{_SUBJECTS.get(kind, kind)} ({_short(_words(str(text)))})", (_words(str(text)),)
+    return _SUBJECTS.get(kind, kind), ()
+
+
+def _variable(name: str, kind: str, data: Any) -> tuple[str, tuple[str, ...]]:
+    if kind == "EV_EFI_VARIABLE_AUTHORITY":
+        return f"the key by which the boot image was let in ({name})", tuple(_signatures(data))
+    subject = _VARIABLES.get(name, f"the boot entry {name}" if name.startswith("Boot") else f"the variable {name}")
+    if name in _SIGNATURE_LISTS:
+        return subject, tuple(_signatures(data))
+    if name == "SecureBoot":
+        return subject, (f"{_flat(data)}",)
+    return subject, (_flat(data),) if data else ()
+
+
+def _signatures(data: Any) -> Iterator[str]:
+    """Each signature of a list of them: its kind, and whose it is."""
+    for each in data if isinstance(data, list) else []:
+        kind = str(each.get("SignatureType", ""))
+        for key in each.get("Keys") or ():
+            yield f"{kind} {key.get('SignatureOwner', '')} {_flat(key.get('SignatureData', ''))}"
+
+
+def _flat(value: Any) -> str:
+    return " ".join(f"{value}".split())
+
+
+def _words(text: str) -> str:
+    return "".join(letter for letter in text.replace("\\0", "") if letter.isprintable()).strip()
+
+
+def _short(text: str, most: int = 90) -> str:
+    return text if len(text) <= most else f"{text[: most - 1]}…"
