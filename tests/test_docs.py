@@ -85,6 +85,14 @@ def test_a_page_with_mistakes_is_caught(tmp_path: Path) -> None:
     assert list(missing_files(page)) == ["harness/nowhere.py"]
 
 
+def test_a_newcomer_finds_what_to_write_at_the_head_of_contributing() -> None:
+    lines = [line for line in (ROOT / "CONTRIBUTING.md").read_text().splitlines() if line]
+    assert lines[1].startswith("| to add a")
+    rows = {line.split("|")[1].strip(): line for line in lines if line.startswith("|")}
+    for one in ("scenario", "policy", "pin kind", "service", "guest image", "hypervisor"):
+        assert re.search(r"\| one (function|file|module|folder)\b.*\]\(docs/", rows[one]), one
+
+
 # Reference
 
 
