@@ -10,7 +10,7 @@ VENV := .venv/bin
 SCRIPTS = $(shell grep -rlE --exclude-dir=artifacts '^\#!.*[/ ](ba|da)?sh( |$$)|^\# shellcheck shell=' .ci images)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup start scenarios test lint format types unit real slow matrix bench doctor images report docs clean constraints
+.PHONY: help setup start prepare scenarios test lint format types unit real slow matrix bench doctor images report docs clean constraints
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,7 +21,10 @@ setup: ## install what is missing: packages, .venv, the user that root's machine
 start: ## set-up, and start what must run: Docker
 	@$(PYTHON) -m harness.host.setup --start
 
-scenarios: start ## boot real machines and judge their unlock: the core, or ALL=1; ARGS goes to pytest
+prepare: start ## make what the first boots need, all at once: images, firmware, Tang
+	@$(VENV)/python -m harness prepare
+
+scenarios: prepare ## boot real machines and judge their unlock: the core, or ALL=1; ARGS goes to pytest
 	$(VENV)/pytest scenarios/ -n auto $(if $(ALL)$(filter -m% -k%,$(ARGS)),,-m core) $(ARGS)
 
 test: lint types unit ## lint, types and tests of the harness itself

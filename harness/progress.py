@@ -15,15 +15,17 @@ class Progress:
 
     Attributes:
         stream: Where to write; under pytest, a duplicate of standard error that capturing does not see.
+        several: Whether several steps are on at once, so that a line that counts would be another's, too.
     """
 
     stream: TextIO = field(default_factory=lambda: sys.stderr)
+    several: bool = False
 
     @contextmanager
     def step(self, what: str) -> Iterator[None]:
         """Show `what` with the seconds it has taken until the block ends."""
         start = time.monotonic()
-        live = self.stream.isatty()
+        live = self.stream.isatty() and not self.several
         done = threading.Event()
 
         def tick() -> None:

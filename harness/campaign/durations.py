@@ -14,12 +14,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from importlib import resources
-from pathlib import Path
 
 from filelock import FileLock
 
 from harness import cache as kept
 from harness.campaign.schedule import Costs
+from harness.files import write_whole
 from harness.paths import cache_dir
 
 _NAME = "durations.json"
@@ -101,14 +101,7 @@ def remember(newer: Durations) -> None:
     path = cache_dir() / _NAME
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_name(f".{_NAME}.lock")):
-        write(path, of_this_host() | newer)
-
-
-def write(path: Path, durations: Durations) -> None:
-    """Write durations to a file, whole or not at all."""
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(render(durations))
-    part.replace(path)
+        write_whole(path, render(of_this_host() | newer))
 
 
 def slowness(own: Durations, other: Durations) -> float:

@@ -6,6 +6,8 @@ serial port.
 """
 
 import platform
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from harness.host.user import as_user, groups
 CHOICES = ("auto", "kvm", "tcg")
 _DEVICE = Path("/dev/kvm")
 _PROBE_SECONDS = 20.0  # OVMF reaches its boot manager in about a second under KVM
+_EMULATED_SECONDS = 60.0
 _ALIVE = "BdsDxe|UEFI Interactive Shell|Press any key"
 
 
@@ -65,11 +68,26 @@ def choose_accel(wanted: str, emulator: Path, version: str, firmware: Path, user
 
 def probe_kvm(emulator: Path, firmware: Path, user: str | None, seconds: float = _PROBE_SECONDS) -> str:
     """Boot firmware under KVM and return what went wrong, in one line; nothing when it booted."""
-    command = [
-        *as_user(user),
-        str(emulator),
-        *["-machine", "q35", "-accel", "kvm", "-cpu", "host", "-m", "256", "-nodefaults", "-no-user-config"],
-    ]
+    return _boot_firmware(["-accel", "kvm", "-cpu", "host"], emulator, firmware, user, seconds)
+
+
+def firmware_seconds(accel: str, emulator: Path, firmware: Path, user: str | None) -> float | None:
+    """How long firmware takes to its boot manager, which says how fast this host is; None when it does not get there.
+
+    Args:
+        accel: ``kvm`` or ``tcg``.
+        emulator: QEMU.
+        firmware: Read-only flash image of an OVMF build without Secure Boot.
+        user: Who runs the machine.
+    """
+    started = time.monotonic()
+    cpu = "host" if accel == "kvm" else "max"
+    failure = _boot_firmware(["-accel", accel, "-cpu", cpu], emulator, firmware, user, _EMULATED_SECONDS)
+    return None if failure else time.monotonic() - started
+
+
+def _boot_firmware(how: Sequence[str], emulator: Path, firmware: Path, user: str | None, seconds: float) -> str:
+    command = [*as_user(user), str(emulator), "-machine", "q35", *how, "-m", "256", "-nodefaults", "-no-user-config"]
     command += ["-display", "none", "-serial", "stdio"]
     command += ["-drive", f"if=pflash,format=raw,unit=0,readonly=on,file={firmware}"]
     # On a pseudo-terminal of its own: should this process die, QEMU gets SIGHUP and goes too.

@@ -1,0 +1,120 @@
+"""``python -m harness list``: the scenarios, their machines, and how long each takes.
+
+``--json`` is what the nightly workflow makes its jobs from, so that no list of shards, racks or images is written
+twice. ``--record`` publishes what this host has measured (`durations`): by that, shards are balanced everywhere.
+"""
+
+import argparse
+import contextlib
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pytest
+
+from harness.campaign import durations
+from harness.campaign.collection import divided
+from harness.campaign.schedule import Costs, Job, by_machine, forecast
+from harness.campaign.status import JOB, minutes, short
+from harness.errors import UsageError
+from harness.files import write_whole
+from harness.images.recipe import guest_names
+from harness.matrix.rows import COLUMNS
+
+SCHEMA = 1
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the command; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m harness list", description="The scenarios and their machines.")
+    parser.add_argument("paths", nargs="*", default=["scenarios"], help="as for pytest (scenarios)")
+    parser.add_argument("-m", dest="marks", default="", help="as for pytest: only tests with these marks")
+    parser.add_argument("--json", action="store_true", help="one line of JSON, for a workflow")
+    parser.add_argument(
+        "--shards", type=int, default=6, metavar="N", help="how many shards to divide into (%(default)s)"
+    )
+    parser.add_argument("--record", action="store_true", help="publish what this host has measured")
+    arguments = parser.parse_args(argv)
+    if arguments.record:
+        print(record())
+        return 0
+    if arguments.shards < 1:
+        raise UsageError(f"{arguments.shards} shards", hint="name a number from 1")
+    jobs = collected(arguments.paths, arguments.marks)
+    costs = durations.expected(durations.Durations(), durations.of_another_host())
+    if arguments.json:
+        print(json.dumps(document(jobs, costs, arguments.shards)))
+    else:
+        print("\n".join(text(jobs, durations.expected(durations.of_this_host(), durations.of_another_host()))))
+    return 0
+
+
+def record() -> Path:
+    """Write what this host has measured to the file that comes with the harness, and return that file."""
+    path = Path(durations.__file__).with_name("durations.json")
+    write_whole(path, durations.render(durations.without_keys(durations.of_another_host() | durations.of_this_host())))
+    return path
+
+
+class _Collector:
+    def __init__(self) -> None:
+        self.jobs: list[Job] = []
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        self.jobs = [item.stash[JOB] for item in session.items if item.stash[JOB].machine]
+
+
+def collected(paths: Sequence[str], marks: str = "") -> list[Job]:
+    """Collect scenarios as pytest would, in the order in which they would run.
+
+    Raises:
+        UsageError: pytest cannot collect them; with what it says.
+    """
+    collector, said = _Collector(), io.StringIO()
+    options = ["--collect-only", "--assert=plain", "-q", "-p", "no:cacheprovider", *(["-m", marks] if marks else [])]
+    with contextlib.redirect_stdout(said):
+        status = pytest.main([*options, *paths], plugins=[collector])
+    if status not in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
+        raise UsageError("the scenarios cannot be collected", said.getvalue()[-2000:])
+    return collector.jobs
+
+
+def document(jobs: Sequence[Job], costs: Costs, shards: int) -> Mapping[str, object]:
+    """All that a workflow needs to know; ``shards``, ``racks`` and ``images`` are matrices of jobs."""
+    parts = divided(jobs, shards)
+    return {
+        "schema": SCHEMA,
+        "scenarios": [
+            {"test": job.test, "machine": job.machine, "seconds": round(costs.scenario(job.test))} for job in jobs
+        ],
+        "machines": {machine: round(costs.installation(machine)) for machine in by_machine(jobs)},
+        "shards": [
+            {
+                "shard": f"{number}/{shards}",
+                "number": number,
+                "scenarios": len(part),
+                "seconds": round(alone(part, costs)),
+            }
+            for number, part in enumerate(parts, 1)
+            if part
+        ],
+        "racks": list(COLUMNS),
+        "images": guest_names(),
+    }
+
+
+def alone(jobs: Sequence[Job], costs: Costs) -> float:
+    """Seconds that these take with one machine at a time."""
+    return forecast(jobs, costs, 1)
+
+
+def text(jobs: Sequence[Job], costs: Costs) -> list[str]:
+    """The list for people, with what this host takes."""
+    lines = []
+    for machine, mine in by_machine(jobs).items():
+        first = costs.installation(machine)
+        lines.append(f"{machine}: {f'installation {minutes(first)}' if first else 'installed'}")
+        lines += [f"  {minutes(costs.scenario(job.test)):>8}  {short(job.test)}" for job in mine]
+    machines = len(by_machine(jobs))
+    return [*lines, f"{len(jobs)} scenarios in {machines} machines, {minutes(alone(jobs, costs))} one at a time"]
