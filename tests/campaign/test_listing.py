@@ -1,0 +1,68 @@
+"""The list of scenarios, for people and for a workflow."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from harness.campaign import durations, listing
+from harness.campaign.durations import Durations, Installed, expected
+from harness.campaign.schedule import Job
+from harness.errors import UsageError
+
+JOBS = [Job("s.py::a", "m"), Job("s.py::b", "m"), Job("s.py::c", "n")]
+KNOWN = Durations(
+    1.0, {"s.py::a": 60.0, "s.py::b": 70.0, "s.py::c": 20.0}, {"m": Installed(100.0, ""), "n": Installed(50.0, "")}
+)
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("UNLOCK_LAB_CACHE", str(tmp_path))
+    return tmp_path
+
+
+def test_people_read_machines_scenarios_and_times() -> None:
+    assert listing.text(JOBS, expected(KNOWN, Durations())) == [
+        "m: installation 2 min",
+        "      60 s  a",
+        "      70 s  b",
+        "n: installation 50 s",
+        "      20 s  c",
+        "3 scenarios in 2 machines, 5 min one at a time",
+    ]
+
+
+def test_a_workflow_reads_its_jobs() -> None:
+    document = json.loads(json.dumps(listing.document(JOBS, expected(KNOWN, Durations()), 3)))
+    assert document["shards"] == [
+        {"shard": "1/3", "number": 1, "scenarios": 2, "seconds": 230},
+        {"shard": "2/3", "number": 2, "scenarios": 1, "seconds": 70},
+    ], "a shard without scenarios needs no job"
+    assert document["machines"] == {"m": 100, "n": 50}
+    assert {"by-butane", "by-hand"} <= set(document["racks"])
+    assert {"debian-13", "debian-12-initramfs"} <= set(document["images"])
+
+
+def test_the_core_is_ten_scenarios_in_three_machines_with_one_volume_each(capsys: pytest.CaptureFixture[str]) -> None:
+    """It is what a newcomer waits for: whoever adds to it makes them wait longer."""
+    root = Path(listing.__file__).parents[2]
+    jobs = listing.collected([str(root / "scenarios")], "core")
+    assert len(jobs) <= 12
+    assert {job.machine for job in jobs} == {"tpm2-and-tang", "tang", "tpm2-pcr7"}
+
+
+def test_what_pytest_cannot_collect_is_told(tmp_path: Path) -> None:
+    (tmp_path / "test_wrong.py").write_text("import no_such_module\n")
+    with pytest.raises(UsageError, match="cannot be collected") as caught:
+        listing.collected([str(tmp_path)])
+    assert "no_such_module" in caught.value.detail
+
+
+def test_what_is_published_does_not_name_what_is_in_this_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    published = tmp_path / "harness"
+    published.mkdir()
+    monkeypatch.setattr(durations, "__file__", str(published / "durations.py"))
+    durations.remember(Durations(2.0, {"x": 1.0}, {"m": Installed(5.0, "secret")}))
+    assert "secret" not in listing.record().read_text()
+    assert durations.parse((published / "durations.json").read_text()).installations["m"] == Installed(5.0, "")

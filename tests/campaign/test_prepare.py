@@ -1,0 +1,26 @@
+"""Work side by side: what it took, and what becomes of an error."""
+
+import threading
+
+import pytest
+
+from harness.campaign.prepare import side_by_side
+from harness.errors import HostError
+
+
+def test_what_needs_nothing_of_each_other_is_on_at_once() -> None:
+    together = threading.Barrier(3, timeout=10)
+    took = side_by_side(dict.fromkeys("abc", together.wait))
+    assert set(took) == set("abc")
+    assert all(0 <= seconds < 10 for seconds in took.values())
+
+
+def test_an_error_is_raised_when_the_others_have_ended() -> None:
+    ended = threading.Event()
+
+    def fails() -> None:
+        raise HostError("no mirror")
+
+    with pytest.raises(HostError, match="no mirror"):
+        side_by_side({"first": fails, "second": ended.set})
+    assert ended.is_set()
