@@ -20,9 +20,9 @@ from filelock import FileLock
 from harness import cache as kept
 from harness.campaign.schedule import Costs
 from harness.files import write_whole
-from harness.paths import cache_dir
 
 _NAME = "durations.json"
+_SHELF = "host"
 _SCENARIO_SECONDS, _INSTALLATION_SECONDS = 70.0, 190.0
 """When nothing at all is known: two cores without KVM."""
 
@@ -92,14 +92,13 @@ def of_another_host() -> Durations:
 
 def of_this_host() -> Durations:
     """What this host has measured so far."""
-    path = cache_dir() / _NAME
+    path = kept.entry(_SHELF, _NAME)
     return parse(path.read_text()) if path.exists() else Durations()
 
 
 def remember(newer: Durations) -> None:
     """Keep what was measured for the next campaign on this host."""
-    path = cache_dir() / _NAME
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path = kept.shelf(_SHELF) / _NAME
     with FileLock(path.with_name(f".{_NAME}.lock")):
         write_whole(path, render(of_this_host() | newer))
 

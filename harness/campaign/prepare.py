@@ -68,10 +68,11 @@ def _tang(progress: Progress) -> None:
 def _host(progress: Progress) -> None:
     """Firmware, libvirt's daemon and what it wants to know of QEMU, and the probe."""
     options = laboratory.Options("auto", None, console=False, keep=False, run_id=uuid.uuid4().hex, terminal=sys.stderr)
-    host = laboratory.prepare(options).host
-    if host.session:
-        host.session.wake()
-    process.run(["virsh", "-q", "-c", host.libvirt_uri, "domcapabilities"], timeout=_VIRSH_SECONDS)
-    if durations.of_this_host().probe is None:
-        probe = firmware(_PROBE, progress).code
-        durations.remember(Durations(firmware_seconds(host.accel.name, host.emulator, probe, host.user)))
+    with laboratory.prepared(options) as lab:
+        host = lab.host
+        if host.session:
+            host.session.wake()
+        process.run(["virsh", "-q", "-c", host.libvirt_uri, "domcapabilities"], timeout=_VIRSH_SECONDS)
+        if durations.of_this_host().probe is None:
+            probe = firmware(_PROBE, progress).code
+            durations.remember(Durations(firmware_seconds(host.accel.name, host.emulator, probe, host.user)))

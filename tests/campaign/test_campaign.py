@@ -52,7 +52,9 @@ import pytest
 def names(policy, count, *more):
     return [pytest.param(n, id=f"{policy}-{n}", marks=[pytest.mark.policy(policy), *more]) for n in range(count)]
 
-@pytest.mark.parametrize("n", [*names("side-by-side", 2), *names("tang", 2, pytest.mark.core), *names("tpm2", 4)])
+RACK, TANG = names("side-by-side", 2), names("tang", 2, pytest.mark.core)
+
+@pytest.mark.parametrize("n", [*RACK, *TANG, *names("tpm2", 4, pytest.mark.small)])
 def test_it(sealed, n):
     sealed.boot()
 """
@@ -63,6 +65,7 @@ def campaign(pytester: pytest.Pytester, tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setenv("UNLOCK_LAB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("ORDER", str(tmp_path / "order"))
     pytester.makeconftest(CONFTEST)
+    pytester.makeini("[pytest]\nmarkers = small\n")
     pytester.makepyfile(SCENARIOS)
     return pytester
 
@@ -78,31 +81,40 @@ def test_the_smallest_machine_comes_first(campaign: pytest.Pytester, tmp_path: P
     assert machines == ["tpm2"] * 4 + ["tang"] * 2 + ["side-by-side"] * 2
 
 
-def test_two_workers_have_a_machine_each_and_share_the_rest(campaign: pytest.Pytester, tmp_path: Path) -> None:
-    campaign.runpytest_subprocess("-n", "2").assert_outcomes(passed=8)
+def test_two_workers_share_a_campaign(
+    campaign: pytest.Pytester, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As many as there are slots; each begins a machine; the process that gives out the work tells and remembers."""
+    monkeypatch.setenv("UNLOCK_LAB_MACHINES", "2")
+    result = campaign.runpytest_subprocess("-n", "auto", "-m", "core or small")
+    result.assert_outcomes(passed=6)
     first = {worker: next(test for who, test in ran(tmp_path) if who == worker) for worker in ("gw0", "gw1")}
     assert set(first.values()) == {"test_it[tpm2-0]", "test_it[tang-0]"}
-    assert len({test for _, test in ran(tmp_path)}) == 8
+    assert len({test for _, test in ran(tmp_path)}) == 6
+    result.stdout.fnmatch_lines(
+        [
+            "6 scenarios in 2 machines, 2 at a time; 2 to be installed first",
+            "  tpm2 *installation *, then 4 scenarios *",
+            "about * in all*",
+            "*on: *test_it?tang-0?*",
+            "2 more scenarios not selected (make scenarios ALL=1): all 8, in 3 machines, would take about *",
+        ]
+    )
+    kept = durations.of_this_host()
+    assert kept.installations == {"tang": Installed(5.0, "kept"), "tpm2": Installed(5.0, "kept")}
+    assert len(kept.scenarios) == 6
 
 
-def test_auto_is_as_many_workers_as_there_are_slots(campaign: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("UNLOCK_LAB_MACHINES", "3")
-    result = campaign.runpytest_subprocess("-n", "auto")
-    result.stdout.fnmatch_lines(["*8 scenarios in 3 machines, 3 at a time*"])
-
-
-@pytest.mark.parametrize("workers", [(), ("-n", "2")])
-def test_it_is_told_what_will_run_what_is_on_and_what_all_would_take(
-    campaign: pytest.Pytester, workers: tuple[str, ...]
-) -> None:
-    result = campaign.runpytest_subprocess("-m", "core", *workers)
+def test_it_is_told_what_will_run_what_is_on_and_what_all_would_take(campaign: pytest.Pytester) -> None:
+    result = campaign.runpytest_inprocess("-m", "core")
     result.assert_outcomes(passed=2)
     result.stdout.fnmatch_lines(
         [
-            f"2 scenarios in 1 machine, {2 if workers else 1} at a time; 1 to be installed first",
+            "2 scenarios in 1 machine, 1 at a time; 1 to be installed first",
             "  tang  installation *, then 2 scenarios *",
             "about * in all*",
-            "*on: *test_it?tang-?? (tang)*about * left*",
+            "?0/2? on: test_it?tang-0? (tang) · next: test_it?tang-1? · about * left",
+            "?1/2? on: test_it?tang-1? (tang) · about * left",
             "6 more scenarios not selected (make scenarios ALL=1): all 8, in 3 machines, would take about *",
         ]
     )
@@ -110,15 +122,14 @@ def test_it_is_told_what_will_run_what_is_on_and_what_all_would_take(
 
 def test_nothing_is_told_of_other_tests(campaign: pytest.Pytester) -> None:
     campaign.makepyfile(test_plain="def test_plain():\n    pass\n")
-    result = campaign.runpytest_subprocess("test_plain.py", "-n", "2")
+    result = campaign.runpytest_inprocess("test_plain.py")
     result.assert_outcomes(passed=1)
     result.stdout.no_fnmatch_line("*machine*")
     result.stdout.no_fnmatch_line("*left*")
 
 
-@pytest.mark.parametrize("workers", [(), ("-n", "2")])
-def test_what_it_took_is_remembered(campaign: pytest.Pytester, workers: tuple[str, ...]) -> None:
-    campaign.runpytest_subprocess("-m", "core", *workers)
+def test_what_it_took_is_remembered(campaign: pytest.Pytester) -> None:
+    campaign.runpytest_inprocess("-m", "core")
     kept = durations.of_this_host()
     assert kept.installations == {"tang": Installed(5.0, "kept")}
     tests = {test.rpartition("::")[2] for test in kept.scenarios}

@@ -60,9 +60,8 @@ def test_what_pytest_cannot_collect_is_told(tmp_path: Path) -> None:
 
 
 def test_what_is_published_does_not_name_what_is_in_this_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    published = tmp_path / "harness"
-    published.mkdir()
-    monkeypatch.setattr(durations, "__file__", str(published / "durations.py"))
     durations.remember(Durations(2.0, {"x": 1.0}, {"m": Installed(5.0, "secret")}))
+    published = tmp_path / "host"
+    monkeypatch.setattr(durations, "__file__", str(published / "durations.py"))
     assert "secret" not in listing.record().read_text()
     assert durations.parse((published / "durations.json").read_text()).installations["m"] == Installed(5.0, "")
