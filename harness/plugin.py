@@ -28,6 +28,7 @@ from harness.evidence import terminal
 from harness.evidence.record import Failure, Problem, Result, junit_properties
 from harness.host.accel import CHOICES
 from harness.host.slots import slot_count
+from harness.images.recipe import DEFAULT_IMAGE
 from harness.lab import laboratory
 from harness.lab.install import sealed_machine
 from harness.lab.laboratory import Laboratory
@@ -58,7 +59,9 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None
 def pytest_addoption(parser: pytest.Parser) -> None:
     """The options of the laboratory."""
     group = parser.getgroup("unlock-lab", "automatic disk unlock")
-    group.addoption("--lab-image", default="debian-13", help="guest image: a folder of images/ (default: %(default)s)")
+    group.addoption(
+        "--lab-image", default=DEFAULT_IMAGE, help="guest image, a folder of images/ (default: %(default)s)"
+    )
     group.addoption("--lab-artifacts", default="artifacts", help="where the evidence goes (default: %(default)s)")
     group.addoption("--lab-console", action="store_true", help="show the consoles of the machines live")
     group.addoption(

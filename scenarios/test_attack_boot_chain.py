@@ -11,7 +11,7 @@ from functools import partial
 
 import pytest
 
-from harness.api import Deadline, Enrolment, FaultContext, Machine, Sealed, Sss, TangPin, Tpm2Pin, Unlock, faults
+from harness.api import Deadline, Enrolment, FaultContext, Machine, Sealed, Tpm2Pin, Unlock, faults
 from harness.api.attack import (
     BOOT,
     BOOT_IMAGE,
@@ -33,10 +33,6 @@ SEALS = {0: 7, 1: 8, 2: 9}
 """The PCR of each token."""
 
 EACH_PCR = Enrolment("root-each-pcr", pins=tuple(Tpm2Pin((pcr,), "sha256", f"pcr{pcr}") for pcr in SEALS.values()))
-
-TPM2_AND_TANG = Enrolment(
-    "root-tpm2-and-tang", (Sss(2, (Tpm2Pin(), TangPin("tang", "@TANG_URL@", "@TANG_THUMBPRINT@"))),)
-)
 
 GRUB_CFG = "/grub/grub.cfg"
 INITRAMFS_SHELL = r"\(initramfs\) "
@@ -198,7 +194,7 @@ def test_unbound_token_leads_to_a_shell(attacker: Attacker) -> None:
         assert asks_the_tpm(console, attacker, seals={1: 8, 2: 9}) == {8, 9}
 
 
-@pytest.mark.policy(TPM2_AND_TANG)
+@pytest.mark.policy("root-tpm2-and-tang")
 @pytest.mark.image("debian-12-initramfs")
 @pytest.mark.attack(Grant.MACHINE, Grant.NETWORK)
 def test_null_cipher_header(attacker: Attacker) -> None:

@@ -4,12 +4,10 @@ import shlex
 
 import pytest
 
-from harness.api import TPM_PIN, CryptenrollPin, Enrolment, Rescue, Sealed, Tang, Unlock
+from harness.api import TPM_PIN, Rescue, Sealed, Tang, Unlock
 from harness.api.attack import Attacker, Grant, nvram, sign_boot_images
 
 BY_THE_TPM = {"tpm2", "tpm2-pcr7", "tpm2-or-tang", "no-threshold"}
-PCR_7 = Enrolment("cryptenroll-pcr7", pins=(CryptenrollPin((7,)),))
-PIN = Enrolment("cryptenroll-pin", pins=(CryptenrollPin((7,), asks_pin=True),))
 
 
 @pytest.mark.attack(Grant.MACHINE)
@@ -17,7 +15,7 @@ PIN = Enrolment("cryptenroll-pin", pins=(CryptenrollPin((7,), asks_pin=True),))
     "falls",
     [
         pytest.param(BY_THE_TPM, marks=pytest.mark.policy("side-by-side"), id="clevis"),
-        pytest.param({"var"}, marks=pytest.mark.policy(PCR_7), id="cryptenroll-pcr7"),
+        pytest.param({"var"}, marks=pytest.mark.policy("cryptenroll-pcr7"), id="cryptenroll-pcr7"),
     ],
 )
 def test_stolen_foreign_os(attacker: Attacker, falls: set[str]) -> None:
@@ -35,7 +33,7 @@ def test_stolen_foreign_os(attacker: Attacker, falls: set[str]) -> None:
         assert attacker.try_bindings(system) == falls
 
 
-@pytest.mark.policy(PIN)
+@pytest.mark.policy("cryptenroll-pin")
 @pytest.mark.attack(Grant.MACHINE)
 def test_stolen_foreign_os_without_the_pin(sealed: Sealed, attacker: Attacker) -> None:
     """The cure beside Tang: a TPM that wants a PIN gives the thief nothing, and counts the guesses.
@@ -50,7 +48,7 @@ def test_stolen_foreign_os_without_the_pin(sealed: Sealed, attacker: Attacker) -
     assert not loot.extracted
 
 
-@pytest.mark.policy(PCR_7)
+@pytest.mark.policy("cryptenroll-pcr7")
 @pytest.mark.attack(Grant.MACHINE)
 def test_stolen_foreign_os_under_secure_boot(sealed: Sealed, attacker: Attacker) -> None:
     """Secure Boot is on, and PCR 7 tells by whose key an image was let in: it keeps the key from all but that signer's.
@@ -143,7 +141,7 @@ def test_stolen_server_offsite_stays_shut(sealed: Sealed, attacker: Attacker, ta
     assert not tang.recoveries
 
 
-@pytest.mark.policy(PCR_7)
+@pytest.mark.policy("cryptenroll-pcr7")
 @pytest.mark.attack(Grant.DISK, Grant.NVRAM, Grant.TPM_STATE)
 def test_tpm_state_clone(sealed: Sealed, attacker: Attacker) -> None:
     """A virtual machine is copied with the state of its virtual TPM, and the copy opens.
@@ -157,7 +155,7 @@ def test_tpm_state_clone(sealed: Sealed, attacker: Attacker) -> None:
     assert loot.canary == sealed.canary
 
 
-@pytest.mark.policy(PIN)
+@pytest.mark.policy("cryptenroll-pin")
 @pytest.mark.attack(Grant.DISK, Grant.NVRAM, Grant.TPM_STATE)
 def test_tpm_state_clone_without_the_pin(attacker: Attacker) -> None:
     """The same copy of a machine whose TPM wants a PIN: it asks, and stays shut.

@@ -5,11 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.api import TPM_PIN, CryptenrollPin, Enrolment, Rescue, Sealed, Unlock
+from harness.api import TPM_PIN, Rescue, Sealed, Unlock
 from harness.api.attack import Attacker, BusSniffer, Grant, MeasurementSpoofer, ResetAndReplay, TpmExchange, nvram
-
-PCR_7 = Enrolment("cryptenroll-pcr7", pins=(CryptenrollPin((7,)),))
-PIN = Enrolment("cryptenroll-pin", pins=(CryptenrollPin((7,), asks_pin=True),))
 
 TPM_ALONE = {"tpm2", "tpm2-pcr7", "tpm2-pcr4"}
 
@@ -20,7 +17,7 @@ BY_PCRS = [
         marks=pytest.mark.policy("tpm-guarded"),
         id="clevis",
     ),
-    pytest.param({"var"}, {"var"}, marks=pytest.mark.policy(PCR_7), id="cryptenroll-pcr7"),
+    pytest.param({"var"}, {"var"}, marks=pytest.mark.policy("cryptenroll-pcr7"), id="cryptenroll-pcr7"),
 ]
 
 KEYS_FROM_THE_BUS = """#!/bin/sh
@@ -71,7 +68,7 @@ def test_tpm_bus_sniff(sealed: Sealed, attacker: Attacker) -> None:
     assert opened == TPM_ALONE
 
 
-@pytest.mark.policy(PCR_7)
+@pytest.mark.policy("cryptenroll-pcr7")
 @pytest.mark.attack(Grant.DISK, Grant.TPM_BUS)
 def test_tpm_bus_sniff_of_an_encrypted_session(sealed: Sealed, attacker: Attacker) -> None:
     """The same wires while systemd unseals: its session encrypts what the TPM returns.
@@ -121,7 +118,7 @@ def test_pcr_reset_replay(attacker: Attacker, asked: set[str], falls: set[str]) 
     assert after == falls
 
 
-@pytest.mark.policy(PIN)
+@pytest.mark.policy("cryptenroll-pin")
 @pytest.mark.attack(Grant.MACHINE, Grant.TPM_BUS)
 def test_pcr_reset_replay_without_the_pin(attacker: Attacker) -> None:
     """The same replay where the TPM wants a PIN as well: good PCRs are not enough.
@@ -149,7 +146,7 @@ def test_tpm_interposer(attacker: Attacker, asked: set[str], falls: set[str]) ->
     assert opened == falls
 
 
-@pytest.mark.policy(PIN)
+@pytest.mark.policy("cryptenroll-pin")
 @pytest.mark.attack(Grant.MACHINE, Grant.TPM_BUS)
 def test_tpm_interposer_without_the_pin(attacker: Attacker) -> None:
     """The same chip where the TPM wants a PIN as well, with the same control. Granted: as above."""

@@ -4,11 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from harness.api import TPM_PIN, CryptenrollPin, Enrolment, Fault, Sealed, Unlock
+from harness.api import TPM_PIN, Fault, Sealed, Unlock
 from harness.api.attack import Attacker, Grant, Tpm
-
-PCR_7 = Enrolment("cryptenroll-pcr7", pins=(CryptenrollPin((7,)),))
-PIN = Enrolment("cryptenroll-pin", pins=(CryptenrollPin((7,), asks_pin=True),))
 
 ENROLL_ANOTHER = "systemd-cryptenroll --unlock-tpm2-device=auto --recovery-key /dev/disk/by-partlabel/var"
 """Have the TPM unseal once more, to enroll a recovery key, which is printed."""
@@ -38,8 +35,8 @@ def given_back(tpm: Tpm) -> Fault:
 @pytest.mark.parametrize(
     "unattended",
     [
-        pytest.param(True, id="systemd", marks=pytest.mark.policy(PCR_7)),
-        pytest.param(False, id="pin", marks=pytest.mark.policy(PIN)),
+        pytest.param(True, id="systemd", marks=pytest.mark.policy("cryptenroll-pcr7")),
+        pytest.param(False, id="pin", marks=pytest.mark.policy("cryptenroll-pin")),
     ],
 )
 @pytest.mark.attack(Grant.MACHINE)
@@ -85,7 +82,7 @@ def test_tpm_da_lockout_of_clevis_is_no_matter_when_tang_suffices(sealed: Sealed
     assert outcome.unlocked_by == {"tang"}
 
 
-@pytest.mark.policy(PIN)
+@pytest.mark.policy("cryptenroll-pin")
 @pytest.mark.attack(Grant.DISK, Grant.NVRAM, Grant.TPM_STATE)
 def test_tpm_state_rollback(attacker: Attacker) -> None:
     """A virtual TPM is copied, its PIN guessed until it locks out, then a fresh copy used: it holds the old count.
@@ -107,7 +104,7 @@ def test_tpm_state_rollback(attacker: Attacker) -> None:
     assert loot.extracted
 
 
-@pytest.mark.policy(PCR_7)
+@pytest.mark.policy("cryptenroll-pcr7")
 @pytest.mark.attack(Grant.ROOT, Grant.DISK)
 def test_late_unseal(attacker: Attacker) -> None:
     """Who is root for a minute has the TPM unseal once more, and takes home a key that opens every later copy.
@@ -124,7 +121,7 @@ def test_late_unseal(attacker: Attacker) -> None:
     assert loot.extracted
 
 
-@pytest.mark.policy(PIN)
+@pytest.mark.policy("cryptenroll-pin")
 @pytest.mark.attack(Grant.ROOT, Grant.DISK)
 def test_late_unseal_without_the_pin(attacker: Attacker) -> None:
     """The same where the TPM wants a PIN: it was typed at the boot, and is asked for again, which nobody answers.

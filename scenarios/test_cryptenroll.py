@@ -2,13 +2,10 @@
 
 import pytest
 
-from harness.api import CryptenrollPin, Enrolment, Fault, Sealed, Unlock, faults
-
-PCR_7 = Enrolment("cryptenroll-pcr7", pins=(CryptenrollPin((7,)),))
-PIN = Enrolment("cryptenroll-pin", pins=(CryptenrollPin((7,), asks_pin=True),))
+from harness.api import Fault, Sealed, Unlock, faults
 
 
-@pytest.mark.policy(PCR_7)
+@pytest.mark.policy("cryptenroll-pcr7")
 def test_a_tpm2_token_opens_by_itself_until_pcr_7_changes(sealed: Sealed) -> None:
     """Raw PCR 7: it opens while Secure Boot's keys stay as they were, and asks once one more is enrolled.
 
@@ -22,7 +19,7 @@ def test_a_tpm2_token_opens_by_itself_until_pcr_7_changes(sealed: Sealed) -> Non
     assert after.failed_pins == {"tpm2"}
 
 
-@pytest.mark.policy(PCR_7)
+@pytest.mark.policy("cryptenroll-pcr7")
 @pytest.mark.parametrize("fault", [faults.tpm_removed, faults.tpm_replaced])
 def test_a_tpm2_token_asks_without_its_tpm(sealed: Sealed, fault: Fault) -> None:
     """No TPM, or another one: a person must type. Source: systemd-cryptsetup; systemd#34506."""
@@ -32,7 +29,7 @@ def test_a_tpm2_token_asks_without_its_tpm(sealed: Sealed, fault: Fault) -> None
     assert outcome.canary == sealed.canary
 
 
-@pytest.mark.policy(PIN)
+@pytest.mark.policy("cryptenroll-pin")
 def test_a_token_with_a_pin_asks_for_it(sealed: Sealed) -> None:
     """A PIN beside the TPM: the machine never opens by itself; the PIN opens it, the TPM checks it.
 

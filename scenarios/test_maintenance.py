@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from harness.api import CryptenrollPin, Enrolment, Pin, Sealed, Sss, Tang, Tpm2Pin, Unlock, faults, maintenance
+from harness.api import Enrolment, Pin, Sealed, Sss, Tang, Tpm2Pin, Unlock, faults, maintenance
 
 
 def one_is_enough(pins: Pin) -> Pin:
@@ -66,7 +66,7 @@ def test_unbound_it_asks_though_all_is_well(sealed: Sealed) -> None:
     assert not sealed.header("var").tokens
 
 
-@pytest.mark.policy(Enrolment("cryptenroll-pcr0-7", (CryptenrollPin((0, 7)),)))
+@pytest.mark.policy("cryptenroll-pcr0-7")
 def test_firmware_update_with_recovery_and_enrolment_anew(sealed: Sealed) -> None:
     """New firmware changes PCR 0: a person types once, enrolls anew, and is not asked again.
 

@@ -2,15 +2,10 @@
 
 import pytest
 
-from harness.api import CryptenrollPin, Enrolment, Sealed, Unlock, faults
+from harness.api import Sealed, Unlock, faults
 
 pytestmark = pytest.mark.image("debian-13-root")
 
-SIGNED = Enrolment("root-signed-pcr11", (CryptenrollPin(signed_pcr_ids=(11,)),))
-RAW = Enrolment("root-pcr11", (CryptenrollPin(initrd_pcr_ids=(11,)),))
-KEY_MEASURED = Enrolment("root-pcr15", (CryptenrollPin(initrd_pcr_ids=(15,), measures=True),))
-
-FORETOLD = Enrolment("root-pcrlock", (CryptenrollPin(initrd_pcr_ids=(7, 11), pcrlock=True),))
 
 UPDATE_KERNEL = "/usr/lib/unlock-lab/update-uki kernel"
 UPDATE_INITRD = "/usr/lib/unlock-lab/update-uki initrd"
@@ -28,7 +23,7 @@ ROOT = "/dev/disk/by-partlabel/root"
 MAINTENANCE_SECONDS = 300.0
 
 
-@pytest.mark.policy(SIGNED)
+@pytest.mark.policy("root-signed-pcr11")
 @pytest.mark.parametrize("update", [UPDATE_KERNEL, UPDATE_INITRD])
 def test_signed_policy_opens_after_an_update_by_the_same_key(sealed: Sealed, update: str) -> None:
     """Bound to whatever PCR 11 the owner's key has signed: a new, signed UKI opens, nothing is enrolled anew.
@@ -43,7 +38,7 @@ def test_signed_policy_opens_after_an_update_by_the_same_key(sealed: Sealed, upd
     assert after.pcrs[4] != on.outcome.pcrs[4]
 
 
-@pytest.mark.policy(SIGNED)
+@pytest.mark.policy("root-signed-pcr11")
 def test_signed_policy_asks_when_another_key_has_signed(sealed: Sealed) -> None:
     """The same update signed by another key: the signature is there, and it is not by the key that was enrolled.
 
@@ -57,7 +52,7 @@ def test_signed_policy_asks_when_another_key_has_signed(sealed: Sealed) -> None:
     assert outcome.canary == sealed.canary
 
 
-@pytest.mark.policy(RAW)
+@pytest.mark.policy("root-pcr11")
 def test_raw_pcr_11_asks_after_a_kernel_update(sealed: Sealed) -> None:
     """Bound to the very value that the initrd of one UKI finds: the next UKI asks, whoever signed it.
 
@@ -71,7 +66,7 @@ def test_raw_pcr_11_asks_after_a_kernel_update(sealed: Sealed) -> None:
     assert after.failed_pins == {"tpm2"}
 
 
-@pytest.mark.policy(RAW)
+@pytest.mark.policy("root-pcr11")
 def test_raw_pcr_11_of_the_running_system_never_matches_in_the_initrd(sealed: Sealed) -> None:
     """Enrolled as one would think of first, ``--tpm2-pcrs=11``: the system has since measured that it left the initrd.
 
@@ -86,7 +81,7 @@ def test_raw_pcr_11_of_the_running_system_never_matches_in_the_initrd(sealed: Se
     assert outcome.failed_pins == {"tpm2"}
 
 
-@pytest.mark.policy(FORETOLD)
+@pytest.mark.policy("root-pcrlock")
 def test_pcrlock_opens_after_an_update_that_it_foretold(sealed: Sealed) -> None:
     """The next UKI is made known to pcrlock before it boots, and opens; one that nobody foretold asks.
 
@@ -106,7 +101,7 @@ def test_pcrlock_opens_after_an_update_that_it_foretold(sealed: Sealed) -> None:
     assert unknown.failed_pins == {"tpm2"}
 
 
-@pytest.mark.policy(SIGNED)
+@pytest.mark.policy("root-signed-pcr11")
 def test_recovery_key_opens(sealed: Sealed) -> None:
     """A recovery key, typed where the TPM is gone. The prompt asks for either, or for it alone if it is all there is.
 
@@ -126,7 +121,7 @@ def test_recovery_key_opens(sealed: Sealed) -> None:
     assert "enter recovery key for disk" in alone.proofs[0]
 
 
-@pytest.mark.policy(KEY_MEASURED)
+@pytest.mark.policy("root-pcr15")
 def test_pcr_15_opens_once_and_no_more(sealed: Sealed) -> None:
     """Bound to an empty PCR 15, into which the initrd measures the volume key: the running system cannot unseal again.
 

@@ -2,15 +2,7 @@
 
 import pytest
 
-from harness.api import OFFLINE_SECONDS, Enrolment, Sealed, Sss, Tang, TangPin, Tpm2Pin, Unlock, faults
-
-TPM2_AND_TANG = Enrolment(
-    "root-tpm2-and-tang", (Sss(2, (Tpm2Pin(), TangPin("tang", "@TANG_URL@", "@TANG_THUMBPRINT@"))),)
-)
-
-TPM2_OR_TANG = Enrolment(
-    "root-tpm2-or-tang", (Sss(1, (Tpm2Pin(), TangPin("tang", "@TANG_URL@", "@TANG_THUMBPRINT@"))),)
-)
+from harness.api import OFFLINE_SECONDS, Sealed, Tang, Unlock, faults
 
 STACKS = [
     pytest.param(name, marks=pytest.mark.image(name))
@@ -18,7 +10,7 @@ STACKS = [
 ]
 
 
-@pytest.mark.policy(TPM2_AND_TANG)
+@pytest.mark.policy("root-tpm2-and-tang")
 @pytest.mark.parametrize("stack", STACKS)
 def test_root_opens_by_itself_while_both_pins_answer(sealed: Sealed, tang: Tang, stack: str) -> None:
     """TPM2 and Tang on the root file system, bound in the running guest: both answer in the initrd.
@@ -32,7 +24,7 @@ def test_root_opens_by_itself_while_both_pins_answer(sealed: Sealed, tang: Tang,
     assert tang.recoveries
 
 
-@pytest.mark.policy(TPM2_AND_TANG)
+@pytest.mark.policy("root-tpm2-and-tang")
 @pytest.mark.parametrize("stack", STACKS)
 def test_root_asks_without_tang(sealed: Sealed, tang: Tang, stack: str) -> None:
     """Connections to Tang refused: the initrd asks for the passphrase of root."""
@@ -42,7 +34,7 @@ def test_root_asks_without_tang(sealed: Sealed, tang: Tang, stack: str) -> None:
     assert outcome.canary == sealed.canary
 
 
-@pytest.mark.policy(TPM2_AND_TANG)
+@pytest.mark.policy("root-tpm2-and-tang")
 @pytest.mark.parametrize("stack", STACKS)
 def test_root_asks_without_its_tpm(sealed: Sealed, stack: str) -> None:
     """The TPM switched off: the initrd asks for the passphrase of root."""
@@ -51,7 +43,7 @@ def test_root_asks_without_its_tpm(sealed: Sealed, stack: str) -> None:
     assert outcome.canary == sealed.canary
 
 
-@pytest.mark.policy(TPM2_AND_TANG)
+@pytest.mark.policy("root-tpm2-and-tang")
 @pytest.mark.parametrize("stack", STACKS)
 def test_root_opens_by_itself_under_secure_boot(sealed: Sealed, stack: str) -> None:
     """Secure Boot on, under keys of the owner, who signed what the firmware starts: nothing here is bound to PCR 7.
@@ -63,7 +55,7 @@ def test_root_opens_by_itself_under_secure_boot(sealed: Sealed, stack: str) -> N
     assert outcome.canary == sealed.canary
 
 
-@pytest.mark.policy(TPM2_OR_TANG)
+@pytest.mark.policy("root-tpm2-or-tang")
 @pytest.mark.parametrize("stack", STACKS[:2])
 def test_root_opens_offline_by_its_tpm(sealed: Sealed, stack: str) -> None:
     """Either pin is enough, and the network cable is out: the TPM opens root, on initramfs-tools minutes later.

@@ -20,7 +20,7 @@ from harness.campaign.status import JOB, minutes, short
 from harness.errors import UsageError
 from harness.files import write_whole
 from harness.images.recipe import guest_names
-from harness.matrix.rows import COLUMNS
+from harness.matrix.machines import machine_names
 
 SCHEMA = 1
 
@@ -99,7 +99,7 @@ def document(jobs: Sequence[Job], costs: Costs, shards: int) -> Mapping[str, obj
             for number, part in enumerate(parts, 1)
             if part
         ],
-        "racks": list(COLUMNS),
+        "racks": machine_names(),
         "images": guest_names(),
     }
 

@@ -21,9 +21,8 @@ from harness.explain.recorded import of_attacks, of_truth_table
 from harness.explain.shape import shape
 from harness.explain.show import show
 from harness.explain.situations import situations
-from harness.images import encrypted_root
-from harness.matrix.command import IMAGE, shares
-from harness.matrix.rows import ROOTS
+from harness.images.recipe import DEFAULT_IMAGE, guest_recipe
+from harness.matrix.command import shares
 from harness.paths import DOCS
 from harness.policy.butane import read_policy
 from harness.policy.policy import Policy
@@ -69,8 +68,8 @@ def explained(file: Path, image: str) -> Answer:
         UsageError: The file is wrong, or there is no such image.
     """
     policy = read_policy(file)
-    root = encrypted_root(image) is not None
-    return _answered(policy, ROOTS.get(image, Stack.DR), situations(policy, root=root))
+    recipe = guest_recipe(image)
+    return _answered(policy, recipe.stack, situations(policy, root=bool(recipe.root_passphrase)))
 
 
 def explained_machine(folder: Path) -> Answer:
@@ -152,7 +151,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--machine", action="append", default=[], type=Path, metavar="DIR", help="a folder that collect.sh filled"
     )
-    parser.add_argument("--image", default=IMAGE, help="the guest, a folder of images/ (%(default)s)")
+    parser.add_argument("--image", default=DEFAULT_IMAGE, help="the guest, a folder of images/ (%(default)s)")
     parser.add_argument("--json", action="store_true", help="print JSON (harness/explain/explain.schema.json)")
     parser.add_argument("--html", type=Path, metavar="PAGE", help="write one page, too")
     parser.add_argument(

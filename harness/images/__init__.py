@@ -18,6 +18,7 @@ from harness.images import archive, build
 from harness.images.keys import key_pair
 from harness.images.recipe import FirmwareRecipe, Recipe, firmware_recipe, guest_recipe
 from harness.paths import IMAGES
+from harness.policy.world import Stack
 from harness.progress import Progress
 
 __all__ = ["FirmwareImage", "GuestImage", "firmware", "guest_image", "key_pair"]
@@ -37,6 +38,8 @@ class GuestImage:
         ssh_key: Private key for root on the virtio-serial port `contract.SHELL_PORT`.
         manifest: JSON: the version of every package that went in, sizes, the command line.
         cmdline: The kernel command line that it boots with.
+        stack: What opens its volumes.
+        ignition_spec: The minor version of the Ignition 3 spec that it takes, or None without Ignition.
         root_passphrase: What opens the LUKS volume that the root file system lies in; "" when it lies in none.
         root_device: That volume, by its UUID.
     """
@@ -49,6 +52,8 @@ class GuestImage:
     ssh_key: Path
     manifest: Path
     cmdline: str
+    stack: Stack
+    ignition_spec: int | None
     root_passphrase: str
     root_device: str
 
@@ -115,6 +120,8 @@ def guest_image(name: str, progress: Progress) -> GuestImage:
         ssh_key=folder / "ssh_key",
         manifest=folder / "manifest.json",
         cmdline=" ".join(recipe.cmdline),
+        stack=recipe.stack,
+        ignition_spec=recipe.ignition_spec,
         root_passphrase=recipe.root_passphrase,
         root_device=build.root_device(recipe) if recipe.root_passphrase else "",
     )

@@ -4,6 +4,7 @@ A guest's recipe may build on another one (``extends``): it has all of that one'
 different. A list is replaced by a list, or changed by a mapping of ``add`` and ``remove``.
 """
 
+import re
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,10 @@ import yaml
 
 from harness.errors import UsageError
 from harness.paths import IMAGES
+from harness.policy.world import Stack
+
+DEFAULT_IMAGE = "debian-13"
+"""What is installed on unless a scenario or the user names another."""
 
 BOOT_CHAINS = {
     "bare": ("uki.efi", "packages"),
@@ -37,6 +42,8 @@ class Recipe:
         modules: Kernel modules that the guest keeps.
         initrd_modules: Those of them that its initrd has.
         cmdline: The kernel command line that the image boots with.
+        stack: What its initrd is made by, and so what opens its volumes: ``dracut`` or ``initramfs-tools``.
+        ignition: The newest spec that its Ignition takes, as in ``3.3.0``; "" when it has none.
         boot_chain: A script of images/guest: ``uki`` (dracut, systemd-stub), ``bare`` (the same without an
             initrd) or ``grub`` (shim, initramfs-tools).
         root_passphrase: What opens keyslot 0 of the LUKS volume that the root file system lies in; "" when it lies in
@@ -56,11 +63,18 @@ class Recipe:
     modules: tuple[str, ...]
     initrd_modules: tuple[str, ...]
     cmdline: tuple[str, ...]
+    stack: Stack
+    ignition: str = ""
     boot_chain: str = "uki"
     root_passphrase: str = ""
     crypttab: str = "luks"
     extends: "Recipe | None" = None
     without: tuple[str, ...] = ()
+
+    @property
+    def ignition_spec(self) -> int | None:
+        """The minor version of the Ignition 3 spec that it takes; None without Ignition."""
+        return int(self.ignition.split(".")[1]) if self.ignition else None
 
     def files(self) -> dict[str, Path]:
         """What its folder holds, and those that it builds on, by the name below the folder.
@@ -136,13 +150,25 @@ def _guest_recipe(name: str, builds_on_it: tuple[str, ...]) -> Recipe:
         if base in (*builds_on_it, name):
             raise UsageError(f"{path}: extends: {' → '.join((*builds_on_it, name, base))} is a circle")
         data = _extended(_guest_recipe(base, (*builds_on_it, name)), data, f"{path}")
-    recipe = Recipe(**_checked(Recipe, {**data, "folder": path.parent}, f"{path}"))
+    data |= {"folder": path.parent, **_stack(data, path)}
+    recipe = Recipe(**_checked(Recipe, data, f"{path}"))
     if recipe.name != name:
         raise UsageError(f"{path}: is named '{recipe.name}', its folder '{name}'")
     if recipe.boot_chain not in BOOT_CHAINS:
         there = f"there is: {', '.join(BOOT_CHAINS)}"
         raise UsageError(f"{path}: boot_chain: there is no '{recipe.boot_chain}'", there)
+    if not re.fullmatch(r"|3\.\d+\.0", recipe.ignition):
+        raise UsageError(f"{path}: ignition: '{recipe.ignition}' is no spec", 'one is 3.3.0; "" is no Ignition')
     return recipe
+
+
+def _stack(data: dict[str, Any], path: Path) -> dict[str, Stack]:
+    if "stack" not in data:
+        return {}
+    try:
+        return {"stack": Stack(data["stack"])}
+    except ValueError as error:
+        raise UsageError(f"{path}: stack: there is no '{data['stack']}'", f"there is: {', '.join(Stack)}") from error
 
 
 def _extended(base: Recipe, data: dict[str, Any], where: str) -> dict[str, Any]:

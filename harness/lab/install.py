@@ -30,8 +30,10 @@ from harness.files import write_whole
 from harness.guest.outcome import Outcome, Unlock
 from harness.guest.plan import BootPlan
 from harness.images import GuestImage, guest_image
+from harness.images.recipe import guest_recipe
 from harness.lab.install_key import InstallInputs
 from harness.lab.laboratory import Laboratory
+from harness.lab.policies import require_installable
 from harness.lab.power import ScenarioContext, power_off, retry_stalled, system_up
 from harness.lab.powered import boot, canary_path, maintain
 from harness.lab.recorder import EvidenceRecorder
@@ -40,6 +42,7 @@ from harness.machine.disk import overlay
 from harness.machine.spec import Bus, Disk, Machine, Tpm
 from harness.network.lease import PORTS
 from harness.paths import IMAGES
+from harness.policy.fit import fit
 from harness.policy.ignition import GuestFile, fill_placeholders, render
 from harness.policy.pins import leaves
 from harness.policy.pins.placeholders import TangAddress
@@ -102,6 +105,7 @@ def sealed_machine(lab: Laboratory, image_name: str, policy: Policy, artifacts_r
     Raises:
         HarnessError: It could not be installed; in one run always with the first cause.
     """
+    require_installable(policy, guest_recipe(image_name))
     image = guest_image(image_name, lab.progress)
     keys = {server: _server_keys(lab, policy, server) for server in policy.tang_servers}
     order = _Order(lab, image, policy, keys)
@@ -138,9 +142,11 @@ class _Order:
     @cached_property
     def key(self) -> str:
         """The key of the sealed machine in the cache."""
+        spec = self.image.ignition_spec
         return InstallInputs(
             image=self.image.key,
-            policy=self.policy,
+            config=self.policy.config if spec is None else fit(self.policy.config, spec).config,
+            enrolment=self.policy.enrolment,
             machine=_machine(self.lab, self.policy, Path("sealed")),
             accelerator=self.lab.host.accel.name,
             qemu=self.lab.host.emulator_version,
@@ -200,8 +206,9 @@ def _install(order: _Order, folder: Path, recorder: EvidenceRecorder) -> None:
         if image.root_passphrase:
             _first_boot_with_root(context, machine, [*_canary_commands(policy, canaries), *by_hand])
         else:
+            assert image.ignition_spec is not None  # `require_installable`
             config = folder / "config.ign"
-            config.write_bytes(render(policy, addresses, _canary_files(policy, canaries)))
+            config.write_bytes(render(policy, addresses, _canary_files(policy, canaries), image.ignition_spec))
             recorder.keep({artifacts.CONFIG_IGN: config})
             _first_boot(context, machine, config)
             if by_hand:

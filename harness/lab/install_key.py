@@ -11,7 +11,6 @@ from harness.cache import digest
 from harness.machine.domain_xml import MACHINE_TYPE
 from harness.machine.spec import Machine
 from harness.policy.ignition import GuestFile
-from harness.policy.policy import Policy
 from harness.services.tang_keys import TangKeys
 
 INSTALL_FORMAT = 1
@@ -27,7 +26,8 @@ class InstallInputs:
 
     Attributes:
         image: The key of the guest image.
-        policy: Its config and its enrolment count, not its name or how its file is written.
+        config: What Ignition is told, as far as the image takes it, with placeholders in place of servers; {} for none.
+        enrolment: What the owner does by hand.
         machine: Its hardware counts, not its name or where its files lie.
         accelerator: ``kvm`` or ``tcg``: the firmware may measure the processor into PCR 1.
         qemu: Version of QEMU, as in (10, 0, 2): it makes the tables that the firmware measures.
@@ -38,7 +38,8 @@ class InstallInputs:
     """
 
     image: str
-    policy: Policy
+    config: Mapping[str, object]
+    enrolment: Sequence[str]
     machine: Machine
     accelerator: str
     qemu: tuple[int, int, int]
@@ -58,19 +59,13 @@ class InstallInputs:
         return digest(
             ["install format", INSTALL_FORMAT],
             ["image", self.image],
-            ["policy", self.policy.config, self.policy.enrolment],
+            ["policy", self.config, self.enrolment],
             ["hardware", *_hardware(self.machine)],
             ["firmware", firmware.secure_boot],
             firmware.code,
             firmware.nvram_template,
             ["platform", MACHINE_TYPE, self.accelerator, self.qemu],
-            [
-                "tang",
-                {
-                    server: [[name, data.decode()] for name, data in held.files]
-                    for server, held in self.tang_keys.items()
-                },
-            ],
+            ["tang", _readable(self.tang_keys)],
             ["disk", self.disk_bytes],
             ["first boot", *self.first_boot],
             ["canaries", *([file.path, file.mode] for file in self.canaries)],

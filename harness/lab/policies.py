@@ -1,11 +1,16 @@
-"""Which policy a name means: a Butane file by its name, what an owner does by hand, or what an image's root is."""
+"""Which policy a name means: a Butane file by its name, what an owner does by hand, or what an image's root is.
+
+An image is known by what its recipe declares (stack, Ignition, encrypted root), never by its name.
+"""
 
 from pathlib import Path
 
 from harness.errors import UsageError
 from harness.images import encrypted_root
+from harness.images.recipe import Recipe
 from harness.paths import POLICIES
 from harness.policy.butane import read_policy
+from harness.policy.by_hand import BY_HAND
 from harness.policy.enrolment import Enrolment, enrolled, root_policy
 from harness.policy.policy import Policy
 
@@ -16,7 +21,8 @@ def named_policy(named: str | Enrolment | Policy, image: str, beside: Path = POL
     What is done by hand is done to the encrypted root of an image that has one, else to what a Butane file installs.
 
     Args:
-        named: A Butane file by its name, what an owner does by hand, or a policy itself.
+        named: A Butane file by its name, what an owner does by hand or its name (`harness.policy.by_hand`), or a policy
+            itself.
         image: The guest image that it is for.
         beside: The folder that a Butane file is looked for in first.
 
@@ -25,22 +31,39 @@ def named_policy(named: str | Enrolment | Policy, image: str, beside: Path = POL
     """
     if isinstance(named, Policy):
         return named
-    if isinstance(named, Enrolment):
-        base = bare_root(image) if encrypted_root(image) else read_policy(find_policy(named.base, beside))
-        return enrolled(base, named)
-    return read_policy(find_policy(named, beside))
+    if isinstance(named, str):
+        if named not in BY_HAND or any(map(Path.is_file, _places(named, beside))):
+            return read_policy(find_policy(named, beside))
+        named = BY_HAND[named]
+    return enrolled(bare_root(image) or read_policy(find_policy(named.base, beside)), named)
 
 
-def bare_root(image: str) -> Policy:
-    """An image's encrypted root before anything was enrolled.
+def bare_root(image: str) -> Policy | None:
+    """An image's encrypted root before anything was enrolled, or None when its root is not encrypted.
 
     Raises:
-        UsageError: Its root is not encrypted.
+        UsageError: There is no such image.
     """
     root = encrypted_root(image)
-    if root is None:
-        raise UsageError(f"the root of the image {image} is not encrypted")
-    return root_policy(image, *root)
+    return root_policy(image, *root) if root else None
+
+
+def require_installable(policy: Policy, image: Recipe) -> None:
+    """A config needs an image with Ignition, and a policy without one an image whose root is encrypted already.
+
+    Raises:
+        UsageError: The policy is for another kind of image.
+    """
+    if policy.config and image.ignition_spec is None:
+        raise UsageError(
+            f"the policy {policy.name} is a config for Ignition, which the image {image.name} does not have",
+            hint="name a policy that is made by hand, or an image whose recipe.yaml says ignition",
+        )
+    if not policy.config and not image.root_passphrase:
+        raise UsageError(
+            f"the policy {policy.name} is for an encrypted root, which the image {image.name} does not have",
+            hint="name a Butane file, or an image whose recipe.yaml says root_passphrase",
+        )
 
 
 def find_policy(name: str, beside: Path) -> Path:
@@ -49,8 +72,7 @@ def find_policy(name: str, beside: Path) -> Path:
     Raises:
         UsageError: There is none; it says where it looked.
     """
-    file = name if name.endswith(".bu") else f"{name}.bu"
-    places = [beside / file, beside / "policies" / file, POLICIES / file]
+    places = _places(name, beside)
     for place in places:
         if place.is_file():
             return place
@@ -58,5 +80,10 @@ def find_policy(name: str, beside: Path) -> Path:
         f"there is no policy {name!r}",
         "\n".join(f"looked for {place}" for place in dict.fromkeys(places)),
         "write that Butane file beside the scenario, or name one of "
-        + ", ".join(sorted(p.stem for p in POLICIES.glob("*.bu"))),
+        + ", ".join(sorted({*(p.stem for p in POLICIES.glob("*.bu")), *BY_HAND})),
     )
+
+
+def _places(name: str, beside: Path) -> list[Path]:
+    file = name if name.endswith(".bu") else f"{name}.bu"
+    return [beside / file, beside / "policies" / file, POLICIES / file]

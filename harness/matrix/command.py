@@ -2,26 +2,22 @@
 
 import argparse
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from rich.console import Console
 
 from harness.errors import HarnessError, UsageError
 from harness.host.accel import CHOICES
-from harness.lab.policies import bare_root, named_policy
+from harness.images.recipe import DEFAULT_IMAGE, guest_recipe
 from harness.matrix import verdicts
 from harness.matrix.cells import Matrix
 from harness.matrix.conditions import CONDITIONS, all_conditions
+from harness.matrix.machines import MACHINES, TableMachine, machine_names
 from harness.matrix.picture import write_page, write_svg
-from harness.matrix.rack import rack, rack_in_initrd
-from harness.matrix.rows import ALONE, COLUMNS, IN_INITRD, INITRDS, ON_ROOT, RACKS, ROOTS, own_row
+from harness.matrix.rack import PolicyRow
 from harness.matrix.run import MachinePlan, boot_cells
 from harness.matrix.table import show
-from harness.policy.policy import Policy
-from harness.policy.world import Stack
-
-IMAGE = "debian-13"
 
 
 def main(argv: Sequence[str]) -> int:
@@ -104,36 +100,26 @@ def shares(
     """
     if unknown := sorted(set(only) - {condition.name for condition in all_conditions()}):
         raise UsageError(f"there is no condition {', '.join(unknown)}", hint="`unlock-lab matrix --list` has them")
-    chosen = [(IMAGE, Stack.DR, rack(butane.stem, [own_row(butane)]))] if butane else list(_machines())
-    known = [policy.name for _, _, policy in chosen]
-    if unknown := sorted(set(machines) - set(known)):
-        raise UsageError(f"there is no machine {', '.join(unknown)}", f"there is: {', '.join(dict.fromkeys(known))}")
-    columns = COLUMNS if not butane else {butane.stem: tuple(condition.name for condition in CONDITIONS)}
+    if butane:
+        row, every = PolicyRow(butane.stem, butane), tuple(condition.name for condition in CONDITIONS)
+        known: tuple[TableMachine, ...] = (TableMachine(butane.stem, DEFAULT_IMAGE, (row,), every),)
+    else:
+        known = MACHINES
+    names = [machine.name for machine in known]
+    if unknown := sorted(set(machines) - set(names)):
+        raise UsageError(f"there is no machine {', '.join(unknown)}", f"there is: {', '.join(dict.fromkeys(names))}")
     return tuple(
         MachinePlan(
-            policy=policy,
-            columns=tuple(column for column in columns[policy.name] if not only or column in only),
-            image=image,
-            stack=stack,
+            policy=machine.policy,
+            columns=tuple(column for column in machine.columns if not only or column in only),
+            image=machine.image,
+            stack=guest_recipe(machine.image).stack,
             artifacts=artifacts,
             accel=accel,
         )
-        for image, stack, policy in chosen
-        if not machines or policy.name in machines
+        for machine in known
+        if not machines or machine.name in machines
     )
-
-
-def _machines() -> Iterator[tuple[str, Stack, Policy]]:
-    """Every machine of the table: image, stack, and what it carries."""
-    for name, rows in RACKS.items():
-        yield IMAGE, Stack.DR, rack(name, rows)
-    for name, image in INITRDS.items():
-        yield image, ROOTS[image], rack_in_initrd(name, bare_root(image), IN_INITRD)
-    for enrolment in ALONE.values():
-        yield IMAGE, Stack.DR, named_policy(enrolment, IMAGE)
-    for image, stack in ROOTS.items():
-        for enrolment in ON_ROOT[image]:
-            yield image, stack, named_policy(enrolment, image)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -141,7 +127,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--butane", type=Path, help="a Butane file of your own, with one encrypted volume, as the only row"
     )
-    names = ", ".join(COLUMNS)
+    names = ", ".join(machine_names())
     parser.add_argument("--machine", action="append", default=[], metavar="NAME", help=f"only this machine: {names}")
     parser.add_argument("--only", action="append", default=[], metavar="CONDITION", help="only this column")
     parser.add_argument("--list", action="store_true", help="list the columns")

@@ -13,38 +13,31 @@ from collections.abc import Mapping
 
 from harness.errors import UsageError
 from harness.guest.outcome import Outcome
-from harness.lab.policies import bare_root
 from harness.lab.sealed import Sealed
 from harness.matrix.condition import Condition
 from harness.matrix.conditions import all_conditions
-from harness.matrix.rack import rack, rack_in_initrd
-from harness.matrix.rows import IN_INITRD, INITRDS, RACKS, ROOTS
+from harness.matrix.machines import table_machine
 from harness.matrix.run import boot_under
 from harness.policy.oracle import predict
 from harness.policy.policy import Policy
-from harness.policy.world import Stack
 from harness.unlock import Unlock
 
 
 def policy(machine: str) -> Policy:
-    """What a machine of the table with many volumes is installed with.
+    """What a machine of the table is installed with.
 
     Args:
-        machine: ``by-butane`` or ``by-hand`` on debian-13; ``in-dracut`` or ``in-initramfs`` on the image of `image`.
+        machine: ``by-butane``, ``by-hand``, ``in-dracut``, …: `harness.matrix.machines`.
 
     Raises:
         UsageError: There is no such machine.
     """
-    if machine in RACKS:
-        return rack(machine, RACKS[machine])
-    if machine in INITRDS:
-        return rack_in_initrd(machine, bare_root(INITRDS[machine]), IN_INITRD)
-    raise UsageError(f"the truth table has no machine {machine!r}", f"there is: {', '.join((*RACKS, *INITRDS))}")
+    return table_machine(machine).policy
 
 
 def image(machine: str) -> str:
     """The guest image of such a machine."""
-    return INITRDS.get(machine, "debian-13")
+    return table_machine(machine).image
 
 
 def boot(sealed: Sealed, condition: str) -> Outcome:
@@ -64,7 +57,7 @@ def predicted(sealed: Sealed, condition: str) -> Mapping[str, Unlock]:
         UsageError: There is no such condition.
     """
     world = _condition(condition).world_of(sealed.tangs)
-    stack = ROOTS.get(sealed.context.image.name, Stack.DR)
+    stack = sealed.context.image.stack
     return {volume.name: predict(volume, world, stack).unlock for volume in sealed.policy.volumes}
 
 

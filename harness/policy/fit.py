@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-GUEST_SPEC = 3
-"""The minor version of the Ignition 3 spec that the guest's Ignition takes: Debian's 2.14 has 3.3.0."""
+DEFAULT_SPEC = 3
+"""The minor version of the Ignition 3 spec of Debian's 2.14, where no image is named: each declares its own."""
 
 _LATER: dict[int, dict[str, tuple[str, ...]]] = {
     4: {"luks": ("discard", "openOptions"), "tang": ("advertisement",)},
@@ -43,7 +43,7 @@ class Fitted:
     notes: tuple[str, ...]
 
 
-def fit(config: dict[str, Any], spec: int = GUEST_SPEC) -> Fitted:
+def fit(config: dict[str, Any], spec: int = DEFAULT_SPEC) -> Fitted:
     """Fit a config to the guest.
 
     Args:

@@ -12,6 +12,7 @@ from harness.policy.fit import fit
 from harness.policy.pins import TANG, Service
 from harness.policy.pins.placeholders import DEFAULT_SERVER, PLACEHOLDER, TangAddress
 from harness.policy.policy import Policy
+from harness.policy.variants import NEWEST_SPEC
 
 _URL = re.compile(r"https?://[A-Za-z0-9.:\[\]_-]+(/[A-Za-z0-9._~/-]*)?")
 _THUMBPRINT = re.compile(r"[A-Za-z0-9_-]{27,}")
@@ -33,7 +34,12 @@ class GuestFile:
     mode: int = 0o644
 
 
-def render(policy: Policy, servers: Mapping[str, TangAddress], extra_files: Sequence[GuestFile] = ()) -> bytes:
+def render(
+    policy: Policy,
+    servers: Mapping[str, TangAddress],
+    extra_files: Sequence[GuestFile] = (),
+    spec: int = NEWEST_SPEC,
+) -> bytes:
     """The final config as JSON; the same arguments give the same bytes.
 
     What the policy says is left as it is, as far as the guest can take it (`harness.policy.fit`): nothing is made
@@ -43,13 +49,14 @@ def render(policy: Policy, servers: Mapping[str, TangAddress], extra_files: Sequ
         policy: What is installed.
         servers: The address of each of `Policy.tang_servers`, by name.
         extra_files: Files that the harness adds.
+        spec: The minor version of the Ignition 3 spec that the guest's Ignition takes.
 
     Raises:
         UsageError: A server is missing, malformed or not where the policy wants it, or a file's path is taken.
     """
     for name in policy.tang_servers:
         _check_address(policy, name, servers)
-    config = fill_placeholders(fit(policy.config).config, servers)
+    config = fill_placeholders(fit(policy.config, spec).config, servers)
     for file in extra_files:
         _add(policy, config, file)
     return (json.dumps(config, indent=2, sort_keys=True) + "\n").encode()

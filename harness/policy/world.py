@@ -11,8 +11,10 @@ from enum import StrEnum
 class Stack(StrEnum):
     """What runs in the initrd and opens the volumes."""
 
-    DR = "dracut, systemd"
-    IT = "initramfs-tools, cryptsetup-initramfs, clevis-initramfs"
+    DR = "dracut"
+    """With systemd in the initrd."""
+    IT = "initramfs-tools"
+    """With cryptsetup-initramfs and clevis-initramfs."""
 
 
 class TpmState(StrEnum):

@@ -23,6 +23,7 @@ from harness.images import archive, build, firmware, guest_image, guest_key, luk
 from harness.images.keys import key_pair
 from harness.images.recipe import firmware_recipe, guest_names, guest_recipe
 from harness.paths import IMAGES
+from harness.policy.fit import DEFAULT_SPEC
 from harness.progress import Progress
 
 
@@ -51,6 +52,7 @@ packages: [systemd]
 modules: [xfs]
 initrd_modules: [xfs]
 cmdline: [console=ttyS0]
+stack: dracut
 """
 
 
@@ -63,10 +65,18 @@ def test_a_shipped_recipe_is_right(name: str) -> None:
     assert not any(word.startswith(("ip=", "rd.neednet", "ignition.")) for word in image.cmdline)
 
 
+def test_what_is_assumed_of_a_guest_is_declared_by_the_one_that_is_used_by_default() -> None:
+    assert guest_recipe(recipe.DEFAULT_IMAGE).ignition_spec == DEFAULT_SPEC
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
         (GOOD.replace("suite: trixie\n", ""), "missing: suite"),
+        (GOOD.replace("stack: dracut\n", ""), "missing: stack"),
+        (GOOD.replace("stack: dracut", "stack: mkinitcpio"), "stack: there is no 'mkinitcpio'"),
+        (GOOD + "ignition: 3.3\n", "ignition: not"),
+        (GOOD + "ignition: '4.0.0'\n", "ignition: '4.0.0' is no spec"),
         (GOOD + "sweet: trixie\n", "unknown: sweet"),
         (GOOD.replace("512", "much"), "root_mib: not"),
         (GOOD.replace("[systemd]", "systemd"), "packages: not a list of strings"),

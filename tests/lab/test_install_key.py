@@ -9,8 +9,6 @@ import pytest
 from harness.lab import install_key
 from harness.lab.install_key import InstallInputs
 from harness.machine.spec import Bus, Disk, Firmware, Machine, Tpm, TpmVersion
-from harness.paths import POLICIES
-from harness.policy.butane import read_policy
 from harness.policy.ignition import GuestFile
 from harness.services.tang_keys import TangKeys
 
@@ -24,7 +22,8 @@ def inputs(tmp_path: Path) -> InstallInputs:
     firmware.nvram_template.write_bytes(b"variables")
     return InstallInputs(
         image="key of the image",
-        policy=read_policy(POLICIES / "tpm2-and-tang.bu"),
+        config={"ignition": {"version": "3.3.0"}},
+        enrolment=("true",),
         machine=Machine("it", firmware, Path("nvram.fd"), (Disk(Path("disk.qcow2")),), Tpm(Path("tpm"))),
         accelerator="tcg",
         qemu=(10, 0, 2),
@@ -39,10 +38,6 @@ def of_machine(**changes: object) -> Change:
     return lambda inputs: replace(inputs, machine=replace(inputs.machine, **changes))  # type: ignore[arg-type]
 
 
-def of_policy(**changes: object) -> Change:
-    return lambda inputs: replace(inputs, policy=replace(inputs.policy, **changes))  # type: ignore[arg-type]
-
-
 def of_firmware(**changes: object) -> Change:
     return lambda inputs: replace(
         inputs,
@@ -52,8 +47,8 @@ def of_firmware(**changes: object) -> Change:
 
 MUST: dict[str, Change] = {
     "another image": lambda inputs: replace(inputs, image="another"),
-    "another config": of_policy(config={"ignition": {"version": "3.3.0"}}),
-    "an owner who does more by hand": of_policy(enrolment=("true",)),
+    "another config": lambda inputs: replace(inputs, config={"ignition": {"version": "3.4.0"}}),
+    "an owner who does more by hand": lambda inputs: replace(inputs, enrolment=("true", "true")),
     "a firmware that can enforce Secure Boot, or cannot": of_firmware(secure_boot=False),
     "another accelerator": lambda inputs: replace(inputs, accelerator="kvm"),
     "another QEMU": lambda inputs: replace(inputs, qemu=(10, 0, 3)),
@@ -77,8 +72,6 @@ MUST_NOT: dict[str, Change] = {
     "other places of its files": of_machine(
         nvram=Path("/else/nvram.fd"), disks=(Disk(Path("/else/disk.qcow2")),), tpm=Tpm(Path("/else/tpm"))
     ),
-    "another name of the policy": of_policy(name="another"),
-    "another comment in its file": of_policy(source="# the same in other words\n"),
     "another name of the firmware": of_firmware(name="another"),
     "another canary": lambda inputs: replace(inputs, canaries=(GuestFile("/var/canary", "other", 0o600),)),
 }

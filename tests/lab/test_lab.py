@@ -125,7 +125,9 @@ def attempts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setenv("UNLOCK_LAB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("UNLOCK_LAB_RUN", str(tmp_path / "run"))
-    monkeypatch.setattr(install, "guest_image", lambda name, progress: SimpleNamespace(name=name, key="image"))
+    monkeypatch.setattr(
+        install, "guest_image", lambda name, progress: SimpleNamespace(name=name, key="image", ignition_spec=3)
+    )
     monkeypatch.setattr(install, "_server_keys", lambda *_: TangKeys((("sig.jwk", b"{}"),)))
     monkeypatch.setattr(install, "_install", fail)
     return made
@@ -156,9 +158,10 @@ def test_another_run_tries_a_failed_installation_again(
     assert len(attempts) == 2
 
 
-def order(machine: Machine, policy: Policy, *, image: str = "image", key: bytes = b"{}") -> Any:
+def order(machine: Machine, policy: Policy, *, image: str = "image", key: bytes = b"{}", spec: int | None = 3) -> Any:
     keys = {"tang": TangKeys((("sig.jwk", key),))}
-    return install._Order(laboratory(machine), SimpleNamespace(key=image), policy, keys)  # type: ignore[arg-type]
+    given = SimpleNamespace(key=image, ignition_spec=spec)
+    return install._Order(laboratory(machine), given, policy, keys)  # type: ignore[arg-type]
 
 
 def test_what_is_installed_decides_which_sealed_machine_it_is(machine: Machine, policy: Policy) -> None:
@@ -168,7 +171,10 @@ def test_what_is_installed_decides_which_sealed_machine_it_is(machine: Machine, 
     keys.add(order(machine, policy, image="another").key)
     keys.add(order(machine, policy, key=b"[]").key)
     keys.add(order(machine, read_policy(POLICIES / "tpm2-or-tang.bu")).key)
-    assert len(keys) == 4
+    keys.add(order(machine, replace(policy, enrolment=("true",))).key)
+    keys.add(order(machine, policy, spec=None).key)
+    assert len(keys) == 6
+    assert order(machine, replace(policy, name="another", source="# in other words\n")).key in keys
 
 
 def test_where_the_canary_lies_decides_it_too(

@@ -5,10 +5,11 @@ from pathlib import Path
 import pytest
 
 from harness.errors import UsageError
-from harness.lab.policies import bare_root, find_policy, named_policy
+from harness.images.recipe import guest_recipe
+from harness.lab.policies import bare_root, find_policy, named_policy, require_installable
 from harness.paths import POLICIES
 from harness.policy.enrolment import Enrolment
-from harness.policy.pins import Tpm2Pin
+from harness.policy.pins import CryptenrollPin, Tpm2Pin
 
 
 def test_a_policy_beside_the_scenario_wins(tmp_path: Path) -> None:
@@ -40,5 +41,21 @@ def test_what_is_done_by_hand_is_done_to_a_butane_file_or_to_the_encrypted_root(
 def test_a_policy_itself_is_what_it_is_and_an_image_without_an_encrypted_root_has_none() -> None:
     policy = named_policy("tang", "debian-13")
     assert named_policy(policy, "debian-13") is policy
-    with pytest.raises(UsageError, match="the root of the image debian-13 is not encrypted"):
-        bare_root("debian-13")
+    assert bare_root("debian-13") is None
+
+
+def test_what_is_done_by_hand_has_a_name_which_a_file_takes_precedence_over(tmp_path: Path) -> None:
+    assert named_policy("cryptenroll-pcr7", "debian-13").volumes[0].pins == CryptenrollPin((7,))
+    assert named_policy("root-pcr7", "debian-13-root").volumes[0].mount_point == "/"
+    (tmp_path / "cryptenroll-pcr7.bu").write_text((POLICIES / "tang.bu").read_text())
+    assert named_policy("cryptenroll-pcr7", "debian-13", tmp_path).tang_servers == ("tang",)
+
+
+def test_a_policy_needs_an_image_that_declares_what_it_takes() -> None:
+    on_var, on_root = named_policy("tang", "debian-13"), named_policy("root-pcr7", "debian-13-root")
+    require_installable(on_var, guest_recipe("debian-13"))
+    require_installable(on_root, guest_recipe("debian-13-root"))
+    with pytest.raises(UsageError, match="tang is a config for Ignition, which the image debian-13-root does not have"):
+        require_installable(on_var, guest_recipe("debian-13-root"))
+    with pytest.raises(UsageError, match="root-pcr7 is for an encrypted root, which the image debian-13 does not have"):
+        require_installable(on_root, guest_recipe("debian-13"))

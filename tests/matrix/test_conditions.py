@@ -10,15 +10,15 @@ from harness.guest.events import KernelStarted, PromptKind, PromptShown, Stream
 from harness.machine.rig import Rig
 from harness.matrix.condition import EVERY, Condition
 from harness.matrix.conditions import CONDITIONS, MAINTENANCE, all_conditions, subsets
+from harness.matrix.machines import table_machine
 from harness.matrix.rack import rack
-from harness.matrix.rows import RACKS
 from harness.policy.oracle import predict
 from harness.policy.pins import holds
 from harness.policy.world import Network, Server, Stack, TpmState, World
 from harness.services.tang import Tang
 from harness.unlock import Unlock
 
-BUTANE = [row.name for row in RACKS["by-butane"]]
+BUTANE = [row.name for row in table_machine("by-butane").policies]
 
 HARMLESS = {"present", "machine-id"}
 """Nothing that any policy here is bound to changes."""
@@ -87,7 +87,7 @@ def test_the_link_comes_once_and_only_with_the_prompt() -> None:
 
 
 def test_maintenance_leaves_volumes_without_pins_alone() -> None:
-    volumes = rack("by-hand", RACKS["by-hand"]).volumes
+    volumes = rack("by-hand", table_machine("by-hand").policies).volumes
     for condition in (*CONDITIONS, *MAINTENANCE):
         if condition.maintenance and condition.name not in ("threshold-edited", "rebound"):
             lines = "\n".join(condition.maintenance(volumes).commands)
@@ -111,7 +111,7 @@ def test_maintenance_leaves_volumes_without_pins_alone() -> None:
 )
 def test_after_maintenance_the_oracle_is_told_what_the_volumes_are_then(name: str, opens: set[str]) -> None:
     condition = next(condition for condition in MAINTENANCE if condition.name == name)
-    volumes = condition.becomes(rack("by-butane", RACKS["by-butane"]).volumes)
+    volumes = condition.becomes(rack("by-butane", table_machine("by-butane").policies).volumes)
     world = condition.world_of(("tang", "two", "three"))
     said = {volume.name: predict(volume, world, Stack.DR).unlock for volume in volumes}
     assert {name for name, unlock in said.items() if unlock is Unlock.AUTO} == opens
@@ -121,7 +121,7 @@ def test_after_maintenance_the_oracle_is_told_what_the_volumes_are_then(name: st
 def test_in_the_wrong_order_a_seal_to_the_firmware_is_made_for_nothing() -> None:
     told = {}
     for condition in MAINTENANCE[-2:]:
-        volumes = condition.becomes(rack("by-hand", RACKS["by-hand"]).volumes)
+        volumes = condition.becomes(rack("by-hand", table_machine("by-hand").policies).volumes)
         told[condition.name] = {
             volume.name: predict(volume, condition.world_of(("tang",)), Stack.DR).unlock for volume in volumes
         }
@@ -149,7 +149,7 @@ def test_the_oracle_s_truth_tables_are_those_of_the_thresholds(condition: Condit
     there = {name for name in servers if name not in world.servers} | (
         {"tpm2"} if world.tpm is TpmState.PRESENT else set()
     )
-    for volume in rack("by-butane", RACKS["by-butane"]).volumes:
+    for volume in rack("by-butane", table_machine("by-butane").policies).volumes:
         assert volume.pins
         expected = Unlock.AUTO if holds(volume.pins, frozenset(there)) else Unlock.PASSPHRASE_FALLBACK
         assert predict(volume, world, Stack.DR).unlock is expected

@@ -17,8 +17,8 @@ from harness.matrix import cells, run
 from harness.matrix.command import shares
 from harness.matrix.condition import Condition
 from harness.matrix.conditions import CONDITIONS, MAINTENANCE, OF_ROOTS, all_conditions
+from harness.matrix.machines import MACHINES, table_machine
 from harness.matrix.rack import rack
-from harness.matrix.rows import COLUMNS, RACKS, ROOTS
 from harness.matrix.run import BootResult, MachinePlan, cells_of, inputs
 from harness.paths import POLICIES
 from harness.policy.maintenance import MaintenanceResult
@@ -26,7 +26,7 @@ from harness.policy.policy import Policy
 from harness.policy.world import Stack, World
 from harness.unlock import Unlock
 
-ROWS = RACKS["by-butane"][:2]
+ROWS = table_machine("by-butane").policies[:2]
 TPM_ABSENT = next(condition for condition in CONDITIONS if condition.name == "tpm-absent")
 FALLBACK = Outcome(
     Unlock.PASSPHRASE_FALLBACK,
@@ -44,7 +44,7 @@ def policy() -> Policy:
 
 @pytest.fixture
 def entry(policy: Policy, tmp_path: Path) -> SealedEntry:
-    image = GuestImage("debian-13", "key", tmp_path, tmp_path, tmp_path, tmp_path, tmp_path, "", "", "")
+    image = GuestImage("debian-13", "key", tmp_path, tmp_path, tmp_path, tmp_path, tmp_path, "", Stack.DR, 3, "", "")
     machine = Machine("two", Firmware("f", tmp_path, tmp_path, True), tmp_path, (), None)
     return SealedEntry(tmp_path / "sealed-hash", policy, image, machine, {}, {}, 1.0, {})
 
@@ -88,7 +88,7 @@ def test_a_cell_depends_on_the_machine_and_the_condition(entry: SealedEntry, tmp
 
 
 def test_what_a_condition_does_is_declared() -> None:
-    volumes = rack("by-butane", RACKS["by-butane"]).volumes
+    volumes = rack("by-butane", table_machine("by-butane").policies).volumes
     declared = [condition.inputs(volumes) for condition in all_conditions()]
     assert len({digest(*inputs) for inputs in declared}) == len(declared)
     one = Condition("it", "")
@@ -126,13 +126,19 @@ def test_a_cell_without_a_verdict_is_booted_again(share: MachinePlan, entry: Sea
 
 def test_all_machines_and_the_columns_that_make_sense(tmp_path: Path) -> None:
     chosen = shares(None, [], [], tmp_path, "tcg")
-    assert {share.policy.name for share in chosen} == set(COLUMNS)
-    assert {share.image for share in chosen} == {"debian-13", *ROOTS}
+    assert [(share.policy.name, share.image) for share in chosen] == [(each.name, each.image) for each in MACHINES]
+    assert {share.image: share.stack for share in chosen} == {
+        "debian-13": Stack.DR,
+        "debian-13-root": Stack.DR,
+        "debian-13-initramfs": Stack.IT,
+    }
     by_name = {share.policy.name: share for share in chosen}
     assert set(by_name["by-butane"].columns) == {
         condition.name for condition in all_conditions() if condition not in OF_ROOTS
     }
-    assert len(list(by_name["by-hand"].places)) == (len(CONDITIONS) + len(MAINTENANCE) - 4) * len(RACKS["by-hand"])
+    assert len(list(by_name["by-hand"].places)) == (len(CONDITIONS) + len(MAINTENANCE) - 4) * len(
+        table_machine("by-hand").policies
+    )
     places = [place for share in chosen for place in share.places]
     assert len(set(places)) == len(places)
     for share in chosen:

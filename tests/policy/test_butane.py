@@ -418,7 +418,7 @@ def test_the_users_own_unit_goes_over_the_generated_one(tmp_path: Path) -> None:
 def test_each_version_gives_its_spec_and_the_guest_what_it_takes(tmp_path: Path, minor: int, spec: int) -> None:
     policy = read_policy(write(tmp_path, SMALL.format(version=f"1.{minor}.0")))
     assert policy.config["ignition"] == {"version": f"3.{spec}.0"}
-    assert json.loads(render(policy, SERVERS))["ignition"]["version"] == f"3.{min(spec, 3)}.0"
+    assert json.loads(render(policy, SERVERS, spec=3))["ignition"]["version"] == f"3.{min(spec, 3)}.0"
     assert policy.volumes[0].pins == TangPin("tang", "@TANG_URL@", "@TANG_THUMBPRINT@")
     custom = json.loads(render(policy, SERVERS))["storage"]["luks"][0]["clevis"]["custom"]
     assert json.loads(custom["config"]) == {"url": SERVERS["tang"].url, "thp": SERVERS["tang"].thumbprint}
@@ -487,6 +487,6 @@ def test_the_guests_ignition_takes_our_output(folder: Path, text: str) -> None:
     if not command:
         pytest.skip("no ignition-validate on PATH (Debian: package ignition)")
     config = folder / "config.ign"
-    config.write_bytes(render(read_policy(write(folder, text)), SERVERS))
+    config.write_bytes(render(read_policy(write(folder, text)), SERVERS, spec=3))
     done = subprocess.run([command, str(config)], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout + done.stderr) == (0, "")

@@ -1,0 +1,38 @@
+"""Policies that an owner makes by hand in the installed guest, by name. Pure.
+
+A scenario names one as it names a Butane file: ``@pytest.mark.policy("cryptenroll-pcr7")``. Where there is a file of
+the same name, that is meant.
+"""
+
+from collections.abc import Mapping
+
+from harness.policy.enrolment import Enrolment
+from harness.policy.pins import CryptenrollPin, Sss, TangPin, Tpm2Pin
+from harness.policy.pins.placeholders import placeholder
+
+_TANG = TangPin("tang", placeholder("URL", "tang"), placeholder("THUMBPRINT", "tang"))
+
+BY_HAND: Mapping[str, Enrolment] = {
+    enrolment.name: enrolment
+    for enrolment in (
+        Enrolment("tpm2-pcr1-7", (Tpm2Pin((1, 7)),)),
+        Enrolment("tpm2-pcr0", (Tpm2Pin((0,)),)),
+        Enrolment("two-bindings", (Tpm2Pin(), _TANG)),
+        Enrolment("cryptenroll", (CryptenrollPin(),)),
+        Enrolment("cryptenroll-pcr7", (CryptenrollPin((7,)),)),
+        Enrolment("cryptenroll-pcr0-7", (CryptenrollPin((0, 7)),)),
+        Enrolment("cryptenroll-pcr12", (CryptenrollPin((12,)),)),
+        Enrolment("cryptenroll-pin", (CryptenrollPin((7,), asks_pin=True),)),
+        Enrolment("passphrase-alone"),
+        Enrolment("no-fallback-slot", (CryptenrollPin((7,)),), keeps_passphrase=False),
+        Enrolment("headless", (CryptenrollPin((7,)),), options=("headless=yes",)),
+        Enrolment("root-tpm2-and-tang", (Sss(2, (Tpm2Pin(), _TANG)),)),
+        Enrolment("root-tpm2-or-tang", (Sss(1, (Tpm2Pin(), _TANG)),)),
+        Enrolment("root-pcr7", (CryptenrollPin((7,)),)),
+        Enrolment("root-pcr11", (CryptenrollPin(initrd_pcr_ids=(11,)),)),
+        Enrolment("root-signed-pcr11", (CryptenrollPin(signed_pcr_ids=(11,)),)),
+        Enrolment("root-pcr15", (CryptenrollPin(initrd_pcr_ids=(15,), measures=True),)),
+        Enrolment("root-pcrlock", (CryptenrollPin(initrd_pcr_ids=(7, 11), pcrlock=True),)),
+        Enrolment("root-recovery-key", (CryptenrollPin((7,)),), keeps_passphrase=False, recovery_key=True),
+    )
+}
