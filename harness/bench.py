@@ -7,6 +7,7 @@ needs, read until the boot has ended. The medians and their ratio are printed an
 
 import argparse
 import json
+import os
 import selectors
 import shlex
 import socket
@@ -49,8 +50,11 @@ from harness.lab.sealed import Sealed
 from harness.machine.domain_xml import Runtime
 from harness.machine.spec import Machine
 from harness.machine.tpm import powered_tpm
+from harness.network.connection import Client
+from harness.network.namespace import guest_network, isolated
 from harness.paths import POLICIES
 from harness.policy.butane import read_policy
+from harness.services.service import endpoints, reached
 
 _BOOT_SECONDS = 600.0
 _STAGES = (
@@ -149,10 +153,12 @@ def bare_boot(lab: Laboratory, entry: SealedEntry, said: str, model: Machine) ->
     keys = {server: entry.keys(server) for server in entry.ports}
     with ExitStack() as stack:
         folder = stack.enter_context(scratch(lab.host.user))
-        stack.enter_context(served(lab, entry.ports, keys))
+        tangs = stack.enter_context(served(lab, entry.ports, keys)).values()
+        network = stack.enter_context(guest_network(folder, endpoints(tangs), lab.host.user))
         machine = copied(entry, folder)
         chown_to(folder, lab.host.user)
-        runtime = Runtime("bare", folder, lab.host.accel.name, lab.host.emulator, lab.host.emulator_version)
+        emulator = isolated(lab.host.emulator, lab.host.emulator_version)
+        runtime = Runtime("bare", folder, lab.host.accel.name, emulator, lab.host.emulator_version)
         assert machine.tpm is not None
         stack.enter_context(powered_tpm(machine.tpm, runtime.tpm_socket, runtime.tpm_log, user=lab.host.user))
         files = {str(model.nvram): str(machine.nvram), str(model.disks[0].path): str(machine.disks[0].path)}
@@ -163,9 +169,11 @@ def bare_boot(lab: Laboratory, entry: SealedEntry, said: str, model: Machine) ->
                 [*as_user(lab.host.user, "--pdeathsig=KILL"), *command],
                 stdin=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
+                env={**os.environ, **network.environment},
             )
         )
         stack.callback(qemu.kill)
+        stack.enter_context(reached(tangs, network.sockets(), Client("bare", "bare"), machine.site))
         return _read_stages(qemu, runtime, started)
 
 

@@ -82,7 +82,7 @@ def test_tang_replay_opens_nothing(sealed: Sealed, attacker: Attacker) -> None:
     assert replayed.unlock is Unlock.PASSPHRASE_FALLBACK
     tang.tamper(None)
 
-    again = tang_exchange.replay(tang.port, recorded.sent)
+    again = tang_exchange.replay(attacker.connect(tang), recorded.sent)
     assert json.loads(tang_exchange.body(again)) == json.loads(tang_exchange.body(recorded.received))
     binding = attacker.header("var").tokens[0].jwe
     points = [json.loads(tang_exchange.body(message)) for message in (again, recorded.sent)]

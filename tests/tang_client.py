@@ -9,8 +9,13 @@ import base64
 import http.client
 import json
 import secrets
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
+from harness.network.connection import Client
+from harness.services.service import Service
 from harness.services.tang_keys import thumbprint
 
 # NIST P-521 (FIPS 186-4, D.1.2.5)
@@ -24,6 +29,8 @@ SCALAR_BITS = 128
 """Short for speed: these secrets guard nothing."""
 
 Point = tuple[int, int] | None
+
+TESTER = Client("tester", "test")
 
 
 def add(a: Point, b: Point) -> Point:
@@ -111,3 +118,21 @@ class Binding:
             return status, None
         x, y = multiply(e, from_jwk(self.server_key)) or (0, 0)
         return status, add(from_jwk(json.loads(reply)), (x, P - y))
+
+
+def bound_listener() -> socket.socket:
+    """A socket such as comes out of a machine's network: bound to a port by its number, and not listening."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        place = free.getsockname()
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind(place)
+    return listener
+
+
+@contextmanager
+def reachable(service: Service, client: Client = TESTER, site: str = "home") -> Iterator[int]:
+    """Serve a service on a port of this host's loopback, as if a machine had it in its network; yields the port."""
+    listener = bound_listener()
+    with service.proxy.serve(listener, client, site):
+        yield listener.getsockname()[1]

@@ -16,6 +16,7 @@ The attack succeeded iff they printed the canary, or a volume key that the victi
 observed by `boot` and by `submit`, and written down as the ``attack`` of the evidence.
 """
 
+import socket
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -34,7 +35,7 @@ from harness.guest.events import Event
 from harness.guest.outcome import Outcome
 from harness.guest.plan import BootPlan
 from harness.lab.faults import FaultContext
-from harness.lab.power import machine_on, set_client_site
+from harness.lab.power import machine_on
 from harness.lab.powered import boot
 from harness.lab.request import BootOptions, BootRequest
 from harness.lab.rescue import RESCUE_IMAGE, Rescue, rescue_system
@@ -42,6 +43,8 @@ from harness.lab.sealed import Sealed
 from harness.machine.nvram import SigningKey
 from harness.machine.rig import Rig
 from harness.machine.spec import Disk, Firmware, Machine, Tpm
+from harness.network.connection import Client
+from harness.services.tang import Tang
 
 
 class _HeardError(Exception):
@@ -200,7 +203,7 @@ class Attacker(AttackerAssets):
         Returns:
             Those whose canary was printed.
         """
-        set_client_site(self.victim.context, self._site)
+        system.rig.move_to(self._site)
         loot = {}
         for name in volumes or [volume.name for volume in self.victim.policy.volumes]:
             opened = system.unlock_by_binding(name)
@@ -209,6 +212,14 @@ class Attacker(AttackerAssets):
             if opened:
                 system.close(name)
         return frozenset(name for name, printed in loot.items() if printed.extracted)
+
+    def connect(self, tang: Tang) -> socket.socket:
+        """A connection of the attacker's own to a Tang server, from where their machine stands.
+
+        Raises:
+            ConnectionRefusedError: It does not answer there.
+        """
+        return tang.connect(Client("attacker", "attacker"), self._site)
 
     def submit(
         self,

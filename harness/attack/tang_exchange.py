@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.concatkdf import ConcatKDFHash
 
 from harness.errors import RigError
-from harness.network.relay import message_end
+from harness.network.connection import message_end
 from harness.services.tang_keys import TangKeys, thumbprint
 
 _SECONDS = 20.0
@@ -102,15 +102,20 @@ def reply_with(content: bytes) -> bytes:
     )
 
 
-def replay(port: int, request: bytes) -> bytes:
-    """Send a recorded request again, byte by byte, to a server on this host; returns its whole reply.
+def replay(connection: socket.socket, request: bytes) -> bytes:
+    """Send a recorded request again, byte by byte; returns the whole reply.
+
+    Args:
+        connection: To a server (`Tang.connect`). It is closed.
+        request: As it was recorded.
 
     Raises:
         RigError: It did not answer.
     """
     reply = b""
     try:
-        with socket.create_connection(("127.0.0.1", port), _SECONDS) as connection:
+        with connection:
+            connection.settimeout(_SECONDS)
             connection.sendall(request)
             while message_end(reply) is None and (data := connection.recv(_CHUNK)):
                 reply += data

@@ -20,6 +20,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import count
 from pathlib import Path
 
 from harness.cache import build_once, digest
@@ -40,7 +41,7 @@ from harness.lab.recorder import EvidenceRecorder
 from harness.lab.request import BootRequest
 from harness.machine.disk import overlay
 from harness.machine.spec import Bus, Disk, Machine, Tpm
-from harness.network.lease import PORTS
+from harness.network.namespace import Endpoint
 from harness.paths import IMAGES
 from harness.policy.fit import fit
 from harness.policy.ignition import GuestFile, fill_placeholders, render
@@ -58,6 +59,9 @@ FIRST_BOOT = ("ignition.firstboot", "ignition.platform.id=qemu", "ip=dhcp", "rd.
 
 CONFIG = "opt/com.coreos/config"
 """Where Ignition looks for its config under QEMU: ignition's docs, supported platforms."""
+
+FIRST_PORT = 8080
+"""Where a guest finds the first Tang server whose port its policy leaves open. Every guest has a network of its own."""
 
 _ENROLMENT = "enrolment.txt"
 
@@ -158,11 +162,10 @@ class _Order:
 
     @property
     def ports(self) -> dict[str, int]:
-        """Where each server listens: what the policy says, else what follows from the machine's key."""
-        return {
-            server: self.policy.tang_port(server) or PORTS[int(digest(self.key, server), 16) % len(PORTS)]
-            for server in self.keys
-        }
+        """Where each server listens: what the policy says, else one port after the other."""
+        fixed = {server: port for server in self.keys if (port := self.policy.tang_port(server))}
+        free = (port for port in count(FIRST_PORT) if port not in fixed.values())
+        return {server: fixed.get(server) or next(free) for server in self.keys}
 
 
 def _raise_again(failure: Path) -> None:
@@ -187,7 +190,7 @@ def served(lab: Laboratory, ports: Mapping[str, int], keys: Mapping[str, TangKey
     """The Tang servers of a machine, running."""
     with ExitStack() as stack:
         yield {
-            server: stack.enter_context(serve_tang(server, held, ports[server], lab.progress))
+            server: stack.enter_context(serve_tang(server, held, Endpoint(ports[server]), lab.progress))
             for server, held in keys.items()
         }
 

@@ -1,8 +1,8 @@
 """The one power-on: every machine of the laboratory is turned on here, whatever it is for.
 
-`machine_on` tells the servers where the machine stands, turns it on, and keeps what it leaves behind. `system_up` also
-watches its boot and logs in. A boot that is judged (`lab.powered`), an installation, maintenance, a rescue system and
-an attacker's machine are made of these two.
+`machine_on` turns it on, with the servers of its scenario in its network, and keeps what it leaves behind.
+`system_up` also watches its boot and logs in. A boot that is judged (`lab.powered`), an installation, maintenance, a
+rescue system and an attacker's machine are made of these two.
 """
 
 import tempfile
@@ -135,10 +135,9 @@ def machine_on(context: ScenarioContext, machine: Machine, label: str, *, keep: 
         label: What this power-on is for, in the evidence.
         keep: Leave it on at the end of the block.
     """
-    set_client_site(context, machine.site)
     with (
         recorded(context.recorder, label, machine) as record,
-        power_on(machine, context.lab.host, record.folder, keep=keep) as rig,
+        power_on(machine, context.lab.host, record.folder, context.tangs.values(), keep=keep) as rig,
     ):
         yield MachineOn(rig, record.folder, label, record, context.recorder)
 
@@ -183,12 +182,6 @@ def power_off(rig: Rig, opened: Shell) -> None:
         opened.run("sync; systemctl poweroff --no-block")
     if not rig.wait_off(Deadline.after(POWER_OFF_SECONDS)):
         raise RigError(f"the guest did not power off within {POWER_OFF_SECONDS:.0f} s")
-
-
-def set_client_site(context: ScenarioContext, site: str) -> None:
-    """Set the network site that connections to the servers are attributed to."""
-    for tang in context.tangs.values():
-        tang.set_client_site(site)
 
 
 def retry_stalled(context: ScenarioContext, machine: Machine, label: str, attempt: Callable[[], T]) -> T:

@@ -19,7 +19,7 @@ from harness.lab.request import BootRequest
 from harness.machine.rig import Rig
 from harness.machine.spec import Machine
 from harness.policy.policy import Policy, Volume
-from harness.services.tang import Tang
+from harness.services.tang import Calls
 
 MAINTENANCE_SECONDS = 600.0
 EVENT_LOG = "event-log"
@@ -98,13 +98,12 @@ def powered(context: ScenarioContext, machine: Machine, request: BootRequest) ->
 @contextmanager
 def _powered(context: ScenarioContext, machine: Machine, request: BootRequest) -> Iterator[Powered]:
     plan = request.plan(context.policy.volumes, context.urls)
-    before = {name: _ServiceMark.of(tang) for name, tang in context.tangs.items()}
     keep = context.lab.options.keep
     with machine_on(context, machine, request.label, keep=keep) as on, ExitStack() as stack:
         meanwhile = partial(request.meanwhile, on.rig) if request.meanwhile else None
         seen = watch(on.rig, plan, live=context.lab.live, on_event=meanwhile)
         witnesses = ExternalEvidence(
-            tang=tuple(mark.since(name, context.tangs[name]) for name, mark in before.items()),
+            tang=tuple(_activity(name, tang.calls(on.rig.client)) for name, tang in context.tangs.items()),
             tpm=on.rig.tpm_exchanges(),
             urls=context.urls,
         )
@@ -165,18 +164,5 @@ def ask_guest(opened: Shell, volumes: Sequence[Volume], witnesses: ExternalEvide
     return more, said.event_log
 
 
-@dataclass(frozen=True)
-class _ServiceMark:
-    """How much a server had seen when a boot began."""
-
-    requests: int
-    unanswered: int
-    tampered: int
-
-    @classmethod
-    def of(cls, tang: Tang) -> "_ServiceMark":
-        return cls(len(tang.requests), tang.unanswered, tang.tampered)
-
-    def since(self, name: str, tang: Tang) -> TangActivity:
-        unanswered, tampered = tang.unanswered - self.unanswered, tang.tampered - self.tampered
-        return TangActivity(name, tang.requests[self.requests :], unanswered, tampered)
+def _activity(server: str, calls: Calls) -> TangActivity:
+    return TangActivity(server, calls.requests, calls.unanswered, calls.tampered)

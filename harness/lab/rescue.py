@@ -19,6 +19,7 @@ from harness.lab.powered import canary_path, partition_label
 from harness.machine.disk import overlay
 from harness.machine.esp import sign_boot_images
 from harness.machine.nvram import SigningKey
+from harness.machine.rig import Rig
 from harness.machine.spec import Bus, Disk, Machine
 from harness.policy.pins import OPENERS, leaves
 from harness.policy.policy import Policy
@@ -38,12 +39,14 @@ class Rescue:
     """A system that runs beside the disk.
 
     Attributes:
+        rig: Its hardware.
         shell: Root in that system.
         policy: What the disk was installed with.
         transcript: Where `run` writes down what was done; it becomes evidence, named `evidence`.
         evidence: Where that is, once the machine is off.
     """
 
+    rig: Rig
     shell: Shell
     policy: Policy
     transcript: Path
@@ -162,7 +165,7 @@ def rescue_system(
         smbios_oem_strings=() if _ROOT in image.cmdline else (f"io.systemd.stub.kernel-cmdline-extra={_ROOT}",),
     )
     with system_up(context, machine, label, BootPlan(()), image) as (on, opened):
-        rescue = Rescue(opened, context.policy, on.folder / _SHELL_LOG, on.kept(_SHELL_LOG))
+        rescue = Rescue(on.rig, opened, context.policy, on.folder / _SHELL_LOG, on.kept(_SHELL_LOG))
         # The system is up before its network is.
         rescue.attempt("/usr/lib/systemd/systemd-networkd-wait-online --timeout=30")
         yield rescue

@@ -1,7 +1,8 @@
 """A machine and the facts of one power-on, as libvirt's domain XML (https://libvirt.org/formatdomain.html). Pure."""
 
 import xml.etree.ElementTree as ET
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.contract import SHELL_PORT
@@ -24,8 +25,9 @@ class Runtime:
         name: Of the domain, unique in this libvirt.
         folder: Where sockets and logs go; its path is short.
         accel: ``kvm`` or ``tcg``.
-        emulator: QEMU.
+        emulator: QEMU, or the program that gives it a network of its own.
         emulator_version: Of QEMU, as in (10, 0, 2).
+        environment: What the emulator finds in its environment.
     """
 
     name: str
@@ -33,6 +35,7 @@ class Runtime:
     accel: str
     emulator: Path
     emulator_version: tuple[int, int, int]
+    environment: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def console_socket(self) -> Path:
@@ -90,7 +93,7 @@ def domain_xml(machine: Machine, runtime: Runtime) -> str:
     _text(root, "on_reboot", "restart")
     _text(root, "on_crash", "destroy")
     _devices(root, machine, runtime)
-    _nvme(root, machine)
+    _qemu_alone(root, machine, runtime)
     ET.indent(root)
     return ET.tostring(root, encoding="unicode")
 
@@ -200,8 +203,8 @@ def _unix_character_device(devices: ET.Element, tag: str, path: Path, log: Path 
     return device
 
 
-def _nvme(root: ET.Element, machine: Machine) -> None:
-    """NVMe disks, which libvirt knows only from 11.5 on, as arguments for QEMU."""
+def _qemu_alone(root: ET.Element, machine: Machine, runtime: Runtime) -> None:
+    """What libvirt passes to QEMU as it is: NVMe disks, which it knows only from 11.5 on, and the environment."""
     arguments: list[str] = []
     for order, disk in enumerate(machine.disks):
         if disk.bus is Bus.NVME:
@@ -211,7 +214,9 @@ def _nvme(root: ET.Element, machine: Machine) -> None:
             slot = _FIRST_NVME_SLOT + order
             device = f"nvme,drive={drive},serial={disk.serial},bootindex={order + 1},bus=pcie.0,addr={slot:#x}"
             arguments += ["-device", device]
-    if arguments:
+    if arguments or runtime.environment:
         commandline = ET.SubElement(root, f"{{{QEMU_NAMESPACE}}}commandline")
         for argument in arguments:
             ET.SubElement(commandline, f"{{{QEMU_NAMESPACE}}}arg", value=argument)
+        for name, value in runtime.environment.items():
+            ET.SubElement(commandline, f"{{{QEMU_NAMESPACE}}}env", name=name, value=value)

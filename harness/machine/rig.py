@@ -5,7 +5,7 @@ import shutil
 import socket
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,6 +25,9 @@ from harness.machine.tpm import Swtpm, manufacture, powered_tpm
 from harness.machine.tpm_decode import summarize
 from harness.machine.tpm_log import TpmExchange, replay_pcrs
 from harness.machine.tpm_proxy import Proxy, intercepted
+from harness.network.connection import Client
+from harness.network.namespace import guest_network, isolated
+from harness.services.service import Service, endpoints, reached
 
 _CONNECT_SECONDS = 5.0
 _NOTICE_SECONDS = 5.0
@@ -41,6 +44,8 @@ class Rig:
         started_at: When its CPUs started, in seconds on `time.monotonic`.
         console: Connected to the guest's ttyS0, both ways, from before the first byte.
         journal: Connected to the guest's hvc0, likewise.
+        client: How its services know it.
+        services: What its guest can reach.
         wake_fds: File descriptors that poll(2) finds readable when something happened that `failure` can tell about.
     """
 
@@ -48,6 +53,8 @@ class Rig:
     started_at: float
     console: socket.socket
     journal: socket.socket
+    client: Client
+    services: tuple[Service, ...]
     wake_fds: tuple[int, ...]
     _host: Host
     _runtime: Runtime
@@ -65,6 +72,11 @@ class Rig:
     def set_link(self, up: bool) -> None:
         """Plug the network cable in or pull it."""
         self._domain.update_device(interface_xml(up))
+
+    def move_to(self, site: str) -> None:
+        """Take it to another network while it is on: to another place, as its services see it."""
+        for service in self.services:
+            service.proxy.move(self.client, site)
 
     def plug(self, disk: Disk) -> None:
         """Put one more disk in while the machine is on; it will be a virtio disk. There is a slot for one."""
@@ -128,7 +140,9 @@ class Rig:
 
 
 @contextmanager
-def power_on(machine: Machine, host: Host, evidence: Path, *, keep: bool = False) -> Iterator[Rig]:
+def power_on(
+    machine: Machine, host: Host, evidence: Path, services: Iterable[Service] = (), *, keep: bool = False
+) -> Iterator[Rig]:
     """Turn a machine on as soon as this host has a slot for it (`machine_slot`), and off at the end of the block.
 
     What it names and what is not there yet is made: a TPM, an NVRAM file. Files that it writes to are handed over to
@@ -139,25 +153,30 @@ def power_on(machine: Machine, host: Host, evidence: Path, *, keep: bool = False
         host: Where.
         evidence: The folder for domain.xml, qemu.log, qemu-command.txt, console.log, journal.log, swtpm.log,
             pcrs.json, and tpm-bus.txt if the TPM's bus is intercepted.
+        services: What its guest can reach; there is nothing else on its network.
         keep: Leave the machine on if it still is at the end of the block, and when this process dies;
             `Rig.attach_hints` says how to get rid of it. Who is on its TPM's wires goes, and cuts them.
 
     Raises:
-        UsageError: A file that the machine names is missing.
+        UsageError: A file that the machine names is missing, or two services are at the same place.
         HostError: A tool or libvirt is missing, or no slot came free.
         RigError: It could not be turned on.
     """
     _require_files(machine)
+    reachable = tuple(services)
+    places = endpoints(reachable)
     evidence.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         stack.enter_context(machine_slot(machine.name, host.progress))
         folder = stack.enter_context(scratch(host.user))
+        network = stack.enter_context(guest_network(folder, places, host.user))
         runtime = Runtime(
             name=f"lab-{uuid.uuid4().hex[:12]}",
             folder=folder,
             accel=host.accel.name,
-            emulator=host.emulator,
+            emulator=isolated(host.emulator, host.emulator_version),
             emulator_version=host.emulator_version,
+            environment=network.environment,
         )
         placed = _put_in_place(machine, folder, host.user)
         xml = domain_xml(placed, runtime)
@@ -173,14 +192,17 @@ def power_on(machine: Machine, host: Host, evidence: Path, *, keep: bool = False
             if placed.tpm.interceptor:
                 proxy = intercepted(placed.tpm.interceptor, runtime.tpm_socket, socket_of_swtpm, user=host.user)
                 stack.callback(_write_traffic, evidence, stack.enter_context(proxy))
+        answering = stack.enter_context(ExitStack())  # until the machine is off, and not a moment less
         domain = stack.enter_context(created_domain(host, runtime.name, xml, outlive=keep))
+        client = Client(machine.name, runtime.name)
+        answering.enter_context(reached(reachable, network.sockets(), client, machine.site))
         console = stack.enter_context(pumped(stack.enter_context(_connect(runtime.console_socket))))
         journal = stack.enter_context(pumped(stack.enter_context(_connect(runtime.journal_socket))))
         wake_fds = (domain.wake_fd, swtpm.wake_fd) if swtpm else (domain.wake_fd,)
         domain.resume()
         started_at = time.monotonic()
         try:
-            yield Rig(placed, started_at, console, journal, wake_fds, host, runtime, domain, swtpm)
+            yield Rig(placed, started_at, console, journal, client, reachable, wake_fds, host, runtime, domain, swtpm)
         finally:
             if keep and domain.ending is None:
                 domain.released = True

@@ -1,8 +1,8 @@
-"""What stands between a guest and Tang: it forwards, refuses, drops, stalls, tampers, and records.
+"""What stands between guests and a service: it forwards, refuses, drops, stalls, tampers, and records.
 
-The guest's user network leads 10.0.2.2:PORT to 127.0.0.1:PORT of the host, where the proxy listens; it forwards to
-Tang's container. Refused and silent are different bugs (a client gives up at once, or hangs), so both are made of what
-the kernel really does:
+Each machine that is on has a socket of its own to the service (`harness.network.namespace`), so the proxy knows which
+machine calls and where it stands. Refused and silent are different bugs (a client gives up at once, or hangs), so both
+are made of what the kernel really does:
 
 ======  ======================================================================================================
 OPEN    connections are forwarded
@@ -11,7 +11,7 @@ DROP    a filter on the listening socket (SO_ATTACH_FILTER, socket(7)) discards 
 STALL   connections are accepted and never answered
 ======  ======================================================================================================
 
-Whenever that changes, existing connections are cut by RST.
+Whenever that changes for a machine, its existing connections are cut by RST.
 """
 
 import asyncio
@@ -20,20 +20,17 @@ import socket
 import struct
 import sys
 import time
-from collections.abc import Iterable
-from contextlib import ExitStack, suppress
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
 from functools import partial
 from types import TracebackType
 from typing import Self
 
 from harness.errors import RigError
-from harness.network.lease import LEASE_SECONDS, bind, leased_port
+from harness.network.connection import Client, Connection, Mode
 from harness.network.loop import LoopThread
-from harness.network.relay import Address, Connection, ConnectionRecord, Mode, Tamper, forward, reset, stall
-from harness.progress import Progress
-
-HOME = "home"
-"""Where a machine is unless it was carried off."""
+from harness.network.relay import Address, ConnectionRecord, Tamper, forward, reset, stall
 
 _BACKLOG = 64
 # asm-generic/socket.h and linux/sock_diag.h; Python's socket module has no names for them.
@@ -41,43 +38,44 @@ _SO_ATTACH_FILTER, _SO_DETACH_FILTER, _SO_MEMINFO, _MEMINFO_DROPS = 26, 27, 55, 
 _DISCARD = struct.pack("HBBI", 0x06, 0, 0, 0)  # the one instruction BPF_RET | BPF_K: keep 0 bytes of the packet
 
 
+@dataclass(eq=False)
+class _Door:
+    """One machine's way in: its socket, and the connections that came through it."""
+
+    client: Client
+    site: str
+    listener: socket.socket
+    treatment: Mode = Mode.REFUSE
+    serving: set["asyncio.Task[None]"] = field(default_factory=set)
+
+
 class FaultProxy:
-    """Holds a port from `__enter__` to `__exit__`, closed (`Mode.REFUSE`) at first.
+    """Works from `__enter__` to `__exit__`, refusing everybody (`Mode.REFUSE`) at first.
 
     Args:
-        port: On 127.0.0.1; None takes a free one.
-        name: For whom, in messages and for other processes that wait for the same port.
-        progress: Says when we wait for the port.
-        wait: Seconds to wait for another process that holds it.
+        name: Of the service, in messages.
     """
 
-    def __init__(self, port: int | None, name: str, progress: Progress, wait: float = LEASE_SECONDS) -> None:
-        self._wanted = port
+    def __init__(self, name: str) -> None:
         self._name = name
-        self._progress = progress
-        self._wait = wait
         self._loop = LoopThread(f"the fault proxy of {name}")
         self._stack = ExitStack()
-        self._listener: socket.socket | None = None
-        self._port = port or 0
-        self._dropped = 0
+        self._running = False
         self._mode = Mode.REFUSE
-        self._site = HOME
         self._sites: frozenset[str] | None = None
         self._elsewhere = Mode.DROP
         self._upstream: Address | None = None
         self._tamper: Tamper | None = None
-        self._serving: set[asyncio.Task[None]] = set()
+        self._doors: list[_Door] = []
+        self._closed_doors_dropped: dict[Client, int] = {}
         self._records: list[ConnectionRecord] = []
         self._errors: list[BaseException] = []
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
-            self._port = stack.enter_context(leased_port(self._wanted, self._name, self._progress, self._wait))
-            self._listener = bind(self._port)
-            stack.callback(self._close)
             stack.enter_context(self._loop)
-            stack.callback(lambda: self._loop.call(self._apply({"mode": Mode.REFUSE})))
+            self._running = True
+            stack.callback(self._end)
             self._stack = stack.pop_all()
         return self
 
@@ -88,14 +86,48 @@ class FaultProxy:
         if error is None:
             self._raise_first_error()
 
-    @property
-    def port(self) -> int:
-        """The port that it holds on 127.0.0.1."""
-        return self._port
+    @contextmanager
+    def serve(self, listener: socket.socket, client: Client, site: str) -> Iterator[None]:
+        """Serve a machine for the length of the block.
+
+        Args:
+            listener: Bound, by its number, to the port where the machine finds the service, and not listening. It is
+                closed at the end.
+            client: The machine.
+            site: Where it stands; see `move`.
+        """
+        self._require_running()
+        listener.setblocking(False)
+        door = _Door(client, site, listener)
+        self._loop.call(self._open(door))
+        try:
+            yield
+        finally:
+            self._loop.call(self._shut(door))
+
+    def move(self, client: Client, site: str) -> None:
+        """A machine that is on stands elsewhere from now on; what that changes takes effect before this returns."""
+        self._require_running()
+        self._raise_first_error()
+        self._loop.call(self._move(client, site))
+
+    def connect(self, client: Client, site: str) -> socket.socket:
+        """A connection such as a machine there makes, for a program on this host.
+
+        Raises:
+            ConnectionRefusedError: What such a client meets is not `Mode.OPEN`.
+        """
+        self._require_running()
+        if self._treatment_at(site) is not Mode.OPEN:
+            raise ConnectionRefusedError(f"{self._name} does not answer {client.machine} at {site}")
+        near, far = socket.socketpair()
+        far.setblocking(False)
+        self._loop.call(self._take(_Door(client, site, far, Mode.OPEN), far))
+        return near
 
     @property
     def mode(self) -> Mode:
-        """What is done with a machine that may talk to Tang. A change takes effect before the assignment returns."""
+        """What is done with a machine that the service answers. A change takes effect before the assignment returns."""
         return self._mode
 
     @mode.setter
@@ -111,17 +143,8 @@ class FaultProxy:
     def upstream(self, upstream: Address | None) -> None:
         self._change(upstream=upstream)
 
-    @property
-    def site(self) -> str:
-        """Where the machine is that uses this fault proxy now."""
-        return self._site
-
-    @site.setter
-    def site(self, site: str) -> None:
-        self._change(site=site)
-
     def restrict(self, sites: Iterable[str] | None, elsewhere: Mode = Mode.DROP) -> None:
-        """Let machines at these sites through alone, as a firewall before Tang would.
+        """Let machines at these sites through alone, as a firewall before the service would.
 
         Args:
             sites: Names of places; None lifts the restriction.
@@ -131,7 +154,7 @@ class FaultProxy:
 
     @property
     def tamper(self) -> Tamper | None:
-        """A function that is given each whole reply of Tang and returns what the guest gets instead."""
+        """A function that is given each whole reply of the service and returns what the guest gets instead."""
         return self._tamper
 
     @tamper.setter
@@ -145,70 +168,94 @@ class FaultProxy:
         self._raise_first_error()
         return tuple(record.frozen() for record in self._records)
 
-    @property
-    def dropped(self) -> int:
-        """How many packets `Mode.DROP` has discarded: proof that someone knocked. The kernel counts them."""
-        return self._dropped + (_drops(self._listener) if self._listener is not None else 0)
+    def dropped(self, client: Client | None = None) -> int:
+        """How many packets `Mode.DROP` has discarded, of one machine or of all: proof that a client tried.
 
-    def _treatment(self) -> Mode:
-        """What a connection meets now, all considered."""
-        allowed = self._sites is None or self._site in self._sites
+        The kernel counts them.
+        """
+        counts = [*self._closed_doors_dropped.items(), *((door.client, _drops(door.listener)) for door in self._doors)]
+        return sum(count for whose, count in counts if client in (None, whose))
+
+    def _treatment_at(self, site: str) -> Mode:
+        """What a connection from there meets now, all considered."""
+        allowed = self._sites is None or site in self._sites
         return self._mode if allowed or self._mode is not Mode.OPEN else self._elsewhere
 
     def _change(self, **settings: object) -> None:
-        if self._listener is None:
-            raise RigError(f"the fault proxy of {self._name} is not in place", hint="enter its context first")
+        self._require_running()
         self._raise_first_error()
         self._loop.call(self._apply(settings))
 
     async def _apply(self, settings: dict[str, object]) -> None:
-        """Runs on the loop, like all that follows: first the door, then those who are inside."""
-        before = self._treatment()
+        """Runs on the loop, like all that follows."""
         for name, value in settings.items():
             setattr(self, f"_{name}", value)
-        now = self._treatment()
-        if now is before:
+        for door in self._doors:
+            await self._treat(door, self._treatment_at(door.site))
+
+    async def _open(self, door: _Door) -> None:
+        self._doors.append(door)
+        await self._treat(door, self._treatment_at(door.site))
+
+    async def _move(self, client: Client, site: str) -> None:
+        for door in self._doors:
+            if door.client == client:
+                door.site = site
+                await self._treat(door, self._treatment_at(site))
+
+    async def _shut(self, door: _Door) -> None:
+        await self._treat(door, Mode.REFUSE)
+        self._doors.remove(door)
+        before = self._closed_doors_dropped.get(door.client, 0)
+        self._closed_doors_dropped[door.client] = before + _drops(door.listener)
+        door.listener.close()
+
+    async def _treat(self, door: _Door, now: Mode) -> None:
+        """First the door, then the connections that came through it."""
+        if now is door.treatment:
             return
         loop = asyncio.get_running_loop()
-        assert self._listener is not None
-        loop.remove_reader(self._listener)
-        self._prepare(now)
-        for task in self._serving:
-            task.cancel()
-        if self._serving:
-            await asyncio.wait(self._serving)
-        if now in (Mode.OPEN, Mode.STALL):
-            loop.add_reader(self._listener, self._accept, self._listener, now)
-
-    def _prepare(self, now: Mode) -> None:
-        assert self._listener is not None
+        loop.remove_reader(door.listener)
         if now is Mode.REFUSE:
-            # A socket that has listened cannot reliably be made to listen again, so it gives way to a new one.
-            self._close()
-            self._listener = bind(self._port)
+            # Linux ends the listening, and keeps the binding of a socket that was bound to a port by its number
+            # (net/ipv4/tcp.c, tcp_disconnect; SOCK_BINDPORT_LOCK): so it can listen again.
+            door.listener.shutdown(socket.SHUT_RDWR)
         else:
-            _filter(self._listener, discard=now is Mode.DROP)
-            self._listener.listen(_BACKLOG)
+            _filter(door.listener, discard=now is Mode.DROP)
+            door.listener.listen(_BACKLOG)
+        door.treatment = now
+        for task in door.serving:
+            task.cancel()
+        if door.serving:
+            await asyncio.wait(door.serving)
+        if now in (Mode.OPEN, Mode.STALL):
+            loop.add_reader(door.listener, self._accept, door)
 
-    def _accept(self, listener: socket.socket, mode: Mode) -> None:
+    def _accept(self, door: _Door) -> None:
         try:
-            guest, _ = listener.accept()
+            guest, _ = door.listener.accept()
         except (BlockingIOError, ConnectionAbortedError):
             return  # it has gone again
         except OSError as error:
-            asyncio.get_running_loop().remove_reader(listener)
+            asyncio.get_running_loop().remove_reader(door.listener)
             self._errors.append(error)
             return
         guest.setblocking(False)
-        task = asyncio.create_task(self._serve(guest, mode))
-        self._serving.add(task)
-        task.add_done_callback(partial(self._served, guest))
+        self._begin(door, guest)
 
-    async def _serve(self, guest: socket.socket, mode: Mode) -> None:
-        record = ConnectionRecord(self._site, mode)
+    async def _take(self, door: _Door, guest: socket.socket) -> None:
+        self._begin(door, guest)
+
+    def _begin(self, door: _Door, guest: socket.socket) -> None:
+        task = asyncio.create_task(self._serve(door, guest))
+        door.serving.add(task)
+        task.add_done_callback(partial(_served, door, guest))
+
+    async def _serve(self, door: _Door, guest: socket.socket) -> None:
+        record = ConnectionRecord(door.client, door.site, door.treatment)
         self._records.append(record)
         try:
-            if mode is Mode.STALL:
+            if door.treatment is Mode.STALL:
                 await stall(guest, record)
             else:
                 await forward(guest, self._upstream, record, lambda: self._tamper)
@@ -220,21 +267,23 @@ class FaultProxy:
         finally:
             record.closed = time.time()
 
-    def _served(self, guest: socket.socket, task: asyncio.Task[None]) -> None:
-        """Not part of the task, which may be cancelled before it begins."""
-        self._serving.discard(task)
-        reset(guest)
+    def _end(self) -> None:
+        self._running = False
 
-    def _close(self) -> None:
-        if self._listener is not None:
-            self._dropped += _drops(self._listener)
-            self._listener.close()
-            self._listener = None
+    def _require_running(self) -> None:
+        if not self._running:
+            raise RigError(f"the fault proxy of {self._name} is not running", hint="enter its context first")
 
     def _raise_first_error(self) -> None:
         if self._errors:
             first = self._errors[0]
             raise RigError(f"the fault proxy of {self._name} broke: {first}") from first
+
+
+def _served(door: _Door, guest: socket.socket, task: "asyncio.Task[None]") -> None:
+    """Not part of the task, which may be cancelled before it begins."""
+    door.serving.discard(task)
+    reset(guest)
 
 
 def _filter(listener: socket.socket, *, discard: bool) -> None:

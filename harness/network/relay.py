@@ -6,9 +6,9 @@ import struct
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from enum import StrEnum
 
 from harness.errors import RigError
+from harness.network.connection import Client, Connection, Mode, message_end
 
 Address = tuple[str, int]
 
@@ -20,42 +20,11 @@ _CHUNK = 65536
 _NO_LINGER = struct.pack("ii", 1, 0)
 
 
-class Mode(StrEnum):
-    """What the fault proxy does with a connection."""
-
-    OPEN = "open"
-    REFUSE = "refuse"
-    DROP = "drop"
-    STALL = "stall"
-
-
-@dataclass(frozen=True)
-class Connection:
-    """One connection that the fault proxy accepted. Those that it refused or dropped never came to be.
-
-    Attributes:
-        opened: Seconds since the epoch, by the clock of this host.
-        closed: The same; None while it lasts.
-        site: Where the machine was.
-        mode: What the fault proxy did with it: `Mode.OPEN` or `Mode.STALL`.
-        sent: All that the guest sent.
-        received: All that the guest was sent, after tampering.
-        tampered: How many of the replies in it are not what Tang said.
-    """
-
-    opened: float
-    closed: float | None
-    site: str
-    mode: Mode
-    sent: bytes
-    received: bytes
-    tampered: int = 0
-
-
 @dataclass
 class ConnectionRecord:
     """A connection while it lasts, filled by the fault proxy's thread."""
 
+    client: Client
     site: str
     mode: Mode
     opened: float = field(default_factory=time.time)
@@ -67,21 +36,15 @@ class ConnectionRecord:
     def frozen(self) -> Connection:
         """What is known of it now."""
         return Connection(
-            self.opened, self.closed, self.site, self.mode, bytes(self.sent), bytes(self.received), self.tampered
+            self.opened,
+            self.closed,
+            self.client,
+            self.site,
+            self.mode,
+            bytes(self.sent),
+            bytes(self.received),
+            self.tampered,
         )
-
-
-def message_end(data: bytes) -> int | None:
-    """Where the first HTTP message of `data` ends; None if there is more to come.
-
-    Tang states the length of every body (tang, src/http.c), so that is all that is understood here (RFC 9112, 6.2).
-    """
-    head, blank, _ = data.partition(b"\r\n\r\n")
-    if not blank:
-        return None
-    lengths = [line.partition(b":")[2] for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:")]
-    end = len(head) + len(blank) + (int(lengths[0]) if lengths else 0)
-    return end if end <= len(data) else None
 
 
 def reset(connection: socket.socket) -> None:

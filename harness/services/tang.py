@@ -1,44 +1,58 @@
 """Tang as a scenario sees it: a server that can be stopped, silenced, restricted, and asked what it saw."""
 
+import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 
 from harness.errors import UsageError
 from harness.host.docker import docker_client
+from harness.network.connection import HOME, Client, Connection, Mode
 from harness.network.fault_proxy import FaultProxy
-from harness.network.lease import LEASE_SECONDS
-from harness.network.relay import Connection, Mode, Tamper
-from harness.policy.pins.placeholders import GATEWAY
+from harness.network.namespace import Endpoint
+from harness.network.relay import Tamper
 from harness.progress import Progress
 from harness.services.tang_image import tang_image
 from harness.services.tang_keys import TangKeys
-from harness.services.tang_log import TangRequest
+from harness.services.tang_log import TangRequest, ascribed
 from harness.services.tang_server import TangServer
 
 
+@dataclass(frozen=True)
+class Calls:
+    """What one machine had from a Tang server, or wanted, in one power-on.
+
+    Attributes:
+        requests: From Tang's log.
+        unanswered: Packets and connections of its that the fault proxy let nobody answer.
+        tampered: Replies to it that the fault proxy changed.
+    """
+
+    requests: tuple[TangRequest, ...]
+    unanswered: int
+    tampered: int
+
+
 class Tang:
-    """A Tang server and the fault proxy before it. `serve_tang` makes one.
+    """A Tang server and the fault proxy before it, a `Service`. `serve_tang` makes one.
 
     Attributes:
         name: What the policy calls it.
+        endpoint: Where a guest finds it: it is sealed into the guest's binding.
         proxy: For what the verbs below do not say.
         server: The same.
     """
 
-    def __init__(self, name: str, server: TangServer, proxy: FaultProxy) -> None:
+    def __init__(self, name: str, endpoint: Endpoint, server: TangServer, proxy: FaultProxy) -> None:
         self.name = name
+        self.endpoint = endpoint
         self.server = server
         self.proxy = proxy
 
     @property
-    def port(self) -> int:
-        """The port that is sealed into the guest's binding."""
-        return self.proxy.port
-
-    @property
     def url(self) -> str:
         """What a guest calls it."""
-        return f"http://{GATEWAY}:{self.port}"
+        return self.endpoint.url
 
     @property
     def keys(self) -> TangKeys:
@@ -86,10 +100,6 @@ class Tang:
         """Answer machines at these places alone; those elsewhere get no answer, or are refused. No names: any place."""
         self.proxy.restrict(sites or None, Mode.REFUSE if refusing else Mode.DROP)
 
-    def set_client_site(self, site: str) -> None:
-        """Say where the machine stands that is about to call; see `answers_only`."""
-        self.proxy.site = site
-
     def rotate_keys(self) -> None:
         """Make new keys and hide the present ones, as tangd-rotate-keys(1) does; old bindings still work."""
         self.server.rotate()
@@ -112,8 +122,8 @@ class Tang:
 
     @property
     def requests(self) -> tuple[TangRequest, ...]:
-        """All that Tang logged since it was first started, without the harness's own probes."""
-        return self.server.requests
+        """All that Tang logged since it was first started, without the harness's own probes, and who asked each."""
+        return ascribed(self.server.requests, self.connections)
 
     @property
     def recoveries(self) -> tuple[TangRequest, ...]:
@@ -127,13 +137,30 @@ class Tang:
 
     @property
     def unanswered(self) -> int:
-        """How many packets vanished and how many connections were stalled at the proxy: someone called in vain."""
-        return self.proxy.dropped + sum(connection.mode is Mode.STALL for connection in self.connections)
+        """How many packets vanished and how many connections were stalled at the proxy: calls in vain."""
+        return self.proxy.dropped() + sum(connection.mode is Mode.STALL for connection in self.connections)
 
     @property
     def tampered(self) -> int:
         """How many of its replies were changed on their way."""
         return sum(connection.tampered for connection in self.connections)
+
+    def calls(self, client: Client) -> "Calls":
+        """What one machine has had from it, or wanted, since it was turned on."""
+        connections = [connection for connection in self.connections if connection.client == client]
+        return Calls(
+            requests=tuple(request for request in self.requests if request.client == client),
+            unanswered=self.proxy.dropped(client) + sum(each.mode is Mode.STALL for each in connections),
+            tampered=sum(connection.tampered for connection in connections),
+        )
+
+    def connect(self, client: Client, site: str = HOME) -> socket.socket:
+        """A connection to it such as this machine would make at that site, through the fault proxy.
+
+        Raises:
+            ConnectionRefusedError: It does not answer such a machine.
+        """
+        return self.proxy.connect(client, site)
 
     @property
     def raw_log(self) -> str:
@@ -160,30 +187,28 @@ def make_keys(progress: Progress, *, image: str | None = None) -> TangKeys:
 def serve_tang(
     name: str,
     keys: TangKeys | None,
-    port: int | None,
+    endpoint: Endpoint,
     progress: Progress,
     *,
     image: str | None = None,
-    wait: float = LEASE_SECONDS,
 ) -> Iterator[Tang]:
     """Run a Tang server behind a fault proxy, answering.
 
     Args:
         name: What the policy calls it.
         keys: Those it has; None makes new ones.
-        port: Where a guest reaches it; None takes a free one. Only one process at a time can have a port.
+        endpoint: Where a guest finds it.
         progress: Says what takes long.
         image: A published container image to use instead of the one built from images/tang.
-        wait: Seconds to wait for another process that has the port.
 
     Raises:
-        HostError: No Docker, no image, or a foreign program on the port.
+        HostError: No Docker, or no image.
         RigError: The server did not come up, or on leaving: the fault proxy broke meanwhile.
     """
     with ExitStack() as stack:
-        proxy = stack.enter_context(FaultProxy(port, name, progress, wait))
+        proxy = stack.enter_context(FaultProxy(name))
         client = stack.enter_context(docker_client())
         server = stack.enter_context(TangServer(client, tang_image(client, progress, image), name, keys))
-        tang = Tang(name, server, proxy)
+        tang = Tang(name, endpoint, server, proxy)
         tang.start()
         yield tang

@@ -1,14 +1,21 @@
 """What tangd writes about the requests it served (pure)."""
 
 import re
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+
+from harness.network.connection import Client, Connection, Mode
 
 _REQUEST = re.compile(
     r"^(?P<time>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?)Z "
     r"(?P<client>\S+) (?P<method>[A-Z]+) (?P<path>\S+) => (?P<status>\d{3}) \(",
     re.MULTILINE,
 )
+
+
+_LATEST_LINE = 30.0
+"""Seconds from the end of a connection to the arrival of Tang's last line about it, on a busy host."""
 
 
 @dataclass(frozen=True)
@@ -20,14 +27,16 @@ class TangRequest:
         method: ``GET`` for an advertisement, ``POST`` for a recovery.
         path: ``/adv``, ``/adv/THUMBPRINT``, or ``/rec/THUMBPRINT`` of the exchange key.
         status: The HTTP status of the answer.
-        client: What Tang takes for the client's address; None where it does not know (a server on its own socket).
+        address: What Tang takes for the client's address; None where it does not know (a server on its own socket).
+        client: The machine that asked, where that is known; see `ascribed`.
     """
 
     time: float
     method: str
     path: str
     status: int
-    client: str | None
+    address: str | None
+    client: Client | None = None
 
     @property
     def is_recovery(self) -> bool:
@@ -56,7 +65,33 @@ def parse_log(text: str) -> tuple[TangRequest, ...]:
             method=match["method"],
             path=match["path"],
             status=int(match["status"]),
-            client=None if match["client"] == "<unknown>" else match["client"],
+            address=None if match["client"] == "<unknown>" else match["client"],
         )
         for match in _REQUEST.finditer(text)
     )
+
+
+def ascribed(requests: Iterable[TangRequest], connections: Iterable[Connection]) -> tuple[TangRequest, ...]:
+    """The same requests, each with the machine that made it.
+
+    Tang's log is what testifies that a request was served, and it knows all machines by one address: the proxy's. The
+    proxy knows what each of them sent, so each line goes to the first connection that sent such a request before it and
+    has no line yet. Where two machines ask the same at the same moment, each gets one line, as is right.
+
+    Args:
+        requests: From Tang's log, in its order.
+        connections: Through the proxy, in the order in which they were opened.
+    """
+    sent = [(*line, each) for each in connections if each.mode is Mode.OPEN for line in each.requests]
+    found = []
+    for request in requests:
+        match = next((each for each in sent if _made(request, *each)), None)
+        if match is not None:
+            sent.remove(match)
+        found.append(replace(request, client=match[2].client if match else None))
+    return tuple(found)
+
+
+def _made(request: TangRequest, method: str, path: str, connection: Connection) -> bool:
+    ended = connection.closed is not None and connection.closed + _LATEST_LINE < request.time
+    return (method, path) == (request.method, request.path) and connection.opened <= request.time and not ended

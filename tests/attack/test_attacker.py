@@ -41,9 +41,6 @@ class Site:
     def replace_keys(self, keys: Any) -> None:
         self.calls.append((keys,))
 
-    def set_client_site(self, site: str) -> None:
-        self.site = site
-
 
 @pytest.fixture
 def victim(tmp_path: Path) -> Any:
@@ -266,11 +263,15 @@ class Desk:
     evidence = "attacker-shell.log"
 
     def __init__(self, victim: Any) -> None:
-        self.tang = victim.tangs["tang"]
+        self.rig = self
+        self.site = ""
         self.canaries = victim.canaries
 
+    def move_to(self, site: str) -> None:
+        self.site = site
+
     def unlock_by_binding(self, volume: str) -> bool:
-        return volume == "tpm2" or self.tang.site == "home"
+        return volume == "tpm2" or self.site == "home"
 
     def canary(self, volume: str) -> str | None:
         return self.canaries[volume] if volume != "liar" else "something else"
@@ -315,7 +316,7 @@ def test_the_power_is_cut_once_the_tpm_has_unsealed(
     seen: list[str] = []
 
     @contextmanager
-    def power_on(machine: Machine, _host: object, folder: Path, *, keep: bool) -> Iterator[None]:
+    def power_on(machine: Machine, _host: object, folder: Path, _services: object, *, keep: bool) -> Iterator[None]:
         assert not keep
         assert machine.tpm
         assert machine.tpm.interceptor is tap

@@ -185,9 +185,12 @@ def test_where_the_canary_lies_decides_it_too(
     assert order(machine, policy).key != before
 
 
-def test_the_port_follows_from_the_machine_unless_the_policy_says_it(machine: Machine, policy: Policy) -> None:
-    assert order(machine, policy).ports == order(machine, policy).ports
-    assert order(machine, policy).ports != order(machine, policy, image="another").ports
+def test_servers_are_at_one_port_after_the_other_but_where_the_policy_says(machine: Machine, policy: Policy) -> None:
+    assert order(machine, policy).ports == {"tang": 8080}
+    servers = ("first", "fixed", "second")
+    fixed: Any = SimpleNamespace(tang_port=lambda server: 8080 if server == "fixed" else None, tang_servers=servers)
+    asked = replace(order(machine, policy), policy=fixed, keys=dict.fromkeys(servers, TangKeys(())))
+    assert asked.ports == {"first": 8081, "fixed": 8080, "second": 8082}
 
 
 def test_a_control_boot_that_asked_is_no_control(policy: Policy) -> None:

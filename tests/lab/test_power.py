@@ -1,7 +1,7 @@
 """The one power-on without a machine: what a boot is asked to do, and what becomes of its evidence."""
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields, replace
 from pathlib import Path
@@ -26,15 +26,6 @@ from harness.policy.policy import Volume
 VOLUME = Volume("var", "/dev/disk/by-partlabel/var", TangPin("tang", "http://t", "thp"), "right", "/var")
 
 
-class Site:
-    """Stands in for a Tang server."""
-
-    site = ""
-
-    def set_client_site(self, site: str) -> None:
-        self.site = site
-
-
 @pytest.fixture
 def machine(tmp_path: Path) -> Machine:
     firmware = Firmware("trixie", tmp_path / "code.fd", tmp_path / "vars.fd", secure_boot=True)
@@ -46,13 +37,15 @@ def context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A scenario on a machine that says one line."""
 
     @contextmanager
-    def powered_on(_machine: Machine, _host: object, evidence: Path, *, keep: bool) -> Iterator[Any]:
+    def powered_on(
+        machine: Machine, _host: object, evidence: Path, services: Iterable[str], *, keep: bool
+    ) -> Iterator[Any]:
         (evidence / CONSOLE).write_text("it speaks")
-        yield SimpleNamespace(keep=keep)
+        yield SimpleNamespace(keep=keep, site=machine.site, services=tuple(services))
 
     monkeypatch.setattr(power, "power_on", powered_on)
     recorder = EvidenceRecorder.open(tmp_path / "artifacts", "t.py::test", "")
-    return SimpleNamespace(recorder=recorder, tangs={"tang": Site()}, lab=SimpleNamespace(host=None))
+    return SimpleNamespace(recorder=recorder, tangs={"tang": "its server"}, lab=SimpleNamespace(host=None))
 
 
 def test_what_a_boot_takes_as_keywords_are_the_fields_of_the_request() -> None:
@@ -75,9 +68,10 @@ def test_a_request_becomes_the_plan_of_the_boot() -> None:
     assert (usual.hold_out, usual.volumes[0].typing) == (False, ("right",))
 
 
-def test_a_machine_is_on_where_it_stands(context: Any, machine: Machine) -> None:
-    with machine_on(context, replace(machine, site="elsewhere"), "boot"):
-        assert context.tangs["tang"].site == "elsewhere"
+def test_a_machine_is_on_where_it_stands_with_its_servers_in_reach(context: Any, machine: Machine) -> None:
+    with machine_on(context, replace(machine, site="elsewhere"), "boot") as on:
+        rig: Any = on.rig
+        assert (rig.site, rig.services) == ("elsewhere", ("its server",))
 
 
 def test_an_outcome_knows_where_its_evidence_is(context: Any, machine: Machine) -> None:

@@ -3,6 +3,7 @@
 import subprocess
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -40,7 +41,9 @@ def double(folder: Path, name: str, script: str) -> None:
 
 @pytest.fixture
 def rescue(doubles: Path, tmp_path: Path) -> Rescue:
-    return Rescue(LocalShell(doubles), read_policy(POLICIES / "tang.bu"), tmp_path / "shell.log", tmp_path / "kept.log")
+    rig: Any = None
+    policy = read_policy(POLICIES / "tang.bu")
+    return Rescue(rig, LocalShell(doubles), policy, tmp_path / "shell.log", tmp_path / "kept.log")
 
 
 def test_what_is_run_is_written_down_with_all_that_it_said(rescue: Rescue) -> None:

@@ -1,28 +1,23 @@
 """the fault proxy on loopback, before a server of the test's own: no Docker, no guest."""
 
-import io
-import os
-import signal
 import socket
 import socketserver
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, closing
-from pathlib import Path
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tang_client import bound_listener
 
-from harness.errors import HostError, RigError, UsageError
+from harness.errors import RigError
+from harness.network.connection import Client, Connection, Mode, message_end
 from harness.network.fault_proxy import FaultProxy
-from harness.network.lease import PORTS, leased_port
-from harness.network.relay import Mode, message_end
-from harness.progress import Progress
 
+HERE, THERE = Client("here", "lab-1"), Client("other", "lab-2")
 REPLY = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 5\r\n\r\nhello"
 REQUEST = b"GET /adv HTTP/1.1\r\n\r\n"
 PATIENCE = 10.0
@@ -44,12 +39,6 @@ class Upstream(socketserver.ThreadingTCPServer):
     request_queue_size = 64
 
 
-@pytest.fixture(autouse=True)
-def run_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("UNLOCK_LAB_RUN", str(tmp_path / "run"))
-    return tmp_path
-
-
 @pytest.fixture
 def upstream() -> Iterator[tuple[str, int]]:
     with Upstream(("127.0.0.1", 0), Replies) as server:
@@ -62,26 +51,34 @@ def upstream() -> Iterator[tuple[str, int]]:
             thread.join(PATIENCE)
 
 
-@pytest.fixture
-def quiet() -> Progress:
-    return Progress(io.StringIO())
+@contextmanager
+def listening(proxy: FaultProxy, client: Client = HERE, site: str = "home") -> Iterator[int]:
+    listener = bound_listener()
+    with proxy.serve(listener, client, site):
+        yield listener.getsockname()[1]
 
 
 @pytest.fixture
-def proxy(upstream: tuple[str, int], quiet: Progress) -> Iterator[FaultProxy]:
-    with FaultProxy(None, "tang", quiet) as proxy:
+def proxy(upstream: tuple[str, int]) -> Iterator[FaultProxy]:
+    with FaultProxy("tang") as proxy:
         proxy.upstream = upstream
         proxy.mode = Mode.OPEN
         yield proxy
 
 
-def connect(proxy: FaultProxy, timeout: float = PATIENCE) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", proxy.port), timeout)
+@pytest.fixture
+def port(proxy: FaultProxy) -> Iterator[int]:
+    with listening(proxy) as port:
+        yield port
 
 
-def ask(proxy: FaultProxy, timeout: float = PATIENCE) -> bytes:
+def connect(port: int, timeout: float = PATIENCE) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", port), timeout)
+
+
+def ask(port: int, timeout: float = PATIENCE) -> bytes:
     """What a client gets that asks once and reads to the end."""
-    with connect(proxy, timeout) as client:
+    with connect(port, timeout) as client:
         client.sendall(REQUEST)
         client.shutdown(socket.SHUT_WR)
         return b"".join(iter(lambda: client.recv(4096), b""))
@@ -104,9 +101,9 @@ def wait_for(condition: object, what: str) -> None:
         time.sleep(0.01)
 
 
-def test_open_passes_bytes_on_and_records_them(proxy: FaultProxy) -> None:
+def test_open_passes_bytes_on_and_records_them(proxy: FaultProxy, port: int) -> None:
     before = time.time()
-    assert ask(proxy) == REPLY
+    assert ask(port) == REPLY
     wait_for(lambda: proxy.connections[0].closed, "the end of the connection")
     [connection] = proxy.connections
     assert (connection.sent, connection.received) == (REQUEST, REPLY)
@@ -115,9 +112,9 @@ def test_open_passes_bytes_on_and_records_them(proxy: FaultProxy) -> None:
     assert before <= connection.opened <= connection.closed <= time.time()
 
 
-def test_many_connections_at_once_keep_apart(proxy: FaultProxy) -> None:
+def test_many_connections_at_once_keep_apart(proxy: FaultProxy, port: int) -> None:
     answers: list[bytes] = []
-    clients = [threading.Thread(target=lambda: answers.append(ask(proxy))) for _ in range(20)]
+    clients = [threading.Thread(target=lambda: answers.append(ask(port))) for _ in range(20)]
     for client in clients:
         client.start()
     for client in clients:
@@ -126,56 +123,56 @@ def test_many_connections_at_once_keep_apart(proxy: FaultProxy) -> None:
     assert {connection.received for connection in proxy.connections} == {REPLY}
 
 
-def test_refuse_resets_at_once(proxy: FaultProxy) -> None:
+def test_refuse_resets_at_once(proxy: FaultProxy, port: int) -> None:
     proxy.mode = Mode.REFUSE
     start = time.monotonic()
     with pytest.raises(ConnectionRefusedError):
-        connect(proxy)
+        connect(port)
     assert time.monotonic() - start < 0.5
     proxy.mode = Mode.OPEN
-    assert ask(proxy) == REPLY
+    assert ask(port) == REPLY
 
 
-def test_a_gate_refuses_until_it_is_opened(quiet: Progress) -> None:
-    with FaultProxy(None, "tang", quiet) as proxy, pytest.raises(ConnectionRefusedError):
-        connect(proxy)
+def test_a_proxy_refuses_until_it_is_opened() -> None:
+    with FaultProxy("tang") as proxy, listening(proxy) as port, pytest.raises(ConnectionRefusedError):
+        connect(port)
 
 
-def test_drop_neither_accepts_nor_refuses(proxy: FaultProxy) -> None:
+def test_drop_neither_accepts_nor_refuses(proxy: FaultProxy, port: int) -> None:
     proxy.mode = Mode.DROP
     start = time.monotonic()
     with pytest.raises(TimeoutError):
-        connect(proxy, timeout=2.5)
+        connect(port, timeout=2.5)
     assert time.monotonic() - start >= 2.5
-    assert proxy.dropped >= 2, "the first SYN and at least one more"
+    assert proxy.dropped() >= 2, "the first SYN and at least one more"
     assert proxy.connections == ()
 
 
-def test_a_dropped_client_gets_through_once_the_gate_opens(proxy: FaultProxy) -> None:
+def test_a_dropped_client_gets_through_once_the_proxy_opens(proxy: FaultProxy, port: int) -> None:
     proxy.mode = Mode.DROP
     answers: list[bytes] = []
-    client = threading.Thread(target=lambda: answers.append(ask(proxy)))
+    client = threading.Thread(target=lambda: answers.append(ask(port)))
     client.start()
-    wait_for(lambda: proxy.dropped, "a packet")
+    wait_for(proxy.dropped, "a packet")
     proxy.mode = Mode.OPEN
     client.join(PATIENCE)
     assert answers == [REPLY]
 
 
-def test_the_count_of_dropped_packets_survives_a_change_of_mode(proxy: FaultProxy) -> None:
+def test_the_count_of_dropped_packets_survives_a_change_of_mode(proxy: FaultProxy, port: int) -> None:
     proxy.mode = Mode.DROP
     with pytest.raises(TimeoutError):
-        connect(proxy, timeout=0.3)
-    dropped = proxy.dropped
+        connect(port, timeout=0.3)
+    dropped = proxy.dropped()
     assert dropped >= 1
     for mode in (Mode.REFUSE, Mode.OPEN, Mode.STALL):
         proxy.mode = mode
-        assert proxy.dropped >= dropped
+        assert proxy.dropped() >= dropped
 
 
-def test_stall_accepts_and_never_answers(proxy: FaultProxy) -> None:
+def test_stall_accepts_and_never_answers(proxy: FaultProxy, port: int) -> None:
     proxy.mode = Mode.STALL
-    with connect(proxy, timeout=1.0) as client:
+    with connect(port, timeout=1.0) as client:
         client.sendall(REQUEST)
         with pytest.raises(TimeoutError):
             client.recv(1)
@@ -184,8 +181,8 @@ def test_stall_accepts_and_never_answers(proxy: FaultProxy) -> None:
 
 
 @pytest.mark.parametrize("mode", [Mode.REFUSE, Mode.DROP, Mode.STALL])
-def test_leaving_open_cuts_what_is_connected(proxy: FaultProxy, mode: Mode) -> None:
-    with connect(proxy) as client:
+def test_leaving_open_cuts_what_is_connected(proxy: FaultProxy, port: int, mode: Mode) -> None:
+    with connect(port) as client:
         client.sendall(REQUEST)
         wait_for(lambda: proxy.connections and proxy.connections[0].received == REPLY, "the reply")
         read(client, len(REPLY))
@@ -195,14 +192,14 @@ def test_leaving_open_cuts_what_is_connected(proxy: FaultProxy, mode: Mode) -> N
     assert proxy.connections[0].closed is not None
 
 
-def test_setting_the_same_mode_again_cuts_nothing(proxy: FaultProxy) -> None:
-    with connect(proxy) as client:
+def test_setting_the_same_mode_again_cuts_nothing(proxy: FaultProxy, port: int) -> None:
+    with connect(port) as client:
         client.sendall(REQUEST)
         proxy.mode = Mode.OPEN
         assert read(client, len(REPLY)) == REPLY
 
 
-def test_tamper_sees_whole_replies(proxy: FaultProxy) -> None:
+def test_tamper_sees_whole_replies(proxy: FaultProxy, port: int) -> None:
     seen: list[bytes] = []
 
     def forge(reply: bytes) -> bytes:
@@ -210,176 +207,161 @@ def test_tamper_sees_whole_replies(proxy: FaultProxy) -> None:
         return b"HTTP/1.1 302 Found\r\nContent-Length: 0\r\n\r\n"
 
     proxy.tamper = forge
-    assert ask(proxy).startswith(b"HTTP/1.1 302")
+    assert ask(port).startswith(b"HTTP/1.1 302")
     assert seen == [REPLY], "the server sends byte by byte"
     assert proxy.connections[0].received.startswith(b"HTTP/1.1 302"), "the record holds what the guest got"
     proxy.tamper = None
-    assert ask(proxy) == REPLY
+    assert ask(port) == REPLY
     assert [connection.tampered for connection in proxy.connections] == [1, 0]
 
 
-def test_a_reply_that_is_left_as_it_is_was_not_tampered_with(proxy: FaultProxy) -> None:
+def test_a_reply_that_is_left_as_it_is_was_not_tampered_with(proxy: FaultProxy, port: int) -> None:
     proxy.tamper = bytes
-    assert ask(proxy) == REPLY
+    assert ask(port) == REPLY
     assert proxy.connections[0].tampered == 0
 
 
-def test_a_failing_tamper_function_is_an_error_of_the_rig(upstream: tuple[str, int], quiet: Progress) -> None:
+def test_a_failing_tamper_function_is_an_error_of_the_rig(upstream: tuple[str, int]) -> None:
     with (
         pytest.raises(RigError, match=r"tampers .* failed: ZeroDivisionError"),
-        FaultProxy(None, "tang", quiet) as proxy,
+        FaultProxy("tang") as proxy,
+        listening(proxy) as port,
     ):
         proxy.upstream, proxy.mode = upstream, Mode.OPEN
         proxy.tamper = lambda reply: reply[: 1 // 0]
         with pytest.raises(OSError):
-            ask(proxy)
+            ask(port)
 
 
-def test_nothing_behind_an_open_gate_is_an_error_of_the_rig(quiet: Progress) -> None:
+def test_nothing_behind_an_open_proxy_is_an_error_of_the_rig() -> None:
     with closing(socket.socket()) as unused:
         unused.bind(("127.0.0.1", 0))
         gone = unused.getsockname()
     message = f"nothing answers behind it at 127.0.0.1:{gone[1]}"
-    with pytest.raises(RigError, match=message), FaultProxy(None, "tang", quiet) as proxy:
+    with pytest.raises(RigError, match=message), FaultProxy("tang") as proxy, listening(proxy) as port:
         proxy.upstream, proxy.mode = gone, Mode.OPEN
         with pytest.raises(OSError):
-            ask(proxy)
+            ask(port)
         with pytest.raises(RigError, match=message):
             proxy.mode = Mode.DROP
-    with pytest.raises(RigError, match="leads nowhere"), FaultProxy(None, "tang", quiet) as proxy:
+    with pytest.raises(RigError, match="leads nowhere"), FaultProxy("tang") as proxy, listening(proxy) as port:
         proxy.mode = Mode.OPEN
         with pytest.raises(OSError):
-            ask(proxy)
+            ask(port)
 
 
-def test_the_error_of_a_test_is_not_covered_by_that_of_the_gate(quiet: Progress) -> None:
-    with pytest.raises(ZeroDivisionError), FaultProxy(None, "tang", quiet) as proxy:
+def test_the_error_of_a_test_is_not_covered_by_that_of_the_proxy() -> None:
+    with pytest.raises(ZeroDivisionError), FaultProxy("tang") as proxy, listening(proxy) as port:
         proxy.mode = Mode.OPEN
         with pytest.raises(OSError):
-            ask(proxy)
+            ask(port)
         raise ZeroDivisionError
 
 
-def test_only_machines_at_an_allowed_site_get_through(proxy: FaultProxy) -> None:
+def test_only_machines_at_an_allowed_site_get_through(proxy: FaultProxy, port: int) -> None:
     proxy.restrict(["home"])
-    assert ask(proxy) == REPLY
-    proxy.site = "elsewhere"
+    assert ask(port) == REPLY
+    proxy.move(HERE, "elsewhere")
     with pytest.raises(TimeoutError):
-        connect(proxy, timeout=1.0)
+        connect(port, timeout=1.0)
     proxy.restrict(["home"], Mode.REFUSE)
     with pytest.raises(ConnectionRefusedError):
-        connect(proxy)
+        connect(port)
     proxy.restrict(None)
-    assert ask(proxy) == REPLY
+    assert ask(port) == REPLY
     assert [connection.site for connection in proxy.connections] == ["home", "elsewhere"]
 
 
-def test_a_stopped_server_refuses_machines_anywhere(proxy: FaultProxy) -> None:
+def test_a_stopped_server_refuses_machines_anywhere(proxy: FaultProxy, port: int) -> None:
     proxy.restrict(["home"], Mode.DROP)
-    proxy.site = "elsewhere"
+    proxy.move(HERE, "elsewhere")
     proxy.mode = Mode.REFUSE
     with pytest.raises(ConnectionRefusedError):
-        connect(proxy)
+        connect(port)
 
 
 @pytest.mark.parametrize("mode", Mode)
-def test_leaving_ends_everything_promptly(upstream: tuple[str, int], quiet: Progress, mode: Mode) -> None:
+def test_leaving_ends_everything_promptly(upstream: tuple[str, int], mode: Mode) -> None:
     threads = set(threading.enumerate())
     with ExitStack() as stack:
-        proxy = stack.enter_context(FaultProxy(None, "tang", quiet))
+        proxy = stack.enter_context(FaultProxy("tang"))
+        port = stack.enter_context(listening(proxy))
         proxy.upstream, proxy.mode = upstream, Mode.OPEN
-        client = stack.enter_context(connect(proxy))
+        client = stack.enter_context(connect(port))
         client.sendall(REQUEST)
         wait_for(lambda: proxy.connections and proxy.connections[0].received == REPLY, "the reply")
         proxy.mode = mode
         start = time.monotonic()
         stack.pop_all().close()
     assert time.monotonic() - start < 1.0
-    wait_for(lambda: {t for t in threading.enumerate() if "fault proxy" in t.name} <= threads, "the end of its thread")
+    wait_for(lambda: {t for t in threading.enumerate() if "proxy" in t.name} <= threads, "the end of its thread")
     with pytest.raises(ConnectionRefusedError):
-        connect(proxy)
-    with pytest.raises(RigError, match="not in place"):
+        connect(port)
+    with pytest.raises(RigError, match="not running"):
         proxy.mode = Mode.OPEN
 
 
-def test_the_same_port_can_be_used_again_at_once(proxy: FaultProxy, upstream: tuple[str, int], quiet: Progress) -> None:
-    with FaultProxy(None, "first", quiet) as first:
-        first.upstream, first.mode = upstream, Mode.OPEN
-        ask(first)
-        port = first.port
-    with FaultProxy(port, "second", quiet) as second:
-        second.upstream, second.mode = upstream, Mode.OPEN
-        assert second.port == port
-        assert ask(second) == REPLY
+def test_a_machine_that_is_turned_off_is_cut_and_the_others_are_not(proxy: FaultProxy, port: int) -> None:
+    with ExitStack() as stack:
+        machine = stack.enter_context(ExitStack())
+        gone = machine.enter_context(listening(proxy, THERE))
+        first, second = (stack.enter_context(connect(each)) for each in (gone, port))
+        for client in (first, second):
+            client.sendall(REQUEST)
+            read(client, len(REPLY))
+        machine.close()
+        with pytest.raises(ConnectionResetError):
+            first.recv(1)
+        with pytest.raises(ConnectionRefusedError):
+            connect(gone)
+        second.sendall(REQUEST)
+        assert read(second, len(REPLY)) == REPLY
+    assert {connection.client for connection in proxy.connections} == {HERE, THERE}
 
 
-def test_a_port_is_taken_where_the_kernel_takes_none() -> None:
-    first, last = map(int, Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split())
-    assert not set(PORTS) & set(range(first, last + 1))
-    with leased_port(None, "tang", Progress(io.StringIO())) as port:
-        assert port in PORTS
+def test_each_machine_meets_what_its_own_site_is_allowed(proxy: FaultProxy, port: int) -> None:
+    with listening(proxy, THERE, "elsewhere") as other:
+        with connect(other) as cut:
+            proxy.restrict(["home"])
+            with pytest.raises(ConnectionResetError):
+                cut.recv(1)
+        with pytest.raises(TimeoutError):
+            connect(other, timeout=0.5)
+        assert ask(port) == REPLY
+        assert (proxy.dropped(HERE), proxy.dropped(THERE) >= 1) == (0, True)
+        proxy.move(THERE, "home")
+        assert ask(other) == REPLY
+    assert proxy.dropped(THERE) == proxy.dropped() >= 1, "its packets are counted after it is gone"
+    assert [(each.client, each.site) for each in proxy.connections] == [
+        (THERE, "elsewhere"),
+        (HERE, "home"),
+        (THERE, "home"),
+    ]
 
 
-def test_a_foreign_program_on_the_port_is_named(quiet: Progress) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as foreign:
-        port = foreign.getsockname()[1]
-        with pytest.raises(HostError, match=f"port {port} ") as caught, FaultProxy(port, "tang", quiet):
-            pass
-    assert f"ss -ltnp 'sport = :{port}'" in caught.value.hint
+def test_a_door_opens_and_shuts_as_often_as_it_is_told_to(proxy: FaultProxy, port: int) -> None:
+    """A socket that has listened is made to refuse and to listen again, with connections of before still about."""
+    kept = []
+    for _ in range(50):
+        kept.append(connect(port))
+        assert ask(port) == REPLY
+        proxy.mode = Mode.REFUSE
+        with pytest.raises(ConnectionRefusedError):
+            connect(port)
+        proxy.mode = Mode.OPEN
+    for client in kept:
+        client.close()
 
 
-def test_one_process_cannot_hold_a_port_twice(quiet: Progress) -> None:
-    with FaultProxy(None, "first", quiet) as proxy, pytest.raises(UsageError, match=f"{proxy.port} .* for first"):
-        FaultProxy(proxy.port, "second", quiet).__enter__()
-
-
-HOLDER = """
-import sys
-from harness.network.lease import leased_port
-from harness.progress import Progress
-with leased_port(int(sys.argv[1]) or None, "the other test", Progress()) as port:
-    print(port, flush=True)
-    sys.stdin.read()
-"""
-
-
-@pytest.fixture
-def holder() -> Iterator[tuple[subprocess.Popen[str], int]]:
-    """Another process that holds a port until its input ends."""
-    command = [sys.executable, "-c", HOLDER, "0"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        try:
-            yield process, int(process.stdout.readline())
-        finally:
-            process.kill()
-
-
-def test_a_port_that_another_process_holds_is_waited_for(holder: tuple[subprocess.Popen[str], int]) -> None:
-    process, port = holder
-    said = io.StringIO()
-    assert process.stdin is not None
-    timer = threading.Timer(1.0, process.stdin.close)
-    timer.start()
-    with leased_port(port, "mine", Progress(said), wait=PATIENCE):
-        assert f"mine: waiting for port {port}, which process {process.pid} (the other test) holds" in said.getvalue()
-    timer.join()
-
-
-def test_waiting_for_a_port_has_a_deadline(holder: tuple[subprocess.Popen[str], int], quiet: Progress) -> None:
-    process, port = holder
-    message = rf"process {process.pid} \(the other test\) .* within 1 s"
-    with pytest.raises(HostError, match=message) as caught, leased_port(port, "mine", quiet, wait=1.0):
-        pass
-    assert f"ps -fp {process.pid}" in caught.value.hint
-
-
-def test_a_killed_process_holds_nothing(holder: tuple[subprocess.Popen[str], int], quiet: Progress) -> None:
-    process, port = holder
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait(PATIENCE)
-    with leased_port(port, "mine", quiet, wait=0.0) as held:
-        assert held == port
+def test_a_program_of_this_host_connects_as_a_machine_would(proxy: FaultProxy) -> None:
+    with proxy.connect(THERE, "elsewhere") as client:
+        client.sendall(REQUEST)
+        assert read(client, len(REPLY)) == REPLY
+    wait_for(lambda: proxy.connections[0].closed, "the end of the connection")
+    assert proxy.connections[0].client == THERE
+    proxy.restrict(["home"])
+    with pytest.raises(ConnectionRefusedError, match="does not answer other at elsewhere"):
+        proxy.connect(THERE, "elsewhere")
 
 
 @given(body=st.binary(max_size=40), rest=st.binary(max_size=10), data=st.data())
@@ -392,3 +374,11 @@ def test_a_message_ends_after_its_body_and_never_before(body: bytes, rest: bytes
 
 def test_a_message_that_states_no_length_has_no_body() -> None:
     assert message_end(b"HTTP/1.1 404 Not Found\r\n\r\n") == 26
+
+
+def test_the_requests_of_a_connection_are_those_that_were_sent_whole() -> None:
+    sent = b"GET /adv HTTP/1.1\r\n\r\nPOST /rec/x HTTP/1.1\r\nContent-Length: 2\r\n\r\n{}GET /half"
+    connection = Connection(1.0, 2.0, HERE, "home", Mode.OPEN, sent, b"")
+    assert connection.requests == (("GET", "/adv"), ("POST", "/rec/x"))
+    garbage = b"nonsense\r\ncontent-length: many\r\n\r\n"
+    assert replace(connection, sent=garbage).requests == ()

@@ -6,19 +6,19 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from docker import DockerClient
-from tang_client import Binding, ask
+from tang_client import TESTER, Binding, ask, reachable
 
 from harness import cache
 from harness.errors import HostError, RigError, UsageError
 from harness.host.docker import docker_client
-from harness.network.relay import Mode
+from harness.network.connection import Client
+from harness.network.namespace import Endpoint
 from harness.progress import Progress
 from harness.services.container import OWNER_LABEL, OwnedContainer
 from harness.services.tang import Tang, make_keys, serve_tang
@@ -30,6 +30,7 @@ pytestmark = pytest.mark.real
 
 QUIET = Progress(io.StringIO())
 PATIENCE = 20.0
+PLACE = Endpoint(8080)
 
 
 @pytest.fixture(autouse=True)
@@ -51,9 +52,15 @@ def image(docker: DockerClient) -> TangImage:
 
 @pytest.fixture
 def tang() -> Iterator[Tang]:
-    with serve_tang("tang", None, None, Progress()) as tang:
+    with serve_tang("tang", None, PLACE, Progress()) as tang:
         yield tang
     assert not containers_of(os.getpid())
+
+
+@pytest.fixture
+def port(tang: Tang) -> Iterator[int]:
+    with reachable(tang) as port:
+        yield port
 
 
 def containers_of(process: int) -> list[str]:
@@ -72,29 +79,29 @@ def wait_for(condition: object, what: str) -> float:
     return time.monotonic() - start
 
 
-def test_a_client_recovers_its_secret_and_the_log_shows_it(tang: Tang) -> None:
+def test_a_client_recovers_its_secret_and_the_log_shows_it(tang: Tang, port: int) -> None:
     assert tang.requests == (), "the harness's own probe is left out"
-    binding = Binding.make(tang.port)
+    binding = Binding.make(port)
     before = time.time()
-    assert binding.recover(tang.port) == (200, binding.secret)
+    assert binding.recover(port) == (200, binding.secret)
     wait_for(lambda: tang.recoveries, "the line in the log")
     [recovery] = tang.recoveries
     assert before - 1 <= recovery.time <= time.time()
     assert f".{recovery.path.removeprefix('/rec/')}" not in tang.keys.hidden
     assert f"{recovery.path.removeprefix('/rec/')}.jwk" in tang.keys.advertised
-    assert tang.url == f"http://10.0.2.2:{tang.port}"
+    assert tang.url == "http://10.0.2.2:8080"
     assert "POST /rec/" in tang.raw_log
     assert b"POST /rec/" in tang.connections[-1].sent
 
 
-def test_the_thumbprint_is_the_one_that_tang_goes_by(tang: Tang) -> None:
+def test_the_thumbprint_is_the_one_that_tang_goes_by(tang: Tang, port: int) -> None:
     assert f"{tang.thumbprint}.jwk" in tang.keys.advertised
-    assert ask(tang.port, "GET", f"/adv/{tang.thumbprint}")[0] == 200
-    assert ask(tang.port, "GET", f"/adv/{'x' * 43}")[0] == 404
+    assert ask(port, "GET", f"/adv/{tang.thumbprint}")[0] == 200
+    assert ask(port, "GET", f"/adv/{'x' * 43}")[0] == 404
 
 
-def test_stopped_it_refuses_and_started_again_it_is_the_same(tang: Tang) -> None:
-    binding, keys, port = Binding.make(tang.port), tang.keys, tang.port
+def test_stopped_it_refuses_and_started_again_it_is_the_same(tang: Tang, port: int) -> None:
+    binding, keys = Binding.make(port), tang.keys
     tang.stop()
     with pytest.raises(ConnectionRefusedError):
         binding.recover(port)
@@ -105,104 +112,108 @@ def test_stopped_it_refuses_and_started_again_it_is_the_same(tang: Tang) -> None
         tang.answer()
     tang.start()
     tang.start()
-    assert (tang.keys, tang.port) == (keys, port)
+    assert tang.keys == keys
     assert binding.recover(port) == (200, binding.secret)
     wait_for(lambda: tang.recoveries, "the line in the log")
     assert [request.method for request in tang.requests] == ["GET", "POST"], "the log of both lives, without probes"
 
 
-def test_silent_and_stalled_it_answers_nobody_and_counts_them(tang: Tang) -> None:
-    binding = Binding.make(tang.port)
+def test_silent_and_stalled_it_answers_nobody_and_counts_them(tang: Tang, port: int) -> None:
+    binding = Binding.make(port)
     tang.go_silent()
     with pytest.raises(TimeoutError):
-        binding.recover(tang.port, timeout=1.5)
+        binding.recover(port, timeout=1.5)
     vanished = tang.unanswered
     assert vanished >= 1
     tang.answer()
-    assert binding.recover(tang.port) == (200, binding.secret)
+    assert binding.recover(port) == (200, binding.secret)
     assert tang.unanswered == vanished
     tang.stall()
     with pytest.raises(TimeoutError):
-        binding.recover(tang.port, timeout=1.0)
+        binding.recover(port, timeout=1.0)
     assert tang.unanswered == vanished + 1
     tang.answer()
     wait_for(lambda: len(tang.recoveries) == 1, "just one recovery")
 
 
-def test_rotated_keys_still_recover_until_they_are_deleted(tang: Tang) -> None:
-    binding, old = Binding.make(tang.port), tang.keys
+def test_rotated_keys_still_recover_until_they_are_deleted(tang: Tang, port: int) -> None:
+    binding, old = Binding.make(port), tang.keys
     tang.rotate_keys()
     assert set(tang.keys.hidden) == {f".{name}" for name in old.advertised}
     assert tang.thumbprint != old.thumbprint
-    assert binding.recover(tang.port) == (200, binding.secret)
+    assert binding.recover(port) == (200, binding.secret)
     tang.delete_old_keys()
     assert tang.keys.hidden == ()
-    assert binding.recover(tang.port) == (404, None)
-    renewed = Binding.make(tang.port)
-    assert renewed.recover(tang.port) == (200, renewed.secret)
+    assert binding.recover(port) == (404, None)
+    renewed = Binding.make(port)
+    assert renewed.recover(port) == (200, renewed.secret)
     tang.stop()
     tang.start()
-    assert renewed.recover(tang.port) == (200, renewed.secret)
-    assert binding.recover(tang.port) == (404, None)
+    assert renewed.recover(port) == (200, renewed.secret)
+    assert binding.recover(port) == (404, None)
 
 
-def test_an_imposter_has_other_keys_at_the_same_address(tang: Tang) -> None:
-    binding, genuine, url = Binding.make(tang.port), tang.keys, tang.url
+def test_an_imposter_has_other_keys_at_the_same_address(tang: Tang, port: int) -> None:
+    binding, genuine, url = Binding.make(port), tang.keys, tang.url
     tang.replace_keys()
     assert tang.url == url
     assert not set(tang.keys.files) & set(genuine.files)
-    assert binding.recover(tang.port) == (404, None)
+    assert binding.recover(port) == (404, None)
     tang.replace_keys(genuine)
     assert tang.keys == genuine
-    assert binding.recover(tang.port) == (200, binding.secret)
+    assert binding.recover(port) == (200, binding.secret)
 
 
-def test_a_forged_reply_does_not_yield_the_secret(tang: Tang) -> None:
+def test_a_forged_reply_does_not_yield_the_secret(tang: Tang, port: int) -> None:
     """What a replayed or redirected recovery comes down to: the client computes, and gets something else."""
-    binding = Binding.make(tang.port)
-    assert binding.recover(tang.port) == (200, binding.secret)
+    binding = Binding.make(port)
+    assert binding.recover(port) == (200, binding.secret)
     wait_for(lambda: tang.connections[-1].closed, "the end of the connection")
     old_reply = tang.connections[-1].received
     tang.tamper(lambda _: old_reply)
-    status, secret = binding.recover(tang.port)
+    status, secret = binding.recover(port)
     assert status == 200
     assert secret != binding.secret
     tang.tamper(None)
-    assert binding.recover(tang.port) == (200, binding.secret)
+    assert binding.recover(port) == (200, binding.secret)
 
 
-def test_it_answers_its_own_network_alone(tang: Tang) -> None:
-    binding = Binding.make(tang.port)
+def test_it_answers_its_own_network_alone(tang: Tang, port: int) -> None:
+    binding = Binding.make(port)
     tang.answers_only("home")
-    assert binding.recover(tang.port) == (200, binding.secret)
-    tang.set_client_site("elsewhere")
+    assert binding.recover(port) == (200, binding.secret)
+    tang.proxy.move(TESTER, "elsewhere")
     with pytest.raises(TimeoutError):
-        binding.recover(tang.port, timeout=1.0)
+        binding.recover(port, timeout=1.0)
     tang.answers_only("home", refusing=True)
     with pytest.raises(ConnectionRefusedError):
-        binding.recover(tang.port)
+        binding.recover(port)
     tang.answers_only()
-    assert binding.recover(tang.port) == (200, binding.secret)
+    assert binding.recover(port) == (200, binding.secret)
 
 
-def test_keys_and_port_can_be_given_and_so_a_server_comes_back(tmp_path: Path) -> None:
+def test_keys_can_be_given_and_so_a_server_comes_back(tmp_path: Path) -> None:
     made = make_keys(Progress())
     made.save(tmp_path / "keys")
     keys = TangKeys.load(tmp_path / "keys")
     assert keys == made
-    with serve_tang("tang", keys, None, QUIET) as first:
+    with serve_tang("tang", keys, PLACE, QUIET) as first, reachable(first) as port:
         assert first.keys == keys
-        port, binding = first.port, Binding.make(first.port)
-    with serve_tang("tang", keys, port, QUIET) as second:
-        assert binding.recover(second.port) == (200, binding.secret)
+        binding = Binding.make(port)
+    with serve_tang("tang", keys, PLACE, QUIET) as second, reachable(second) as port:
+        assert binding.recover(port) == (200, binding.secret)
 
 
 def test_two_servers_run_side_by_side() -> None:
-    with serve_tang("one", None, None, QUIET) as one, serve_tang("two", None, None, QUIET) as two:
-        assert one.port != two.port
-        binding = Binding.make(one.port)
-        assert binding.recover(one.port) == (200, binding.secret)
-        assert binding.recover(two.port) == (404, None)
+    with (
+        serve_tang("one", None, PLACE, QUIET) as one,
+        serve_tang("two", None, Endpoint(8081), QUIET) as two,
+        reachable(one) as port,
+        reachable(two) as other_port,
+    ):
+        binding = Binding.make(port)
+        assert binding.recover(port) == (200, binding.secret)
+        assert binding.recover(other_port) == (404, None)
 
 
 def test_it_listens_on_loopback_alone(tang: Tang, docker: DockerClient) -> None:
@@ -221,7 +232,8 @@ def test_it_listens_on_loopback_alone(tang: Tang, docker: DockerClient) -> None:
 def test_a_killed_owner_leaves_no_container(how: signal.Signals) -> None:
     program = (
         "import sys; from harness.services.tang import serve_tang; from harness.progress import Progress\n"
-        "with serve_tang('tang', None, None, Progress()) as tang: print(tang.port, flush=True); sys.stdin.read()"
+        "with serve_tang('tang', None, None, Progress()) as tang:\n"
+        "    print(tang.server.address[1], flush=True); sys.stdin.read()"
     )
     command = [sys.executable, "-c", program]
     with subprocess.Popen(
@@ -339,13 +351,13 @@ def test_a_published_image_can_be_named(published: str, docker: DockerClient, mo
     volumes = {volume.id for volume in docker.volumes.list()}
     monkeypatch.setenv("UNLOCK_LAB_TANG_IMAGE", published)
     keys = make_keys(QUIET)
-    with serve_tang("tang", keys, None, QUIET) as tang:
+    with serve_tang("tang", keys, PLACE, QUIET) as tang, reachable(tang) as port:
         assert tang.keys == keys
-        binding = Binding.make(tang.port)
+        binding = Binding.make(port)
         tang.rotate_keys()
-        assert binding.recover(tang.port) == (200, binding.secret)
+        assert binding.recover(port) == (200, binding.secret)
         tang.delete_old_keys()
-        assert binding.recover(tang.port) == (404, None)
+        assert binding.recover(port) == (404, None)
     assert {volume.id for volume in docker.volumes.list()} <= volumes
 
 
@@ -366,24 +378,38 @@ def test_an_image_that_nobody_has_is_an_error_of_the_host(docker: DockerClient) 
         tang_image(docker, QUIET, "localhost:1/no/such:image")
 
 
-def test_two_processes_can_want_one_server(tang: Tang) -> None:
-    """The second waits for the port until the first is done."""
-    port, said = tang.port, io.StringIO()
-    command = [
-        sys.executable,
-        "-c",
-        "import sys; from harness.services.tang import serve_tang; from harness.progress import Progress\n"
-        f"with serve_tang('other', None, {port}, Progress()) as tang: print(tang.proxy.mode)",
-    ]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as other:
-        assert other.stderr is not None
-        reader = threading.Thread(target=lambda: said.write(other.stderr.read() if other.stderr else ""))
-        first = other.stderr.readline()
-        assert f"other: waiting for port {port}, which process {os.getpid()} (tang) holds" in first
-        reader.start()
-        tang.server.stop()
-        tang.proxy.__exit__(None, None, None)
-        assert other.stdout is not None
-        assert other.stdout.read().strip() == Mode.OPEN
-        reader.join(PATIENCE)
-    assert other.returncode == 0, said.getvalue()
+def test_two_processes_each_have_a_server_at_the_same_place(tang: Tang, port: int) -> None:
+    with serve_tang("tang", tang.keys, tang.endpoint, QUIET) as other, reachable(other) as other_port:
+        binding = Binding.make(port)
+        assert binding.recover(other_port) == (200, binding.secret)
+        wait_for(lambda: other.recoveries, "the line in the log")
+        assert not tang.recoveries
+
+
+def test_each_machine_is_told_what_it_asked_itself(tang: Tang, port: int) -> None:
+    """Two machines with one binding are on at once; Tang's log knows them by one address."""
+    binding = Binding.make(port)
+    other, third = Client("other", "lab-2"), Client("third", "lab-3")
+    tang.answers_only("home")
+    with reachable(tang, other) as other_port, reachable(tang, third, "elsewhere") as third_port:
+        assert binding.recover(other_port) == (200, binding.secret)
+        assert binding.recover(port) == (200, binding.secret)
+        assert binding.recover(other_port) == (200, binding.secret)
+        with pytest.raises(TimeoutError):
+            binding.recover(third_port, timeout=0.5)
+        wait_for(lambda: len(tang.recoveries) == 3, "the lines in the log")
+        assert [request.method for request in tang.calls(TESTER).requests] == ["GET", "POST"]
+        assert [request.method for request in tang.calls(other).requests] == ["POST", "POST"]
+        assert tang.calls(third).requests == ()
+        assert tang.calls(third).unanswered >= 1
+        assert tang.calls(other).unanswered == 0
+    assert tang.calls(third).unanswered == tang.unanswered, "it is off now, and what it tried is not forgotten"
+
+
+def test_a_program_of_this_host_can_call_it_as_a_machine_would(tang: Tang) -> None:
+    with tang.connect(TESTER) as connection:
+        connection.sendall(b"GET /adv HTTP/1.1\r\n\r\n")
+        assert connection.recv(12) == b"HTTP/1.1 200"
+    tang.answers_only("home", refusing=True)
+    with pytest.raises(ConnectionRefusedError, match="elsewhere"):
+        tang.connect(TESTER, "elsewhere")

@@ -1,0 +1,83 @@
+"""Who called a service, and all that went over the wire (pure)."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+HOME = "home"
+"""Where a machine stands unless it was moved off-site."""
+
+
+@dataclass(frozen=True)
+class Client:
+    """A machine while it is on, as the services that it calls know it.
+
+    Attributes:
+        machine: Its name.
+        power_on: Names this power-on alone.
+    """
+
+    machine: str
+    power_on: str
+
+
+class Mode(StrEnum):
+    """What the fault proxy does with a connection."""
+
+    OPEN = "open"
+    REFUSE = "refuse"
+    DROP = "drop"
+    STALL = "stall"
+
+
+@dataclass(frozen=True)
+class Connection:
+    """One connection that the fault proxy accepted. Those that it refused or dropped never came to be.
+
+    Attributes:
+        opened: Seconds since the epoch, by the clock of this host.
+        closed: The same; None while it lasts.
+        client: The machine that made it.
+        site: Where that machine stood.
+        mode: What the fault proxy did with it: `Mode.OPEN` or `Mode.STALL`.
+        sent: All that the guest sent.
+        received: All that the guest was sent, after tampering.
+        tampered: How many of the replies in it are not what the service said.
+    """
+
+    opened: float
+    closed: float | None
+    client: Client
+    site: str
+    mode: Mode
+    sent: bytes
+    received: bytes
+    tampered: int = 0
+
+    @property
+    def requests(self) -> tuple[tuple[str, str], ...]:
+        """Method and path of each HTTP request that the guest sent whole (RFC 9112, 3)."""
+        return tuple(_request_lines(self.sent))
+
+
+def message_end(data: bytes) -> int | None:
+    """Where the first HTTP message of `data` ends; None if there is more to come, or it states no sound length.
+
+    Tang states the length of every body (tang, src/http.c), so that is all that is understood here (RFC 9112, 6.2).
+    """
+    head, blank, _ = data.partition(b"\r\n\r\n")
+    if not blank:
+        return None
+    lengths = [line.partition(b":")[2] for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:")]
+    if lengths and not lengths[0].strip().isdigit():
+        return None
+    end = len(head) + len(blank) + (int(lengths[0]) if lengths else 0)
+    return end if end <= len(data) else None
+
+
+def _request_lines(sent: bytes) -> Iterator[tuple[str, str]]:
+    while (end := message_end(sent)) is not None:
+        words = sent.partition(b"\r\n")[0].decode(errors="replace").split(" ")
+        if len(words) == 3:
+            yield words[0], words[1]
+        sent = sent[end:]
