@@ -95,6 +95,7 @@ def checks(progress: Progress) -> Iterable[tuple[str, Check]]:
     yield "libvirt answers", libvirt_answers
     yield "Docker answers", docker_answers
     yield "user", who_runs_machines
+    yield "guest networks", guest_networks
     yield "firmware", lambda: firmware_and_accelerator(progress)
     yield "guest image", guest_image
     yield "disk", lambda: room(cache_dir(), CACHE_GB, "UNLOCK_LAB_CACHE", "cache")
@@ -178,6 +179,15 @@ def who_runs_machines() -> CheckRow:
     if not subuid.exists() or not any(line.startswith(f"{me}:") for line in subuid.read_text().splitlines()):
         return CheckRow(State.BAD, "user", f"{me} has no subordinate ids (subuid(5)), so cannot build images", SETUP)
     return CheckRow(State.GOOD, "user", f"machines run as {me}")
+
+
+def guest_networks() -> CheckRow:
+    """Whether a machine can have a network of its own, found out by making one."""
+    from harness.host.session import SYSTEM_USER
+    from harness.network.namespace import require_guest_networks
+
+    require_guest_networks(SYSTEM_USER if os.geteuid() == 0 else None)
+    return CheckRow(State.GOOD, "guest networks", "each guest can have one of its own")
 
 
 def firmware_and_accelerator(progress: Progress) -> CheckRow:

@@ -27,6 +27,8 @@ from harness.errors import HarnessError, HostError
 from harness.host.commands import run, say
 from harness.host.user import LAB_USER
 from harness.paths import CHECKOUT, PACKAGE
+from harness.host.userns import what_to_allow
+from harness.paths import REPOSITORY
 
 try:
     from harness.host.docker_address import docker_address, rootless_socket
@@ -158,6 +160,8 @@ def start() -> None:
                 run(str(VENV / "bin" / "python"), "-m", "harness", "start", root=True)
             _let_in(me, path, "use Docker")
     _let_in(LAB_USER if os.geteuid() == 0 else me, Path("/dev/kvm"), "use KVM")
+    if allowing := what_to_allow():
+        say(f"this host forbids user namespaces, in which guests have their networks; to allow them:\n{allowing}")
 
 
 def docker_socket() -> Path | None:

@@ -13,6 +13,7 @@ from harness.host.session import Host, prepare_host
 from harness.images import firmware
 from harness.lab.faults import as_firmware
 from harness.machine.spec import Firmware
+from harness.network.namespace import require_guest_networks
 from harness.progress import Progress
 from harness.services.tang_image import IMAGE_USE
 
@@ -89,6 +90,7 @@ def _prepare(options: Options, notes: Path) -> Laboratory:
     progress = Progress(options.terminal)
     probe = firmware("trixie-plain", progress)
     host = prepare_host(probe.code, accel=options.accel, libvirt_uri=options.libvirt_uri, progress=progress)
+    require_guest_networks(host.user)
     home = firmware(HOME_FIRMWARE, progress)
     versions = {
         "accelerator": f"{host.accel.name}: {host.accel.reason}",

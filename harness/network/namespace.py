@@ -25,10 +25,9 @@ from harness import cache
 from harness.errors import HostError, RigError
 from harness.host.scratch import scratch
 from harness.host.user import as_user, chown_to
+from harness.host.userns import what_to_allow
 from harness.network import isolated_qemu
-
-GATEWAY = "10.0.2.2"
-"""What a guest on QEMU's user network takes for its host (qemu(1), -netdev user): the loopback of the namespace."""
+from harness.policy.pins.placeholders import GATEWAY
 
 _PYTHON = "/usr/bin/python3"
 """The host's own: the user that the machines run as may not be able to reach the one that runs the harness."""
@@ -36,13 +35,8 @@ _PYTHON = "/usr/bin/python3"
 _LOOPBACK = "127.0.0.1"
 _HANDOVER_SECONDS = 10.0
 _PROBE_SECONDS = 20.0
+_CONTAINER_HINT = "in a container: allow unshare(2) with CLONE_NEWUSER and CLONE_NEWNET (seccomp, AppArmor)"
 _MOST_SOCKETS = 253  # SCM_MAX_FD, unix(7)
-_SYSCTLS = {
-    "kernel/unprivileged_userns_clone": ("0", "sysctl -w kernel.unprivileged_userns_clone=1"),
-    "kernel/apparmor_restrict_unprivileged_userns": ("1", "sysctl -w kernel.apparmor_restrict_unprivileged_userns=0"),
-    "user/max_user_namespaces": ("0", "sysctl -w user.max_user_namespaces=15000"),
-}
-"""What forbids user namespaces: the file under /proc/sys, the value that does, and the command that allows them."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +45,8 @@ class Endpoint:
 
     Attributes:
         port: TCP; any, those below 1024 too.
-        address: IPv4, as the guest writes it: `GATEWAY`, or any other outside 10.0.2.0/24.
+        address: IPv4, as the guest writes it: `GATEWAY`, which is the loopback of its namespace, or any other outside
+            10.0.2.0/24.
     """
 
     port: int
@@ -142,7 +137,8 @@ def require_guest_networks(user: str | None) -> None:
     """
     said = probe_guest_networks(user)
     if said:
-        raise HostError("guests cannot be given networks of their own on this host", said, userns_hint())
+        what = "guests cannot be given networks of their own on this host"
+        raise HostError(what, said, what_to_allow() or _CONTAINER_HINT)
 
 
 def probe_guest_networks(user: str | None) -> str:
@@ -166,16 +162,3 @@ def probe_guest_networks(user: str | None) -> str:
         for each in network.sockets().values():
             each.close()
     return ""
-
-
-def userns_hint(root: Path = Path("/proc/sys")) -> str:
-    """What to allow so that user namespaces can be made (user_namespaces(7)).
-
-    Args:
-        root: Where the kernel's settings are.
-    """
-    for name, (forbidding, command) in _SYSCTLS.items():
-        setting = root / name
-        if setting.exists() and setting.read_text().strip() == forbidding:
-            return f"user namespaces are forbidden: {command}"
-    return "in a container, allow unshare(2) with CLONE_NEWUSER: its seccomp or AppArmor profile forbids it"

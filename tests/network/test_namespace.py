@@ -16,10 +16,10 @@ import pytest
 
 from harness.errors import HostError, RigError
 from harness.host.scratch import scratch
-from harness.network import namespace
+from harness.network import isolated_qemu, namespace
 from harness.network.connection import Client, Mode
 from harness.network.fault_proxy import FaultProxy
-from harness.network.namespace import Endpoint, guest_network, isolated, probe_guest_networks, userns_hint
+from harness.network.namespace import Endpoint, guest_network, isolated, probe_guest_networks
 
 SECONDS = 30.0
 PYTHON = Path("/usr/bin/python3")
@@ -201,25 +201,21 @@ def test_the_machines_user_can_have_networks_here() -> None:
 
 def test_a_host_that_forbids_them_is_told_so_with_what_to_allow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(namespace, "probe_guest_networks", lambda _user: "unshare: Operation not permitted")
-    with pytest.raises(HostError, match="networks of their own") as caught:
-        namespace.require_guest_networks(None)
-    assert caught.value.detail == "unshare: Operation not permitted"
+    for allow, hint in (("sudo sysctl -w x=1", "sudo sysctl -w x=1"), ("", "in a container: allow unshare")):
+        monkeypatch.setattr(namespace, "what_to_allow", lambda allow=allow: allow)
+        with pytest.raises(HostError, match="networks of their own") as caught:
+            namespace.require_guest_networks(None)
+        assert caught.value.detail == "unshare: Operation not permitted"
+        assert hint in caught.value.hint
 
 
-@pytest.mark.parametrize(
-    ("name", "value", "hint"),
-    [
-        ("kernel/unprivileged_userns_clone", "0", "kernel.unprivileged_userns_clone=1"),
-        ("kernel/apparmor_restrict_unprivileged_userns", "1", "apparmor_restrict_unprivileged_userns=0"),
-        ("user/max_user_namespaces", "0", "user.max_user_namespaces="),
-        ("user/max_user_namespaces", "15000", "in a container"),
-    ],
-)
-def test_the_hint_names_the_setting_that_forbids(tmp_path: Path, name: str, value: str, hint: str) -> None:
-    setting = tmp_path / name
-    setting.parent.mkdir()
-    setting.write_text(f"{value}\n")
-    assert hint in userns_hint(tmp_path)
+def test_what_fails_in_the_probe_is_its_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UNLOCK_LAB_CACHE", str(tmp_path))
+    read, failing = Path.read_text, "\ndef _enter_namespaces():\n    raise OSError(1, 'forbidden')\n\nif __name__"
+    monkeypatch.setattr(Path, "read_text", lambda path: read(path).replace("\nif __name__", failing))
+    assert probe_guest_networks(None) == f"{isolated_qemu.FAILED}: [Errno 1] forbidden"
+    monkeypatch.setattr(namespace, "_PYTHON", "/no/python")
+    assert probe_guest_networks(None) == "there is no /no/python"
 
 
 def test_another_qemu_is_another_program(tmp_path: Path) -> None:
