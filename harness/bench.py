@@ -45,8 +45,8 @@ from harness.images.recipe import DEFAULT_IMAGE
 from harness.lab import laboratory
 from harness.lab.install import SealedEntry, copied, sealed_machine, served
 from harness.lab.laboratory import Laboratory
+from harness.lab.machines import Machines
 from harness.lab.recorder import EvidenceRecorder
-from harness.lab.sealed import Sealed
 from harness.machine.domain_xml import Runtime
 from harness.machine.spec import Machine
 from harness.machine.tpm import powered_tpm
@@ -102,7 +102,8 @@ def measure(lab: Laboratory, entry: SealedEntry, runs: int, artifacts: Path) -> 
     for number in range(1, runs + 1):
         with lab.progress.step(f"harness, boot {number} of {runs}"):
             recorder = EvidenceRecorder.open(artifacts, f"bench::boot-{number}", "A boot of the bench")
-            with Sealed.copy_of(entry, lab, recorder) as sealed:
+            with Machines(lab, recorder) as machines:
+                sealed = machines.copy(entry)
                 started = time.monotonic()
                 outcome = sealed.boot()
                 harness.append({"prompt": outcome.seconds.prompt, "end": outcome.seconds.end})
@@ -117,7 +118,8 @@ def measure(lab: Laboratory, entry: SealedEntry, runs: int, artifacts: Path) -> 
             copies.append(time.monotonic() - started)
     with lab.progress.step("harness, a boot that falls back to the passphrase"):
         recorder = EvidenceRecorder.open(artifacts, "bench::fallback", "A fallback of the bench")
-        with Sealed.copy_of(entry, lab, recorder) as sealed:
+        with Machines(lab, recorder) as machines:
+            sealed = machines.copy(entry)
             for tang in sealed.tangs.values():
                 tang.stop()
             started = time.monotonic()

@@ -183,10 +183,10 @@ def who_runs_machines() -> CheckRow:
 
 def guest_networks() -> CheckRow:
     """Whether a machine can have a network of its own, found out by making one."""
-    from harness.host.session import SYSTEM_USER
+    from harness.host.user import LAB_USER
     from harness.network.namespace import require_guest_networks
 
-    require_guest_networks(SYSTEM_USER if os.geteuid() == 0 else None)
+    require_guest_networks(LAB_USER if os.geteuid() == 0 else None)
     return CheckRow(State.GOOD, "guest networks", "each guest can have one of its own")
 
 

@@ -1,9 +1,10 @@
 """The pytest plugin: options, fixtures and reports.
 
-It is registered as an entry point, so that a scenario file in any folder can use it. The fixtures are `sealed`, `tang`,
-`tangs` and `attacker`; a test names its policy with ``@pytest.mark.policy("name")`` (a Butane file ``name.bu`` beside
-the test, in a folder ``policies`` beside it, or in scenarios/policies) and, where it is not the default one, its image
-with ``@pytest.mark.image("debian-13")``. An attack names what its attacker has: ``@pytest.mark.attack(Grant.DISK)``.
+It is registered as an entry point, so that a scenario file in any folder can use it. The fixtures are `sealed`,
+`machines`, `tang`, `tangs` and `attacker`; a test names its policy with ``@pytest.mark.policy("name")`` (a Butane file
+``name.bu`` beside the test, in a folder ``policies`` beside it, or in scenarios/policies) and, where it is not the
+default one, its image with ``@pytest.mark.image("debian-13")``. An attack names what its attacker has:
+``@pytest.mark.attack(Grant.DISK)``.
 """
 
 import json
@@ -30,8 +31,8 @@ from harness.host.accel import CHOICES
 from harness.host.slots import slot_count
 from harness.images.recipe import DEFAULT_IMAGE
 from harness.lab import laboratory
-from harness.lab.install import sealed_machine
 from harness.lab.laboratory import Laboratory
+from harness.lab.machines import Machines
 from harness.lab.policies import named_policy
 from harness.lab.recorder import EvidenceRecorder
 from harness.lab.sealed import Sealed
@@ -179,7 +180,14 @@ def recorder(request: pytest.FixtureRequest) -> EvidenceRecorder:
 
 
 @pytest.fixture
-def sealed(request: pytest.FixtureRequest, recorder: EvidenceRecorder) -> Iterator[Sealed]:
+def machines(request: pytest.FixtureRequest, recorder: EvidenceRecorder, lab: Laboratory) -> Iterator[Machines]:
+    """Makes any number of machines, each with a policy installed, that can be on at the same time."""
+    with Machines(lab, recorder, request.config.getoption("--lab-image"), request.path.parent) as machines:
+        yield machines
+
+
+@pytest.fixture
+def sealed(request: pytest.FixtureRequest, recorder: EvidenceRecorder) -> Sealed:
     """A machine with the test's policy installed, which has opened by itself once; this test's own copy of it."""
     mark = request.node.get_closest_marker("policy")
     if mark is None or len(mark.args) != 1:
@@ -190,11 +198,10 @@ def sealed(request: pytest.FixtureRequest, recorder: EvidenceRecorder) -> Iterat
     image, policy = _image_of(request.node), _policy_of(request.node)
     recorder.installs(policy, image)
     # Only now: a mistake in the policy is told before the host is made ready.
-    lab: Laboratory = request.getfixturevalue("lab")
-    entry = sealed_machine(lab, image, policy, recorder.folder.parent)
-    request.node.stash[_INSTALLED] = {"seconds": entry.install_seconds, "key": entry.folder.name}
-    with Sealed.copy_of(entry, lab, recorder) as machine:
-        yield machine
+    made: Machines = request.getfixturevalue("machines")
+    machine = made.sealed(policy, image=image)
+    request.node.stash[_INSTALLED] = {"seconds": machine.entry.install_seconds, "key": machine.entry.folder.name}
+    return machine
 
 
 def _image_of(item: pytest.Item) -> str:

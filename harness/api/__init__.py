@@ -1,9 +1,9 @@
 """All that a scenario imports; what an attack needs besides is in `harness.api.attack`.
 
-The fixtures are `sealed`, `tang`, `tangs` and `attacker`; the marks are `policy`, `image` and `attack`. Three of the
-names are modules: `faults` changes the hardware of one boot (``sealed.boot(faults.tpm_removed)``); `maintenance` is
-what an owner does to a machine in use (``sealed.maintained(maintenance.rebound)``); `truth_table` is the table of
-policies and conditions.
+The fixtures are `sealed`, `machines`, `tang`, `tangs` and `attacker`; the marks are `policy`, `image` and `attack`.
+Three of the names are modules: `faults` changes the hardware of one boot (``sealed.boot(faults.tpm_removed)``);
+`maintenance` is what an owner does to a machine in use (``sealed.maintained(maintenance.rebound)``); `truth_table` is
+the table of policies and conditions.
 """
 
 from harness.deadline import Deadline
@@ -12,6 +12,7 @@ from harness.guest.outcome import Outcome, Unlock
 from harness.guest.plan import OFFLINE_SECONDS
 from harness.lab import faults
 from harness.lab.faults import Fault, FaultContext
+from harness.lab.machines import Machines
 from harness.lab.powered import Powered
 from harness.lab.rescue import Rescue
 from harness.lab.sealed import Sealed
@@ -33,6 +34,7 @@ __all__ = [
     "Fault",
     "FaultContext",
     "Machine",
+    "Machines",
     "NewVolume",
     "Outcome",
     "Pin",

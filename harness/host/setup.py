@@ -26,9 +26,8 @@ from pathlib import Path
 from harness.errors import HarnessError, HostError
 from harness.host.commands import run, say
 from harness.host.user import LAB_USER
-from harness.paths import CHECKOUT, PACKAGE
 from harness.host.userns import what_to_allow
-from harness.paths import REPOSITORY
+from harness.paths import CHECKOUT, PACKAGE
 
 try:
     from harness.host.docker_address import docker_address, rootless_socket

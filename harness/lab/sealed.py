@@ -8,16 +8,13 @@ from pathlib import Path
 from typing import Unpack
 
 from harness.errors import UsageError
-from harness.evidence import artifacts
 from harness.files import numbered_folder
 from harness.guest.outcome import Outcome
-from harness.host.scratch import KEEP, scratch
+from harness.host.scratch import KEEP
 from harness.lab.faults import Fault, FaultContext
-from harness.lab.install import SealedEntry, copied, served
-from harness.lab.laboratory import Laboratory
+from harness.lab.install import SealedEntry, copied
 from harness.lab.power import ScenarioContext
 from harness.lab.powered import Powered, maintain, partition_label, powered
-from harness.lab.recorder import EvidenceRecorder
 from harness.lab.request import BootOptions, BootRequest
 from harness.lab.rescue import Rescue, rescue_system
 from harness.luks2.header import HEADER_BYTES
@@ -48,24 +45,16 @@ class Sealed:
     context: ScenarioContext
 
     @classmethod
-    @contextmanager
-    def copy_of(cls, entry: SealedEntry, lab: Laboratory, recorder: EvidenceRecorder) -> Iterator["Sealed"]:
-        """Copy a sealed machine and start its Tang servers, for the length of the block."""
-        keys = {server: entry.keys(server) for server in entry.ports}
-        with scratch(lab.host.user) as folder, served(lab, entry.ports, keys) as tangs:
-            recorder.keep({artifacts.CONFIG_IGN: entry.folder / "config.ign"})
-            # The host may have been updated since the installation; the guest cannot have been.
-            artifacts.save_versions(recorder.folder, {**entry.versions, **lab.versions})
-            try:
-                yield cls(
-                    entry,
-                    copied(entry, folder),
-                    folder,
-                    ScenarioContext(lab, entry.image, entry.policy, tangs, recorder),
-                )
-            finally:
-                for server, tang in tangs.items():
-                    recorder.keep_tang_log(server, tang.raw_log)
+    def copy_of(cls, entry: SealedEntry, folder: Path, context: ScenarioContext, name: str) -> "Sealed":
+        """A copy of a sealed machine.
+
+        Args:
+            entry: What to copy.
+            folder: For the copy; empty, and the caller's to remove.
+            context: Where it boots, and which servers it reaches there.
+            name: Of the machine, in the evidence.
+        """
+        return cls(entry, replace(copied(entry, folder), name=name), folder, context)
 
     @property
     def policy(self) -> Policy:

@@ -33,6 +33,7 @@ from harness.host.slots import slot_count
 from harness.lab import laboratory
 from harness.lab.install import SealedEntry, sealed_machine
 from harness.lab.laboratory import Laboratory
+from harness.lab.machines import Machines
 from harness.lab.recorder import EvidenceRecorder
 from harness.lab.sealed import Sealed
 from harness.matrix import cells
@@ -172,12 +173,11 @@ def observe(entry: SealedEntry, lab: Laboratory, condition: Condition, artifacts
     """Do to a copy of a sealed machine what the condition says, and judge its boot."""
     name = f"matrix::{entry.policy.name}-{entry.image.name}-{condition.name}"
     recorder = EvidenceRecorder.open(artifacts, name, condition.about)
-    recorder.installs(entry.policy, entry.image.name)
     started = time.monotonic()
     observed: Outcome | Problem
     try:
-        with Sealed.copy_of(entry, lab, recorder) as sealed:
-            observed = boot_under(condition, sealed)
+        with Machines(lab, recorder) as machines:
+            observed = boot_under(condition, machines.copy(entry))
     except HarnessError as error:
         observed = recorder.error = Problem.of(error)
         recorder.result = Result.ERROR
