@@ -216,6 +216,7 @@ class FaultProxy:
             return
         loop = asyncio.get_running_loop()
         loop.remove_reader(door.listener)
+        waiting = _waiting(door) if door.treatment in (Mode.OPEN, Mode.STALL) else ()
         if now is Mode.REFUSE:
             # Linux ends the listening, and keeps the binding of a socket that was bound to a port by its number
             # (net/ipv4/tcp.c, tcp_disconnect; SOCK_BINDPORT_LOCK): so it can listen again.
@@ -224,6 +225,8 @@ class FaultProxy:
             _filter(door.listener, discard=now is Mode.DROP)
             door.listener.listen(_BACKLOG)
         door.treatment = now
+        for guest in waiting:
+            reset(guest)
         for task in door.serving:
             task.cancel()
         if door.serving:
@@ -284,6 +287,16 @@ def _served(door: _Door, guest: socket.socket, task: "asyncio.Task[None]") -> No
     """Not part of the task, which may be cancelled before it begins."""
     door.serving.discard(task)
     reset(guest)
+
+
+def _waiting(door: _Door) -> list[socket.socket]:
+    """Connections that the kernel made and that nobody has accepted yet."""
+    found = []
+    with suppress(BlockingIOError):
+        while True:
+            with suppress(ConnectionAbortedError):
+                found.append(door.listener.accept()[0])
+    return found
 
 
 def _filter(listener: socket.socket, *, discard: bool) -> None:

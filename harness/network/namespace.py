@@ -126,7 +126,8 @@ def isolated(emulator: Path, version: Sequence[int]) -> Path:
         program.chmod(0o755)
         (folder / isolated_qemu.REAL).symlink_to(emulator)
 
-    return cache.build_once("emulator", cache.digest(source, str(emulator), list(version)), build) / emulator.name
+    key = cache.digest(source, str(emulator), list(version))
+    return cache.build_once("emulator", key, build, readers=cache.EVERYBODY) / emulator.name
 
 
 def require_guest_networks(user: str | None) -> None:

@@ -322,6 +322,7 @@ def test_a_machine_that_is_turned_off_is_cut_and_the_others_are_not(proxy: Fault
 def test_each_machine_meets_what_its_own_site_is_allowed(proxy: FaultProxy, port: int) -> None:
     with listening(proxy, THERE, "elsewhere") as other:
         with connect(other) as cut:
+            wait_for(lambda: proxy.connections, "the connection")
             proxy.restrict(["home"])
             with pytest.raises(ConnectionResetError):
                 cut.recv(1)
@@ -351,6 +352,15 @@ def test_a_door_opens_and_shuts_as_often_as_it_is_told_to(proxy: FaultProxy, por
         proxy.mode = Mode.OPEN
     for client in kept:
         client.close()
+
+
+def test_a_connection_that_is_not_accepted_yet_is_cut_too(proxy: FaultProxy, port: int) -> None:
+    for _ in range(20):
+        with connect(port) as client:
+            proxy.mode = Mode.DROP  # with no time to accept it
+            with pytest.raises(ConnectionResetError):
+                client.recv(1)
+            proxy.mode = Mode.OPEN
 
 
 def test_a_program_of_this_host_connects_as_a_machine_would(proxy: FaultProxy) -> None:

@@ -313,7 +313,7 @@ def test_a_changed_recipe_gives_another_image(
     # The tree is taken from the unchanged image: what counts is that it is asked for, and imported under a new name.
     asked: list[Path] = []
 
-    def build(made: object, mirror: str, folder: Path, progress: Progress) -> None:
+    def build(_recipe: object, folder: Path, _progress: Progress) -> None:
         asked.append(folder)
         present = cache.entry("tang-image", image.reference.rpartition(":")[2])
         (folder / "root.tar").write_bytes((present / "root.tar").read_bytes())
