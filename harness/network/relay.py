@@ -83,7 +83,8 @@ async def forward(
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as server:
         server.setblocking(False)
         try:
-            await asyncio.wait_for(loop.sock_connect(server, upstream), CONNECT_SECONDS)
+            async with asyncio.timeout(CONNECT_SECONDS):  # wait_for of Python 3.11 can lose a cancellation
+                await loop.sock_connect(server, upstream)
         except (OSError, TimeoutError) as error:
             raise RigError(
                 f"the fault proxy is open, but nothing answers behind it at {upstream[0]}:{upstream[1]}"
