@@ -15,3 +15,5 @@ class Unlock(StrEnum):
     """It stayed shut: no prompt came, or none that a passphrase could answer."""
     REFUSED = "refused"
     """The firmware did not start the boot image."""
+    NOT_PREDICTED = "not predicted"
+    """Of a prediction alone: something decides that the rules do not hold (`Volume.unpredictable`)."""

@@ -18,6 +18,7 @@ _COLOURS = {
     Unlock.PASSPHRASE_FALLBACK: "yellow",
     Unlock.LOCKED: "magenta",
     Unlock.REFUSED: "cyan",
+    Unlock.NOT_PREDICTED: "dim",
 }
 
 

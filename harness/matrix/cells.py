@@ -36,7 +36,13 @@ from harness.unlock import Unlock
 
 MATRIX = "matrix.json"
 
-MARKS = {Unlock.AUTO: "A", Unlock.PASSPHRASE_FALLBACK: "P", Unlock.LOCKED: "E", Unlock.REFUSED: "B"}
+MARKS = {
+    Unlock.AUTO: "A",
+    Unlock.PASSPHRASE_FALLBACK: "P",
+    Unlock.LOCKED: "E",
+    Unlock.REFUSED: "B",
+    Unlock.NOT_PREDICTED: "?",
+}
 """What stands in a cell. The letters are those of the catalogue."""
 
 NO_VERDICT, DOES_NOT_APPLY = "!", "·"
@@ -103,8 +109,8 @@ class Cell:
 
     @property
     def agrees(self) -> bool:
-        """Whether the disk did what the oracle says."""
-        return self.observed is self.predicted
+        """Whether the disk did what the oracle says, or anything where it says nothing."""
+        return self.observed is self.predicted or (bool(self.observed) and self.predicted is Unlock.NOT_PREDICTED)
 
     @property
     def differs(self) -> bool:

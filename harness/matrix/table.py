@@ -22,6 +22,7 @@ _COLOURS = {
     MARKS[Unlock.PASSPHRASE_FALLBACK]: "yellow",
     MARKS[Unlock.LOCKED]: "magenta",
     MARKS[Unlock.REFUSED]: "cyan",
+    MARKS[Unlock.NOT_PREDICTED]: "dim",
     DOES_NOT_APPLY: "dim",
 }
 _WRONG = "bold red"

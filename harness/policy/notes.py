@@ -89,12 +89,18 @@ def _programs(config: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """Units, drop-ins and files that may run: their name and text."""
     for unit in config.get("systemd", {}).get("units", []):
         if not unit.get("mask"):
-            yield unit["name"], unit.get("contents") or ""
+            yield unit["name"], _commands(unit)
         for dropin in unit.get("dropins", []):
-            yield f"{unit['name']}.d/{dropin['name']}", dropin.get("contents") or ""
+            yield f"{unit['name']}.d/{dropin['name']}", _commands(dropin)
     for file in config.get("storage", {}).get("files", []):
         if file["path"].startswith("/etc/crypttab") or (file.get("mode") or 0) & 0o111:
             yield file["path"], f"{file['path']}\n{_text_of(file.get('contents', {}))}"
+
+
+def _commands(section: dict[str, Any]) -> str:
+    """What a unit or a drop-in of a unit runs."""
+    text = re.sub(r"\\\n", " ", section.get("contents") or "")
+    return "\n".join(re.findall(r"^Exec\w+=(.*)", text, re.MULTILINE))
 
 
 def _text_of(resource: dict[str, Any]) -> str:

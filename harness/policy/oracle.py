@@ -2,6 +2,7 @@
 
 ::
 
+    0  something decides that the rules do not hold               → NOT_PREDICTED
     1  the firmware or shim rejects the image                      → REFUSED
     2  a key file opens it, or enough pins hold                    → AUTO
        a pin holds by a PIN that a person types                    → PASSPHRASE_FALLBACK
@@ -55,19 +56,26 @@ _Causes = Mapping[Leaf, PinFailureCause]
 
 def predict(volume: Volume, world: World, stack: Stack) -> Prediction:
     """What the volume does when its machine is switched on in this world."""
+    if certain := _whatever_the_pins_do(volume, world):
+        return certain
+    if volume.pins is None:
+        return _shut(volume, world, stack, frozenset(), "no pin guards it")
+    if world.header is Header.TOKEN_REMOVED or (world.header is Header.KEYSLOT_WIPED and stack is Stack.DR):
+        return _shut(volume, world, stack, frozenset(), f"{world.header}, so no pin is asked")
+    return _asked(volume, volume.pins, world, stack)
+
+
+def _whatever_the_pins_do(volume: Volume, world: World) -> Prediction | None:
+    """The prediction where they do not matter."""
     if world.image_refused:
         return Prediction(Unlock.REFUSED, frozenset(), "the firmware does not start the boot image")
     if world.header is Header.BOTH_ZEROED:
         return Prediction(
             Unlock.LOCKED, frozenset(), "both copies of the LUKS header are gone, and the keyslots with them"
         )
-    if volume.key_file:
-        return Prediction(Unlock.AUTO, frozenset(), "a key file that the guest has opens it")
-    if volume.pins is None:
-        return _shut(volume, world, stack, frozenset(), "no pin guards it")
-    if world.header is Header.TOKEN_REMOVED or (world.header is Header.KEYSLOT_WIPED and stack is Stack.DR):
-        return _shut(volume, world, stack, frozenset(), f"{world.header}, so no pin is asked")
-    return _asked(volume, volume.pins, world, stack)
+    if volume.unpredictable:
+        return Prediction(Unlock.NOT_PREDICTED, frozenset(), volume.unpredictable)
+    return Prediction(Unlock.AUTO, frozenset(), "a key file that the guest has opens it") if volume.key_file else None
 
 
 def _asked(volume: Volume, pins: Pin, world: World, stack: Stack) -> Prediction:
@@ -109,7 +117,8 @@ def _shut(volume: Volume, world: World, stack: Stack, failed: frozenset[str], wh
     if mute := _does_not_ask(volume, world, stack):
         return Prediction(Unlock.LOCKED, failed, _sentence(mute, why))
     if volume.passphrase is None:
-        return Prediction(Unlock.LOCKED, failed, _sentence("it asks for a passphrase that nobody has", why))
+        what = f"a passphrase, and {volume.untypable}" if volume.untypable else "a passphrase that nobody has"
+        return Prediction(Unlock.LOCKED, failed, _sentence(f"it asks for {what}", why))
     return Prediction(Unlock.PASSPHRASE_FALLBACK, failed, _sentence("it asks for the passphrase", why))
 
 

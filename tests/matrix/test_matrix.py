@@ -87,7 +87,7 @@ names = st.text(min_size=1, max_size=8)
 some_cells = st.builds(
     Cell,
     *(names, names, names),
-    observed=st.one_of(st.none(), st.sampled_from(Unlock)),
+    observed=st.one_of(st.none(), st.sampled_from([unlock for unlock in Unlock if unlock is not Unlock.NOT_PREDICTED])),
     predicted=st.sampled_from(Unlock),
     reason=texts,
     evidence=texts,

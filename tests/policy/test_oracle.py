@@ -396,3 +396,17 @@ def test_failing_pins_are_not_those_that_opened(volume: Volume, world: World, st
 
 def _all(volume: Volume) -> list[Leaf]:
     return list(leaves(volume.pins)) if volume.pins else []
+
+
+def test_no_prediction_where_something_decides_that_the_rules_do_not_hold() -> None:
+    volume = Volume("a", "/dev/a", None, None, None, key_file=True, unpredictable="a unit decides")
+    said = predict(volume, World(), Stack.DR)
+    assert (said.unlock, said.reason) == (Unlock.NOT_PREDICTED, "a unit decides")
+    assert predict(volume, World(image_refused=True), Stack.DR).unlock is Unlock.REFUSED
+
+
+def test_a_passphrase_that_cannot_be_typed_is_said_to_be_so() -> None:
+    volume = Volume("a", "/dev/a", Sss(1, (Tpm2Pin(),)), None, "/a", untypable="its key ends in a newline")
+    said = predict(volume, World(tpm=TpmState.ABSENT), Stack.DR)
+    assert said.unlock is Unlock.LOCKED
+    assert said.reason.startswith("it asks for a passphrase, and its key ends in a newline; tpm2 does not answer")
