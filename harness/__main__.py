@@ -19,7 +19,10 @@ COMMANDS = {
     "explain": ("harness.explain.command:main", "what a Butane file will do and what a thief gets, told in a second"),
     "doctor": ("harness.doctor:main", "what this host has, lacks, and how to get it; status 0 when scenarios can run"),
     "images": ("harness.housekeeping:images", "list guest images, firmware and cache; `images build` makes them all"),
-    "report": ("harness.evidence.report:main", "one HTML page of what the last run left in artifacts/"),
+    "report": (
+        "harness.evidence.command:main",
+        "one HTML page of what the last run left in artifacts/, or of all jobs of a night",
+    ),
     "list": ("harness.campaign.listing:main", "the scenarios, their machines, and how long each takes; --json for CI"),
     "prepare": ("harness.campaign.prepare:main", "make what the first boots need, all at once, and measure this host"),
     "matrix": ("harness.matrix.command:main", "boot the truth table, or what is left of it, and draw it"),

@@ -196,19 +196,22 @@ def dumps(night: Night) -> str:
     return json.dumps(document, indent=1, sort_keys=True) + "\n"
 
 
-def loads(text: str, name: str) -> Night:
+def load(path: Path) -> Night:
     """Read a night.
 
     Raises:
-        UsageError: It is none.
+        UsageError: There is none.
     """
-    value: Any = record.parse_json(text, name)
+    try:
+        value: Any = record.parse_json(path.read_text(), path.name)
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} cannot be read", str(error), "such a file is what `report --merge` writes") from error
     try:
         if value["schema"] != SCHEMA:
             raise ValueError(f"schema {value['schema']}, and not {SCHEMA}")
         return Night({key: _variant(each) for key, each in value["variants"].items()})
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise UsageError(f"{name} is no night", str(error), "such a file is what `report --merge` writes") from error
+        raise UsageError(f"{path} is no night", str(error), "such a file is what `report --merge` writes") from error
 
 
 def _variant(value: Any) -> Variant:

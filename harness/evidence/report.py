@@ -1,13 +1,11 @@
-"""One HTML page about all that a run left behind: ``unlock-lab report [artifacts] [-o report.html]``.
+"""One HTML page about all that a run left behind: ``unlock-lab report``.
 
 The page stands by itself: no script, no font, no request; its links are relative to where it is written. What it shows
 was said by a guest that may be under attack, so all of it is text (`pages.template`), and a
 document that cannot be read is a row that says so.
 """
 
-import argparse
 import re
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -99,22 +97,6 @@ class ReportRow:
     versions: tuple[tuple[str, str], ...]
     power_ons: tuple[str, ...]
     pcrs: tuple[PcrLine, ...]
-
-
-def main(argv: Sequence[str]) -> int:
-    """Write the page; return the exit status: 0, or 2 when it could not be written."""
-    parser = argparse.ArgumentParser(prog="unlock-lab report", description="Make one HTML page of the evidence.")
-    parser.add_argument("artifacts", nargs="?", default="artifacts", type=Path, help="folder (default: artifacts)")
-    parser.add_argument("-o", "--output", type=Path, help="page to write (default: report.html in that folder)")
-    options = parser.parse_args(argv)
-    output = options.output or options.artifacts / "report.html"
-    try:
-        write(options.artifacts, output)
-    except HarnessError as error:
-        print(error, file=sys.stderr)
-        return 2
-    print(output)
-    return 0
 
 
 def write(root: Path, output: Path) -> None:

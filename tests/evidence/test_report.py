@@ -11,7 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from harness.evidence import artifacts, report
+from harness.errors import HostError, UsageError
+from harness.evidence import artifacts, command
 from harness.evidence.record import Boot, Failure, Problem, Result, Scenario, document
 from harness.guest.outcome import Outcome, PinFailure, Seconds, Unlock
 
@@ -96,7 +97,7 @@ def evil(result: Result = Result.FAILED, test: str = f"scenarios/test_x.py::test
 
 def page(root: Path) -> Page:
     output = root / "report.html"
-    assert report.main([str(root), "-o", str(output)]) == 0
+    assert command.main([str(root), "-o", str(output)]) == 0
     found = Page(output.read_text())
     assert found.stack == []
     return found
@@ -124,7 +125,7 @@ def test_links_lead_to_the_evidence_from_wherever_the_page_is(tmp_path: Path) ->
     root, elsewhere = tmp_path / "artifacts", tmp_path / "pages"
     elsewhere.mkdir()
     save(root, evil())
-    assert report.main([str(root), "--output", str(elsewhere / "x.html")]) == 0
+    assert command.main([str(root), "--output", str(elsewhere / "x.html")]) == 0
     links = Page((elsewhere / "x.html").read_text()).links()
     assert all(link.startswith("./../artifacts/") for link in links)
     files = {(elsewhere / unquote(urlsplit(link).path)).resolve() for link in links}
@@ -223,20 +224,19 @@ def test_no_document_can_break_the_page(tmp_path: Path, data: st.DataObject) -> 
     assert page(tmp_path).text
 
 
-def test_a_missing_folder_is_an_error_and_not_a_traceback(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert report.main([str(tmp_path / "none")]) == 2
-    said = capsys.readouterr().err
-    assert "there is no folder" in said
-    assert "hint: run scenarios first" in said
+def test_a_missing_folder_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="there is no folder") as caught:
+        command.main([str(tmp_path / "none")])
+    assert "run scenarios first" in caught.value.hint
 
 
-def test_a_page_that_cannot_be_written_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert report.main([str(tmp_path), "-o", str(tmp_path / "no" / "x.html")]) == 2
-    assert "cannot be written" in capsys.readouterr().err
+def test_a_page_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(HostError, match="cannot be written"):
+        command.main([str(tmp_path), "-o", str(tmp_path / "no" / "x.html")])
 
 
 def test_the_page_goes_beside_the_evidence_unless_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert report.main([str(tmp_path)]) == 0
+    assert command.main([str(tmp_path)]) == 0
     assert capsys.readouterr().out.strip() == str(tmp_path / "report.html")
     assert (tmp_path / "report.html").stat().st_mode & 0o777 == 0o644
     assert [path.name for path in tmp_path.iterdir()] == ["report.html"]

@@ -1,0 +1,69 @@
+"""``unlock-lab report``: the evidence as pages for people.
+
+::
+
+    unlock-lab report [ARTIFACTS] [-o PAGE]                      one run: every test, its boots, their consoles
+    unlock-lab report --merge JOB… [--since NIGHT] [-o PAGE]     a night: all jobs, and what has changed since another
+    unlock-lab report --summary JOB…                             a job in Markdown, on standard output
+
+A job is a folder of artifacts. Beside its page a night leaves ``night.json``, which the next night is compared with.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from harness.errors import HostError
+from harness.evidence import night, report
+from harness.evidence.html import template
+from harness.files import write_whole
+
+NIGHT = "night.json"
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the command; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="unlock-lab report", description="Make pages of the evidence.")
+    parser.add_argument("folders", nargs="*", type=Path, metavar="FOLDER", help="artifacts (default: artifacts)")
+    parser.add_argument("-o", "--output", type=Path, metavar="PAGE", help="default: report.html, in the first folder")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--merge", action="store_true", help="one page of many jobs (night.html)")
+    which.add_argument("--summary", action="store_true", help="Markdown for a job, on standard output")
+    parser.add_argument("--since", type=Path, metavar="NIGHT", help="with --merge: night.json of another night")
+    options = parser.parse_args(argv)
+    folders = options.folders or [Path("artifacts")]
+    if options.since and not options.merge:
+        parser.error("--since goes with --merge")
+    if options.summary:
+        print(night.summary(night.gather(folders)), end="")
+        return 0
+    if options.merge:
+        return _merge(folders, options.since, options.output or Path("night.html"))
+    if len(folders) > 1:
+        parser.error("a report is of one folder; --merge takes several")
+    output = options.output or folders[0] / "report.html"
+    report.write(folders[0], output)
+    print(output)
+    return 0
+
+
+def _merge(folders: Sequence[Path], since: Path | None, output: Path) -> int:
+    now = night.gather(folders)
+    before = night.load(since) if since else None
+    page = template("harness.evidence", "night.html.j2").render(
+        night=now,
+        before=before,
+        changes=night.changes(before, now) if before else {},
+        counted=night.counted,
+        no_verdict=night.NO_VERDICT,
+    )
+    try:
+        write_whole(output, page)
+        write_whole(output.with_name(NIGHT), night.dumps(now))
+    except OSError as error:
+        raise HostError(f"{output} cannot be written", str(error), "name another file with -o") from error
+    print(output)
+    bad = sum(len(variant.bad) for variant in now.variants.values())
+    print(f"{'good' if now.good else 'not good'}: {bad} without the verdict that was expected", file=sys.stderr)
+    return 0
