@@ -6,11 +6,12 @@ SHELL := /bin/bash
 PYTHON ?= python3
 ARGS ?=
 BUTANE ?=
+SECONDS := $(if $(filter command line,$(origin SECONDS)),$(SECONDS),3600)
 VENV := .venv/bin
 SCRIPTS = $(shell grep -rlE --exclude-dir=artifacts '^\#!.*[/ ](ba|da)?sh( |$$)|^\# shellcheck shell=' .ci images)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup start prepare scenarios test lint format types unit real slow matrix bench doctor images report docs clean constraints
+.PHONY: help setup start prepare scenarios test lint format types unit real slow matrix bench doctor images report docs clean constraints fuzz
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,6 +50,11 @@ real: start ## tests of each real part (swtpm, Docker, libvirt, QEMU), one at a 
 
 slow: start ## tests that take many minutes: the same bytes from two builds of an image; ARGS goes to pytest
 	$(VENV)/pytest -m slow $(ARGS)
+
+fuzz: setup ## fuzz the readers by coverage, SECONDS each (3600); what is found is kept in tests/fuzz/seeds
+	@$(VENV)/pip install --quiet --requirement tests/fuzz/requirements.txt
+	@for target in $$(cd tests && ../$(VENV)/python -c 'print(*__import__("fuzz_targets").TARGETS)'); do \
+	  echo "== $$target"; PYTHONPATH=tests $(VENV)/python tests/fuzz/run.py $$target $(SECONDS) || exit 1; done
 
 matrix: start ## the truth table, every cell booted; goes on where it was. BUTANE=mine.bu makes yours the row; ARGS goes to it
 	$(VENV)/unlock-lab matrix $(if $(BUTANE),--butane $(BUTANE)) $(ARGS)

@@ -1,0 +1,101 @@
+"""What is fuzzed: functions that take any bytes, and what must hold whatever they are.
+
+A target raises nothing but what its reader promises (`UsageError`, `LuksFormatError`), and ends in time; the last one
+also holds that no bytes on a console or in a journal make an auto-unlock of a boot in which no pin answered.
+"""
+
+import tempfile
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from harness.errors import RigError, UsageError
+from harness.event_log.events import parse_event_log
+from harness.guest.boot import BootReader
+from harness.guest.events import Event, Stream
+from harness.guest.judge import judge
+from harness.guest.outcome import Unlock
+from harness.guest.volumes import VolumePlan
+from harness.guest.witness import End, ExternalEvidence, Observation, TangActivity
+from harness.luks2.header import LuksFormatError
+from harness.luks2.metadata import parse_luks_dump, parse_luks_header
+from harness.luks2.sealed_pins import sealed_pin
+from harness.machine.tpm_log import decode_log
+from harness.policy.butane import read_policy
+from harness.policy.pins import Sss, TangPin, Tpm2Pin
+from harness.services.tang_log import parse_log
+
+SECONDS = 2.0
+"""What a target may take at the most."""
+
+_VOLUME = VolumePlan("var", pins=Sss(2, (Tpm2Pin(), TangPin("tang", "@TANG_URL@"))), typing=("passphrase",))
+_NOBODY_ANSWERED = ExternalEvidence(tang=(TangActivity("tang", (), 0, 0),), tpm=(), open=frozenset({"var"}))
+
+
+def butane(data: bytes) -> None:
+    """A policy file."""
+    with tempfile.TemporaryDirectory(prefix="unlock-lab-fuzz-") as folder:
+        path = Path(folder, "fuzzed.bu")
+        path.write_bytes(data)
+        with suppress(UsageError):
+            read_policy(path)
+
+
+def ignition(data: bytes) -> None:
+    """An Ignition config."""
+    with tempfile.TemporaryDirectory(prefix="unlock-lab-fuzz-") as folder:
+        path = Path(folder, "fuzzed.ign")
+        path.write_bytes(data)
+        with suppress(UsageError):
+            read_policy(path)
+
+
+def console(data: bytes) -> None:
+    """A boot in which no pin answered and nothing was typed: it is judged, or its evidence does not agree."""
+    outcome = None
+    with suppress(RigError):
+        seen = Observation(tuple(_events(data)), (), End.UP, "the boot went through", 100.0, 60.0)
+        outcome = judge([_VOLUME], seen, _NOBODY_ANSWERED)
+    assert outcome is None or outcome.unlock is not Unlock.AUTO, "a false auto-unlock"
+
+
+def _events(data: bytes) -> list[Event]:
+    """What the two streams of a boot show; the first byte says where the console ends and the journal begins."""
+    reader, at = BootReader(), data[0] * (len(data) - 1) // 255 + 1 if data else 0
+    halves = ((Stream.CONSOLE, data[1:at]), (Stream.JOURNAL, data[at:]))
+    return [event for stream, part in halves for event in reader.feed(stream, part, 1.0)]
+
+
+def tpm_log(data: bytes) -> None:
+    """The log of swtpm."""
+    decode_log(data.decode(errors="replace"))
+
+
+def tang_log(data: bytes) -> None:
+    """The log of tangd."""
+    parse_log(data.decode(errors="replace"))
+
+
+def luks_header(data: bytes) -> None:
+    """The beginning of a LUKS2 device, and the metadata in it."""
+    with suppress(LuksFormatError):
+        parse_luks_header(data)
+    with suppress(LuksFormatError):
+        parse_luks_dump(data.decode(errors="replace"))
+
+
+def jwe(data: bytes) -> None:
+    """The protected header of a token of clevis."""
+    with suppress(LuksFormatError):
+        sealed_pin({"type": "clevis", "jwe": {"protected": data.decode(errors="replace")}})
+
+
+def event_log(data: bytes) -> None:
+    """What tpm2_eventlog prints."""
+    with suppress(UsageError):
+        parse_event_log(data.decode(errors="replace"))
+
+
+TARGETS: Mapping[str, Callable[[bytes], None]] = {
+    target.__name__: target for target in (butane, ignition, console, tpm_log, tang_log, luks_header, jwe, event_log)
+}
