@@ -17,13 +17,15 @@ class HarnessError(Exception):
         what: One sentence: what happened and, for a wait, what was awaited and for how long (seconds).
         detail: The evidence: the last lines of a log, the offending line of a file. May span lines.
         hint: What to do next, where possible a command that can be pasted.
+        evidence: The folder with the evidence, when that is not the folder of the test that meets this error.
     """
 
-    def __init__(self, what: str, detail: str = "", hint: str = "") -> None:
+    def __init__(self, what: str, detail: str = "", hint: str = "", evidence: str = "") -> None:
         super().__init__(what)
         self.what = what
         self.detail = detail
         self.hint = hint
+        self.evidence = evidence
 
     def __str__(self) -> str:
         parts = [self.what]

@@ -254,7 +254,10 @@ def pytest_runtest_makereport(
     error = call.excinfo.value if call.excinfo else None
     if isinstance(error, HarnessError):
         report.longrepr = terminal.rig_error_text(
-            error, book.boots if book else (), console=book.console_tail() if book else (), evidence=_path(book)
+            error,
+            book.boots if book else (),
+            console=book.console_tail() if book else (),
+            evidence=Path(error.evidence) if error.evidence else _path(book),
         )
         if report.when == "call":
             # pytest, and its JUnit XML, count what breaks in set-up as an error and not as a failure.
@@ -263,13 +266,15 @@ def pytest_runtest_makereport(
         failure = _failure(call.excinfo, item)
         report.longrepr = terminal.failure_text(failure, book.boots, console=book.console_tail(), evidence=book.folder)
         book.failure = failure
+    if book and error is None and call.when == "call":
+        book.result = Result.PASSED
     if book and error is not None:
         book.result = Result.FAILED if book.failure else Result.ERROR
         book.error = book.error or (None if book.failure else Problem.of(error))
     if call.when == "setup" and (installed := item.stash.get(_INSTALLED, None)):
         setattr(report, INSTALLATION, installed)
     if book and call.when == "teardown":
-        document = book.close()
+        document = book.write()
         report.user_properties += junit_properties(book.boots)
         # Plain values: xdist carries no others from a worker to the terminal.
         setattr(report, _DOCUMENT, json.loads(json.dumps(document)))

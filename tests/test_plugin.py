@@ -93,6 +93,27 @@ def test_a_broken_rig_is_an_error_and_not_a_failure(run: pytest.Pytester) -> Non
     assert (suite.get("errors"), suite.get("failures")) == ("1", "0")
 
 
+def test_a_run_that_is_interrupted_leaves_no_test_that_passed(run: pytest.Pytester) -> None:
+    run.makepyfile(scenario('sealed.boot(Outcome(Unlock.AUTO, "yes"))\nraise KeyboardInterrupt'))
+    run.runpytest_subprocess()
+    assert document(run)["result"] == "unfinished"
+
+
+def test_a_test_that_fails_while_it_is_taken_down_did_not_pass(run: pytest.Pytester) -> None:
+    run.makepyfile(
+        "import pytest\n\n@pytest.fixture\ndef broken(sealed):\n    yield\n    raise ValueError('at the end')\n\n"
+        "def test_it(sealed, broken):\n    pass\n"
+    )
+    run.runpytest_inprocess().assert_outcomes(passed=1, errors=1)
+    assert document(run)["result"] == "error"
+
+
+def test_the_evidence_of_an_installation_that_failed_is_the_installation_s(run: pytest.Pytester) -> None:
+    """The test that needs the machine has none of its own."""
+    run.makepyfile(scenario('sealed.boot(RigError("it was not installed", evidence="artifacts/install-x"))'))
+    run.runpytest_inprocess().stdout.fnmatch_lines(["*evidence*artifacts/install-x*"])
+
+
 def test_two_workers_bring_their_outcomes_to_one_table(run: pytest.Pytester) -> None:
     run.makepyfile(
         test_one=scenario('sealed.boot(Outcome(Unlock.AUTO, "yes"))'),

@@ -11,8 +11,8 @@
             console.log journal.log domain.xml swtpm.log pcrs.json qemu.log, and what the rig adds
 
 A test's folder replaces that of an earlier run as a whole. A file or a boot's folder is written beside its place and
-renamed, so whoever looks sees it whole or not at all: a run that is killed leaves the boots it finished and no
-``outcome.json``.
+renamed, so whoever looks sees it whole or not at all. ``outcome.json`` is there from the start, and says "unfinished"
+until the test has ended: that is also what a run that is killed leaves, with the boots it finished.
 """
 
 import errno
@@ -125,7 +125,7 @@ def save_versions(folder: Path, versions: Mapping[str, str]) -> None:
 
 
 def save_outcome(folder: Path, scenario: Scenario) -> None:
-    """Write `OUTCOME`, the last file of a test.
+    """Write `OUTCOME` in place of what it said before.
 
     Raises:
         HostError: It cannot be written.

@@ -127,7 +127,8 @@ def _read(name: str, folder: Path) -> Variant:
 def verdict(document: Document) -> str:
     """What became of a test, in words that two nights can be compared by: the result, and what each disk did."""
     boots = [str(boot["unlock"]) if "unlock" in boot else NO_VERDICT for boot in document["boots"]]
-    result = NO_VERDICT if document["result"] == Result.ERROR.value else str(document["result"])
+    judged = document["result"] in (Result.PASSED.value, Result.FAILED.value)
+    result = str(document["result"]) if judged else NO_VERDICT
     return f"{result}: {', '.join(boots)}" if boots else result
 
 

@@ -4,7 +4,7 @@ The document (schema 1; `outcome.schema.json` beside this file is the contract, 
 
     {"schema": 1,
      "test": "scenarios/test_tang.py::test_tang_down[tpm2-and-tang]",    pytest's node id
-     "result": "passed" | "failed" | "error",        failed: an assertion; error: there is no verdict
+     "result": "unfinished" | "passed" | "failed" | "error",       failed: an assertion; error: there is no verdict
      "title", "policy", "image": text,               "" when not known
      "started": "2025-03-01T12:00:00+00:00" | null,  "seconds": of the whole test | null,
      "failure": {"reason", "source", "text"} | null, the assertion: what it says, file:line, its source line
@@ -55,6 +55,8 @@ Document = Mapping[str, Any]
 class Result(StrEnum):
     """What became of a test."""
 
+    UNFINISHED = "unfinished"
+    """There is no verdict: the test is under way, or was cut off before its end."""
     PASSED = "passed"
     FAILED = "failed"
     """An assertion about an outcome did not hold."""
@@ -238,7 +240,7 @@ def load(folder: Path) -> Document:
         text = path.read_text()
     except FileNotFoundError as error:
         raise UsageError(
-            f"{folder.name} has no {OUTCOME}", "", "that scenario is under way, or was killed before its end"
+            f"{folder.name} has no {OUTCOME}", "", "no scenario wrote this folder, or another version did"
         ) from error
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} cannot be read", str(error)) from error

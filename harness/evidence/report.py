@@ -22,7 +22,7 @@ from harness.files import write_whole
 
 UNREADABLE = "unreadable"
 
-_ORDER = (Result.FAILED.value, Result.ERROR.value, UNREADABLE, Result.PASSED.value)
+_ORDER = (Result.FAILED.value, Result.ERROR.value, Result.UNFINISHED.value, UNREADABLE, Result.PASSED.value)
 
 _EXCERPT = 60
 """Lines of a log that the page quotes; the whole log is one click away."""

@@ -32,6 +32,7 @@ _GROUPS = (
     (Result.PASSED, "passed", "green"),
     (Result.FAILED, "failed: the disk did not do what the scenario expects", "red"),
     (Result.ERROR, "errors: no verdict, the guest was not judged", "yellow"),
+    (Result.UNFINISHED, "unfinished: no verdict, the test was cut off", "yellow"),
 )
 
 

@@ -26,7 +26,6 @@ from pathlib import Path
 from harness.cache import build_once, digest
 from harness.errors import HarnessError, RigError, UsageError
 from harness.evidence import artifacts
-from harness.evidence.record import Problem, Result
 from harness.files import write_whole
 from harness.guest.outcome import Outcome, Unlock
 from harness.guest.plan import BootPlan
@@ -107,6 +106,7 @@ def sealed_machine(lab: Laboratory, image_name: str, policy: Policy, artifacts_r
         artifacts_root: Where the evidence of the installation goes.
 
     Raises:
+        UsageError: The policy encrypts nothing, or is for another kind of image.
         HarnessError: It could not be installed; in one run always with the first cause.
     """
     require_installable(policy, guest_recipe(image_name))
@@ -121,15 +121,15 @@ def sealed_machine(lab: Laboratory, image_name: str, policy: Policy, artifacts_r
             artifacts_root, f"install::{policy.name}-{image.name}", f"Installation of {policy.name}"
         )
         recorder.installs(policy, image.name)
+        step = f"install {policy.name} on {image.name}, and prove that it opens by itself"
         try:
-            with lab.progress.step(f"install {policy.name} on {image.name}, and prove that it opens by itself"):
+            with lab.progress.step(step), recorder.finishing():
                 _install(order, folder, recorder)
         except HarnessError as error:
-            recorder.result, recorder.error = Result.ERROR, Problem.of(error)
-            write_whole(failure, json.dumps([type(error).__name__, error.what, error.detail, error.hint]))
+            error.evidence = str(recorder.folder)
+            told = [type(error).__name__, error.what, error.detail, error.hint, error.evidence]
+            write_whole(failure, json.dumps(told))
             raise
-        finally:
-            recorder.close()
 
     return _load(order, build_once("sealed", order.key, build, readers=lab.host.user, progress=lab.progress))
 
@@ -170,9 +170,10 @@ class _Order:
 
 def _raise_again(failure: Path) -> None:
     if failure.exists():
-        name, what, detail, hint = json.loads(failure.read_text())
+        name, what, detail, hint, evidence = json.loads(failure.read_text())
         kinds = {kind.__name__: kind for kind in (UsageError, RigError)}
-        raise kinds.get(name, HarnessError)(f"the installation failed before in this run: {what}", detail, hint)
+        before = f"the installation failed before in this run: {what}"
+        raise kinds.get(name, HarnessError)(before, detail, hint, evidence)
 
 
 def _server_keys(lab: Laboratory, policy: Policy, server: str) -> TangKeys:

@@ -52,8 +52,13 @@ def require_installable(policy: Policy, image: Recipe) -> None:
     """A config needs an image with Ignition, and a policy without one an image whose root is encrypted already.
 
     Raises:
-        UsageError: The policy is for another kind of image.
+        UsageError: The policy encrypts nothing, so that there is nothing to judge, or is for another kind of image.
     """
+    if not policy.volumes:
+        raise UsageError(
+            f"policy {policy.name} encrypts nothing, so there is no volume whose unlock could be judged",
+            hint="give it an entry of storage.luks (or boot_device.luks)",
+        )
     if policy.config and image.ignition_spec is None:
         raise UsageError(
             f"the policy {policy.name} is a config for Ignition, which the image {image.name} does not have",

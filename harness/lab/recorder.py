@@ -1,7 +1,8 @@
 """What one test writes down while it runs: its folder of evidence, and its boots in order."""
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import count
@@ -22,7 +23,7 @@ class EvidenceRecorder:
         test: pytest's node id, or what else it is about (an installation).
         folder: Where the evidence lies.
         boots: Those that were judged, or went wrong, so far.
-        result: What became of the test.
+        result: What became of the test; unfinished until somebody says otherwise.
         failure: The assertion that did not hold.
         error: What went wrong outside any boot.
     """
@@ -32,7 +33,7 @@ class EvidenceRecorder:
         self.folder = folder
         self.title = title
         self.boots: list[Boot] = []
-        self.result = Result.PASSED
+        self.result = Result.UNFINISHED
         self.failure: Failure | None = None
         self.error: Problem | None = None
         self._attack: Attack | None = None
@@ -44,8 +45,27 @@ class EvidenceRecorder:
 
     @classmethod
     def open(cls, root: Path, test: str, title: str) -> "EvidenceRecorder":
-        """Start with an empty folder under `root`, in place of an earlier run's."""
-        return cls(test, artifacts.open_folder(root, test), title)
+        """Start with an empty folder under `root`, in place of an earlier run's.
+
+        Until the test has ended, and if it never does, what is written there is that it is unfinished.
+        """
+        opened = cls(test, artifacts.open_folder(root, test), title)
+        opened.write()
+        return opened
+
+    @contextmanager
+    def finishing(self) -> Iterator[None]:
+        """Write down what becomes of the block: it passed only if it came to its end."""
+        try:
+            yield
+            self.result = Result.PASSED
+        except BaseException as error:
+            self.error = Problem.of(error)
+            if isinstance(error, Exception):  # else it was interrupted
+                self.result = Result.ERROR
+            raise
+        finally:
+            self.write()
 
     def installs(self, policy: Policy, image: str) -> None:
         """Write down what this test's machine was installed with."""
@@ -77,6 +97,7 @@ class EvidenceRecorder:
         """Keep a boot, and its files in the folder that it names."""
         artifacts.save_boot(self.folder, boot.evidence, files)
         self.boots.append(boot)
+        self.write()
 
     def console_tail(self) -> list[str]:
         """The last lines of the last boot's console."""
@@ -84,8 +105,8 @@ class EvidenceRecorder:
             return []
         return artifacts.tail(self.folder / self.boots[-1].evidence / artifacts.CONSOLE)
 
-    def close(self) -> dict[str, Any]:
-        """Write ``outcome.json`` and return what it says."""
+    def write(self) -> dict[str, Any]:
+        """Write ``outcome.json`` as it is known now, and return what it says."""
         scenario = Scenario(
             test=self.test,
             result=self.result,

@@ -27,7 +27,7 @@ from filelock import FileLock
 
 from harness.cache import digest
 from harness.errors import HarnessError
-from harness.evidence.record import Problem, Result
+from harness.evidence.record import Problem
 from harness.guest.outcome import Outcome
 from harness.host.slots import slot_count
 from harness.lab import laboratory
@@ -176,13 +176,10 @@ def observe(entry: SealedEntry, lab: Laboratory, condition: Condition, artifacts
     started = time.monotonic()
     observed: Outcome | Problem
     try:
-        with Machines(lab, recorder) as machines:
+        with recorder.finishing(), Machines(lab, recorder) as machines:
             observed = boot_under(condition, machines.copy(entry))
     except HarnessError as error:
-        observed = recorder.error = Problem.of(error)
-        recorder.result = Result.ERROR
-    finally:
-        recorder.close()
+        observed = Problem.of(error)
     boot = recorder.boots[-1].evidence if recorder.boots else ""
     boots = len(recorder.boots) + (1 if condition.maintenance else 0)
     return BootResult(observed, str(Path(recorder.folder.name, boot)), boots, time.monotonic() - started)

@@ -64,7 +64,7 @@ def victim(tmp_path: Path) -> Any:
 
 
 def attack(victim: Any) -> Any:
-    return victim.context.recorder.close()["attack"]
+    return victim.context.recorder.write()["attack"]
 
 
 @pytest.mark.parametrize(

@@ -258,3 +258,13 @@ def test_one_power_on_has_nothing_to_be_compared_with(tmp_path: Path) -> None:
     folder = save(tmp_path, evil())
     (folder / "boot-1" / "pcrs.json").write_text('{"0": "aa"}')
     assert ("class", "attacks pcrs mono") not in page(tmp_path).attributes
+
+
+def test_a_test_that_runs_is_a_row_of_its_own_kind(tmp_path: Path) -> None:
+    save(tmp_path, Scenario("t.py::test_runs", Result.UNFINISHED, (Boot(OUTCOME),)))
+    save(tmp_path, Scenario("t.py::test_good", Result.PASSED, (Boot(OUTCOME),)))
+    found = page(tmp_path)
+    assert "1 of 2 scenarios passed" in found.text
+    assert re.search(r"unfinished\s+1", found.text)
+    assert "under way, or cut off before its end" in found.text
+    assert not re.search(r"unreadable\s+1", found.text)

@@ -1,6 +1,7 @@
 """The laboratory without a machine: faults, records, and what becomes of an installation that fails."""
 
 import io
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 from harness.errors import RigError, UsageError
+from harness.evidence import record
 from harness.evidence.record import Problem
 from harness.guest.outcome import Outcome, PinFailure, Unlock
 from harness.host.accel import Accel
@@ -99,6 +101,21 @@ def test_a_power_on_is_recorded_whatever_becomes_of_it(machine: Machine, tmp_pat
     assert book.console_tail() == ["cut off"]
 
 
+def test_what_came_to_its_end_passed_and_nothing_else(tmp_path: Path) -> None:
+    book = EvidenceRecorder.open(tmp_path, "t.py::test", "")
+    assert written(book.folder)["result"] == "unfinished"
+    with book.finishing():
+        assert written(book.folder)["result"] == "unfinished"
+    assert written(book.folder)["result"] == "passed"
+
+
+def test_a_run_that_is_killed_leaves_the_boots_it_finished(machine: Machine, tmp_path: Path) -> None:
+    book = EvidenceRecorder.open(tmp_path, "t.py::test", "")
+    with power.recorded(book, "boot", machine) as boot_record:
+        boot_record.outcome = Outcome(Unlock.AUTO, "yes")
+    assert (written(book.folder)["result"], len(written(book.folder)["boots"])) == ("unfinished", 1)
+
+
 @pytest.fixture
 def policy() -> Policy:
     return read_policy(POLICIES / "tpm2-and-tang.bu")
@@ -142,9 +159,35 @@ def test_a_failed_installation_fails_all_that_need_it_with_the_first_cause(
     with pytest.raises(RigError, match="failed before in this run: cause 1") as again:
         install.sealed_machine(lab, "debian-13", policy, evidence)
     assert (again.value.detail, again.value.hint) == ("its detail", "its hint")
+    assert Path(again.value.evidence).name.startswith("install-"), "not the folder of the test that needs the machine"
     assert len(attempts) == 1
     assert not list((tmp_path / "cache").rglob("half-made"))
     assert list(evidence.glob("install-*/outcome.json"))
+
+
+class Interrupted(BaseException):
+    """Like KeyboardInterrupt, which pytest would take for its own."""
+
+
+@pytest.mark.parametrize("cause", [RigError("QEMU died"), ValueError("a mistake of ours"), Interrupted("Ctrl-C")])
+@pytest.mark.usefixtures("attempts")
+def test_an_installation_that_did_not_finish_did_not_pass(
+    machine: Machine, policy: Policy, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cause: Exception
+) -> None:
+    def fail(_order: object, _folder: Path, recorder: EvidenceRecorder) -> None:
+        assert written(recorder.folder)["result"] == "unfinished", "while it runs"
+        raise cause
+
+    monkeypatch.setattr(install, "_install", fail)
+    with pytest.raises(type(cause)):
+        install.sealed_machine(laboratory(machine, tmp_path), "debian-13", policy, tmp_path / "artifacts")
+    (folder,) = (tmp_path / "artifacts").glob("install-*")
+    assert written(folder)["result"] == ("unfinished" if isinstance(cause, Interrupted) else "error")
+    assert written(folder)["error"]["kind"] == type(cause).__name__
+
+
+def written(folder: Path) -> Mapping[str, Any]:
+    return record.load(folder)
 
 
 def test_another_run_tries_a_failed_installation_again(
@@ -156,6 +199,17 @@ def test_another_run_tries_a_failed_installation_again(
         with pytest.raises(RigError, match=f"^cause {number}"):
             install.sealed_machine(laboratory(machine, notes), "debian-13", policy, tmp_path / "artifacts")
     assert len(attempts) == 2
+
+
+@pytest.mark.usefixtures("attempts")
+def test_a_policy_that_encrypts_nothing_is_refused_before_anything_is_made(
+    machine: Machine, policy: Policy, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(install, "guest_image", lambda *_: pytest.fail("an image was made"))
+    with pytest.raises(UsageError, match="encrypts nothing") as refused:
+        install.sealed_machine(laboratory(machine), "debian-13", replace(policy, volumes=()), tmp_path / "artifacts")
+    assert "storage.luks" in refused.value.hint
+    assert not (tmp_path / "artifacts").exists()
 
 
 def order(machine: Machine, policy: Policy, *, image: str = "image", key: bytes = b"{}", spec: int | None = 3) -> Any:

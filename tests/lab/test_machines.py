@@ -86,4 +86,4 @@ def test_machines_of_two_policies_have_servers_and_evidence_of_their_own(tmp_pat
         "two-tangs-a.log": "log of a",
         "two-tangs-b.log": "log of b",
     }
-    assert recorder.close()["policy"] == "tang"
+    assert recorder.write()["policy"] == "tang"

@@ -1,17 +1,21 @@
 """From a boot to the cells of the table: what was seen and what is predicted do not meet before the table."""
 
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from types import MappingProxyType
+from types import MappingProxyType, SimpleNamespace
+from typing import NoReturn
 
 import pytest
 
 from harness.cache import digest
-from harness.errors import UsageError
+from harness.errors import RigError, UsageError
+from harness.evidence import record
 from harness.evidence.record import Problem
 from harness.guest.outcome import Outcome, PinFailure, Seconds
 from harness.images import GuestImage
 from harness.lab.install import SealedEntry
+from harness.lab.machines import Machines
 from harness.machine.spec import Firmware, Machine
 from harness.matrix import cells, run
 from harness.matrix.command import shares
@@ -172,3 +176,34 @@ def test_what_there_is_not_is_named(tmp_path: Path) -> None:
         shares(None, ["nowhere"], [], tmp_path, "tcg")
     with pytest.raises(UsageError, match="no machine mine"):
         shares(None, [], ["mine"], tmp_path, "tcg")
+
+
+def observed_result(
+    entry: SealedEntry, monkeypatch: pytest.MonkeyPatch, artifacts: Path, cause: BaseException
+) -> tuple[BootResult | None, str]:
+    """What becomes of a cell whose boot ends like this, and what its evidence says of it."""
+
+    def copy_of(*_: object) -> NoReturn:
+        raise cause
+
+    monkeypatch.setattr(Machines, "copy", copy_of)
+    seen = None
+    with suppress(type(cause)):
+        seen = run.observe(entry, SimpleNamespace(), TPM_ABSENT, artifacts)  # type: ignore[arg-type]
+    (folder,) = (path for path in artifacts.iterdir() if path.is_dir())
+    return seen, record.load(folder)["result"]
+
+
+def test_a_cell_without_a_verdict_did_not_pass(
+    entry: SealedEntry, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    seen, result = observed_result(entry, monkeypatch, tmp_path / "a", RigError("QEMU died"))
+    assert seen
+    assert (seen.observed, result) == (Problem("RigError", "QEMU died"), "error")
+
+
+@pytest.mark.parametrize(("cause", "expected"), [(ValueError("ours"), "error"), (GeneratorExit(), "unfinished")])
+def test_a_cell_that_was_cut_off_did_not_pass(
+    entry: SealedEntry, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cause: BaseException, expected: str
+) -> None:
+    assert observed_result(entry, monkeypatch, tmp_path / "a", cause) == (None, expected)
