@@ -12,6 +12,7 @@ machine         disk, TPM state, NVRAM, firmware, NICs: frozen data that says wh
 sealed machine  a machine with a policy installed that has auto-unlocked once (its control boot); cached and copied
                 as one unit (`lab.sealed`).
 fault           one change to the world: a function from machine to machine (`lab.faults`), or a verb on a server.
+service         what a guest talks to while it boots, at the same place in each guest's own network (`services`).
 boot            one power-on, watched on the serial console until it is judged (`guest`).
 outcome         what was observed, and what proves it (`guest.outcome`).
 rig             the emulated hardware around one boot (`machine.rig`). When it breaks that is an error of the rig,
@@ -39,7 +40,7 @@ Imports go one way, from the top of this list to the bottom; `tests/test_archite
     guest/             console bytes, events, outcome (pure: boot, outcome), shell, the driver of a boot
     machine/           spec and domain XML (pure), disks, TPMs, firmware, libvirt, the rig
     services/          what a guest talks to while it boots: Tang (container), its keys, its log
-    network/           the fault proxy between a guest and its services
+    network/           each guest's own network, and the fault proxy before its services
     images             builds what the folders of images/ describe
     host/              what this host has, lacks and must start
     policy/            pins, Butane, Ignition, the oracle (pure: no I/O beyond the file that is read)

@@ -1,1 +1,1 @@
-"""Between a guest and the services that it talks to: the fault proxy that every connection passes."""
+"""A network of its own for each guest, and the fault proxy that its calls to services pass."""

@@ -14,6 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from machines import (
@@ -38,6 +40,9 @@ from harness.machine.libvirt import Power, created_domain
 from harness.machine.rig import Rig, command_line, power_on
 from harness.machine.spec import Bus, Disk, Machine
 from harness.machine.tpm_log import replay_pcrs
+from harness.network.connection import Mode
+from harness.network.fault_proxy import FaultProxy
+from harness.network.namespace import Endpoint
 from harness.paths import run_dir
 
 GONE_SECONDS = 20.0
@@ -157,9 +162,28 @@ def test_firmware_comes_up_measures_and_leaves_evidence(host: Host, tmp_path: Pa
     assert "PCR_Extend 7 " in (tmp_path / "swtpm.log").read_text()
     assert json.loads((tmp_path / "pcrs.json").read_text())["7"] == pcrs[7]
     assert "<domain" in (tmp_path / "domain.xml").read_text()
-    assert str(host.emulator) in (tmp_path / "qemu-command.txt").read_text()
+    assert host.emulator.name in (tmp_path / "qemu-command.txt").read_text()
     assert "starting up libvirt" in (tmp_path / "qemu.log").read_text()
     assert (tmp_path / "journal.log").exists()
+
+
+@pytest.mark.real
+def test_a_machine_is_in_a_network_of_its_own(host: Host, machine: Machine, tmp_path: Path) -> None:
+    with FaultProxy("service") as proxy:
+        service: Any = SimpleNamespace(name="service", endpoint=Endpoint(80), proxy=proxy)
+        proxy.mode = Mode.STALL
+        with power_on(machine, host, tmp_path / "one", [service]) as rig:
+            [qemu] = [pid for pid, name in processes_naming(str(folder_of(rig))).items() if "qemu" in name]
+            network = Path(f"/proc/{qemu}/net")
+            assert network.with_name("ns").joinpath("net").readlink() != Path("/proc/self/ns/net").readlink()
+            assert [line.split(":")[0].strip() for line in (network / "dev").read_text().splitlines()[2:]] == ["lo"]
+            assert (network / "route").read_text().splitlines()[1:] == []
+            sockets = [line.split() for line in (network / "tcp").read_text().splitlines()[1:]]
+            assert [(words[1], words[3]) for words in sockets] == [("0100007F:0050", "0A")]  # 127.0.0.1:80, TCP_LISTEN
+            assert (network / "tcp6").read_text().splitlines()[1:] == []
+            with pytest.raises(UsageError, match="cannot both be at"):
+                power_on(machine, host, tmp_path / "two", [service, service]).__enter__()
+    assert wait_gone(lambda: {qemu: "QEMU"} if Path(f"/proc/{qemu}").exists() else {}, GONE_SECONDS) == {}
 
 
 @pytest.mark.real
