@@ -11,7 +11,7 @@ VENV := .venv/bin
 SCRIPTS = $(shell grep -rlE --exclude-dir=artifacts '^\#!.*[/ ](ba|da)?sh( |$$)|^\# shellcheck shell=' .ci images)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup start prepare scenarios test lint format types unit real slow matrix bench doctor images report docs clean constraints fuzz
+.PHONY: help setup start prepare scenarios test lint format types unit real slow matrix bench doctor images report docs clean constraints fuzz chaos soak
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,6 +55,12 @@ fuzz: setup ## fuzz the readers by coverage, SECONDS each (3600); what is found 
 	@$(VENV)/pip install --quiet --requirement tests/fuzz/requirements.txt
 	@for target in $$(cd tests && ../$(VENV)/python -c 'print(*__import__("fuzz_targets").TARGETS)'); do \
 	  echo "== $$target"; PYTHONPATH=tests $(VENV)/python tests/fuzz/run.py $$target $(SECONDS) || exit 1; done
+
+chaos: start ## break the laboratory at random points (100 hits, as root) and look what it leaves behind; ARGS goes to it
+	$(VENV)/python tests/stress/chaos.py $(ARGS)
+
+soak: prepare ## the same three boots many times (200); ARGS goes to it
+	$(VENV)/python tests/stress/soak.py $(ARGS)
 
 matrix: start ## the truth table, every cell booted; goes on where it was. BUTANE=mine.bu makes yours the row; ARGS goes to it
 	$(VENV)/unlock-lab matrix $(if $(BUTANE),--butane $(BUTANE)) $(ARGS)
