@@ -14,12 +14,12 @@ from typing import BinaryIO
 
 
 @contextmanager
-def whole_file(place: Path, mode: int = 0o644) -> Iterator[BinaryIO]:
+def whole_file(place: Path, mode: int = 0o600) -> Iterator[BinaryIO]:
     """A file to write to, which takes its place, held by the disk, at the end of the block unless that raises.
 
     Args:
         place: Where it will lie, in a folder that is there. What lies there already is replaced.
-        mode: Permission bits.
+        mode: Permission bits; by default the caller alone may read it.
     """
     handle, name = tempfile.mkstemp(prefix=f".{place.name}.part-", dir=place.parent)
     part = Path(name)
@@ -34,22 +34,23 @@ def whole_file(place: Path, mode: int = 0o644) -> Iterator[BinaryIO]:
         part.unlink(missing_ok=True)
 
 
-def write_whole(place: Path, content: str | bytes, mode: int = 0o644) -> None:
+def write_whole(place: Path, content: str | bytes, mode: int = 0o600) -> None:
     """`whole_file` with this content; what UTF-8 cannot say becomes ``?``."""
     with whole_file(place, mode) as file:
         file.write(content.encode(errors="replace") if isinstance(content, str) else content)
 
 
 @contextmanager
-def whole_folder(place: Path) -> Iterator[Path]:
+def whole_folder(place: Path, mode: int = 0o700) -> Iterator[Path]:
     """An empty folder to fill, which takes its place, held by the disk, at the end of the block unless that raises.
 
     Args:
         place: Where it will lie, in a folder that is there. When the block ends nothing may lie there, or an empty one.
+        mode: Permission bits; by default the caller alone may enter.
     """
     part = Path(tempfile.mkdtemp(prefix=f".{place.name}.part-", dir=place.parent))
     try:
-        part.chmod(0o755)
+        part.chmod(mode)
         yield part
         _flush(part)
         part.rename(place)

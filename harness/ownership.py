@@ -23,6 +23,8 @@ MARK = ".unlock-lab"
 
 _TEXT = "This folder is unlock-lab's own: it changes and removes what is in here.\n"
 
+_BEGINNING_BYTES = 16384
+
 SHARED = 0o755 if os.geteuid() == 0 else 0o700
 """Mode of a folder that the user who runs QEMU must be able to enter: another user for root, else the caller."""
 
@@ -116,6 +118,28 @@ def require(folder: Path, named_by: str) -> None:
         _marked(handle, folder, named_by)
     finally:
         os.close(handle)
+
+
+def require_own_file(path: Path, sign: str) -> None:
+    """See that a file to be replaced is not there yet, or was written by us.
+
+    Args:
+        path: The file.
+        sign: What the beginning of such a file of ours holds.
+
+    Raises:
+        UsageError: It is something else; nothing was changed.
+    """
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise UsageError(f"{path} is not ours to replace", str(error), "name another file") from error
+    with os.fdopen(handle, "rb") as file:
+        regular = stat.S_ISREG(os.fstat(handle).st_mode)
+        if not regular or sign.encode() not in file.read(_BEGINNING_BYTES):
+            raise UsageError(f"{path} is not ours to replace: unlock-lab did not write it", "", "name another file")
 
 
 def emptied(folder: Path) -> list[Path]:

@@ -23,12 +23,15 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock
 
 from harness.errors import HostError
 from harness.evidence.record import OUTCOME, Scenario, document
+from harness.evidence.scrub import scrubbed_document
 from harness.files import end_of, whole_file, whole_folder, write_whole
+from harness.ownership import claim
 
 CONFIG_BU, CONFIG_IGN, TANG_LOG, VERSIONS = "config.bu", "config.ign", "tang.log", "versions.json"
 CONSOLE, JOURNAL, DOMAIN_XML, SWTPM_LOG, QEMU_LOG = (
@@ -66,35 +69,46 @@ def open_folder(root: Path, test: str) -> Path:
         test: pytest's node id.
 
     Raises:
+        UsageError: The folder of all artifacts is not ours.
         HostError: It cannot be written.
     """
-    place = root / folder_name(test)
-    with _explained(place):
-        root.mkdir(parents=True, exist_ok=True)
-        with FileLock(root / ".lock"):
-            for leftover in root.glob(f".{place.name}.*"):
-                _remove(leftover)
-            with whole_folder(place) as part:
-                old = part.with_suffix(".old")
-                if place.exists() or place.is_symlink():
-                    place.rename(old)
-            _remove(old)
+    place = claimed_root(root) / folder_name(test)
+    with _explained(place), FileLock(root / ".lock"):
+        for leftover in root.glob(f".{place.name}.*"):
+            _remove(leftover)
+        with whole_folder(place) as part:
+            old = part.with_suffix(".old")
+            if place.exists() or place.is_symlink():
+                place.rename(old)
+        _remove(old)
     return place
 
 
-def save(folder: Path, files: Mapping[str, Source]) -> None:
+def claimed_root(root: Path) -> Path:
+    """The folder of all artifacts, claimed (`harness.ownership`); one that holds an `OUTCOME` is ours too.
+
+    Raises:
+        UsageError: It is not ours.
+        HostError: It cannot be made.
+    """
+    with_evidence = any(root.glob(f"*/{OUTCOME}"))
+    return claim(root, "--lab-artifacts (pytest) or --artifacts", 0o700, adopt=with_evidence)
+
+
+def save(folder: Path, files: Mapping[str, Source], mode: int = 0o600) -> None:
     """Write files into a folder, each atomically.
 
     Args:
         folder: A folder that `open_folder` made.
         files: Content by file name, such as `CONFIG_BU`.
+        mode: Permission bits of the files.
 
     Raises:
         HostError: One cannot be written.
     """
     with _explained(folder):
         for name, source in files.items():
-            _write(folder, name, source)
+            _write(folder, name, source, mode)
 
 
 def save_boot(folder: Path, name: str, files: Mapping[str, Source]) -> None:
@@ -124,13 +138,20 @@ def save_versions(folder: Path, versions: Mapping[str, str]) -> None:
     save(folder, {VERSIONS: _json(dict(versions))})
 
 
-def save_outcome(folder: Path, scenario: Scenario) -> None:
-    """Write `OUTCOME` in place of what it said before.
+def save_outcome(folder: Path, scenario: Scenario, secrets: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Write `OUTCOME` in place of what it said before, and return what it says.
+
+    Args:
+        folder: A folder that `open_folder` made.
+        scenario: What is known of the test.
+        secrets: What stands in the place of each secret, by secret (`harness.evidence.scrub`).
 
     Raises:
         HostError: It cannot be written.
     """
-    save(folder, {OUTCOME: _json(document(scenario))})
+    found: dict[str, Any] = scrubbed_document(document(scenario), secrets or {})
+    save(folder, {OUTCOME: _json(found)})
+    return found
 
 
 def tail(path: Path, lines: int = 25, limit: int = 65536) -> list[str]:
@@ -163,7 +184,7 @@ def _json(value: object) -> str:
     return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
 
 
-def _write(folder: Path, name: str, source: Source) -> None:
+def _write(folder: Path, name: str, source: Source, mode: int = 0o600) -> None:
     if not name or name != Path(name).name or name.startswith("."):
         raise ValueError(f"not a plain file name: {name!r}")
     if isinstance(source, Path):
@@ -171,10 +192,10 @@ def _write(folder: Path, name: str, source: Source) -> None:
             log = source.open("rb")
         except FileNotFoundError:
             return
-        with log, whole_file(folder / name) as file:
+        with log, whole_file(folder / name, mode) as file:
             shutil.copyfileobj(log, file)
     elif source is not None:
-        write_whole(folder / name, source)
+        write_whole(folder / name, source, mode)
 
 
 def _remove(path: Path) -> None:

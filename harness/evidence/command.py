@@ -18,6 +18,7 @@ from harness.errors import HostError
 from harness.evidence import night, report
 from harness.evidence.html import template
 from harness.files import write_whole
+from harness.ownership import require_own_file
 
 NIGHT = "night.json"
 
@@ -58,6 +59,9 @@ def _merge(folders: Sequence[Path], since: Path | None, output: Path) -> int:
         counted=night.counted,
         no_verdict=night.NO_VERDICT,
     )
+    require_own_file(output, report.GENERATOR)
+    if output.with_name(NIGHT).exists():
+        night.load(output.with_name(NIGHT))  # only a night of ours is replaced
     try:
         write_whole(output, page)
         write_whole(output.with_name(NIGHT), night.dumps(now))

@@ -19,8 +19,12 @@ from harness.evidence.html import href, template
 from harness.evidence.pcrs import PcrLine
 from harness.evidence.record import Document, Result
 from harness.files import write_whole
+from harness.ownership import require_own_file
 
 UNREADABLE = "unreadable"
+
+GENERATOR = '<meta name="generator" content="unlock-lab report">'
+"""What tells a page of ours from another file: in the template's head."""
 
 _ORDER = (Result.FAILED.value, Result.ERROR.value, Result.UNFINISHED.value, UNREADABLE, Result.PASSED.value)
 
@@ -107,13 +111,16 @@ def write(root: Path, output: Path) -> None:
         output: The page.
 
     Raises:
-        UsageError: There is no such folder.
+        UsageError: There is no such folder, it is written to and is not ours, or `output` is not ours to replace.
         HostError: The page cannot be written.
     """
     if not root.is_dir():
         raise UsageError(
             f"there is no folder {root}", "", "run scenarios first, or name the folder: unlock-lab report FOLDER"
         )
+    if output.parent.resolve() == root.resolve():
+        artifacts.claimed_root(root)
+    require_own_file(output, GENERATOR)
     try:
         write_whole(output, render(root, output.parent))
     except OSError as error:

@@ -200,6 +200,7 @@ def _install(order: _Order, folder: Path, recorder: EvidenceRecorder) -> None:
     lab, image, policy = order.lab, order.image, order.policy
     start = time.monotonic()
     canaries = {volume.name: secrets.token_hex(16) for volume in policy.volumes if volume.mount_point}
+    recorder.hide_secrets(policy, canaries)
     machine = _machine(lab, policy, folder)
     overlay(image.disk, machine.disks[0].path, size=DISK_BYTES)
     with served(lab, order.ports, order.keys) as tangs:

@@ -92,6 +92,7 @@ class Machines:
         prefix = "" if first else f"{entry.policy.name}-"
         if first:
             self._recorder.installs(entry.policy, entry.image.name)
+        self._recorder.hide_secrets(entry.policy, entry.canaries)
         self._recorder.keep({f"{prefix}{artifacts.CONFIG_IGN}": entry.folder / "config.ign"})
         # The host may have been updated since the installation; the guest cannot have been.
         artifacts.save_versions(self._recorder.folder, {**entry.versions, **self._lab.versions})

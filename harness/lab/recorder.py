@@ -9,9 +9,10 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from harness.evidence import artifacts, record
+from harness.evidence import artifacts
 from harness.evidence.attacks import Attack, Attempt
 from harness.evidence.record import Boot, Failure, Problem, Result, Scenario
+from harness.evidence.scrub import scrubbed_config, scrubbed_log
 from harness.policy.pins.placeholders import DEFAULT_SERVER
 from harness.policy.policy import Policy
 
@@ -42,6 +43,7 @@ class EvidenceRecorder:
         self._started = datetime.now(UTC)
         self._start = time.monotonic()
         self._numbers = count(1)
+        self._secrets: dict[str, str] = {}
 
     @classmethod
     def open(cls, root: Path, test: str, title: str) -> "EvidenceRecorder":
@@ -70,7 +72,16 @@ class EvidenceRecorder:
     def installs(self, policy: Policy, image: str) -> None:
         """Write down what this test's machine was installed with."""
         self._policy, self._image = policy.name, image
-        artifacts.save(self.folder, {artifacts.CONFIG_BU: policy.source})
+        self.hide_secrets(policy)
+        self.keep({artifacts.CONFIG_BU: policy.source})
+
+    def hide_secrets(self, policy: Policy, canaries: Mapping[str, str] | None = None) -> None:
+        """Leave the secrets of a machine out of all that is written from now on (`harness.evidence.scrub`)."""
+        for volume in policy.volumes:
+            canary = (canaries or {}).get(volume.name)
+            for what, secret in (("passphrase", volume.passphrase), ("PIN", volume.tpm_pin), ("canary", canary)):
+                if secret:
+                    self._secrets[secret] = f"[{what} of {volume.name}]"
 
     def attack_begins(self, grants: Iterable[str]) -> None:
         """Write down that this test is an attack, and what the attacker was granted."""
@@ -83,7 +94,7 @@ class EvidenceRecorder:
 
     def keep(self, files: Mapping[str, artifacts.Source]) -> None:
         """Keep files beside the boots."""
-        artifacts.save(self.folder, files)
+        artifacts.save(self.folder, self._scrubbed(files))
 
     def keep_tang_log(self, server: str, log: str) -> None:
         """Keep what a server said: the one that needs no name as ``tang.log``, another under its own."""
@@ -95,7 +106,7 @@ class EvidenceRecorder:
 
     def record(self, boot: Boot, files: Mapping[str, artifacts.Source]) -> None:
         """Keep a boot, and its files in the folder that it names."""
-        artifacts.save_boot(self.folder, boot.evidence, files)
+        artifacts.save_boot(self.folder, boot.evidence, self._scrubbed(files))
         self.boots.append(boot)
         self.write()
 
@@ -120,5 +131,19 @@ class EvidenceRecorder:
             failure=self.failure,
             error=self.error,
         )
-        artifacts.save_outcome(self.folder, scenario)
-        return record.document(scenario)
+        return artifacts.save_outcome(self.folder, scenario, self._secrets)
+
+    def _scrubbed(self, files: Mapping[str, artifacts.Source]) -> dict[str, artifacts.Source]:
+        return {name: self._without_secrets(name, source) for name, source in files.items()}
+
+    def _without_secrets(self, name: str, source: artifacts.Source) -> artifacts.Source:
+        if isinstance(source, Path):
+            try:
+                source = source.read_bytes()
+            except FileNotFoundError:
+                return None
+        if source is None:
+            return None
+        data = source.encode(errors="replace") if isinstance(source, str) else source
+        scrub = scrubbed_config if name.endswith((artifacts.CONFIG_BU, artifacts.CONFIG_IGN)) else scrubbed_log
+        return scrub(data, self._secrets)

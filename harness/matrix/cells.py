@@ -212,7 +212,7 @@ def save(matrix: Matrix, folder: Path) -> Path:
         HostError: It cannot be written.
     """
     text = json.dumps(document(matrix), indent=1, ensure_ascii=False) + "\n"
-    artifacts.save(folder, {MATRIX: text})
+    artifacts.save(folder, {MATRIX: text}, 0o644)
     return folder / MATRIX
 
 

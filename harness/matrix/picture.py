@@ -15,8 +15,12 @@ from harness.evidence.html import href, template
 from harness.evidence.record import OUTCOME
 from harness.matrix.cells import MARKS, MEANINGS, Cell, Matrix
 from harness.matrix.table import summary
+from harness.ownership import require_own_file
 
 PAGE = "matrix.html"
+
+_SVG_SIGN = ".page { fill: #fff; } .title {"
+"""What tells an image of ours from another file: from its template."""
 
 _FOLDER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*")
 """What may be a boot's folder: it was read from a file, so it may only lead to a place below the page."""
@@ -59,7 +63,7 @@ def write_page(matrix: Matrix, folder: Path) -> Path:
     Raises:
         HostError: It cannot be written.
     """
-    artifacts.save(folder, {PAGE: _render("matrix.html.j2", matrix, folder)})
+    artifacts.save(folder, {PAGE: _render("matrix.html.j2", matrix, folder)}, 0o644)
     return folder / PAGE
 
 
@@ -67,9 +71,11 @@ def write_svg(matrix: Matrix, path: Path) -> None:
     """Write the grid as an SVG image, atomically.
 
     Raises:
+        UsageError: There is a file that is no such image.
         HostError: It cannot be written.
     """
-    artifacts.save(path.parent, {path.name: _render("matrix.svg.j2", matrix)})
+    require_own_file(path, _SVG_SIGN)
+    artifacts.save(path.parent, {path.name: _render("matrix.svg.j2", matrix)}, 0o644)
 
 
 def _render(name: str, matrix: Matrix, folder: Path | None = None) -> str:

@@ -27,6 +27,7 @@ from filelock import FileLock
 
 from harness.cache import digest
 from harness.errors import HarnessError
+from harness.evidence.artifacts import claimed_root
 from harness.evidence.record import Problem
 from harness.guest.outcome import Outcome
 from harness.host.slots import slot_count
@@ -253,5 +254,4 @@ def _load(artifacts: Path) -> Matrix:
 
 
 def _writing(artifacts: Path) -> FileLock:
-    artifacts.mkdir(parents=True, exist_ok=True)
-    return FileLock(artifacts / ".matrix.lock")
+    return FileLock(claimed_root(artifacts) / ".matrix.lock")

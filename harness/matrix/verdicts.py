@@ -86,7 +86,7 @@ def save(found: Verdicts, path: Path) -> None:
     writer.writerow(_COLUMNS)
     for place, verdict in found.items():
         writer.writerow((*place, verdict.observed and verdict.observed.value, " ".join(sorted(verdict.failed_pins))))
-    artifacts.save(path.parent, {path.name: text.getvalue()})
+    artifacts.save(path.parent, {path.name: text.getvalue()}, 0o644)
 
 
 def load(path: Path) -> Verdicts:

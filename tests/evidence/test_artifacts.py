@@ -17,6 +17,7 @@ from harness.errors import HostError, RigError, UsageError
 from harness.evidence import artifacts, record
 from harness.evidence.record import Boot, Failure, Problem, Result, Scenario
 from harness.guest.outcome import Outcome, PinFailure, Seconds, Unlock
+from harness.ownership import MARK
 
 FALLBACK = Outcome(
     Unlock.PASSPHRASE_FALLBACK,
@@ -96,26 +97,19 @@ def test_an_earlier_runs_folder_is_replaced_whole(tmp_path: Path) -> None:
     again = artifacts.open_folder(tmp_path, "t.py::a")
     assert again == first
     assert list(again.iterdir()) == []
-    assert {path.name for path in tmp_path.iterdir()} == {".lock", first.name, other.name}
+    assert {path.name for path in tmp_path.iterdir()} == {".lock", MARK, first.name, other.name}
 
 
 def test_what_a_killed_run_half_replaced_is_cleared_away(tmp_path: Path) -> None:
     name = artifacts.folder_name("t.py::a")
-    (tmp_path / f".{name}.abc").mkdir(parents=True)
+    artifacts.claimed_root(tmp_path)
+    (tmp_path / f".{name}.abc").mkdir()
     (tmp_path / f".{name}.old").mkdir()
     (tmp_path / f".{name}.old" / "file").touch()
     (tmp_path / name).symlink_to("/nowhere")
     folder = artifacts.open_folder(tmp_path, "t.py::a")
     assert not folder.is_symlink()
-    assert {path.name for path in tmp_path.iterdir()} == {".lock", name}
-
-
-def test_folders_can_be_read_by_others(tmp_path: Path) -> None:
-    folder = artifacts.open_folder(tmp_path, "t.py::a")
-    artifacts.save_boot(folder, "boot-1", {"console.log": "x"})
-    assert folder.stat().st_mode & 0o777 == 0o755
-    assert (folder / "boot-1").stat().st_mode & 0o777 == 0o755
-    assert (folder / "boot-1" / "console.log").stat().st_mode & 0o777 == 0o644
+    assert {path.name for path in tmp_path.iterdir()} == {".lock", MARK, name}
 
 
 def test_a_boots_folder_holds_bytes_text_and_copies(tmp_path: Path) -> None:
@@ -180,7 +174,7 @@ def test_a_file_stays_in_its_folder(tmp_path: Path, name: str) -> None:
 
 def test_a_root_that_is_a_file_is_explained(tmp_path: Path) -> None:
     (tmp_path / "artifacts").touch()
-    with pytest.raises(HostError, match="evidence cannot be written"):
+    with pytest.raises(HostError, match="cannot make the folder"):
         artifacts.open_folder(tmp_path / "artifacts", "t.py::a")
 
 
@@ -344,3 +338,36 @@ def test_tail_reads_only_the_end(tmp_path: Path) -> None:
 @given(st.text())
 def test_plain_text_has_no_controls(text: str) -> None:
     assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", artifacts.plain(text))
+
+
+# Whose folder, and who may read it
+
+
+@pytest.fixture
+def etc(tmp_path: Path) -> Path:
+    """A folder with another purpose."""
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc" / "passwd").write_text("root:x:0:0")
+    return tmp_path / "etc"
+
+
+def test_a_folder_of_another_purpose_takes_no_evidence(etc: Path) -> None:
+    with pytest.raises(UsageError, match="is not ours"):
+        artifacts.open_folder(etc, "t.py::a")
+    assert [path.name for path in etc.iterdir()] == ["passwd"]
+
+
+def test_a_folder_with_evidence_of_an_earlier_version_is_ours(tmp_path: Path) -> None:
+    (tmp_path / "root" / "test_a-12345678").mkdir(parents=True)
+    (tmp_path / "root" / "test_a-12345678" / "outcome.json").write_text("{}")
+    assert artifacts.open_folder(tmp_path / "root", "t.py::a").is_dir()
+
+
+def test_evidence_is_private(tmp_path: Path) -> None:
+    folder = artifacts.open_folder(tmp_path / "root", "t.py::a")
+    artifacts.save(folder, {"config.bu": "x"})
+    artifacts.save_boot(folder, "boot-1", {"console.log": b"x"})
+    artifacts.save_outcome(folder, SCENARIO)
+    below = [folder.parent, folder, *folder.rglob("*")]
+    assert {path.stat().st_mode & 0o777 for path in below if path.is_dir()} == {0o700}
+    assert {path.stat().st_mode & 0o777 for path in below if path.is_file()} == {0o600}

@@ -15,6 +15,7 @@ from harness.errors import HostError, UsageError
 from harness.evidence import artifacts, command
 from harness.evidence.record import Boot, Failure, Problem, Result, Scenario, document
 from harness.guest.outcome import Outcome, PinFailure, Seconds, Unlock
+from harness.ownership import MARK
 
 EVIL = "</pre></details><script>alert(1)</script><img src=x onerror=alert(1)>\"'&\x1b[31m{{ 7*7 }}"
 VOID = {"meta", "input"}
@@ -177,6 +178,7 @@ def test_a_corrupt_document_is_a_row_that_says_so(tmp_path: Path, content: bytes
 
 @pytest.mark.parametrize("name", ["../.other", "..", ".", "/etc", "boot-1/../..", "a\0b", "\ud800", "n" * 5000, ""])
 def test_a_document_cannot_show_another_folder(tmp_path: Path, name: str) -> None:
+    artifacts.claimed_root(tmp_path)
     (tmp_path / ".other").mkdir()
     (tmp_path / ".other" / "console.log").write_text("not yours")
     save(tmp_path, Scenario("t.py::test_x", Result.PASSED, (Boot(OUTCOME, evidence=name),)))
@@ -186,6 +188,7 @@ def test_a_document_cannot_show_another_folder(tmp_path: Path, name: str) -> Non
 
 
 def test_other_things_in_the_folder_do_no_harm(tmp_path: Path) -> None:
+    artifacts.claimed_root(tmp_path)
     (tmp_path / "bench.json").write_text("{}")
     (tmp_path / ".test_x.part").mkdir()
     assert "Nothing has run yet" in page(tmp_path).text
@@ -238,8 +241,9 @@ def test_a_page_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
 def test_the_page_goes_beside_the_evidence_unless_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert command.main([str(tmp_path)]) == 0
     assert capsys.readouterr().out.strip() == str(tmp_path / "report.html")
-    assert (tmp_path / "report.html").stat().st_mode & 0o777 == 0o644
-    assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
+    assert (tmp_path / "report.html").stat().st_mode & 0o777 == 0o600
+    assert {path.name for path in tmp_path.iterdir()} == {"report.html", MARK}
+    assert command.main([str(tmp_path)]) == 0, "a page of ours is replaced"
 
 
 def test_a_good_boot_and_the_attackers_are_laid_side_by_side(tmp_path: Path) -> None:
@@ -268,3 +272,19 @@ def test_a_test_that_runs_is_a_row_of_its_own_kind(tmp_path: Path) -> None:
     assert re.search(r"unfinished\s+1", found.text)
     assert "under way, or cut off before its end" in found.text
     assert not re.search(r"unreadable\s+1", found.text)
+
+
+def test_a_page_goes_into_no_folder_of_another_purpose(tmp_path: Path) -> None:
+    (tmp_path / "passwd").write_text("root:x:0:0")
+    with pytest.raises(UsageError, match=f"{tmp_path} is not ours"):
+        command.main([str(tmp_path)])
+    assert [path.name for path in tmp_path.iterdir()] == ["passwd"]
+
+
+def test_a_page_replaces_no_file_but_a_page(tmp_path: Path) -> None:
+    mine = tmp_path / "thesis.html"
+    mine.write_text("<!DOCTYPE html><h1>mine</h1>")
+    (tmp_path / "root").mkdir()
+    with pytest.raises(UsageError, match=f"{mine} is not ours to replace"):
+        command.main([str(tmp_path / "root"), "-o", str(mine)])
+    assert mine.read_text() == "<!DOCTYPE html><h1>mine</h1>"

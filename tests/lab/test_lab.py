@@ -86,7 +86,7 @@ def test_an_edited_nvram_is_a_new_file(
 
 
 def test_a_power_on_is_recorded_whatever_becomes_of_it(machine: Machine, tmp_path: Path) -> None:
-    book = EvidenceRecorder.open(tmp_path, "t.py::test", "")
+    book = EvidenceRecorder.open(tmp_path / "artifacts", "t.py::test", "")
     with power.recorded(book, "boot", machine) as record:
         (record.folder / "console.log").write_text("said")
         record.outcome = Outcome(Unlock.AUTO, "yes")
@@ -102,7 +102,7 @@ def test_a_power_on_is_recorded_whatever_becomes_of_it(machine: Machine, tmp_pat
 
 
 def test_what_came_to_its_end_passed_and_nothing_else(tmp_path: Path) -> None:
-    book = EvidenceRecorder.open(tmp_path, "t.py::test", "")
+    book = EvidenceRecorder.open(tmp_path / "artifacts", "t.py::test", "")
     assert written(book.folder)["result"] == "unfinished"
     with book.finishing():
         assert written(book.folder)["result"] == "unfinished"

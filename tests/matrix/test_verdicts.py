@@ -98,7 +98,11 @@ def test_a_list_is_drawn_beside_it_and_nothing_is_booted(
     assert command.main([*asked, "--only", "tpm-absent"]) == 1, "what the list lacks has no verdict"
     assert "no boot of it is in the list" in capsys.readouterr().out
     verdicts.save({present: ASKS, absent: Verdict(Unlock.LOCKED)}, path)
-    assert command.main(asked) == 1, "it differs"
+    assert command.main(asked) == 1, "it differs; the picture of before is replaced"
+    path.with_suffix(".svg").write_text("<svg>a drawing of someone</svg>")
+    with pytest.raises(UsageError, match="not ours to replace"):
+        command.main(asked)
+    assert path.with_suffix(".svg").read_text() == "<svg>a drawing of someone</svg>"
     out = capsys.readouterr().out
     assert "P≠A headless, present" in out
     assert "observed passphrase-fallback\n" in re.sub(" +\n", "\n", out)
