@@ -110,7 +110,7 @@ def test_what_came_to_its_end_passed_and_nothing_else(tmp_path: Path) -> None:
 
 
 def test_a_run_that_is_killed_leaves_the_boots_it_finished(machine: Machine, tmp_path: Path) -> None:
-    book = EvidenceRecorder.open(tmp_path, "t.py::test", "")
+    book = EvidenceRecorder.open(tmp_path / "artifacts", "t.py::test", "")
     with power.recorded(book, "boot", machine) as boot_record:
         boot_record.outcome = Outcome(Unlock.AUTO, "yes")
     assert (written(book.folder)["result"], len(written(book.folder)["boots"])) == ("unfinished", 1)
