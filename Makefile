@@ -8,6 +8,9 @@ ARGS ?=
 BUTANE ?=
 SECONDS := $(if $(filter command line,$(origin SECONDS)),$(SECONDS),3600)
 VENV := .venv/bin
+# What scenarios import, and the modules among that.
+PAGES := harness.api harness.lab.faults harness.policy.maintenance harness.matrix.truth_table \
+    harness.api.attack harness.attack.luks_forgery harness.attack.tang_exchange harness.attack.uki harness.machine.nvram
 SCRIPTS = $(shell grep -rlE --exclude-dir=artifacts '^\#!.*[/ ](ba|da)?sh( |$$)|^\# shellcheck shell=' .ci images)
 
 .DEFAULT_GOAL := help
@@ -77,11 +80,12 @@ images: start ## build the guest, firmware and Tang images that are not in the c
 report: setup ## the last run as one HTML page
 	$(VENV)/unlock-lab report
 
-docs: setup ## the reference of the API and of outcome.json, as pages in artifacts/reference
+docs: setup ## the reference of the API and of the JSON schemas, as pages in artifacts/reference
 	mkdir -p artifacts/reference
-	$(VENV)/pdoc --docformat google --output-directory artifacts/reference harness.api harness.api.attack
-	$(VENV)/generate-schema-doc --config with_footer=false harness/evidence/outcome.schema.json artifacts/reference/outcome.html
-	$(VENV)/generate-schema-doc --config with_footer=false harness/matrix/matrix.schema.json artifacts/reference/matrix.html
+	$(VENV)/pdoc --docformat google --output-directory artifacts/reference $(PAGES)
+	set -e; for schema in harness/*/*.schema.json; do \
+	    $(VENV)/generate-schema-doc --config with_footer=false "$$schema" artifacts/reference/"$$(basename "$$schema" .schema.json)".html; \
+	done
 
 clean: setup ## remove what dead runs left; ARGS=--cache also what is slow to make
 	$(VENV)/unlock-lab clean $(ARGS)

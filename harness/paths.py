@@ -2,6 +2,7 @@
 
 Environment: ``UNLOCK_LAB_CACHE`` (what is slow to make) and ``UNLOCK_LAB_RUN`` (sockets and scratch disks of running
 machines; short, since a UNIX socket path may have 107 bytes, unix(7)). ``TMPDIR``: images under way.
+``UNLOCK_LAB_IMAGES``: more guest images.
 
 Images, policies and docs lie beside the package in a clone, and in it (``harness/data``) when it came from a wheel,
 which pyproject.toml arranges.
@@ -24,6 +25,12 @@ DOCS = CHECKOUT / "docs" if CHECKOUT else PACKAGE / "data" / "docs"
 SETUP = "make setup" if CHECKOUT else "unlock-lab setup"
 DOCTOR = "make doctor" if CHECKOUT else "unlock-lab doctor"
 """What a hint tells the user to run."""
+
+
+def own_images() -> Path | None:
+    """The folder of the user's own guest images, which come before those of `IMAGES`."""
+    named = os.environ.get("UNLOCK_LAB_IMAGES")
+    return Path(named).absolute() if named else None
 
 
 def cache_dir() -> Path:

@@ -1,9 +1,11 @@
 """The public face: scenarios, examples and third parties import harness.api and harness.api.attack alone."""
 
 import ast
+import re
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from markdown_it import MarkdownIt
@@ -65,3 +67,11 @@ def test_the_public_face_stays_small_and_is_explained(module: str) -> None:
     # A constant and a type alias have their docstring where they are assigned.
     explained = [getattr(face, name) for name in face.__all__ if not name.isupper() and name not in ("Fault", "Pin")]
     assert [each for each in explained if not each.__doc__] == []
+
+
+def test_the_reference_has_the_public_face_and_the_modules_among_its_names() -> None:
+    (listed,) = re.findall(r"^PAGES := ((?:.*\\\n)*.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    faces = [import_module(name) for name in PUBLIC]
+    modules = [getattr(face, name) for face in faces for name in face.__all__]
+    wanted = {*PUBLIC, *(each.__name__ for each in modules if isinstance(each, ModuleType))}
+    assert set(listed.replace("\\", "").split()) == wanted

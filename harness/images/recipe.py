@@ -5,6 +5,7 @@ different. A list is replaced by a list, or changed by a mapping of ``add`` and 
 """
 
 import re
+from collections.abc import Iterator
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import yaml
 
 from harness.errors import UsageError
-from harness.paths import IMAGES
+from harness.paths import IMAGES, own_images
 from harness.policy.world import Stack
 
 DEFAULT_IMAGE = "debian-13"
@@ -138,14 +139,25 @@ def guest_recipe(name: str) -> Recipe:
     return _guest_recipe(name, ())
 
 
+def _folders() -> Iterator[Path]:
+    if own := own_images():
+        yield own
+    yield IMAGES
+
+
+def _recipe_file(name: str) -> Path | None:
+    files = (folder / name / "recipe.yaml" for folder in _folders())
+    return next((path for path in files if path.is_file()), None)
+
+
 def _guest_recipe(name: str, builds_on_it: tuple[str, ...]) -> Recipe:
-    path = IMAGES / name / "recipe.yaml"
-    if not path.is_file():
-        raise UsageError(f"there is no guest image '{name}'", f"images/ has: {', '.join(guest_names())}")
+    path = _recipe_file(name)
+    if path is None:
+        raise UsageError(f"there is no guest image '{name}'", f"there is: {', '.join(guest_names())}")
     data = _mapping(path)
     if "extends" in data:
         base = str(data["extends"])
-        if not (IMAGES / base / "recipe.yaml").is_file():
+        if _recipe_file(base) is None:
             raise UsageError(f"{path}: extends: there is no guest image '{base}'")
         if base in (*builds_on_it, name):
             raise UsageError(f"{path}: extends: {' → '.join((*builds_on_it, name, base))} is a circle")
@@ -198,8 +210,9 @@ def _changed(items: tuple[str, ...], change: dict[str, Any], where: str) -> tupl
 
 
 def guest_names() -> tuple[str, ...]:
-    """The folders of images/ that hold a guest: those whose recipe has a kernel command line, or builds on another."""
-    recipes = {path.parent.name: _mapping(path) for path in IMAGES.glob("*/recipe.yaml")}
+    """The guest images that there are: folders whose recipe has a kernel command line, or builds on another."""
+    files = (path for folder in _folders() for path in folder.glob("*/recipe.yaml"))
+    recipes = {path.parent.name: _mapping(path) for path in files}
     return tuple(sorted(name for name, data in recipes.items() if data.keys() & {"cmdline", "extends"}))
 
 

@@ -56,6 +56,20 @@ stack: dracut
 """
 
 
+def test_a_folder_of_ones_own_comes_first_and_builds_on_what_is_shipped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shipped = guest_names()
+    monkeypatch.setenv("UNLOCK_LAB_IMAGES", str(tmp_path))
+    write_recipe(tmp_path, "name: mine\nextends: debian-13\npackages: {add: [strace]}\n", "mine")
+    write_recipe(tmp_path, GOOD.replace("toy", "debian-12-initramfs"), "debian-12-initramfs")
+    assert guest_names() == tuple(sorted((*shipped, "mine")))
+    assert "strace" in guest_recipe("mine").packages
+    assert guest_recipe("debian-12-initramfs").suite == "trixie"
+    with pytest.raises(UsageError, match="there is no guest image 'plan9'"):
+        guest_recipe("plan9")
+
+
 @pytest.mark.parametrize("name", guest_names())
 def test_a_shipped_recipe_is_right(name: str) -> None:
     image = guest_recipe(name)
