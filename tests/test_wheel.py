@@ -102,4 +102,6 @@ def test_it_works_from_another_folder_in_a_venv_of_its_own(wheel: Path, tmp_path
     assert told.split() == [f"{site}/harness/data/images", digest(IMAGES)]
     assert set(COMMANDS) <= set(run(python.with_name("unlock-lab"), "--help").split())
     assert "debian-13-initramfs" in run(python.with_name("unlock-lab"), "images")
+    assert "test_mine" in run(python.with_name("unlock-lab"), "list", "elsewhere", "--json")
+    assert "tpm-absent" in run(python.with_name("unlock-lab"), "explain", "elsewhere/mine.bu", "--json")
     assert "scenarios can" in run(python.with_name("unlock-lab"), "doctor", statuses=(0, 1))

@@ -3,7 +3,7 @@
 Three sources, the nearest first:
 
 1. What this host took before, kept in ``durations.json`` in the cache.
-2. What another host took (``durations.json`` beside this module, which ``python -m harness list --record`` writes),
+2. What another host took (``durations.json`` beside this module, which ``unlock-lab list --record`` writes),
    times how much slower this host is: by what both have measured, else by the probe, the start of the firmware.
 3. The median of what is known.
 """

@@ -1,4 +1,4 @@
-"""``python -m harness list``: the scenarios, their machines, and how long each takes.
+"""``unlock-lab list``: the scenarios, their machines, and how long each takes.
 
 ``--json`` is what the nightly workflow makes its jobs from, so that no list of shards, racks or images is written
 twice. ``--record`` publishes what this host has measured (`durations`): by that, shards are balanced everywhere.
@@ -27,7 +27,7 @@ SCHEMA = 1
 
 def main(argv: Sequence[str]) -> int:
     """Run the command; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m harness list", description="The scenarios and their machines.")
+    parser = argparse.ArgumentParser(prog="unlock-lab list", description="The scenarios and their machines.")
     parser.add_argument("paths", nargs="*", default=["scenarios"], help="as for pytest (scenarios)")
     parser.add_argument("-m", dest="marks", default="", help="as for pytest: only tests with these marks")
     parser.add_argument("--json", action="store_true", help="one line of JSON, for a workflow")

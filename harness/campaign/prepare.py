@@ -1,4 +1,4 @@
-"""``python -m harness prepare``: make what the first boots need, all at once, and measure this host.
+"""``unlock-lab prepare``: make what the first boots need, all at once, and measure this host.
 
 The guest image, Tang's image, the firmware and libvirt's first look at QEMU need nothing of each other, and each waits
 much for the network or the disk: side by side they take little longer than the guest image alone. What the cache holds
@@ -30,7 +30,7 @@ _VIRSH_SECONDS = 120.0
 
 def main(argv: Sequence[str]) -> int:
     """Run the command; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m harness prepare", description="Make what the first boots need.")
+    parser = argparse.ArgumentParser(prog="unlock-lab prepare", description="Make what the first boots need.")
     parser.add_argument("images", nargs="*", metavar="IMAGE", default=["debian-13"], help="guest images (debian-13)")
     arguments = parser.parse_args(argv)
     progress = Progress(several=True)

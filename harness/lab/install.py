@@ -239,7 +239,7 @@ def _machine(lab: Laboratory, policy: Policy, folder: Path) -> Machine:
         raise UsageError(
             f"policy {policy.name} asks for what the guest cannot have",
             "\n".join(policy.obstacles),
-            "`python -m harness explain` says by the rules what it would do",
+            "`unlock-lab explain` says by the rules what it would do",
         )
     if policy.disk not in _BUSES:
         raise UsageError(
