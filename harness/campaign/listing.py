@@ -19,7 +19,7 @@ from harness.campaign.schedule import Costs, Job, by_machine, forecast
 from harness.campaign.status import JOB, minutes, short
 from harness.errors import UsageError
 from harness.files import write_whole
-from harness.images.recipe import guest_names
+from harness.images.recipe import guest_names, guest_recipe
 from harness.matrix.machines import machine_names
 
 SCHEMA = 1
@@ -81,7 +81,11 @@ def collected(paths: Sequence[str], marks: str = "") -> list[Job]:
 
 
 def document(jobs: Sequence[Job], costs: Costs, shards: int) -> Mapping[str, object]:
-    """All that a workflow needs to know; ``shards``, ``racks`` and ``images`` are matrices of jobs."""
+    """All that a workflow needs to know.
+
+    ``shards``, ``racks`` (machines of the truth table) and ``stacks`` (images whose root is encrypted) are matrices of
+    jobs.
+    """
     parts = divided(jobs, shards)
     return {
         "schema": SCHEMA,
@@ -101,6 +105,7 @@ def document(jobs: Sequence[Job], costs: Costs, shards: int) -> Mapping[str, obj
         ],
         "racks": machine_names(),
         "images": guest_names(),
+        "stacks": [name for name in guest_names() if guest_recipe(name).root_passphrase],
     }
 
 

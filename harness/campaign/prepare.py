@@ -17,7 +17,8 @@ from functools import partial
 from harness import process
 from harness.campaign import durations
 from harness.campaign.durations import Durations
-from harness.host.accel import firmware_seconds
+from harness.errors import HostError
+from harness.host.accel import CHOICES, Accel, firmware_seconds
 from harness.host.docker import docker_client
 from harness.images import firmware, guest_image
 from harness.lab import laboratory
@@ -32,19 +33,35 @@ def main(argv: Sequence[str]) -> int:
     """Run the command; returns the exit status."""
     parser = argparse.ArgumentParser(prog="unlock-lab prepare", description="Make what the first boots need.")
     parser.add_argument("images", nargs="*", metavar="IMAGE", default=["debian-13"], help="guest images (debian-13)")
+    parser.add_argument("--accel", default="auto", choices=CHOICES, help="fail unless machines run so (%(default)s)")
     arguments = parser.parse_args(argv)
     progress = Progress(several=True)
+    found: list[Accel] = []
     took = side_by_side(
         {
             **{f"guest image {name}": partial(guest_image, name, progress) for name in arguments.images},
             "Tang's image": partial(_tang, progress),
-            "firmware, libvirt": partial(_host, progress),
+            "firmware, libvirt": lambda: found.append(_host(progress)),
         }
     )
     whole, one_by_one = max(took.values()), sum(took.values())
     if one_by_one - whole > 1:
-        progress.say(f"prepared in {whole:.0f} s what takes {one_by_one:.0f} s one after the other")
+        each = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in took.items())
+        progress.say(f"prepared in {whole:.0f} s, and not in {one_by_one:.0f} s, what the first boots need: {each}")
+    (accel,) = found
+    print(f"{accel.name}: {accel.reason}")
+    require(arguments.accel, accel)
     return 0
+
+
+def require(wanted: str, found: Accel) -> None:
+    """Hold this host to an accelerator.
+
+    Raises:
+        HostError: Machines run under another one here.
+    """
+    if wanted not in ("auto", found.name):
+        raise HostError(f"machines were to run under {wanted}, and here they run under {found.name}", found.reason)
 
 
 def side_by_side(jobs: Mapping[str, Callable[[], object]]) -> dict[str, float]:
@@ -65,7 +82,7 @@ def _tang(progress: Progress) -> None:
         tang_image(client, progress)
 
 
-def _host(progress: Progress) -> None:
+def _host(progress: Progress) -> Accel:
     """Firmware, libvirt's daemon and what it wants to know of QEMU, and the probe."""
     options = laboratory.Options("auto", None, console=False, keep=False, run_id=uuid.uuid4().hex, terminal=sys.stderr)
     with laboratory.prepared(options) as lab:
@@ -76,3 +93,4 @@ def _host(progress: Progress) -> None:
         if durations.of_this_host().probe is None:
             probe = firmware(_PROBE, progress).code
             durations.remember(Durations(firmware_seconds(host.accel.name, host.emulator, probe, host.user)))
+    return host.accel

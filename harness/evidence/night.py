@@ -1,8 +1,9 @@
 """A night: what all jobs of a run left, in one value that is small enough to keep, and what has changed since another.
 
 A job is a folder of artifacts: a folder for each test with ``outcome.json`` and ``versions.json``, and perhaps
-``matrix.csv``. Jobs that differ just by their shard (``scenarios-debian-12-shard-3``) are one *variant*: which scenario
-ran in which shard may change from night to night.
+``matrix.csv``; one that has neither tells by ``junit.xml``. ``accelerator.txt`` is what `unlock-lab prepare` printed.
+Jobs that differ just by their shard (``scenarios-debian-12-shard-3``) are one *variant*: which scenario ran in which
+shard may change from night to night.
 """
 
 import csv
@@ -13,6 +14,7 @@ from dataclasses import asdict, dataclass, field
 from io import StringIO
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree as ET
 
 from harness.errors import HarnessError, UsageError
 from harness.evidence import artifacts, record
@@ -21,7 +23,8 @@ from harness.evidence.record import Document, Result
 SCHEMA = 1
 MATRIX = "matrix.csv"
 NO_VERDICT = "no verdict"
-ACCELERATOR = "accelerator"
+JUNIT = "junit.xml"
+ACCELERATOR, ACCELERATOR_FILE = "accelerator", "accelerator.txt"
 
 _SHARD = re.compile(r"-shard-\d+$")
 
@@ -121,7 +124,26 @@ def _read(name: str, folder: Path) -> Variant:
             continue
         scenarios[str(document["test"])] = verdict(document)
         versions = _merged(versions, _versions(test / artifacts.VERSIONS))
-    return Variant((name,), scenarios, _cells(folder / MATRIX), versions)
+    if (told := folder / ACCELERATOR_FILE).is_file():
+        versions = _merged(versions, {ACCELERATOR: (told.read_text(errors="replace").strip(),)})
+    cells = _cells(folder / MATRIX)
+    # A job without evidence of its own, such as that of a stack, has told by JUnit what became of its tests.
+    return Variant((name,), scenarios or (cells and {}) or _tests(folder / JUNIT), cells, versions)
+
+
+def _tests(path: Path) -> dict[str, str]:
+    if not path.exists():
+        return {}
+    found = {}
+    try:
+        for case in ET.parse(path).iter("testcase"):
+            kinds = {child.tag for child in case}
+            if "skipped" not in kinds:
+                result = NO_VERDICT if "error" in kinds else "failed" if "failure" in kinds else "passed"
+                found[f"{case.get('classname')}::{case.get('name')}"] = result
+    except (OSError, ET.ParseError) as error:
+        raise UsageError(f"{path} is no JUnit XML", str(error)) from error
+    return found
 
 
 def verdict(document: Document) -> str:

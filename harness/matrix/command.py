@@ -13,6 +13,7 @@ from harness.images.recipe import DEFAULT_IMAGE, guest_recipe
 from harness.matrix import verdicts
 from harness.matrix.cells import Matrix
 from harness.matrix.conditions import CONDITIONS, all_conditions
+from harness.matrix.junit import write_junit
 from harness.matrix.machines import MACHINES, TableMachine, machine_names
 from harness.matrix.picture import write_page, write_svg
 from harness.matrix.rack import PolicyRow
@@ -37,6 +38,7 @@ def main(argv: Sequence[str]) -> int:
     page = write_page(matrix, arguments.artifacts)
     picture, values = arguments.artifacts / "matrix.svg", arguments.artifacts / "matrix.csv"
     write_svg(matrix, picture)
+    write_junit(matrix, arguments.artifacts / "matrix-junit.xml")
     seen = verdicts.verdicts(matrix)
     verdicts.save(seen, values)
     if arguments.record:

@@ -42,6 +42,7 @@ def test_a_workflow_reads_its_jobs() -> None:
     assert document["machines"] == {"m": 100, "n": 50}
     assert {"by-butane", "by-hand"} <= set(document["racks"])
     assert {"debian-13", "debian-12-initramfs"} <= set(document["images"])
+    assert {"debian-13-root", "debian-12-initramfs"} <= set(document["stacks"]) < set(document["images"])
 
 
 def test_the_core_is_ten_scenarios_in_three_machines_with_one_volume_each(capsys: pytest.CaptureFixture[str]) -> None:

@@ -167,3 +167,17 @@ def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
 def test_since_goes_with_merge(tmp_path: Path) -> None:
     with pytest.raises(SystemExit):
         main([str(tmp_path), "--since", "night.json"])
+
+
+def test_a_job_without_evidence_tells_by_junit_and_by_its_accelerator(tmp_path: Path) -> None:
+    folder = job(tmp_path / "stack-x", {}, {})
+    (folder / "accelerator.txt").write_text("kvm: firmware boots under KVM\n")
+    (folder / "junit.xml").write_text(
+        '<testsuites><testsuite><testcase classname="t" name="a"/>'
+        '<testcase classname="t" name="b"><failure/></testcase>'
+        '<testcase classname="t" name="c"><skipped/></testcase><testcase classname="t" name="d"><error/></testcase>'
+        "</testsuite></testsuites>"
+    )
+    variant = night.gather([folder]).variants["stack-x"]
+    assert variant.scenarios == {"t::a": "passed", "t::b": "failed", "t::d": "no verdict"}
+    assert variant.accelerators == ("kvm: firmware boots under KVM",)
