@@ -5,3 +5,8 @@ SHELL_PORT = "org.unlock-lab.ssh"
 
 HELPERS = "/usr/lib/unlock-lab"
 """The folder of the programs that a guest has for the harness."""
+
+SECURITY_KEY_PORT = "org.unlock-lab.fido2"
+"""The virtio-serial port behind which a FIDO2 security key is, in reports of 64 bytes; the guest makes a HID device of
+it.
+"""

@@ -13,6 +13,7 @@ from harness.guest.events import (
     KeyslotUsed,
     NoPromptPossible,
     PassphraseWrong,
+    PinAnswered,
     PinFailed,
     PromptKind,
     PromptShown,
@@ -98,6 +99,8 @@ class BootReader:
                 self._clevis_tries = event.device
             case TpmToolError():
                 self._tpm_said = event
+            case PinAnswered():
+                return replace(event, about=self._working_on.get(pid, ""))
             case PinFailed():
                 return self._explained(replace(event, about=self._working_on.get(pid, self._clevis_tries)))
             case Rebooting():

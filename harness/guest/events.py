@@ -145,6 +145,19 @@ class PinFailed(Event):
 
 
 @dataclass(frozen=True)
+class PinAnswered(Event):
+    """A pin said that it answered.
+
+    Attributes:
+        pin: Its kind.
+        about: The volume that it was said about, when that is known.
+    """
+
+    pin: str
+    about: str = ""
+
+
+@dataclass(frozen=True)
 class TpmToolError(Event):
     """A TPM tool reported a response code."""
 

@@ -308,7 +308,7 @@ def _at_pin_prompt(state: _BootState, shut: Sequence[VolumePlan], prompt: Prompt
     volume = next((volume for volume in shut if volume.tpm_pins), None)
     said = [entry.at for entry in state.typed if entry.pin]
     if volume is None or len(said) == len(volume.tpm_pins) < prompt.number:
-        return Finish(End.WAITING, f"it asks for the TPM's PIN, and {len(said)} typed did not open it")
+        return Finish(End.WAITING, f"it asks for the PIN, and {len(said)} typed did not open it")
     if len(said) == prompt.number:
         return Wait(said[-1] + state.plan.timeouts.opening, f"{volume.name} to open by the PIN", said[-1], fatal=True)
     return Type(volume.name, volume.tpm_pins[len(said)], pin=True)

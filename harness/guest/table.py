@@ -32,6 +32,7 @@ from harness.guest.events import (
     NoPromptPossible,
     Panic,
     PassphraseWrong,
+    PinAnswered,
     PinFailed,
     PoweredOff,
     PromptKind,
@@ -148,6 +149,7 @@ PROMPTS = (  # systemd: cryptsetup.c, ask-password-api.c; cryptsetup-initramfs f
     _prompt(PromptShown, rf"Please enter {_KINDS} for disk {_DISK}: "),
     _pattern(PromptShown, rf"(?<!')Please enter {_KINDS} for disk {_DISK}:$", stream=Stream.CONSOLE),
     _prompt(PromptShown, r"Please enter (?:TPM2|LUKS2 token|security token) PIN: ", volume="", asks=PromptKind.PIN),
+    _prompt(PromptShown, r"lease enter (?:correct )?PIN for security token .*: ", volume="", asks=PromptKind.PIN),
     _prompt(PromptShown, r"Please unlock disk (?P<volume>\S+): ", asks=PromptKind.PASSPHRASE),
     _prompt(PromptShown, r"Password \((?P<volume>[^)]+)\) \[\d+/\d+\]:", asks=PromptKind.PASSPHRASE),
 )
@@ -188,7 +190,7 @@ PINS = tuple(
     _pattern(PinFailed, message.pattern, pin=each.reported_as, final=message.final)
     for each in _REPORTING
     for message in each.failures
-)
+) + tuple(_pattern(PinAnswered, message.pattern, pin=kind.reported_as) for kind in KINDS for message in kind.answers)
 
 TABLE: tuple[MessagePattern, ...] = (*FIRMWARE, *KERNEL, *STAGES, *PROMPTS, *CRYPTSETUP, *CLEVIS, *PINS)
 

@@ -8,6 +8,7 @@ from harness.guest.events import (
     ClevisAnswered,
     Event,
     KeyslotUsed,
+    PinAnswered,
     PinFailed,
     PromptShown,
     TokenUsed,
@@ -100,12 +101,22 @@ class VolumeEvidence:
             return {}
         silent = {} if self.alone else self.reported_failures
         testimonies = self.witnesses.testimonies
-        said = {leaf.name: testimonies.get(leaf.service) for leaf in leaves(self.volume.pins) if leaf.service}
-        return {
-            name: testimony.proof
-            for name, testimony in said.items()
-            if name not in silent and testimony and testimony.answers
-        }
+        proofs: dict[str, str] = {}
+        for leaf in leaves(self.volume.pins):
+            if leaf.name in silent:
+                continue
+            if leaf.service is None:
+                if own := [event for event in self._answers if event.pin == leaf.reported_as]:
+                    proofs[leaf.name] = format_event(own[0])
+            elif (testimony := testimonies.get(leaf.service)) and testimony.answers:
+                proofs[leaf.name] = testimony.proof
+        return proofs
+
+    @property
+    def _answers(self) -> tuple[PinAnswered, ...]:
+        """What the guest said about leaves that answered."""
+        found = (event for event in self.seen.events if isinstance(event, PinAnswered))
+        return tuple(event for event in found if self.about(event.about))
 
     @property
     def failed(self) -> tuple[PinFailure, ...]:

@@ -9,6 +9,7 @@ from enum import StrEnum
 
 from harness.guest.events import Event
 from harness.luks2.metadata import LuksHeader
+from harness.machine.ctap2 import REFUSALS, CtapExchange
 from harness.machine.tpm_log import TpmExchange
 from harness.policy.pins import TANG, Service
 from harness.policy.pins.tpm import TPM
@@ -125,6 +126,21 @@ def tpm_testimony(exchanges: tuple[TpmExchange, ...] | None) -> Testimony:
         shown_by="the TPM shows",
         title="TPM",
         lacking="and nobody listened to the TPM" if exchanges is None else "with no TPM2_Unseal that succeeded",
+    )
+
+
+def security_key_testimony(exchanges: tuple[CtapExchange, ...]) -> Testimony:
+    """What a FIDO2 security key says of what it was asked."""
+    secrets = sum(exchange.gave_secret for exchange in exchanges)
+    refused = (str(exchange) for exchange in exchanges if exchange.status in REFUSALS)
+    return Testimony(
+        answers=secrets,
+        proof=f"security key: {secrets} × getAssertion with hmac-secret",
+        failures=tuple((words, "security key") for words in dict.fromkeys(refused)),
+        concerns_all=False,
+        shown_by="the security key shows",
+        title="FIDO2",
+        lacking="with no secret that the security key gave",
     )
 
 

@@ -47,6 +47,19 @@ def tpm_replaced(machine: Machine, context: FaultContext) -> Machine:
     return replace(machine, tpm=replace(machine.tpm, state=context.folder / "tpm-replaced"))
 
 
+def security_key_removed(machine: Machine, _context: FaultContext) -> Machine:
+    """No FIDO2 security key is plugged in."""
+    return replace(machine, security_key=None)
+
+
+def security_key_replaced(machine: Machine, context: FaultContext) -> Machine:
+    """Another FIDO2 security key, with the same PIN, that was never enrolled here."""
+    if machine.security_key is None:
+        raise UsageError("security_key_replaced needs a machine with a security key")
+    state = context.folder / "security-key-replaced.json"
+    return replace(machine, security_key=replace(machine.security_key, state=state))
+
+
 def tpm_downgraded_to_1_2(machine: Machine, context: FaultContext) -> Machine:
     """A TPM 1.2 where a 2.0 was."""
     if machine.tpm is None:

@@ -39,13 +39,14 @@ from harness.lab.powered import boot, canary_path, maintain
 from harness.lab.recorder import EvidenceRecorder
 from harness.lab.request import BootRequest
 from harness.machine.disk import overlay
-from harness.machine.spec import Bus, Disk, Machine, Tpm
+from harness.machine.spec import Bus, Disk, Machine, SecurityKey, Tpm
 from harness.network.namespace import Endpoint
 from harness.paths import IMAGES
 from harness.policy.fit import fit
 from harness.policy.ignition import GuestFile, fill_placeholders, render
 from harness.policy.pins import leaves
 from harness.policy.pins.placeholders import TangAddress
+from harness.policy.pins.systemd_fido2 import FIDO2_PIN, SECURITY_KEY
 from harness.policy.policy import Policy
 from harness.services.tang import Tang, make_keys, serve_tang
 from harness.services.tang_keys import TangKeys
@@ -246,12 +247,14 @@ def _machine(lab: Laboratory, policy: Policy, folder: Path) -> Machine:
             f"policy {policy.name} wants the disk {policy.disk}, which these machines cannot have",
             hint=f"use one of {', '.join(_BUSES)}",
         )
+    asked = {leaf.service for leaf in policy.leaves}
     return Machine(
         name=policy.name,
         firmware=lab.firmware,
         nvram=folder / "nvram.fd",
         disks=(Disk(folder / "disk.qcow2", _BUSES[policy.disk]),),
         tpm=Tpm(folder / "tpm"),
+        security_key=SecurityKey(folder / "security-key.json", FIDO2_PIN) if SECURITY_KEY in asked else None,
     )
 
 
@@ -330,9 +333,13 @@ def copied(sealed: SealedEntry, to: Path) -> Machine:
     assert tpm is not None
     shutil.copyfile(original.nvram, to / "nvram.fd")
     shutil.copytree(tpm.state, to / "tpm")
+    key = original.security_key
+    if key:
+        key = replace(key, state=Path(shutil.copyfile(key.state, to / "security-key.json")))
     return replace(
         original,
         nvram=to / "nvram.fd",
         disks=(replace(disk, path=overlay(disk.path, to / "disk.qcow2")),),
         tpm=replace(tpm, state=to / "tpm"),
+        security_key=key,
     )

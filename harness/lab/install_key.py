@@ -83,4 +83,5 @@ def _hardware(machine: Machine) -> list[object]:
         machine.vcpus,
         [[disk.bus, disk.serial] for disk in machine.disks],
         [tpm.version, tpm.banks] if tpm else None,
+        *([["security key", machine.security_key.pin]] if machine.security_key else []),
     ]

@@ -13,11 +13,12 @@ from harness.guest.judge import judge
 from harness.guest.outcome import Outcome
 from harness.guest.plan import BootPlan
 from harness.guest.ssh import Shell
-from harness.guest.witness import End, ExternalEvidence, TangActivity
+from harness.guest.witness import End, ExternalEvidence, TangActivity, security_key_testimony
 from harness.lab.power import ScenarioContext, machine_on, power_off, retry_stalled, shell, system_up
 from harness.lab.request import BootRequest
 from harness.machine.rig import Rig
 from harness.machine.spec import Machine
+from harness.policy.pins.systemd_fido2 import SECURITY_KEY
 from harness.policy.policy import Policy, Volume
 from harness.services.tang import Calls
 
@@ -106,6 +107,7 @@ def _powered(context: ScenarioContext, machine: Machine, request: BootRequest) -
             tang=tuple(_activity(name, tang.calls(on.rig.client)) for name, tang in context.tangs.items()),
             tpm=on.rig.tpm_exchanges(),
             urls=context.urls,
+            services={SECURITY_KEY: security_key_testimony(on.rig.security_key_exchanges())},
         )
         opened = None
         if seen.end is End.UP:

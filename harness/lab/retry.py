@@ -46,6 +46,7 @@ def saved(machine: Machine, to: Path) -> Callable[[], None]:
         to: An empty folder.
     """
     paths = [machine.nvram, *(disk.path for disk in machine.disks), *([machine.tpm.state] if machine.tpm else [])]
+    paths += [machine.security_key.state] if machine.security_key else []
     copies = {path: to / f"{number}-{path.name}" for number, path in enumerate(paths)}
     for path, copy in copies.items():
         _copy(path, copy)

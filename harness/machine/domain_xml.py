@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from harness.contract import SHELL_PORT
+from harness.contract import SECURITY_KEY_PORT, SHELL_PORT
 from harness.machine.spec import Bus, Disk, Machine, TpmVersion
 
 QEMU_NAMESPACE = "http://libvirt.org/schemas/domain/qemu/1.0"
@@ -61,6 +61,11 @@ class Runtime:
     def ssh_socket(self) -> Path:
         """The channel to the guest's shell."""
         return self.folder / "ssh.sock"
+
+    @property
+    def security_key_socket(self) -> Path:
+        """Where the security key is plugged in."""
+        return self.folder / "fido2.sock"
 
     @property
     def tpm_socket(self) -> Path:
@@ -165,6 +170,9 @@ def _devices(root: ET.Element, machine: Machine, runtime: Runtime) -> None:
     ET.SubElement(journal, "target", type="virtio", port="1")
     channel = _unix_character_device(devices, "channel", runtime.ssh_socket, None)
     ET.SubElement(channel, "target", type="virtio", name=SHELL_PORT)
+    if machine.security_key:
+        port = _unix_character_device(devices, "channel", runtime.security_key_socket, None)
+        ET.SubElement(port, "target", type="virtio", name=SECURITY_KEY_PORT)
     if machine.tpm:
         model = "tpm-crb" if machine.tpm.version is TpmVersion.TPM_2_0 else "tpm-tis"
         backend = ET.SubElement(ET.SubElement(devices, "tpm", model=model), "backend", type="external")

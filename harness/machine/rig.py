@@ -17,9 +17,12 @@ from harness.host.scratch import KEEP, scratch
 from harness.host.session import Host
 from harness.host.slots import machine_slot
 from harness.host.user import chown_to
+from harness.machine.ctap2 import CtapExchange
+from harness.machine.ctap2 import manufacture as manufacture_key
 from harness.machine.domain_xml import Runtime, domain_xml, hot_disk_xml, interface_xml
 from harness.machine.libvirt import Domain, Power, created_domain
 from harness.machine.pump import pumped
+from harness.machine.security_key import PluggedKey, plugged
 from harness.machine.spec import Disk, Machine
 from harness.machine.tpm import Swtpm, manufacture, powered_tpm
 from harness.machine.tpm_decode import summarize
@@ -60,6 +63,7 @@ class Rig:
     _runtime: Runtime
     _domain: Domain
     _swtpm: Swtpm | None
+    _key: PluggedKey | None = None
 
     def open_ssh_channel(self) -> socket.socket:
         """A connection to the guest's virtio-serial channel. It takes one at a time, one after the other.
@@ -125,6 +129,15 @@ class Rig:
         """What the TPM was asked and what it answered so far; nothing without a TPM."""
         return self._swtpm.exchanges() if self._swtpm else ()
 
+    def security_key_exchanges(self) -> tuple[CtapExchange, ...]:
+        """What the security key was asked and what it answered so far; nothing without one."""
+        return self._key.exchanges if self._key else ()
+
+    def pull_security_key(self) -> None:
+        """Pull the security key out while the machine is on."""
+        if self._key:
+            self._key.pull()
+
     @property
     def attach_hints(self) -> str:
         """How a person looks at the machine, and gets rid of one that was kept."""
@@ -152,7 +165,7 @@ def power_on(
         machine: What to turn on.
         host: Where.
         evidence: The folder for domain.xml, qemu.log, qemu-command.txt, console.log, journal.log, swtpm.log,
-            pcrs.json, and tpm-bus.txt if the TPM's bus is intercepted.
+            pcrs.json, tpm-bus.txt if the TPM's bus is intercepted, and security-key.log if one is plugged in.
         services: What its guest can reach; there is nothing else on its network.
         keep: Leave the machine on if it still is at the end of the block, and when this process dies;
             `Rig.attach_hints` says how to get rid of it. Who is on its TPM's wires goes, and cuts them.
@@ -198,11 +211,16 @@ def power_on(
         answering.enter_context(reached(reachable, network.sockets(), client, machine.site))
         console = stack.enter_context(pumped(stack.enter_context(_connect(runtime.console_socket))))
         journal = stack.enter_context(pumped(stack.enter_context(_connect(runtime.journal_socket))))
+        key = None
+        if placed.security_key:
+            connection = stack.enter_context(_connect(runtime.security_key_socket))
+            key = stack.enter_context(plugged(placed.security_key.state, connection))
+            stack.callback(_write_key_exchanges, evidence, key)
         wake_fds = (domain.wake_fd, swtpm.wake_fd) if swtpm else (domain.wake_fd,)
         domain.resume()
         started_at = time.monotonic()
         try:
-            yield Rig(placed, started_at, console, journal, client, reachable, wake_fds, host, runtime, domain, swtpm)
+            yield Rig(placed, started_at, console, journal, client, reachable, wake_fds, host, runtime, domain, swtpm, key)
         finally:
             if keep and domain.ending is None:
                 domain.released = True
@@ -228,6 +246,8 @@ def _put_in_place(machine: Machine, folder: Path, user: str | None) -> Machine:
         if not machine.tpm.state.exists():
             manufacture(machine.tpm)
         chown_to(machine.tpm.state, user)
+    if machine.security_key and not machine.security_key.state.exists():
+        manufacture_key(machine.security_key.state, machine.security_key.pin)
     for path in (machine.nvram, *(disk.path for disk in machine.disks)):
         chown_to(path, user)
     fw_cfg = []
@@ -268,6 +288,10 @@ def _write_exchanges(evidence: Path, swtpm: Swtpm) -> None:
     exchanges = swtpm.exchanges()
     (evidence / "swtpm.log").write_text("".join(f"{exchange}\n" for exchange in exchanges))
     (evidence / "pcrs.json").write_text(json.dumps(replay_pcrs(exchanges), indent=1, sort_keys=True) + "\n")
+
+
+def _write_key_exchanges(evidence: Path, key: PluggedKey) -> None:
+    (evidence / "security-key.log").write_text("".join(f"{exchange}\n" for exchange in key.exchanges))
 
 
 def _write_traffic(evidence: Path, proxy: Proxy) -> None:

@@ -59,6 +59,19 @@ class Tpm:
 
 
 @dataclass(frozen=True)
+class SecurityKey:
+    """A FIDO2 security key, identified by the file that keeps it: to copy the file is to clone the key.
+
+    Attributes:
+        state: The file.
+        pin: Its PIN when it is made, or None for one without.
+    """
+
+    state: Path
+    pin: str | None = None
+
+
+@dataclass(frozen=True)
 class Firmware:
     """A build of OVMF.
 
@@ -91,6 +104,7 @@ class Machine:
         fw_cfg: Names and files of QEMU's firmware configuration device.
         memory_mib: RAM in MiB.
         vcpus: Virtual CPUs.
+        security_key: None when none is plugged in.
     """
 
     name: str
@@ -104,3 +118,4 @@ class Machine:
     fw_cfg: tuple[tuple[str, Path], ...] = field(default=())
     memory_mib: int = 2048
     vcpus: int = 2
+    security_key: SecurityKey | None = None

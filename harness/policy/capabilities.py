@@ -63,7 +63,8 @@ class Capabilities:
         tpm_bus: They listen between processor and TPM while the victim unlocks.
         network: They reach every Tang server.
         tang_keys: Servers whose keys they have, by name.
-        pin: They know the TPM's PIN.
+        pin: They know the PIN of the TPM or the token.
+        tokens: Whether they have the victim's security tokens.
         ram: They read the memory of the machine while the volume is open.
         old_secret: They have the header from before a secret was revoked, and that secret.
     """
@@ -76,5 +77,6 @@ class Capabilities:
     network: bool = False
     tang_keys: frozenset[str] = frozenset()
     pin: bool = False
+    tokens: bool = False
     ram: bool = False
     old_secret: bool = False

@@ -31,6 +31,17 @@ class TpmState(StrEnum):
     OWNER_AUTH_SET = "owner authorization set"
 
 
+class TokenState(StrEnum):
+    """The security token that a person plugs in, or that the guest holds: a FIDO2 key, a PKCS#11 token."""
+
+    PRESENT = "present"
+    ABSENT = "absent"
+    ANOTHER = "another"
+    """One of the same kind that knows nothing of this machine."""
+    PIN_BLOCKED = "PIN blocked"
+    """The PIN was wrong too often."""
+
+
 class Server(StrEnum):
     """A Tang server, as the guest finds it."""
 
@@ -82,7 +93,8 @@ class World:
         header: The volume's LUKS2 header.
         signature_valid: Whether the initrd has a signature by the owner's key over the present PCR 11.
         pcrlock_valid: Whether the initrd has the pcrlock policy, and it allows the present PCRs.
-        pin_typed: Whether a person types the TPM's PIN where one is asked for.
+        pin_typed: Whether a person types the PIN of a TPM or a token where one is asked for.
+        token: The security token.
     """
 
     tpm: TpmState = TpmState.PRESENT
@@ -94,3 +106,4 @@ class World:
     signature_valid: bool = True
     pcrlock_valid: bool = True
     pin_typed: bool = True
+    token: TokenState = TokenState.PRESENT

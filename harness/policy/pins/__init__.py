@@ -6,7 +6,7 @@ binding too.
 
 kind            what a pin says of itself: the questions that everything else asks
 clevis          the tool of `clevis_tpm2`, `clevis_tang` and `sss`
-systemd         the tool of the tokens: `systemd_tpm2`
+systemd         the tool of the tokens: `systemd_tpm2`, `systemd_pkcs11`, `systemd_fido2`
 sss             thresholds, and the one evaluation of a tree
 tpm             what the kinds that a TPM answers for share
 placeholders    what a policy file writes for a server that the harness makes
@@ -21,6 +21,8 @@ from harness.policy.pins.clevis_tpm2 import Tpm2Pin
 from harness.policy.pins.kind import Binding, Leaf, Opener, PinFailureCause, Service
 from harness.policy.pins.sss import Pin, Sss, bindings, changed, evaluate, holds, leaves, subtrees, with_threshold
 from harness.policy.pins.systemd import CRYPTENROLL
+from harness.policy.pins.systemd_fido2 import Fido2Pin
+from harness.policy.pins.systemd_pkcs11 import Pkcs11Pin
 from harness.policy.pins.systemd_tpm2 import CryptenrollPin
 
 __all__ = [
@@ -29,10 +31,12 @@ __all__ = [
     "TANG",
     "Binding",
     "CryptenrollPin",
+    "Fido2Pin",
     "Leaf",
     "Opener",
     "Pin",
     "PinFailureCause",
+    "Pkcs11Pin",
     "Service",
     "Sss",
     "TangPin",
@@ -46,7 +50,7 @@ __all__ = [
     "with_threshold",
 ]
 
-KINDS: tuple[type[Leaf], ...] = (TangPin, Tpm2Pin, CryptenrollPin)
+KINDS: tuple[type[Leaf], ...] = (TangPin, Tpm2Pin, CryptenrollPin, Pkcs11Pin, Fido2Pin)
 """Every kind of leaf."""
 
 OPENERS: tuple[Opener, ...] = (CLEVIS, CRYPTENROLL)

@@ -9,8 +9,8 @@ Sources: systemd-cryptenroll(1), systemd-cryptsetup(8), crypttab(5); systemd 257
 from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
-from harness.policy.pins.kind import Binding, Leaf, Message, Opener
-from harness.policy.world import Stack
+from harness.policy.pins.kind import Binding, Leaf, Message, Opener, PinFailureCause
+from harness.policy.world import Stack, TokenState, World
 
 
 class Cryptenroll(Opener):
@@ -54,3 +54,21 @@ class Token(Leaf):
     """A token of systemd-cryptenroll in a LUKS2 header."""
 
     opener: ClassVar[Opener] = CRYPTENROLL
+
+
+def security_token_cause(world: World, *, asks_pin: bool, headless: bool) -> PinFailureCause | None:
+    """Why a security token does not answer, be it FIDO2 or PKCS#11.
+
+    systemd waits for one that is not there (``token-timeout=`` of crypttab(5)), and says so.
+    """
+    if world.token is TokenState.ABSENT:
+        return PinFailureCause("there is no security token, and systemd waits for one in vain")
+    if world.token is TokenState.ANOTHER:
+        return PinFailureCause("another security token does not have the key")
+    if not asks_pin:
+        return None
+    if headless:
+        return PinFailureCause("nobody is asked for its PIN: headless")
+    if not world.pin_typed:
+        return PinFailureCause("nobody types its PIN", reported=False)
+    return PinFailureCause("its PIN is blocked") if world.token is TokenState.PIN_BLOCKED else None

@@ -1,0 +1,88 @@
+"""A token of systemd-cryptenroll whose key a FIDO2 security key derives (hmac-secret) (pure).
+
+Sources: systemd-cryptenroll(1), crypttab(5); systemd 257 cryptsetup.c and libfido2-util.c; CTAP 2.1, 12.5.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+from harness.policy.capabilities import Capabilities
+from harness.policy.pins.kind import Message, PinFailureCause, Service
+from harness.policy.pins.systemd import Token, security_token_cause
+from harness.policy.world import TokenState, World
+
+FIDO2_PIN = "135790"
+"""The PIN of the security key. It is no secret here."""
+
+SECURITY_KEY = Service("fido2", "security key")
+"""The security key at the machine."""
+
+
+@dataclass(frozen=True)
+class Fido2Pin(Token):
+    """A FIDO2 token of systemd-cryptenroll(1); the security key is always touched.
+
+    Attributes:
+        asks_pin: Whether a person must type the key's PIN (``--fido2-with-client-pin=``).
+        name: What failed pins are called in an outcome.
+    """
+
+    asks_pin: bool = False
+    name: str = "fido2"
+
+    slot_type: ClassVar[str] = "fido2"
+    crypttab_device: ClassVar[str] = "fido2-device=auto"
+    reported_as: ClassVar[str] = "fido2"
+    failures: ClassVar[tuple[Message, ...]] = (
+        Message(r"(?P<reason>Wrong security token; needed credentials not present on token\.)"),
+        Message(r"(?P<reason>PIN of security token incorrect\.)"),
+        Message(r"(?P<reason>PIN of security token is blocked, please remove/reinsert token\.)", final=True),
+        Message(r"(?P<reason>Token action timeout\..*)"),
+    )
+
+    @property
+    def service(self) -> Service:
+        """The security key."""
+        return SECURITY_KEY
+
+    @property
+    def typed(self) -> str | None:
+        """The PIN, if it wants one."""
+        return FIDO2_PIN if self.asks_pin else None
+
+    @property
+    def described(self) -> str:
+        """What it is, and whether a person must know something."""
+        return f"FIDO2 security key{', with its PIN' if self.asks_pin else ''}"
+
+    def enroll(self, *further: str) -> Iterator[str]:
+        """``systemd-cryptenroll --fido2-device=auto``; the PIN comes from a credential, or it would be asked for."""
+        with_pin = "yes" if self.asks_pin else "no"
+        options = [
+            *further,
+            "--fido2-device=auto",
+            f"--fido2-with-client-pin={with_pin}",
+            "--fido2-with-user-presence=no",
+        ]
+        before = ""
+        if self.asks_pin:
+            before = "CREDENTIALS_DIRECTORY=/run/fido2-pin "
+            yield f"mkdir -p /run/fido2-pin && printf %s {FIDO2_PIN} > /run/fido2-pin/cryptenroll.fido2-pin"
+        yield f'{before}systemd-cryptenroll {" ".join(options)} "$device"'
+
+    def failure_cause(self, world: World, *, headless: bool) -> PinFailureCause | None:
+        """It answers to whoever plugs it in, and types its PIN if it wants one."""
+        return security_token_cause(world, asks_pin=self.asks_pin, headless=headless)
+
+    def prompts(self, world: World) -> bool:
+        """With a PIN, and a key that can be asked."""
+        return self.asks_pin and world.token in (TokenState.PRESENT, TokenState.PIN_BLOCKED)
+
+    def extraction(self, capabilities: Capabilities, measured: frozenset[int]) -> tuple[bool, str]:
+        """By whoever has the key, and its PIN if it wants one. Nothing of it is in the machine."""
+        if not capabilities.tokens:
+            return False, "the attacker does not have the security key"
+        if self.asks_pin and not capabilities.pin:
+            return False, "the attacker does not know the PIN"
+        return True, "the attacker has the security key"

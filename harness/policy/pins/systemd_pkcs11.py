@@ -1,0 +1,90 @@
+"""A token of systemd-cryptenroll whose key an RSA key in a PKCS#11 token decrypts (pure).
+
+The token is SoftHSM2, in files of the guest's own.
+
+Sources: systemd-cryptenroll(1), crypttab(5), softhsm2-util(1), pkcs11-tool(1), p11-kit(8); systemd 257 pkcs11-util.c.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+from harness.policy.capabilities import Capabilities
+from harness.policy.pins.kind import Message, PinFailureCause, Service
+from harness.policy.pins.systemd import Token, security_token_cause
+from harness.policy.world import TokenState, World
+
+PKCS11_PIN = "24680"
+"""The PIN of the token. It is no secret here."""
+
+LABEL, KEY = "lab", "disk"
+"""What the token and the key in it are called."""
+
+_MODULE = "/usr/lib/softhsm/libsofthsm2.so"
+
+
+@dataclass(frozen=True)
+class Pkcs11Pin(Token):
+    """A PKCS#11 token of systemd-cryptenroll(1); a person must type its PIN.
+
+    Attributes:
+        name: What failed pins are called in an outcome.
+    """
+
+    name: str = "pkcs11"
+
+    slot_type: ClassVar[str] = "pkcs11"
+    crypttab_device: ClassVar[str] = "pkcs11-uri=auto"
+    reported_as: ClassVar[str] = "pkcs11"
+    failures: ClassVar[tuple[Message, ...]] = (
+        Message(r"(?P<reason>PIN for token '[^']*' is incorrect, please try again\.)"),
+        Message(r"(?P<reason>PIN has been locked, please reset PIN of security token '[^']*'\.)", final=True),
+        Message(r"(?P<reason>Failed to decrypt key on security token: .*)", final=True),
+        Message(r"(?P<reason>Too many attempts to log into token '[^']*'\.)", final=True),
+    )
+    answers: ClassVar[tuple[Message, ...]] = (Message(r"Successfully decrypted key with security token\."),)
+
+    @property
+    def service(self) -> Service | None:
+        """None: it is in the guest itself."""
+        return None
+
+    @property
+    def typed(self) -> str:
+        """The PIN."""
+        return PKCS11_PIN
+
+    @property
+    def described(self) -> str:
+        """What it is, and that a person must know something."""
+        return "PKCS#11 token, with its PIN"
+
+    def enroll(self, *further: str) -> Iterator[str]:
+        """Make token and key if they are not there, and ``systemd-cryptenroll --pkcs11-token-uri=``."""
+        yield f"softhsm2-util --show-slots | grep -q 'Label: *{LABEL}' || {{ {' && '.join(new_token())}; }}"
+        uri = f"pkcs11:token={LABEL};object={KEY};type=public"
+        options = " ".join([*further, f"--pkcs11-token-uri='{uri}'"])
+        yield f'PIN={PKCS11_PIN} systemd-cryptenroll {options} "$device"'
+
+    def failure_cause(self, world: World, *, headless: bool) -> PinFailureCause | None:
+        """It answers to whoever types its PIN."""
+        return security_token_cause(world, asks_pin=True, headless=headless)
+
+    def prompts(self, world: World) -> bool:
+        """If there is a token that has the label: with another key in it, it asks too."""
+        return world.token is not TokenState.ABSENT
+
+    def extraction(self, capabilities: Capabilities, measured: frozenset[int]) -> tuple[bool, str]:
+        """Its files are on the disk, so it takes the PIN alone: a SoftHSM keeps nobody from trying them all."""
+        if not capabilities.pin:
+            return False, "the attacker does not know the PIN"
+        return True, "the token's files are on the disk, and the attacker knows the PIN"
+
+
+def new_token() -> tuple[str, ...]:
+    """The commands that make a token with a key."""
+    key = f"--keypairgen --key-type rsa:2048 --label {KEY} --id 01"
+    return (
+        f"softhsm2-util --init-token --free --label {LABEL} --so-pin {PKCS11_PIN} --pin {PKCS11_PIN}",
+        f"pkcs11-tool --module {_MODULE} --login --pin {PKCS11_PIN} --token-label {LABEL} {key}",
+    )

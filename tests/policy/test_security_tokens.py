@@ -1,0 +1,120 @@
+"""Security tokens: what the oracle and the attacker's rules say of them, and how they are bound."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from harness.paths import POLICIES
+from harness.policy.butane import read_policy
+from harness.policy.capabilities import Capabilities
+from harness.policy.enrolment import Enrolment, enrolled
+from harness.policy.extract import extract
+from harness.policy.maintenance import rebound, unbound
+from harness.policy.oracle import predict
+from harness.policy.pins import Fido2Pin, Pin, Pkcs11Pin, Sss, Tpm2Pin
+from harness.policy.pins.systemd_fido2 import FIDO2_PIN
+from harness.policy.pins.systemd_pkcs11 import PKCS11_PIN
+from harness.policy.policy import Policy, Volume
+from harness.policy.world import Stack, TokenState, World
+from harness.unlock import Unlock
+
+A, P, E = Unlock.AUTO, Unlock.PASSPHRASE_FALLBACK, Unlock.LOCKED
+KEY, KEY_WITH_PIN, SOFT = Fido2Pin(), Fido2Pin(asks_pin=True), Pkcs11Pin()
+THIEF = Capabilities(machine=True, disk=True)
+
+
+@pytest.fixture(scope="module")
+def base() -> Policy:
+    return read_policy(POLICIES / "passphrase.bu")
+
+
+def volume(pins: Pin) -> Volume:
+    return Volume("var", "/dev/vda4", pins, "secret", "/var")
+
+
+def lines(base: Policy, pin: Pin) -> str:
+    return "\n".join(enrolled(base, Enrolment("mine", (pin,))).enrolment)
+
+
+@pytest.mark.parametrize(
+    ("token", "expected"),
+    [
+        (TokenState.PRESENT, [A, P, P]),
+        (TokenState.ABSENT, [P, P, P]),
+        (TokenState.ANOTHER, [P, P, P]),
+    ],
+)
+def test_what_a_security_token_decides(token: TokenState, expected: list[Unlock]) -> None:
+    said = [predict(volume(pin), World(token=token), Stack.DR) for pin in (KEY, KEY_WITH_PIN, SOFT)]
+    assert [each.unlock for each in said] == expected
+    there = token is TokenState.PRESENT
+    assert [each.failed_pins for each in said] == [set() if there else {pin.name} for pin in (KEY, KEY_WITH_PIN, SOFT)]
+
+
+def test_a_pin_that_nobody_types_is_waited_for() -> None:
+    untyped = World(pin_typed=False)
+    assert [predict(volume(pin), untyped, Stack.DR).unlock for pin in (KEY, KEY_WITH_PIN, SOFT)] == [A, E, E]
+    absent = replace(untyped, token=TokenState.ABSENT)
+    assert predict(volume(KEY_WITH_PIN), absent, Stack.DR).unlock is P, "none is asked for without a token"
+
+
+def test_initramfs_tools_asks_neither_and_headless_nobody() -> None:
+    assert [predict(volume(pin), World(), Stack.IT).unlock for pin in (KEY, SOFT)] == [P, P]
+    silent = [replace(volume(pin), headless=True) for pin in (KEY, SOFT)]
+    assert [predict(each, World(), Stack.DR).unlock for each in silent] == [A, E]
+
+
+@pytest.mark.parametrize(
+    ("pin", "extracted"),
+    [
+        (KEY, [False, False, True, True]),
+        (KEY_WITH_PIN, [False, False, False, True]),
+        (SOFT, [False, True, False, True]),
+    ],
+    ids=["key", "key and PIN", "soft token"],
+)
+def test_what_a_thief_of_disk_and_machine_gets(pin: Pin, extracted: list[bool]) -> None:
+    """Without the token, with its PIN, with the token, with both."""
+    has = [THIEF, replace(THIEF, pin=True), replace(THIEF, tokens=True), replace(THIEF, pin=True, tokens=True)]
+    assert [extract(volume(pin), each).extracted for each in has] == extracted
+
+
+def test_a_security_key_is_enrolled_without_a_touch(base: Policy) -> None:
+    said = lines(base, KEY)
+    assert "--fido2-device=auto --fido2-with-client-pin=no --fido2-with-user-presence=no" in said
+    assert "fido2-device=auto" in said
+    assert enrolled(base, Enrolment("mine", (KEY,))).volumes[0].tpm_pin is None
+    said = lines(base, KEY_WITH_PIN)
+    assert f"printf %s {FIDO2_PIN} > /run/fido2-pin/cryptenroll.fido2-pin" in said
+    assert "CREDENTIALS_DIRECTORY=/run/fido2-pin systemd-cryptenroll" in said
+    assert enrolled(base, Enrolment("mine", (KEY_WITH_PIN,))).volumes[0].tpm_pin == FIDO2_PIN
+
+
+def test_a_pkcs11_token_is_made_once_and_enrolled_by_its_pin(base: Policy) -> None:
+    said = lines(base, SOFT)
+    assert "softhsm2-util --show-slots | grep -q 'Label: *lab' || {" in said
+    assert f"PIN={PKCS11_PIN} systemd-cryptenroll --pkcs11-token-uri='pkcs11:token=lab;object=disk;type=public'" in said
+    assert "pkcs11-uri=auto" in said
+
+
+@pytest.mark.parametrize(("pin", "slot"), [(KEY, "fido2"), (SOFT, "pkcs11")])
+def test_each_is_renewed_and_removed_by_its_own_type_of_slot(pin: Pin, slot: str) -> None:
+    bound = Sss(1, (pin, Tpm2Pin()), separate=True)
+    again = "\n".join(rebound([volume(bound)]).commands)
+    assert f"--wipe-slot={slot} " in again
+    assert "--wipe-slot=tpm2" not in again
+    assert "clevis luks regen" in again
+    assert f'systemd-cryptenroll --wipe-slot={slot} "$device"' in unbound([volume(bound)]).commands
+
+
+def test_two_tokens_of_a_type_are_both_renewed() -> None:
+    """The second enrolment must not wipe the first."""
+    two = Sss(1, (KEY, Fido2Pin(name="spare")), separate=True)
+    enrolls = [line for line in rebound([volume(two)]).commands if "--fido2-device" in line]
+    assert ["--wipe-slot=fido2" in line for line in enrolls] == [True, False]
+
+
+def test_policies_say_what_they_need(base: Policy, tmp_path: Path) -> None:
+    assert not base.provided
+    assert {leaf.service for leaf in enrolled(base, Enrolment("mine", (KEY,))).leaves} == {KEY.service}
