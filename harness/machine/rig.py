@@ -220,7 +220,9 @@ def power_on(
         domain.resume()
         started_at = time.monotonic()
         try:
-            yield Rig(placed, started_at, console, journal, client, reachable, wake_fds, host, runtime, domain, swtpm, key)
+            yield Rig(
+                placed, started_at, console, journal, client, reachable, wake_fds, host, runtime, domain, swtpm, key
+            )
         finally:
             if keep and domain.ending is None:
                 domain.released = True
