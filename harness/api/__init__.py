@@ -21,7 +21,7 @@ from harness.matrix import truth_table
 from harness.policy import maintenance
 from harness.policy.enrolment import Enrolment
 from harness.policy.new_volume import NewVolume
-from harness.policy.pins import CryptenrollPin, Pin, Sss, TangPin, Tpm2Pin
+from harness.policy.pins import CryptenrollPin, Fido2Pin, Pin, Pkcs11Pin, Sss, TangPin, Tpm2Pin
 from harness.policy.pins.systemd_tpm2 import TPM_PIN
 from harness.services.tang import Tang
 
@@ -33,11 +33,13 @@ __all__ = [
     "Enrolment",
     "Fault",
     "FaultContext",
+    "Fido2Pin",
     "Machine",
     "Machines",
     "NewVolume",
     "Outcome",
     "Pin",
+    "Pkcs11Pin",
     "Powered",
     "Rescue",
     "RigError",

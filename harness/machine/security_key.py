@@ -7,7 +7,7 @@ secrets are in the state file and in this process, never in the guest.
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from harness.machine.ctap2 import Authenticator, CtapExchange
@@ -52,18 +52,13 @@ class PluggedKey:
 
     def _serve(self) -> None:
         buffer = b""
-        while data := self._receive():
-            buffer += data
-            while len(buffer) >= REPORT_BYTES:
-                report, buffer = buffer[:REPORT_BYTES], buffer[REPORT_BYTES:]
-                for answer in self._transport.feed(report):
-                    self._connection.sendall(answer)
-
-    def _receive(self) -> bytes:
-        try:
-            return self._connection.recv(4096)
-        except ConnectionError:
-            return b""  # the machine went off
+        with suppress(ConnectionError):  # it was pulled, or the machine went off
+            while data := self._connection.recv(4096):
+                buffer += data
+                while len(buffer) >= REPORT_BYTES:
+                    report, buffer = buffer[:REPORT_BYTES], buffer[REPORT_BYTES:]
+                    for answer in self._transport.feed(report):
+                        self._connection.sendall(answer)
 
 
 @contextmanager
