@@ -14,7 +14,7 @@ PAGES := harness.api harness.lab.faults harness.policy.maintenance harness.matri
 SCRIPTS = $(shell grep -rlE --exclude-dir=artifacts '^\#!.*[/ ](ba|da)?sh( |$$)|^\# shellcheck shell=' .ci images harness)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup start prepare scenarios test lint format types unit real slow matrix bench doctor images report docs clean constraints fuzz chaos soak
+.PHONY: help setup start prepare scenarios test lint format types unit real slow matrix bench doctor images report docs clean constraints corpus fuzz chaos soak
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -89,6 +89,9 @@ docs: setup ## the reference of the API and of the JSON schemas, as pages in art
 
 clean: setup ## remove what dead runs left; ARGS=--cache also what is slow to make
 	$(VENV)/unlock-lab clean $(ARGS)
+
+corpus: setup ## what the real Butane and Ignition say of the corpus's files; builds them, where Go and its module proxy are
+	PYTHONPATH=tests $(VENV)/python -m policy.corpus.opinions
 
 constraints: ## choose the pinned versions of all dependencies anew, from what pyproject.toml names
 	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && set -e -o pipefail && \

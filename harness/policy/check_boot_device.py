@@ -1,5 +1,6 @@
 """The rules for `boot_device` and `grub`; source: coreos/butane 0.29, config/fcos/v1_3 to v1_7, validate.go."""
 
+import json
 import re
 from typing import Any
 
@@ -21,6 +22,7 @@ def check_boot_device(document: Document) -> None:
     if layout is not None and layout not in layouts:
         document.mistake((*here, "layout"), f"{layout!r} is not one of {', '.join(layouts)}")
     _mirror(document, section, layout)
+    check_advertisements(document, (*here, "luks"), luks)
     if layout in _DEVICES and not re.fullmatch(f".*{_DEVICES[layout]}", luks.get("device", "")):
         document.mistake((*here, "layout"), f"{layout} needs luks.device, like {_DEVICES[layout][:-5]}a")
     if luks.get("cex", {}).get("enabled"):
@@ -30,6 +32,15 @@ def check_boot_device(document: Document) -> None:
             document.mistake((*here, "luks", "cex"), "cannot stand beside tang or tpm2")
     elif luks and not luks.get("tang") and not luks.get("tpm2"):
         document.mistake((*here, "luks"), "no method: it needs tpm2: true or tang")
+
+
+def check_advertisements(document: Document, path: KeyPath, section: dict[str, Any]) -> None:
+    """Note what is wrong with the advertisements of a section's Tang servers."""
+    for index, tang in enumerate(section.get("tang", [])):
+        try:
+            json.loads(tang.get("advertisement") or "{}")
+        except (ValueError, RecursionError) as error:
+            document.mistake((*path, "tang", index, "advertisement"), f"not JSON: {error}")
 
 
 def _mirror(document: Document, section: dict[str, Any], layout: str | None) -> None:

@@ -123,6 +123,8 @@ def check_resource(document: Document, path: KeyPath, resource: dict[str, Any]) 
     if resource.get("compression", "") not in ("", "gzip"):
         document.mistake((*path, "compression"), f"{resource['compression']!r} is not gzip")
     digest = resource.get("verification", {}).get("hash")
+    if digest is not None and digest.startswith("sha256-") and document.variant.spec < 1:
+        document.mistake((*path, "verification", "hash"), "sha256 came with Ignition spec 3.1.0; take sha512")
     if digest is not None and not re.fullmatch(r"sha512-[0-9a-fA-F]{128}|sha256-[0-9a-fA-F]{64}", digest):
         document.mistake(
             (*path, "verification", "hash"), "expected sha512- or sha256- and as many hex digits as it has"

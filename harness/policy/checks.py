@@ -9,7 +9,7 @@ from itertools import combinations
 from typing import Any
 
 from harness.policy import urls
-from harness.policy.check_boot_device import check_boot_device
+from harness.policy.check_boot_device import check_advertisements, check_boot_device
 from harness.policy.check_files import check_nodes, check_once, check_path, check_resource, resources
 from harness.policy.check_units import check_units
 from harness.policy.document import Document, KeyPath
@@ -137,7 +137,9 @@ def _luks(document: Document, volumes: list[dict[str, Any]]) -> None:
             document.mistake((*path, "label"), "a LUKS label has at most 47 characters")
         check_path(document, (*path, "device"), luks["device"])
         _guid(document, path, luks, "uuid")
-        key_file = luks.get("key_file", {})
+        key_file, options = luks.get("key_file", {}), luks.get("open_options", [])
+        check_once(document, (((*path, "open_options", i), option) for i, option in enumerate(options)), "the option")
+        check_advertisements(document, (*path, "clevis"), luks.get("clevis", {}))
         if luks.get("cex", {}).get("enabled"):
             if luks.get("clevis"):
                 document.mistake((*path, "cex"), "cannot stand beside clevis")

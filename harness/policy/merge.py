@@ -21,7 +21,7 @@ _KEYS = {
 }
 """What tells the items of a list apart; items of other lists are simple and stand for themselves."""
 
-_APPENDED = ("options", "mountOptions", "openOptions", "append")
+_APPENDED = ("options", "mountOptions", "append")
 """Lists whose items may be there twice."""
 
 

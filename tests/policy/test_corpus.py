@@ -1,0 +1,101 @@
+"""Two opinions on each file: ours, and what the real Butane or ignition-validate said of it (`make corpus`).
+
+Where the real ones take a file, we make the same config of it, or a reason for refusing it stands in `STRICTER`; where
+they refuse it, we do.
+"""
+
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from policy.corpus import opinions
+
+from harness.errors import UsageError
+from harness.policy import urls
+from harness.policy.butane import understand
+
+SAID: dict[str, dict[str, Any]] = json.loads(opinions.OPINIONS.read_text())
+TEXTS = dict(opinions.texts())
+
+STRICTER = {
+    r"unknown key; |came with (Butane|a later spec)|has no such key": "they warn of an unused key and drop it; what it "
+    "was to do would not be tested, and nobody would know",
+    r"expected a whole number, found '\d+\.0'": "they take the fraction off; a mode or a size with one is a slip",
+    r"no method: it needs tpm2|no pin: it needs": "they make nothing of it: what its owner thinks is encrypted is not",
+    r"what another config adds": "they leave it to the first boot; its volumes could not be judged",
+    r"a partition number is 1 to 128|cannot be negative": "they leave it to sgdisk, which fails in the first boot",
+    r"a threshold of \d+ can never be reached": "they leave it to clevis, which fails in the first boot",
+    r"is not a pin that Ignition takes": "spec 3.4.0 takes any; the guest's clevis has no other, and binding fails",
+    r"not JSON: the key \w+ is there twice": "clevis would take the last one alone",
+    r"thp is missing: clevis would ask": "they do not look into a custom pin; clevis would ask a person",
+    r"expected an http or https url or a placeholder": "they do not look into a custom pin; curl would fail",
+    r"target is missing": "Butane fcos 1.0.0 took a link to nowhere, and Ignition makes one",
+}
+"""What we refuse and they take: our mistake, and why it is one."""
+
+VERSION_ALONE = {
+    "flatcar-tang.bu": "the experimental spec after 3.6.0: no Ignition that is released takes it, so the newest stands",
+}
+"""Files of which only the spec's number differs."""
+
+
+def plain(value: Any) -> Any:
+    """A config with its data URLs unpacked: two packers give different bytes for the same contents."""
+    if isinstance(value, dict):
+        if str(value.get("source", "")).startswith("data:"):
+            data = urls.decode(value["source"])
+            packed = value.get("compression") == "gzip"
+            value = {**value, "source": urls.unpack(data) if packed else data, "compression": None}
+        return {key: plain(item) for key, item in value.items()}
+    return [plain(item) for item in value] if isinstance(value, list) else value
+
+
+def number_aside(config: Any) -> Any:
+    return {**config, "ignition": {**config["ignition"], "version": None}}
+
+
+def ours(folder: Path, name: str) -> tuple[dict[str, Any] | None, list[str]]:
+    """The config that we make of a file, or None, and our mistakes."""
+    path = folder / (name if name.endswith((".bu", ".ign")) else "generated.bu")
+    path.write_text(TEXTS[name])
+    try:
+        return understand(path).config, []
+    except UsageError as error:
+        return None, re.findall(rf"^{re.escape(path.name)}:\d+: (.*)$", str(error), re.MULTILINE) or [str(error)]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with what the corpus's files name."""
+    folder = tmp_path_factory.mktemp("corpus") / "files"
+    shutil.copytree(opinions.FILES, folder)
+    return folder
+
+
+def test_every_file_has_an_opinion_about_the_text_that_it_has() -> None:
+    assert {name: opinions.digest(text) for name, text in TEXTS.items()} == {
+        name: s["of"] for name, s in SAID.items()
+    }, "run `make corpus` where Go's module proxy answers"
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_a_file_means_what_the_real_ones_say_that_it_means(folder: Path, name: str) -> None:
+    config, mistakes = ours(folder, name)
+    theirs = SAID[name]["config"]
+    if theirs is None:
+        assert config is None, SAID[name]["said"]
+    elif config is None:
+        unexplained = [mistake for mistake in mistakes if not any(re.search(known, mistake) for known in STRICTER)]
+        assert unexplained == []
+    elif name in VERSION_ALONE:
+        assert plain(number_aside(config)) == plain(number_aside(theirs))
+    else:
+        assert plain(config) == plain(theirs)
+
+
+def test_every_reason_for_being_stricter_is_used(folder: Path) -> None:
+    told = [mistake for name in TEXTS if SAID[name]["config"] is not None for mistake in ours(folder, name)[1]]
+    assert [known for known in STRICTER if not any(re.search(known, mistake) for mistake in told)] == []
