@@ -11,14 +11,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 CONTENTS = ".contents.json"
-"""The record, in the folder itself: ``{"disk.qcow2": [size in bytes, SHA-256 in hex], …}``."""
+"""The record, in the folder itself: ``{"disk.qcow2": [size in bytes, SHA-256 in hex], …}``; of a link, its target's
+name is what is hashed."""
 
 SMALL_BYTES = 2**20
 
 
 def record(folder: Path) -> None:
     """Write the record of a folder that is complete."""
-    found = {name: [(folder / name).stat().st_size, _digest(folder / name)] for name in _names(folder)}
+    found = {name: [(folder / name).lstat().st_size, _digest(folder / name)] for name in _names(folder)}
     (folder / CONTENTS).write_text(json.dumps(found, indent=1, sort_keys=True) + "\n")
 
 
@@ -51,9 +52,10 @@ def damage(folder: Path, *, thorough: bool = False) -> str:
 
 def _wrong(path: Path, size: int, digest: str, thorough: bool) -> str:
     found = path.lstat()
-    if not stat.S_ISREG(found.st_mode):
+    is_link = stat.S_ISLNK(found.st_mode)
+    if not is_link and not stat.S_ISREG(found.st_mode):
         return "is no regular file"
-    if found.st_uid != os.geteuid() or found.st_mode & 0o022:
+    if found.st_uid != os.geteuid() or (found.st_mode & 0o022 and not is_link):
         return "can be changed by another user"
     if found.st_size != size:
         return f"has {found.st_size} bytes instead of {size}"
@@ -71,5 +73,7 @@ def _names(folder: Path) -> Iterator[str]:
 
 
 def _digest(path: Path) -> str:
+    if path.is_symlink():
+        return hashlib.sha256(b"link to " + os.fsencode(path.readlink())).hexdigest()
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -348,7 +348,7 @@ def muddled(place: Path) -> None:
         (truncated, "disk has 0 bytes instead of 1"),
         (removed, "tpm/state is missing"),
         (broken, "disk has other content"),
-        (linked, "disk is no regular file"),
+        (linked, "disk has 11 bytes instead of 1"),
         (grown, "more was added"),
         (forgotten, f"it has no {CONTENTS}"),
         (muddled, f"its {CONTENTS} cannot be read"),
@@ -381,3 +381,14 @@ def test_a_large_file_is_hashed_only_when_asked_to_be_thorough() -> None:
         disk.write(b"x")
     assert damage(place) == ""
     assert damage(place, thorough=True) == "disk has other content than when it was made"
+
+
+def test_a_link_is_recorded_by_where_it_leads() -> None:
+    def build(folder: Path) -> None:
+        (folder / "program").symlink_to("/bin/true")
+
+    place = cache.build_once("thing", "key", build)
+    assert damage(place, thorough=True) == ""
+    (place / "program").unlink()
+    (place / "program").symlink_to("/bin/evil")
+    assert damage(place) == "program has other content than when it was made"
