@@ -5,13 +5,13 @@ only the log file: hw/char/virtio-console.c, flush_buf, "silently dropping conso
 after some tries. Seen with nine volumes, whose journal filled the socket while the reader was parsing.
 """
 
+import asyncio
 import socket
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from queue import SimpleQueue
+from contextlib import ExitStack, contextmanager, suppress
 
-_CHUNK = 65536
+from harness.network.loop import LoopThread
+from harness.network.stream import CHUNK, copy, hang_up
 
 
 @contextmanager
@@ -19,44 +19,36 @@ def pumped(source: socket.socket) -> Iterator[socket.socket]:
     """A socket that says what `source` says, and takes what it is to be told, however slowly it is read.
 
     Args:
-        source: A connection to QEMU. It belongs to the pump for the length of the block.
+        source: A connection to QEMU. It belongs to the pump, and is hung up at the end of the block.
     """
     near, far = socket.socketpair()
-    said: SimpleQueue[bytes] = SimpleQueue()
-    works = ((_take, source, said), (_give, said, far), (_tell, far, source))
-    threads = [threading.Thread(target=work, args=ends, name="console pump", daemon=True) for work, *ends in works]
-    with near, far:
-        for thread in threads:
-            thread.start()
-        try:
-            yield near
-        finally:
-            _hang_up(near)
-            for thread in threads:
-                thread.join()
+    source.setblocking(False)
+    far.setblocking(False)
+    with near, far, ExitStack() as stack:
+        stack.callback(hang_up, source)
+        loop = stack.enter_context(LoopThread("console pump"))
+        said: asyncio.Queue[bytes] = asyncio.Queue()
+        for work in (_take(source, said), _give(said, far), _tell(far, source)):
+            loop.start(work)
+        yield near
 
 
-def _take(source: socket.socket, said: SimpleQueue[bytes]) -> None:
+async def _take(source: socket.socket, said: "asyncio.Queue[bytes]") -> None:
+    loop = asyncio.get_running_loop()
     with suppress(OSError):  # QEMU died
-        while data := source.recv(_CHUNK):
-            said.put(data)
-    said.put(b"")
+        while data := await loop.sock_recv(source, CHUNK):
+            said.put_nowait(data)
+    said.put_nowait(b"")
 
 
-def _give(said: SimpleQueue[bytes], far: socket.socket) -> None:
+async def _give(said: "asyncio.Queue[bytes]", far: socket.socket) -> None:
+    loop = asyncio.get_running_loop()
     with suppress(OSError):  # the reader hung up
-        while data := said.get():
-            far.sendall(data)
+        while data := await said.get():
+            await loop.sock_sendall(far, data)
         far.shutdown(socket.SHUT_WR)
 
 
-def _tell(far: socket.socket, source: socket.socket) -> None:
+async def _tell(far: socket.socket, source: socket.socket) -> None:
     with suppress(OSError):
-        while data := far.recv(_CHUNK):
-            source.sendall(data)
-    _hang_up(source)
-
-
-def _hang_up(end: socket.socket) -> None:
-    with suppress(OSError):  # the other side was first
-        end.shutdown(socket.SHUT_RDWR)
+        await copy(far, source)

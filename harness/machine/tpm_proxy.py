@@ -13,23 +13,23 @@ down.
 Source: swtpm_ioctls(3); QEMU, backends/tpm/tpm_emulator.c.
 """
 
+import asyncio
 import socket
 import struct
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from harness.deadline import Deadline
 from harness.errors import RigError
 from harness.host.user import chown_to
 from harness.machine.tpm_bus import HEADER, BusInterceptor, error_response
+from harness.network.loop import LoopThread
+from harness.network.stream import hang_up, readable
 
 _CMD_INIT = 0x02
 _CONTROL_BYTES = 4096  # QEMU's and swtpm's messages are some tens of bytes, each sent at once
-_END_SECONDS = 5.0
 
 
 class Direction(StrEnum):
@@ -61,92 +61,72 @@ class BusExchange:
 class Proxy:
     """An interceptor at work. Made by `intercepted`."""
 
-    def __init__(self, interceptor: BusInterceptor, listener: socket.socket, control: Path) -> None:
-        self._interposer = interceptor
+    def __init__(self, interceptor: BusInterceptor) -> None:
+        self._interceptor = interceptor
         self._exchanges: list[BusExchange] = []
         self._failure: Exception | None = None
-        self._ending = False
-        self._lock = threading.Lock()
-        self._sockets = [listener]
-        self._threads: list[threading.Thread] = []
-        self._start("control", lambda: self._serve(listener, control))
+        self._blocking: list[socket.socket] = []
 
     @property
     def exchanges(self) -> tuple[BusExchange, ...]:
         """All that was said so far."""
         return tuple(self._exchanges)
 
-    def end(self) -> None:
-        """Hang up on both sides, and wait for the threads.
+    def hang_up(self) -> None:
+        """Hang up on swtpm, for whose answer the loop may be waiting."""
+        for end in self._blocking:
+            hang_up(end)
+
+    def raise_failure(self) -> None:
+        """Tell what went wrong with the interceptor, if anything did.
 
         Raises:
-            RigError: A thread does not end, or the interceptor failed.
+            RigError: The interceptor failed.
         """
-        with self._lock:
-            self._ending = True
-            for end in self._sockets:
-                _hang_up(end)
-        deadline = Deadline.after(_END_SECONDS)
-        for thread in self._threads:
-            thread.join(deadline.remaining)
-            if thread.is_alive():
-                raise RigError(f"{thread.name} did not end within {_END_SECONDS:.0f} s")
         if self._failure:
             raise RigError(f"who sat on the TPM's wires failed: {self._failure!r}") from self._failure
 
-    def _start(self, what: str, work: Callable[[], None]) -> None:
-        def run() -> None:
-            with suppress(OSError):  # the machine, swtpm or `end` closed it
-                work()
+    async def serve(self, listener: socket.socket, control: Path) -> None:
+        """Relay the one connection that QEMU makes, until a side hangs up."""
+        loop = asyncio.get_running_loop()
+        with suppress(OSError):
+            machine, _ = await loop.sock_accept(listener)
+            with machine, socket.socket(socket.AF_UNIX) as swtpm:
+                self._blocking.append(swtpm)
+                swtpm.connect(str(control))
+                line = _ControlLine(swtpm)
+                async with asyncio.TaskGroup() as data:
+                    while True:
+                        await readable(machine)
+                        message, descriptors, _, _ = socket.recv_fds(machine, _CONTROL_BYTES, 1)
+                        if not message:
+                            return
+                        if descriptors:
+                            wire = socket.socket(fileno=descriptors[0])
+                            answer, ours = self._splice(line, message)
+                            data.create_task(self._relay(wire, ours, line))
+                        else:
+                            answer = line.ask(message)
+                        await loop.sock_sendall(machine, answer)
 
-        thread = threading.Thread(target=run, name=f"tpm proxy: {what}", daemon=True)
-        self._threads.append(thread)
-        thread.start()
-
-    def _hold(self, end: socket.socket) -> None:
-        """Have `end` hang up on this one, too."""
-        with self._lock:
-            self._sockets.append(end)
-            if self._ending:
-                _hang_up(end)
-
-    def _serve(self, listener: socket.socket, control: Path) -> None:
-        """Relay the control connection."""
-        machine, _ = listener.accept()
-        with machine, socket.socket(socket.AF_UNIX) as swtpm:
-            self._hold(machine)
-            self._hold(swtpm)
-            swtpm.connect(str(control))
-            line = _ControlLine(swtpm)
-            while True:
-                message, descriptors, _, _ = socket.recv_fds(machine, _CONTROL_BYTES, 1)
-                if not message:
-                    return
-                if descriptors:
-                    answer = self._splice(socket.socket(fileno=descriptors[0]), line, message)
-                else:
-                    answer = line.ask(message)
-                machine.sendall(answer)
-
-    def _splice(self, machine: socket.socket, line: "_ControlLine", message: bytes) -> bytes:
-        """Take the machine's data connection, and give swtpm one of ours in its place."""
+    def _splice(self, line: "_ControlLine", message: bytes) -> tuple[bytes, socket.socket]:
+        """Give swtpm a data connection of ours in the place of the machine's; returns its answer, and our end."""
         ours, theirs = socket.socketpair()
-        self._hold(machine)
-        self._hold(ours)
+        self._blocking.append(ours)
         with theirs:
-            answer = line.ask(message, theirs.fileno())
-        self._start("data", lambda: self._relay(machine, ours, line))
-        return answer
+            return line.ask(message, theirs.fileno()), ours
 
-    def _relay(self, machine: socket.socket, swtpm: socket.socket, line: "_ControlLine") -> None:
-        with machine, swtpm:
-            while command := _receive(machine):
-                machine.sendall(self._answer(command, swtpm, line))
+    async def _relay(self, machine: socket.socket, swtpm: socket.socket, line: "_ControlLine") -> None:
+        loop = asyncio.get_running_loop()
+        machine.setblocking(False)
+        with machine, swtpm, suppress(OSError):
+            while command := await _command(machine):
+                await loop.sock_sendall(machine, self._answer(command, swtpm, line))
 
     def _answer(self, command: bytes, swtpm: socket.socket, line: "_ControlLine") -> bytes:
         tpm = _Chip(swtpm, line)
         try:
-            response = self._interposer(command, tpm)
+            response = self._interceptor(command, tpm)
             if HEADER.unpack_from(response)[1] != len(response):
                 raise ValueError(f"it made a response that is not as long as it says: {response.hex()}")
         except OSError:
@@ -167,12 +147,10 @@ class _ControlLine:
 
     def __init__(self, swtpm: socket.socket) -> None:
         self._swtpm = swtpm
-        self._lock = threading.Lock()
 
     def ask(self, message: bytes, *descriptors: int) -> bytes:
-        with self._lock:
-            socket.send_fds(self._swtpm, [message], descriptors)
-            answer = self._swtpm.recv(_CONTROL_BYTES)
+        socket.send_fds(self._swtpm, [message], descriptors)
+        answer = self._swtpm.recv(_CONTROL_BYTES)
         if not answer:
             raise ConnectionError("swtpm hung up")
         return answer
@@ -188,7 +166,7 @@ class _Chip:
 
     def ask(self, command: bytes) -> bytes:
         self._swtpm.sendall(command)
-        response = _receive(self._swtpm)
+        response = _response(self._swtpm)
         if not response:
             raise ConnectionError("swtpm hung up")
         self.heard.append((command, response))
@@ -211,33 +189,46 @@ def intercepted(interceptor: BusInterceptor, listen_at: Path, control: Path, *, 
         user: The user that QEMU runs as; the caller when None.
 
     Raises:
-        RigError: At the end of the block: the interceptor failed, or a thread does not end.
+        RigError: At the end of the block: the interceptor failed, or does not end.
     """
-    with socket.socket(socket.AF_UNIX) as listener:
+    proxy = Proxy(interceptor)
+    with ExitStack() as stack:
+        listener = stack.enter_context(socket.socket(socket.AF_UNIX))
+        listener.setblocking(False)
         listener.bind(str(listen_at))
         listener.listen(1)
         chown_to(listen_at, user)
-        proxy = Proxy(interceptor, listener, control)
-        try:
-            yield proxy
-        finally:
-            proxy.end()
+        stack.callback(proxy.raise_failure)
+        loop = stack.enter_context(LoopThread("tpm proxy"))
+        stack.callback(proxy.hang_up)  # the loop may be blocked until then
+        loop.start(proxy.serve(listener, control))
+        yield proxy
 
 
-def _receive(source: socket.socket) -> bytes:
-    """A whole command or response; empty at the end of the connection."""
+async def _command(machine: socket.socket) -> bytes:
+    """A whole command of the machine's; empty at the end of the connection."""
+    loop = asyncio.get_running_loop()
     message = b""
-    wanted = HEADER.size
-    while len(message) < wanted:
-        data = source.recv(wanted - len(message))
+    while missing := _missing(message):
+        data = await loop.sock_recv(machine, missing)
         if not data:
             return b""
         message += data
-        if len(message) == HEADER.size:
-            wanted = max(HEADER.size, int(HEADER.unpack(message)[1]))
     return message
 
 
-def _hang_up(end: socket.socket) -> None:
-    with suppress(OSError):  # it is closed, or was never connected
-        end.shutdown(socket.SHUT_RDWR)
+def _response(swtpm: socket.socket) -> bytes:
+    """A whole response; empty at the end of the connection."""
+    message = b""
+    while missing := _missing(message):
+        data = swtpm.recv(missing)
+        if not data:
+            return b""
+        message += data
+    return message
+
+
+def _missing(message: bytes) -> int:
+    """How many bytes are to be read before it is known to be whole, or before its length is known."""
+    known = len(message) >= HEADER.size
+    return max(0, (HEADER.unpack_from(message)[1] if known else HEADER.size) - len(message))

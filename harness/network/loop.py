@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Coroutine
+from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -20,6 +21,7 @@ class LoopThread:
     def __init__(self, name: str) -> None:
         self._name = name
         self._loop: asyncio.AbstractEventLoop
+        self._started: list[Future[None]] = []
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def __enter__(self) -> Self:
@@ -37,6 +39,13 @@ class LoopThread:
             self._thread.join(_SECONDS)
             if not self._thread.is_alive():
                 self._loop.close()
+        failures = [work.exception() for work in self._started if work.done() and not work.cancelled()]
+        if first := next(filter(None, failures), None):
+            raise RigError(f"{self._name} broke: {first!r}") from first
+
+    def start(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run a coroutine on the loop until it ends, or until the end, where what it raised comes out."""
+        self._started.append(asyncio.run_coroutine_threadsafe(work, self._loop))
 
     def call(self, work: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine on the loop and return what it returns.

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from harness.errors import RigError
 from harness.network.connection import Client, Connection, Mode, message_end
+from harness.network.stream import CHUNK, copy
 
 Address = tuple[str, int]
 
@@ -16,7 +17,6 @@ Tamper = Callable[[bytes], bytes]
 """Given a whole HTTP reply, head and body, returns what the guest gets instead."""
 
 CONNECT_SECONDS = 10.0
-_CHUNK = 65536
 _NO_LINGER = struct.pack("ii", 1, 0)
 
 
@@ -58,7 +58,7 @@ def reset(connection: socket.socket) -> None:
 async def stall(guest: socket.socket, record: ConnectionRecord) -> None:
     """Read what the guest says, and never answer."""
     loop = asyncio.get_running_loop()
-    while data := await loop.sock_recv(guest, _CHUNK):
+    while data := await loop.sock_recv(guest, CHUNK):
         record.sent += data
 
 
@@ -89,7 +89,7 @@ async def forward(
             raise RigError(
                 f"the fault proxy is open, but nothing answers behind it at {upstream[0]}:{upstream[1]}"
             ) from error
-        requests = asyncio.create_task(_requests(guest, server, record))
+        requests = asyncio.create_task(copy(guest, server, record.sent.extend))
         replies = asyncio.create_task(_replies(server, guest, record, tamper))
         try:
             await asyncio.gather(requests, replies)
@@ -97,14 +97,6 @@ async def forward(
             requests.cancel()
             replies.cancel()
             await asyncio.gather(requests, replies, return_exceptions=True)
-
-
-async def _requests(guest: socket.socket, server: socket.socket, record: ConnectionRecord) -> None:
-    loop = asyncio.get_running_loop()
-    while data := await loop.sock_recv(guest, _CHUNK):
-        record.sent += data
-        await loop.sock_sendall(server, data)
-    server.shutdown(socket.SHUT_WR)
 
 
 async def _replies(
@@ -117,7 +109,7 @@ async def _replies(
         await loop.sock_sendall(guest, data)
 
     held = b""
-    while data := await loop.sock_recv(server, _CHUNK):
+    while data := await loop.sock_recv(server, CHUNK):
         held += data
         change = tamper()
         if change is None:

@@ -1,0 +1,64 @@
+"""The loop that relays run on."""
+
+import asyncio
+import socket
+import threading
+
+import pytest
+
+from harness.errors import RigError
+from harness.network.loop import LoopThread
+from harness.network.stream import copy, hang_up, readable
+
+
+async def fail() -> None:
+    raise ValueError("a mistake")
+
+
+async def last(done: list[str]) -> None:
+    try:
+        await asyncio.Event().wait()
+    finally:
+        done.append("cancelled")
+
+
+def test_what_still_runs_is_cancelled_at_the_end_and_the_thread_goes() -> None:
+    done: list[str] = []
+    with LoopThread("a loop") as loop:
+        loop.start(last(done))
+        assert loop.call(asyncio.sleep(0, "answer")) == "answer"
+    assert done == ["cancelled"]
+    assert not any(thread.name == "a loop" for thread in threading.enumerate())
+
+
+def test_what_goes_wrong_on_it_comes_out_at_the_end() -> None:
+    with pytest.raises(RigError, match="a loop broke: ValueError"), LoopThread("a loop") as loop:
+        loop.start(fail())
+        loop.call(asyncio.sleep(0))
+
+
+def test_bytes_are_noted_and_passed_on_to_the_end() -> None:
+    noted = bytearray()
+    (says, source), (sink, hears) = socket.socketpair(), socket.socketpair()
+    with says, source, sink, hears, LoopThread("a loop") as loop:
+        source.setblocking(False)
+        sink.setblocking(False)
+        loop.start(copy(source, sink, noted.extend))
+        says.sendall(b"hello")
+        says.shutdown(socket.SHUT_WR)
+        assert hears.recv(9) == b"hello"
+        assert hears.recv(9) == b""
+    assert noted == b"hello"
+
+
+def test_a_socket_is_waited_for_and_hung_up_on() -> None:
+    says, hears = socket.socketpair()
+    with says, hears, LoopThread("a loop") as loop:
+        hears.setblocking(False)
+        says.sendall(b"x")
+        loop.call(readable(hears))
+        assert hears.recv(1) == b"x"
+        hang_up(says)
+        loop.call(readable(hears))
+        assert hears.recv(1) == b""
+        hang_up(says)  # once more is no error
