@@ -253,6 +253,8 @@ def _close(folder: Path, readers: str | None) -> None:
     read = _open_to(folder, readers)
     for path in folder.rglob("*"):
         mode = path.lstat().st_mode
+        if stat.S_ISLNK(mode):
+            continue  # chmod(2) would change what it points to
         if stat.S_ISDIR(mode):
             path.chmod(read)
         elif readers == EVERYBODY:

@@ -31,7 +31,7 @@ FAILED = "unlock-lab: this guest cannot be given a network of its own"
 """How its last words begin when it fails, on standard error."""
 
 REAL = "real"
-"""The symbolic link to QEMU, in the folder of this program."""
+"""The file in the folder of this program that says where QEMU is."""
 
 _CLONE_NEWUSER, _CLONE_NEWNET = 0x10000000, 0x40000000  # linux/sched.h
 _SIOCSIFFLAGS, _SIOCSIFADDR = 0x8914, 0x8916  # linux/sockios.h
@@ -46,7 +46,7 @@ def main() -> None:
             _isolate(json.loads(order))
         except OSError as error:
             sys.exit(f"{FAILED}: {error}")
-    qemu = str(Path(__file__).with_name(REAL).resolve())
+    qemu = Path(__file__).with_name(REAL).read_text()
     os.execv(qemu, [qemu, *sys.argv[1:]])
 
 

@@ -124,7 +124,7 @@ def isolated(emulator: Path, version: Sequence[int]) -> Path:
         program = folder / emulator.name
         program.write_text(f"#!{_PYTHON} -IS\n{source.read_text()}")
         program.chmod(0o755)
-        (folder / isolated_qemu.REAL).symlink_to(emulator)
+        (folder / isolated_qemu.REAL).write_text(str(emulator))
 
     key = cache.digest(source, str(emulator), list(version))
     return cache.build_once("emulator", key, build, readers=cache.EVERYBODY) / emulator.name

@@ -215,7 +215,7 @@ def test_the_traffic_in_words_names_and_hides() -> None:
     )
     assert text.splitlines() == [
         "passed  TPM2_CC_Startup -> TPM2 Success",
-        "tpm    TPM2_CC_PCR_Extend sessions decrypt=0 encrypt=0 -> TPM2 Success",
+        "tpm     TPM2_CC_PCR_Extend sessions decrypt=0 encrypt=0 -> TPM2 Success",
         "machine TPM2_CC_Unseal sessions decrypt=0 encrypt=0 -> TPM2 Success",
         "passed  TPM2_CC_Unseal sessions decrypt=0 encrypt=0 -> Unknown (0x18b)",
     ]
