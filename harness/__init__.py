@@ -29,7 +29,6 @@ Imports go one way, from the top of this list to the bottom; `tests/test_archite
     plugin, __main__   options, fixtures and commands, no logic
     api/               what scenario files import; `api.attack` what attacks import besides
     doctor, housekeeping   what this host has and lacks; what stays on it between runs
-    explain/           what a policy will do and what an attacker gets, told from the rules, without a boot
     bench              where the time of a boot goes
     explain/           what a policy will do and what an attacker gets, told from the rules, without a boot
     campaign/          which scenarios run, in what order, on which worker; how long that takes here
@@ -37,16 +36,16 @@ Imports go one way, from the top of this list to the bottom; `tests/test_archite
     attack/            what an attacker is granted, their machines, and what they got out
     lab/               install, control boot, copy, fault, boot; the rescue system
     evidence/          artifacts, outcome.json, report
-    guest/             console bytes, events, outcome (pure: boot, outcome), shell, the driver of a boot
-    machine/           spec and domain XML (pure), disks, TPMs, firmware, libvirt, the rig
+    guest/             console bytes, events, outcome (pure); shell, the driver of a boot
+    machine/           spec and domain XML, disks, TPMs, firmware, libvirt, the rig
     services/          what a guest talks to while it boots: Tang (container), its keys, its log
     network/           each guest's own network, and the fault proxy before its services
     images             builds what the folders of images/ describe
     host/              what this host has, lacks and must start
-    policy/            pins, Butane, Ignition, the oracle (pure: no I/O beyond the file that is read)
+    policy/            pins, Butane, Ignition, the oracle (pure, but for what reads the file)
     event_log/         what the firmware measured, in words, and where two boots part
     luks2/             LUKS2 headers and the splitter, bytes in and bytes out (pure)
-    unlock             what a disk can do at a boot: observed, and predicted
+    unlock             what a disk can do at a boot: observed, and predicted (pure)
     cache, process     what is slow to make, kept; commands run to their end
     contract           the names in the guest contract (pure)
     contents, ownership, untrusted   what is recorded of a folder; whose it is; what another user can change in it

@@ -1,4 +1,4 @@
-"""The errors that reach a user.
+"""The errors that reach a user (pure).
 
 ::
 

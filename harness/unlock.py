@@ -1,4 +1,4 @@
-"""What a disk can do at a boot: the word that the oracle's predictions and the judge's outcomes share."""
+"""What a disk can do at a boot: the word that the oracle's predictions and the judge's outcomes share (pure)."""
 
 from enum import StrEnum
 

@@ -21,6 +21,7 @@ from harness.api.attack import (
     Grant,
     files,
     luks_forgery,
+    new_signing_key,
     nvram,
     rewrite,
     signed,
@@ -267,9 +268,9 @@ def test_uki_without_initrd(sealed: Sealed, attacker: Attacker) -> None:
     Source: systemd#28066, #35978, #38780; Linux, drivers/firmware/efi/libstub.
     """
     seals = {1: 4, 2: 7, 3: 9}
-    key = nvram.new_key("unlock-lab owner")
+    key = new_signing_key("unlock-lab owner")
     machine = sealed.machine
-    machine.nvram.write_bytes(nvram.enable_secure_boot(machine.nvram.read_bytes(), key))
+    machine.nvram.write_bytes(nvram.enable_secure_boot(machine.nvram.read_bytes(), key.certificate))
     with files(sealed.entry.image.disk, "root") as root:
         manager = root.read("/usr/lib/systemd/boot/efi/systemd-bootx64.efi")
     with files(machine.disks[0].path, ESP) as esp:

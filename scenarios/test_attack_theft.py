@@ -5,7 +5,7 @@ import shlex
 import pytest
 
 from harness.api import TPM_PIN, Rescue, Sealed, Tang, Unlock
-from harness.api.attack import Attacker, Grant, nvram, sign_boot_images
+from harness.api.attack import Attacker, Grant, new_signing_key, nvram, sign_boot_images
 
 BY_THE_TPM = {"tpm2", "tpm2-pcr7", "tpm2-or-tang", "no-threshold"}
 
@@ -60,9 +60,9 @@ def test_stolen_foreign_os_under_secure_boot(sealed: Sealed, attacker: Attacker)
     Granted: the machine, out of reach of Tang. The cure: a key of one's own in db, and no vendor's; a second factor.
     Source: TCG PC Client Platform Firmware Profile, 3.3.4.8 (EV_EFI_VARIABLE_AUTHORITY); clevis#335.
     """
-    signer = nvram.new_key("signer")
+    signer = new_signing_key("signer")
     sign_boot_images(sealed.machine.disks[0].path, signer)
-    sealed.machine.nvram.write_bytes(nvram.enable_secure_boot(sealed.machine.nvram.read_bytes(), signer))
+    sealed.machine.nvram.write_bytes(nvram.enable_secure_boot(sealed.machine.nvram.read_bytes(), signer.certificate))
     sealed.maintain(
         f"PASSWORD={shlex.quote(sealed.passphrase)} systemd-cryptenroll --wipe-slot=tpm2 --tpm2-device=auto"
         " --tpm2-public-key= --tpm2-pcrs=7 /dev/disk/by-partlabel/var"

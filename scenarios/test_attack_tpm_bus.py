@@ -6,7 +6,16 @@ from pathlib import Path
 import pytest
 
 from harness.api import TPM_PIN, Rescue, Sealed, Unlock
-from harness.api.attack import Attacker, BusSniffer, Grant, MeasurementSpoofer, ResetAndReplay, TpmExchange, nvram
+from harness.api.attack import (
+    Attacker,
+    BusSniffer,
+    Grant,
+    MeasurementSpoofer,
+    ResetAndReplay,
+    TpmExchange,
+    new_signing_key,
+    nvram,
+)
 
 TPM_ALONE = {"tpm2", "tpm2-pcr7", "tpm2-pcr4"}
 
@@ -173,5 +182,5 @@ def log_of_a_good_boot(attacker: Attacker) -> tuple[TpmExchange, ...]:
 def with_another_key(attacker: Attacker) -> Path:
     """The machine's UEFI variables with one more key in db, as PCR 7 will tell."""
     variables = attacker.nvram()
-    variables.write_bytes(nvram.enroll_db(variables.read_bytes()))
+    variables.write_bytes(nvram.enroll_db(variables.read_bytes(), new_signing_key("more").certificate))
     return variables

@@ -16,10 +16,23 @@ ROOT = Path(harness.__file__).parent
 MODULES = sorted(ROOT.rglob("*.py"))
 LONGEST = 350
 
-PURE = {"policy": None, "guest": {"boot", "events", "judge", "outcome", "table", "text"}}
-"""Rooms that decide without touching the world; of guest/ these modules."""
+SAYS_PURE = re.compile(r"\(pure\)|\bPure(?: data)?[.:,]")
+"""How a module's docstring says that it decides without touching the world, and a package's that its modules do."""
 
-WORLD = {"subprocess", "socket", "os", "threading", "libvirt", "docker", "paramiko", "pexpect", "requests"}
+WORLD = frozenset(
+    {"asyncio", "ctypes", "docker", "fcntl", "filelock", "glob", "grp", "http", "libvirt", "multiprocessing", "os"}
+    | {"paramiko", "pexpect", "pty", "pwd", "random", "requests", "secrets", "select", "shutil", "signal", "socket"}
+    | {"ssl", "subprocess", "sys", "tempfile", "threading", "time", "urllib.request"}
+)
+"""Libraries that reach out of the process, or give another answer each time."""
+
+TOUCHES = frozenset(
+    {"chmod", "cwd", "exec", "exists", "generate_private_key", "glob", "home", "input", "is_dir", "is_file", "iterdir"}
+    | {"lstat", "mkdir", "now", "open", "print", "random_serial_number", "read_bytes", "read_text", "readlink"}
+    | {"resolve", "rglob", "rmdir", "stat", "symlink_to", "today", "touch", "unlink", "urandom", "uuid1", "uuid4"}
+    | {"write_bytes", "write_text"}
+)
+"""Functions and methods that do, wherever they come from."""
 
 
 def name_of(path: Path) -> str:
@@ -96,19 +109,41 @@ def users_of(library: str) -> set[str]:
     }
 
 
-def worldly(path: Path) -> list[str]:
-    """Imports that reach out of the process; of ``os`` just ``os.path`` is plain reckoning with names."""
-    tree = parsed(path)
-    used = {
-        node.attr
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "os"
-    }
-    return [
-        f"line {line}: {target}"
-        for target, line in imported(tree)
-        if target.split(".")[0] in WORLD and not (target == "os" and used <= {"path"})
-    ]
+def says_pure(tree: ast.Module) -> bool:
+    return bool(SAYS_PURE.search(ast.get_docstring(tree) or ""))
+
+
+def pure_modules(trees: dict[str, ast.Module]) -> set[str]:
+    """Those that say it."""
+    return {name for name, tree in trees.items() if says_pure(tree)}
+
+
+def excepted(docstring: str) -> set[str]:
+    """Of a package that is pure, the modules that it names as not: ``Pure, but for `reader` and `butane`.``"""
+    found = re.search(r"\bPure, but for ((?:`\w+`(?:, | and )?)+)", docstring)
+    return set(re.findall(r"\w+", found[1])) - {"and"} if found else set()
+
+
+def impurities(tree: ast.Module, pure: set[str], modules: set[str]) -> list[str]:
+    """What a module does that a pure one must not: by itself, or by importing one of ours that is not pure."""
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            inner = [f"{node.module}.{alias.name}" for alias in node.names]
+            names = {name if name in modules else str(node.module) for name in inner}
+        elif isinstance(node, ast.Import):
+            names = {alias.name for alias in node.names}
+        else:
+            names = set()
+        found += [
+            f"line {node.lineno}: {name}"  # type: ignore[attr-defined]
+            for name in sorted(names)
+            if (name in modules and name not in pure) or name in WORLD or name.split(".")[0] in WORLD
+        ]
+        if isinstance(node, ast.Call):
+            called = getattr(node.func, "attr", getattr(node.func, "id", ""))
+            found += [f"line {node.lineno}: {called}()"] if called in TOUCHES else []
+    return found
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
@@ -147,18 +182,30 @@ def test_services_talk_to_docker() -> None:
     assert {name for name in users_of("docker") if not name.startswith("harness.services.")} <= {"harness.host.docker"}
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
-        path
-        for path in MODULES
-        for room, names in PURE.items()
-        if ROOT / room in path.parents and (not names or path.stem in names)
-    ],
-    ids=name_of,
-)
-def test_pure_modules_do_not_touch_the_world(path: Path) -> None:
-    assert worldly(path) == []
+TREES = {name_of(path): parsed(path) for path in MODULES}
+
+
+@pytest.mark.parametrize("module", sorted(pure_modules(TREES)))
+def test_what_says_it_is_pure_is(module: str) -> None:
+    """And all that it imports of ours, since that must say so, too."""
+    assert impurities(TREES[module], pure_modules(TREES), set(TREES)) == []
+
+
+@pytest.mark.parametrize("package", [name_of(path) for path in MODULES if path.name == "__init__.py"])
+def test_in_a_pure_package_every_module_says_so(package: str) -> None:
+    docstring = ast.get_docstring(TREES[package]) or ""
+    inside = {name for name in TREES if name.rpartition(".")[0] == package}
+    if package != "harness" and says_pure(TREES[package]):
+        silent = inside - pure_modules(TREES)
+        assert {name.rpartition(".")[2] for name in silent} == excepted(docstring)
+
+
+def test_what_the_map_calls_pure_says_so_itself() -> None:
+    assert harness.__doc__
+    lines = harness.__doc__.split("::\n")[1].strip("\n").splitlines()
+    rooms_told = [line.split()[0].rstrip("/") for line in lines if "(pure" in line]
+    assert rooms_told
+    assert [room for room in rooms_told if not says_pure(TREES[f"harness.{room}"])] == []
 
 
 def kind_tests(tree: ast.Module) -> list[int]:
@@ -227,6 +274,28 @@ def test_a_sleep_is_seen() -> None:
     assert calls(ast.parse("import time\ntime.monotonic()"), "time", "sleep") == []
 
 
-def test_a_pure_module_that_opens_a_socket_is_seen(tmp_path: Path) -> None:
-    (tmp_path / "boot.py").write_text("import os\nfrom socket import socket\nimport re\nos.path.join()\nos.kill()\n")
-    assert worldly(tmp_path / "boot.py") == ["line 1: os", "line 2: socket"]
+def test_an_impurity_is_seen() -> None:
+    modules, pure = {"harness.a", "harness.a.b", "harness.c"}, {"harness.c"}
+    for text, said in (
+        ("import os", "os"),
+        ("from os import path", "os"),
+        ("from os.path import join", "os.path"),
+        ("import urllib.request", "urllib.request"),
+        ("from harness.a import b", "harness.a.b"),
+        ("from harness.a.b import f", "harness.a.b"),
+        ("def f():\n    from harness import a", "harness.a"),
+        ("Path('x').read_text()", "read_text()"),
+        ("open('x')", "open()"),
+        ("datetime.now()", "now()"),
+    ):
+        assert [found.partition(": ")[2] for found in impurities(ast.parse(text), pure, modules)] == [said], text
+    for text in ("import re", "from harness.c import f", "from urllib.parse import urlsplit", "list.append(1)"):
+        assert impurities(ast.parse(text), pure, modules) == [], text
+
+
+def test_who_says_it_is_pure() -> None:
+    for text in ("A (pure).", "A.\n\nPure.", "A. Pure: bytes in, bytes out.", "A. Pure, but for `b` and `c`."):
+        assert says_pure(ast.parse(repr(text))), text
+    for text in ("Purely.", "It is impure.", "The pure ones are elsewhere.", "A"):
+        assert not says_pure(ast.parse(repr(text))), text
+    assert excepted("Pure, but for `b`, `c` and `d`, which `e`.") == {"b", "c", "d"}

@@ -18,6 +18,7 @@ from harness.machine import nvram
 from harness.machine.esp import BOOT_IMAGE, sign_boot_images, signed
 from harness.machine.files import BOOT, ESP, files, rewrite
 from harness.machine.partition import read_partition, write_partition
+from harness.machine.signing import new_signing_key
 from harness.machine.spec import Disk, Tpm
 from harness.machine.tpm_log import TpmExchange
 from harness.policy.extract import extract
@@ -47,6 +48,7 @@ __all__ = [
     "files",
     "find_secret",
     "luks_forgery",
+    "new_signing_key",
     "nvram",
     "read_partition",
     "rewrite",

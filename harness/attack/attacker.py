@@ -40,8 +40,8 @@ from harness.lab.powered import boot
 from harness.lab.request import BootOptions, BootRequest
 from harness.lab.rescue import RESCUE_IMAGE, Rescue, rescue_system
 from harness.lab.sealed import Sealed
-from harness.machine.nvram import SigningKey
 from harness.machine.rig import Rig
+from harness.machine.signing import SigningKey
 from harness.machine.spec import Disk, Firmware, Machine, Tpm
 from harness.network.connection import Client
 from harness.services.tang import Tang

@@ -1,4 +1,4 @@
-"""What can be done on the wires between a machine and its TPM: `BusInterceptor`s, one an attack.
+"""What can be done on the wires between a machine and its TPM: `BusInterceptor`s, one an attack (pure).
 
 ::
 

@@ -1,4 +1,4 @@
-"""What a scenario grants to an attacker. What it does not name cannot be taken: see `AttackerAssets.require`."""
+"""What a scenario grants to an attacker. What it does not name cannot be taken: see `AttackerAssets.require` (pure)."""
 
 from collections.abc import Iterable
 from enum import StrEnum

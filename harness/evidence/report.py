@@ -204,8 +204,8 @@ def _measured(folder: Path) -> dict[str, dict[int, str]]:
     """The PCRs of each power-on of a test: its boots in order, then those that were not judged."""
     boots = sorted(folder.glob(f"boot-*/{pcrs.PCRS}"), key=lambda path: (len(path.parent.name), path.parent.name))
     others = sorted(folder.glob(f"*-{pcrs.PCRS}"))
-    found = {path.parent.name: pcrs.read(path) for path in boots}
-    found |= {path.name.removesuffix(f"-{pcrs.PCRS}"): pcrs.read(path) for path in others}
+    found = {path.parent.name: _pcrs(path) for path in boots}
+    found |= {path.name.removesuffix(f"-{pcrs.PCRS}"): _pcrs(path) for path in others}
     return {name: values for name, values in found.items() if values}
 
 
@@ -246,6 +246,13 @@ def _links(folder: Path, base: Path) -> tuple[Link, ...]:
 
 def _size(size: int) -> str:
     return f"{size} B" if size < 1000 else f"{size / 1000:.1f} kB" if size < 1_000_000 else f"{size / 1e6:.1f} MB"
+
+
+def _pcrs(path: Path) -> dict[int, str]:
+    try:
+        return pcrs.parse(path.read_text())
+    except (OSError, UnicodeDecodeError):
+        return {}
 
 
 def _read_versions(folder: Path) -> tuple[tuple[str, str], ...]:

@@ -1,4 +1,6 @@
-"""The guest's side of a boot. Bytes in, an outcome out; all of it pure but for the last three modules.
+"""The guest's side of a boot: bytes in, an outcome out.
+
+Pure, but for `driver`, `console`, `ssh` and `facts`, which talk to the guest.
 
 ::
 
@@ -9,7 +11,6 @@
     failures   which pins failed, and whether for good
     plan       what to type, and when; what counts as an end, and what as a broken rig
     witness    what others say about a boot: what was typed, Tang, the TPM
-    luks       a LUKS2 header's keyslots and tokens
     judge      events and witnesses → an outcome, or a `RigError` when they do not agree
     outcome    the verdict
 

@@ -1,4 +1,4 @@
-"""Console bytes become events. No I/O, no clock: the same bytes give the same events, whole or one at a time.
+"""Console bytes become events. No I/O, no clock: the same bytes give the same events, whole or one at a time (pure).
 
 What words mean is said by `harness.guest.table`; here is only what needs memory: which process works on which volume,
 what the TPM's tools said before a pin gave up, how often a volume was asked for.

@@ -1,4 +1,4 @@
-"""What can be seen in a boot, and the table of the words that show it.
+"""What can be seen in a boot, and the table of the words that show it (pure).
 
 The table holds every pattern there is; nothing else in the project looks for a string of the guest. Rows come from the
 sources that they name, and recorded consoles (tests/guest/consoles) hold them to what real guests say.

@@ -1,4 +1,4 @@
-"""What was observed in one boot, and what proves it."""
+"""What was observed in one boot, and what proves it (pure)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

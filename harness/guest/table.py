@@ -1,4 +1,4 @@
-"""The table of patterns: which text shows which event.
+"""The table of patterns: which text shows which event (pure).
 
 Everything that decides how a boot is read is here, but for what pins say of themselves: that is in their kinds
 (`harness.policy.pins`).

@@ -1,4 +1,4 @@
-"""Bytes of a console become lines, for any chunking.
+"""Bytes of a console become lines, for any chunking (pure).
 
 Three things stand between the bytes and the words: terminal control sequences, carriage returns, and kernel messages.
 The kernel writes its lines whole, but at any moment, so one may land in the middle of what a program is printing::

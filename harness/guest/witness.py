@@ -1,4 +1,4 @@
-"""What is known about a boot beside the guest's own words: what we typed, what Tang and the TPM say they did.
+"""What is known about a boot beside the guest's own words: what we typed, what Tang and the TPM say they did (pure).
 
 All of it is frozen data. The judge weighs it against the events.
 """
@@ -9,7 +9,7 @@ from enum import StrEnum
 
 from harness.guest.events import Event
 from harness.luks2.metadata import LuksHeader
-from harness.machine.ctap2 import REFUSALS, CtapExchange
+from harness.machine.ctap2_log import REFUSALS, CtapExchange
 from harness.machine.tpm_log import TpmExchange
 from harness.policy.pins import TANG, Service
 from harness.policy.pins.tpm import TPM

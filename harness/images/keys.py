@@ -1,4 +1,4 @@
-"""Ed25519 keys for the harness's shell, the same for the same name.
+"""Ed25519 keys for the harness's shell, the same for the same name (pure).
 
 The shell listens on a virtio-serial port that only the hypervisor's owner can open, so the key keeps nobody out: it is
 there because SSH wants one. Deriving it from a public text keeps the image reproducible. Never use it on a network.

@@ -4,6 +4,7 @@ A fault is a function from machine to machine. It may write new files into the c
 boot; it never edits a file that the machine already has. Faults of a key server are verbs on the server (`Tang.stop`).
 """
 
+import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from harness.images import firmware as firmware_image
 from harness.machine import nvram
 from harness.machine.disk import overlay
 from harness.machine.esp import sign_boot_images
+from harness.machine.signing import new_signing_key
 from harness.machine.spec import Firmware, Machine, TpmVersion
 from harness.machine.tpm_bus import UNSEAL, BusInterceptor, code, error_response
 from harness.progress import Progress
@@ -120,26 +122,29 @@ def firmware_swapped(name: str) -> Fault:
 
 def db_key_enrolled(machine: Machine, context: FaultContext) -> Machine:
     """One more certificate in the firmware's signature database ``db``. It changes PCR 7 (TCG PFP 3.3.4.8)."""
-    return _nvram(machine, context, nvram.enroll_db)
+    key = new_signing_key("unlock-lab db")
+    return _nvram(machine, context, lambda found: nvram.enroll_db(found, key.certificate))
 
 
 def dbx_updated(machine: Machine, context: FaultContext) -> Machine:
     """One more hash in the firmware's list of what may not run, ``dbx``. It changes PCR 7."""
-    return _nvram(machine, context, nvram.update_dbx)
+    digest = secrets.token_bytes(32)
+    return _nvram(machine, context, lambda found: nvram.update_dbx(found, digest))
 
 
 def secure_boot_enabled(machine: Machine, context: FaultContext) -> Machine:
     """Secure Boot on, under keys of a stranger: the image of this machine is not signed by them."""
-    return _nvram(machine, context, nvram.enable_secure_boot)
+    stranger = new_signing_key("a stranger")
+    return _nvram(machine, context, lambda found: nvram.enable_secure_boot(found, stranger.certificate))
 
 
 def secure_boot_owned(machine: Machine, context: FaultContext) -> Machine:
     """Secure Boot on, under keys of the machine's owner, who signed what it boots. It changes PCR 7 and PCR 4."""
-    key = nvram.new_key("unlock-lab owner")
+    key = new_signing_key("unlock-lab owner")
     first, *others = machine.disks
     signed = replace(first, path=overlay(first.path, context.folder / "signed.qcow2"))
     sign_boot_images(signed.path, key)
-    enforcing = _nvram(machine, context, lambda found: nvram.enable_secure_boot(found, key))
+    enforcing = _nvram(machine, context, lambda found: nvram.enable_secure_boot(found, key.certificate))
     return replace(enforcing, disks=(signed, *others))
 
 

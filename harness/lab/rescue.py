@@ -18,8 +18,8 @@ from harness.lab.power import ScenarioContext, system_up
 from harness.lab.powered import canary_path, partition_label
 from harness.machine.disk import overlay
 from harness.machine.esp import sign_boot_images
-from harness.machine.nvram import SigningKey
 from harness.machine.rig import Rig
+from harness.machine.signing import SigningKey
 from harness.machine.spec import Bus, Disk, Machine
 from harness.policy.pins import OPENERS, leaves
 from harness.policy.policy import Policy

@@ -12,7 +12,6 @@ import json
 import secrets
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,19 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from harness.files import write_whole
 from harness.machine import cbor
+from harness.machine.ctap2_log import (
+    INVALID_CBOR,
+    INVALID_COMMAND,
+    NO_CREDENTIALS,
+    OK,
+    PIN_AUTH_BLOCKED,
+    PIN_AUTH_INVALID,
+    PIN_BLOCKED,
+    PIN_INVALID,
+    PIN_REQUIRED,
+    STATUS,
+    CtapExchange,
+)
 
 _AAGUID = b"unlock-lab fido2"
 _CURVE = ec.SECP256R1()
@@ -32,46 +44,7 @@ _MAKE_CREDENTIAL, _GET_ASSERTION, _GET_INFO, _CLIENT_PIN = 1, 2, 4, 6
 _NAMES = {_MAKE_CREDENTIAL: "makeCredential", _GET_ASSERTION: "getAssertion", _GET_INFO: "getInfo"}
 _PIN_COMMANDS = {1: "getPINRetries", 2: "getKeyAgreement", 5: "getPINToken"}
 
-OK, INVALID_COMMAND, INVALID_CBOR, NO_CREDENTIALS = 0x00, 0x01, 0x12, 0x2E
-PIN_INVALID, PIN_BLOCKED, PIN_AUTH_INVALID, PIN_AUTH_BLOCKED, PIN_REQUIRED = 0x31, 0x32, 0x33, 0x34, 0x36
-STATUS = {
-    OK: "success",
-    INVALID_COMMAND: "invalid command",
-    INVALID_CBOR: "invalid CBOR",
-    NO_CREDENTIALS: "no credentials",
-    PIN_INVALID: "PIN invalid",
-    PIN_BLOCKED: "PIN blocked",
-    PIN_AUTH_INVALID: "PIN authentication invalid",
-    PIN_AUTH_BLOCKED: "PIN authentication blocked until power cycle",
-    PIN_REQUIRED: "PIN required",
-}
-"""CTAP 2.1, 8.2 ("Status codes"), in words."""
-
-REFUSALS = frozenset({NO_CREDENTIALS, PIN_INVALID, PIN_BLOCKED, PIN_AUTH_BLOCKED})
-"""Statuses by which it keeps its secret from who asks wrongly. That a PIN is required is just said on the way."""
-
 _Request = dict[int, Any]
-
-
-@dataclass(frozen=True)
-class CtapExchange:
-    """What the authenticator was asked, and what it answered.
-
-    Attributes:
-        command: Its name in the specification; ``getAssertion with hmac-secret`` gives a secret away.
-        status: Of the answer.
-    """
-
-    command: str
-    status: int
-
-    def __str__(self) -> str:
-        return f"{self.command} => {STATUS.get(self.status, hex(self.status))}"
-
-    @property
-    def gave_secret(self) -> bool:
-        """Whether a secret was derived and handed out."""
-        return self.command == "getAssertion with hmac-secret" and self.status == OK
 
 
 class _Refused(Exception):  # noqa: N818 - an answer of the protocol, no error of the harness

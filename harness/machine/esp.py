@@ -5,7 +5,7 @@ from pathlib import Path
 
 from harness import process
 from harness.machine.files import ESP, files
-from harness.machine.nvram import SigningKey
+from harness.machine.signing import SigningKey
 
 BOOT_IMAGE = "/EFI/BOOT/BOOTX64.EFI"
 """What the firmware starts when no boot entry says otherwise (UEFI specification 2.10, 3.5.1.1)."""

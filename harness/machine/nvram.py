@@ -7,17 +7,10 @@ The variable store is edk2's; virt-firmware reads and writes it. Each function r
 no variable store, or when what is added does not fit.
 """
 
-import datetime
-import os
 import struct
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from types import MappingProxyType
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.x509.oid import NameOID
 from virt.firmware.efi import devpath, guids
 from virt.firmware.efi.efivar import EfiVarList
 from virt.firmware.varstore.edk2 import Edk2VarStore
@@ -25,36 +18,6 @@ from virt.firmware.varstore.edk2 import Edk2VarStore
 from harness.errors import UsageError
 
 _OWNER = guids.OvmfEnrollDefaultKeys  # "SignatureOwner" of what is enrolled; nothing checks it
-_NOT_BEFORE = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)
-_NOT_AFTER = datetime.datetime(2049, 12, 31, tzinfo=datetime.UTC)
-
-
-@dataclass(frozen=True)
-class SigningKey:
-    """A key of Secure Boot with its self-signed certificate, both PEM."""
-
-    certificate: bytes
-    private_key: bytes
-
-
-def new_key(common_name: str) -> SigningKey:
-    """A new RSA-2048 key, which is what every UEFI firmware takes."""
-    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(_NOT_BEFORE)
-        .not_valid_after(_NOT_AFTER)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    pem = serialization.Encoding.PEM
-    plain = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    return SigningKey(certificate.public_bytes(pem), plain)
 
 
 def variables(nvram: bytes) -> Mapping[str, bytes]:
@@ -68,16 +31,15 @@ def secure_boot_is_on(nvram: bytes) -> bool:
     return bool(found.get("PK")) and found.get("SecureBootEnable", b"\1") == b"\1"
 
 
-def enable_secure_boot(nvram: bytes, owner: SigningKey | None = None, trusted: Sequence[bytes] = ()) -> bytes:
+def enable_secure_boot(nvram: bytes, owner: bytes, trusted: Sequence[bytes] = ()) -> bytes:
     """Turn Secure Boot on: images must be signed by `trusted` (PEM certificates).
 
     Args:
         nvram: All of the file.
-        owner: Becomes platform key and key exchange key; a stranger by default, who also signs what is trusted.
+        owner: A certificate (PEM), which becomes platform key and key exchange key.
         trusted: The whole of db; by default the owner's certificate.
     """
-    owner = owner or new_key("unlock-lab owner")
-    keys = {"PK": [owner.certificate], "KEK": [owner.certificate], "db": trusted or [owner.certificate]}
+    keys = {"PK": [owner], "KEK": [owner], "db": trusted or [owner]}
 
     def change(found: EfiVarList) -> None:
         for name, certificates in keys.items():
@@ -94,21 +56,19 @@ def disable_secure_boot(nvram: bytes) -> bytes:
     return _changed(nvram, lambda found: found.set_bool("SecureBootEnable", False))
 
 
-def enroll_db(nvram: bytes, certificate: bytes | None = None) -> bytes:
-    """Enroll one more certificate (PEM; a new one by default) into db.
+def enroll_db(nvram: bytes, certificate: bytes) -> bytes:
+    """Enroll one more certificate (PEM) into db.
 
     Without a platform key this enforces nothing, but is measured all the same.
     """
-    added = certificate or new_key("unlock-lab db").certificate
     return _changed(
-        nvram, lambda found: found.add_cert_prepare("db").sigdb_add_cert_data(guids.parse_str(_OWNER), added)
+        nvram, lambda found: found.add_cert_prepare("db").sigdb_add_cert_data(guids.parse_str(_OWNER), certificate)
     )
 
 
-def update_dbx(nvram: bytes, digest: bytes | None = None) -> bytes:
-    """Revoke an image, as an update of dbx does, by the SHA-256 of its Authenticode content (random by default)."""
-    added = digest or os.urandom(32)
-    return _changed(nvram, lambda found: found.add_hash("dbx", _OWNER, added.hex()))
+def update_dbx(nvram: bytes, digest: bytes) -> bytes:
+    """Revoke an image, as an update of dbx does, by the SHA-256 of its Authenticode content."""
+    return _changed(nvram, lambda found: found.add_hash("dbx", _OWNER, digest.hex()))
 
 
 def add_boot_entry(nvram: bytes, title: str = "unlock-lab", path: str = r"\EFI\unlock-lab\absent.efi") -> bytes:

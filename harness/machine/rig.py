@@ -17,8 +17,8 @@ from harness.host.scratch import KEEP, scratch
 from harness.host.session import Host
 from harness.host.slots import machine_slot
 from harness.host.user import chown_to
-from harness.machine.ctap2 import CtapExchange
 from harness.machine.ctap2 import manufacture as manufacture_key
+from harness.machine.ctap2_log import CtapExchange
 from harness.machine.domain_xml import Runtime, domain_xml, hot_disk_xml, interface_xml
 from harness.machine.libvirt import Domain, Power, created_domain
 from harness.machine.pump import pumped

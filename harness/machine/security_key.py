@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from harness.machine.ctap2 import Authenticator, CtapExchange
+from harness.machine.ctap2 import Authenticator
+from harness.machine.ctap2_log import CtapExchange
 from harness.machine.ctaphid import REPORT_BYTES, Transport
 
 _JOIN_SECONDS = 5.0

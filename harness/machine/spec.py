@@ -1,4 +1,4 @@
-"""What hardware there is: frozen data, cheap to copy, changed by `dataclasses.replace`.
+"""What hardware there is: frozen data, cheap to copy, changed by `dataclasses.replace` (pure).
 
 Nothing here runs or writes. Files that a spec names and that do not exist yet are made at power-on: a TPM whose state
 folder is missing is manufactured, an NVRAM file that is missing is copied from the firmware's template. So a fault such

@@ -1,6 +1,6 @@
 """What the user wrote: pins, thresholds, keyslots, read from Butane and written as Ignition.
 
-Pure: no machine, no network, no process, no I/O beyond the policy file and what it names.
+Pure, but for `reader`, `translate` and `butane`: they read the policy file and what it names, and nothing else.
 
 variants           what a policy file may be: Butane by variant and version, Ignition by its spec
 nodes, scalars     text to nodes with lines, bounded so that no text is slow; a single value

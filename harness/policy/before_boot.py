@@ -1,4 +1,4 @@
-"""What is told of a file before any machine is switched on, since its first boot would only show it after minutes.
+"""What is told of a file before any machine is switched on: its first boot would show it after minutes (pure).
 
 Two kinds: mistakes, which would be mistakes on any machine (`check`); and obstacles, which this laboratory's guest puts
 in the way of a file that is right (`obstacles`): explaining such a file works, installing it does not.

@@ -1,4 +1,4 @@
-"""The rules for `boot_device` and `grub`; source: coreos/butane 0.29, config/fcos/v1_3 to v1_7, validate.go."""
+"""The rules for `boot_device` and `grub`; source: coreos/butane 0.29, config/fcos/v1_3 to v1_7, validate.go (pure)."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""The rules for files, directories, links and what they hold; sources as for `harness.policy.checks`."""
+"""The rules for files, directories, links and what they hold; sources as for `harness.policy.checks` (pure)."""
 
 import posixpath
 import re

@@ -1,4 +1,7 @@
-"""The rules for systemd units and drop-ins; sources as for `harness.policy.checks`, and go-systemd's unit parser."""
+"""The rules for systemd units and drop-ins (pure).
+
+Sources: as for `harness.policy.checks`, and go-systemd's unit parser.
+"""
 
 import re
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""The rules of Butane and Ignition that no single key shows: what collides, what needs what, what a path must be.
+"""The rules of Butane and Ignition that no single key shows: what collides, needs what, is no path (pure).
 
 Source: the Validate functions of Butane 0.29 (base/v0_7, config/fcos/v1_7) and of Ignition 2.26 (config/v3_6/types).
 What they only warn about, and what cannot change how a disk is unlocked, is noted and not refused.

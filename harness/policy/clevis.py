@@ -1,4 +1,4 @@
-"""From a `clevis` section to the tree of pins that it makes.
+"""From a `clevis` section to the tree of pins that it makes (pure).
 
 What Ignition does with the section (its internal/exec/stages/disks/luks.go): without `custom` it always binds one `sss`
 pin over Tang and TPM2, with threshold 1 unless told otherwise; with `custom` it hands pin and config to clevis as they

@@ -1,4 +1,4 @@
-"""A policy file while it is read: its values, where each stands, and the mistakes in it, all told in one round.
+"""A policy file while it is read: its values, where each stands, and the mistakes in it, all told in one round (pure).
 
 Reading goes on after a mistake: what is missing or wrong gets a stand-in, and what is said later about the same place
 is not said again.

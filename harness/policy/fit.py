@@ -1,4 +1,4 @@
-"""A config fitted to the guest: what its Ignition is too old for is taken out, what Fedora CoreOS has is made.
+"""A config fitted to the guest: what its Ignition is too old for is taken out, what Fedora CoreOS has is made (pure).
 
 A file is written for a system that is not this guest. What it asks for beyond the encryption is installed as far as the
 guest can, and nothing of it is left out in silence: `fit` says in words what it took out and what it made, for the

@@ -1,4 +1,4 @@
-"""The Ignition config that a guest gets: a policy with its placeholders filled and the harness's own files added."""
+"""The Ignition config that a guest gets: a policy, its placeholders filled, and the harness's own files (pure)."""
 
 import json
 import re

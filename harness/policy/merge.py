@@ -1,4 +1,4 @@
-"""How Ignition lays one config over another: its config/merge, for configs as JSON-able values.
+"""How Ignition lays one config over another: its config/merge, for configs as JSON-able values (pure).
 
 Butane writes what it generates (mount units, `boot_device`) as a config of its own, and the user's goes over it.
 """

@@ -1,4 +1,6 @@
-"""A file's text as nodes with lines: YAML, and JSON as the part of YAML that it is. Bounded, so that no text is slow.
+"""A file's text as nodes with lines: YAML, and JSON as the part of YAML that it is. Pure.
+
+Bounded, so that no text is slow.
 
 The parser is libyaml's, which hands out events; nodes are made of them here, since PyYAML's own composer recurses as
 deep as the text does. What no config needs ends in one mistake: more than `MOST_BYTES`, more than `MOST_VALUES`, deeper

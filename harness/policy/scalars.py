@@ -1,4 +1,7 @@
-"""A single value's text as the value that a key expects: by YAML's rules as gopkg.in/yaml.v3 has them, or by JSON's."""
+"""A single value's text as the value that a key expects (pure).
+
+By YAML's rules, as gopkg.in/yaml.v3 has them, or by JSON's.
+"""
 
 import base64
 import binascii

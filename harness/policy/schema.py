@@ -1,4 +1,4 @@
-"""Every key of the Butane specifications fcos 1.0.0 to 1.7.0: its type, and since when it is there.
+"""Every key of the Butane specifications fcos 1.0.0 to 1.7.0: its type, and since when it is there (pure).
 
 The other variants, and Ignition's own JSON, have the same keys but for those that `harness.policy.variants` says they
 lack. Source: the schemas of coreos/butane 0.29 (config/fcos/v1_0 to v1_7, base/v0_1 to v0_7).

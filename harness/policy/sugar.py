@@ -1,5 +1,7 @@
 """What Butane writes for a user: `boot_device`, `grub` and `with_mount_unit`, as configs for the user's to go over.
 
+Pure.
+
 Source: coreos/butane 0.29, config/fcos/v1_7/translate.go (processBootDevice, handleUserGrubCfg) and
 base/v0_7/translate.go (mountUnitFromFS).
 """

@@ -1,4 +1,7 @@
-"""Data URLs as Butane writes them (its base/util/url.go) and Ignition reads them (RFC 2397); the parts of others."""
+"""Data URLs as Butane writes them and Ignition reads them; the parts of others (pure).
+
+Sources: Butane, base/util/url.go; RFC 2397.
+"""
 
 import base64
 import gzip

@@ -1,4 +1,4 @@
-"""What a policy file may be: Butane by variant and version, or Ignition by its spec; and what to say of anything else.
+"""What a policy file may be: Butane by variant and version, or Ignition by its spec (pure).
 
 A `Variant` says of one kind of file which keys it has, counted in Butane fcos versions, and which Ignition spec its
 output follows. Sources: coreos/butane 0.29, config/config.go and the schema.go and translate.go of each version.

@@ -21,8 +21,9 @@ from harness.images.recipe import guest_names, guest_recipe
 from harness.lab.power import power_off, shell
 from harness.machine.disk import overlay
 from harness.machine.esp import sign_boot_images
-from harness.machine.nvram import enable_secure_boot, new_key
+from harness.machine.nvram import enable_secure_boot
 from harness.machine.rig import Rig, power_on
+from harness.machine.signing import new_signing_key
 from harness.machine.spec import Disk, Machine, Tpm
 from harness.policy.pins import Pin, Tpm2Pin
 from harness.progress import Progress
@@ -84,10 +85,10 @@ def test_root_asks_is_enrolled_and_opens_by_itself(image: GuestImage, machine: M
 
 @pytest.mark.slow
 def test_a_signed_boot_image_starts_under_secure_boot(image: GuestImage, machine: Machine, tmp_path: Path) -> None:
-    key = new_key("unlock-lab db")
+    key = new_signing_key("unlock-lab db")
     sign_boot_images(machine.disks[0].path, key)
     enforcing = replace(machine, firmware=named_firmware("trixie"))
-    enforcing.nvram.write_bytes(enable_secure_boot(enforcing.firmware.nvram_template.read_bytes(), key))
+    enforcing.nvram.write_bytes(enable_secure_boot(enforcing.firmware.nvram_template.read_bytes(), key.certificate))
     with power_on(enforcing, this_host(), tmp_path) as rig:
         _, seen = booted(rig, image, None)
         assert seen.end is End.UP, seen.why

@@ -79,7 +79,7 @@ def test_an_edited_nvram_is_a_new_file(
 ) -> None:
     context.folder.mkdir()
     machine.nvram.write_bytes(b"as it was")
-    monkeypatch.setattr("harness.machine.nvram.enroll_db", lambda nvram: nvram + b", and a key")
+    monkeypatch.setattr("harness.machine.nvram.enroll_db", lambda nvram, certificate: nvram + b", and a key")
     changed = faults.db_key_enrolled(machine, context)
     assert differing(machine, changed) == {"nvram"}
     assert (machine.nvram.read_bytes(), changed.nvram.read_bytes()) == (b"as it was", b"as it was, and a key")

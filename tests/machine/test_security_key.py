@@ -24,8 +24,9 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.machine import cbor, ctap2, ctaphid
-from harness.machine.ctap2 import STATUS, Authenticator, manufacture
+from harness.machine import cbor, ctap2_log, ctaphid
+from harness.machine.ctap2 import Authenticator, manufacture
+from harness.machine.ctap2_log import STATUS
 from harness.machine.security_key import PluggedKey, plugged
 
 PIN = "1234"
@@ -109,7 +110,7 @@ class Client:
         """The answer, or the status if that is no success; keys are ``k1=``."""
         body = cbor.encode({int(key[1:]): value for key, value in request.items()}) if request else b""
         answer = self.authenticator.answer(bytes([command]) + body)
-        return cbor.decode(answer[1:]) if answer[0] == ctap2.OK and len(answer) > 1 else answer[0]
+        return cbor.decode(answer[1:]) if answer[0] == ctap2_log.OK and len(answer) > 1 else answer[0]
 
     def agree(self) -> tuple[dict[int, Any], bytes]:
         """A key of the client's, and the secret that both share."""
@@ -129,7 +130,7 @@ class Client:
         if isinstance(answer, int):
             return answer
         self.token = aes(shared, answer[2], encrypt=False)
-        return ctap2.OK
+        return ctap2_log.OK
 
     def verified(self, key: str) -> dict[str, Any]:
         return {key: hmac.digest(self.token, bytes(32), "sha256")[:16]} if self.token else {}
@@ -225,46 +226,46 @@ def test_another_key_or_another_party_gives_nothing(state: Path, tmp_path: Path)
     manufacture(tmp_path / "another.json", None)
     another = Client(tmp_path / "another.json")
     another.credential = client.credential
-    assert another.secret(b"s" * 32) == ctap2.NO_CREDENTIALS
-    assert client.secret(b"s" * 32, party="elsewhere") == ctap2.NO_CREDENTIALS
+    assert another.secret(b"s" * 32) == ctap2_log.NO_CREDENTIALS
+    assert client.secret(b"s" * 32, party="elsewhere") == ctap2_log.NO_CREDENTIALS
     assert not another.authenticator.exchanges[-1].gave_secret
     assert "no credentials" in str(another.authenticator.exchanges[-1])
 
 
 def test_with_the_pin_it_is_another_secret(state_with_pin: Path) -> None:
     client = Client(state_with_pin)
-    assert client.make() == ctap2.PIN_REQUIRED
-    assert client.type_pin(PIN) == ctap2.OK
+    assert client.make() == ctap2_log.PIN_REQUIRED
+    assert client.type_pin(PIN) == ctap2_log.OK
     client.make()
     verified = client.secret(b"s" * 32)
     client.token = b""
     assert client.secret(b"s" * 32) != verified
     client.token = bytes(32)
-    assert client.secret(b"s" * 32) == ctap2.PIN_AUTH_INVALID
+    assert client.secret(b"s" * 32) == ctap2_log.PIN_AUTH_INVALID
 
 
 def test_three_wrong_pins_want_a_power_cycle_and_eight_block_it(state_with_pin: Path) -> None:
     said = [Client(state_with_pin).type_pin("0000")]
     client = Client(state_with_pin)
-    assert client.type_pin(PIN) == ctap2.OK
+    assert client.type_pin(PIN) == ctap2_log.OK
     assert client.ask(6, k1=1, k2=1)[3] == 8, "the right one gives the tries back"
     said = [client.type_pin("0000") for _ in range(3)]
-    assert said == [ctap2.PIN_INVALID, ctap2.PIN_INVALID, ctap2.PIN_AUTH_BLOCKED]
-    assert client.type_pin(PIN) == ctap2.PIN_AUTH_BLOCKED
+    assert said == [ctap2_log.PIN_INVALID, ctap2_log.PIN_INVALID, ctap2_log.PIN_AUTH_BLOCKED]
+    assert client.type_pin(PIN) == ctap2_log.PIN_AUTH_BLOCKED
     client = Client(state_with_pin)
     said = [client.type_pin("0000") for _ in range(3)]
     client = Client(state_with_pin)
     said = [client.type_pin("0000") for _ in range(2)]
-    assert said == [ctap2.PIN_INVALID, ctap2.PIN_BLOCKED]
-    assert Client(state_with_pin).type_pin(PIN) == ctap2.PIN_BLOCKED
+    assert said == [ctap2_log.PIN_INVALID, ctap2_log.PIN_BLOCKED]
+    assert Client(state_with_pin).type_pin(PIN) == ctap2_log.PIN_BLOCKED
 
 
 def test_what_it_does_not_understand_is_an_answer_too(state: Path) -> None:
     authenticator = Authenticator(state)
-    assert authenticator.answer(b"\x0b")[0] == ctap2.INVALID_COMMAND
+    assert authenticator.answer(b"\x0b")[0] == ctap2_log.INVALID_COMMAND
     for message in (b"", b"\x02", b"\x02\xff", b"\x01\xa1\x01\x02", b"\x06\xa1\x02\x18"):
         assert authenticator.answer(message)[0] in STATUS
-        assert authenticator.answer(message)[0] != ctap2.OK
+        assert authenticator.answer(message)[0] != ctap2_log.OK
 
 
 def test_a_key_that_is_pulled_is_gone(state: Path) -> None:
