@@ -7,6 +7,7 @@ Each is imported when it is called, so that the doctor works where half of what 
 
 import argparse
 import importlib
+import os
 import sys
 from collections.abc import Callable, Sequence
 
@@ -34,7 +35,10 @@ COMMANDS = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command and return the exit status: its own, 2 for an error that explains itself, 130 for Ctrl-C."""
+    """Run a command and return the exit status: its own, 2 for an error that explains itself, 130 for Ctrl-C.
+
+    A reader of its output that has seen enough (``unlock-lab list | head``) ends it with 141, as SIGPIPE would.
+    """
     parser = argparse.ArgumentParser(prog="unlock-lab", description="A laboratory for automatic disk unlock.")
     commands = parser.add_subparsers(dest="command", metavar="command", required=True)
     for name, (_, help_text) in COMMANDS.items():
@@ -42,10 +46,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     chosen, rest = parser.parse_known_args(argv)
     module, _, function = COMMANDS[chosen.command][0].partition(":")
     try:
-        return _imported(module, function)(rest)
+        status = _imported(module, function)(rest)
+        sys.stdout.flush()
+        return status
     except HarnessError as error:
         complain(error)
         return 2
+    except BrokenPipeError:
+        # Python would complain once more when it flushes at its end (signal(3), note on SIGPIPE).
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130

@@ -16,7 +16,7 @@ from harness import doctor
 from harness.doctor import CheckRow, State
 from harness.errors import HarnessError, HostError, UsageError
 from harness.host.requirement import Requirement
-from harness.paths import CHECKOUT
+from harness.paths import CHECKOUT, PACKAGE
 from harness.progress import Progress
 
 GOOD = CheckRow(State.GOOD, "one", "is there")
@@ -213,3 +213,11 @@ def test_a_command_that_is_not_there_is_refused(words: list[str], capsys: pytest
 def test_every_command_is_there(name: str) -> None:
     module, _, function = command_line.COMMANDS[name][0].partition(":")
     assert callable(getattr(importlib.import_module(module), function))
+
+
+def test_a_reader_that_has_seen_enough_ends_it_without_a_word() -> None:
+    words = [sys.executable, "-m", "harness", "matrix", "--list"]
+    with subprocess.Popen(words, cwd=PACKAGE.parent, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as command:
+        assert command.stdout and command.stderr
+        command.stdout.close()
+        assert (command.wait(timeout=60), command.stderr.read()) == (141, b"")
