@@ -65,8 +65,8 @@ chaos: start ## break the laboratory at random points (100 hits, as root) and lo
 soak: prepare ## the same three boots many times (200); ARGS goes to it
 	$(VENV)/python tests/stress/soak.py $(ARGS)
 
-matrix: start ## the truth table, every cell booted; goes on where it was. BUTANE=mine.bu makes yours the row; ARGS goes to it
-	$(VENV)/unlock-lab matrix $(if $(BUTANE),--butane $(BUTANE)) $(ARGS)
+matrix: start ## the truth table, every cell booted; goes on where it was. BUTANE="a.bu b.ign" takes those as they are instead, each on a machine of its own; ARGS goes to it
+	$(VENV)/unlock-lab matrix $(addprefix --butane=,$(BUTANE)) $(ARGS)
 
 bench: start ## where the time of a boot goes, and what the harness adds; ARGS goes to the bench
 	$(VENV)/unlock-lab bench $(ARGS)

@@ -78,7 +78,7 @@ def test_firmware_update_with_recovery_and_enrolment_anew(sealed: Sealed) -> Non
     assert sealed.maintained(maintenance.rebound, update).boot(update).unlock is Unlock.AUTO
 
 
-PINNED = Enrolment("root-tpm2-pcr8-9", (Tpm2Pin((8, 9)),))
+PINNED = Enrolment("root-tpm2-pcr8-9", (Tpm2Pin((8, 9), "sha256"),))
 """What GRUB did, and what it read: PCRs 8 and 9 hold its commands, the kernel, its arguments and the initrd."""
 
 
@@ -105,5 +105,5 @@ def test_an_update_asks_unless_the_pcrs_were_unpinned_before(sealed: Sealed) -> 
     sealed = sealed.maintained(maintenance.edited(lambda _: Tpm2Pin()))
     sealed.maintain(*rebuilt_initrd("dm_verity"))
     assert sealed.boot().unlock is Unlock.AUTO
-    pinned = sealed.maintained(maintenance.edited(lambda _: Tpm2Pin((8, 9))))
+    pinned = sealed.maintained(maintenance.edited(lambda _: Tpm2Pin((8, 9), "sha256")))
     assert pinned.boot().unlock is Unlock.AUTO

@@ -102,7 +102,7 @@ def _answered(
     events: Sequence[MeasuredEvent] = (),
     facts: tuple[str, ...] = (),
 ) -> Answer:
-    plans = shares(None, [], [], Path(), "auto")
+    plans = shares([], [], [], Path(), "auto")
     guards = {plan.row(volume): volume for plan in plans for volume in plan.policy.volumes}
     verdicts = of_truth_table(plans, {shape(volume) for volume in policy.volumes}, _TRUTH_TABLE)
     attacks = of_attacks(guards, _ATTACKS)

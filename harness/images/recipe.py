@@ -17,6 +17,8 @@ from harness.paths import IMAGES, own_images
 from harness.policy.world import Stack
 
 DEFAULT_IMAGE = "debian-13"
+SCSI_IMAGE = "debian-13-scsi"
+"""The same with the modules of SCSI disks."""
 """What is installed on unless a scenario or the user names another."""
 
 BOOT_CHAINS = {

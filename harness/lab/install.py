@@ -31,6 +31,7 @@ from harness.guest.outcome import Outcome, Unlock
 from harness.guest.plan import BootPlan
 from harness.images import GuestImage, guest_image
 from harness.images.recipe import guest_recipe
+from harness.lab.hardware import disk_sizes, machine_for
 from harness.lab.install_key import InstallInputs
 from harness.lab.laboratory import Laboratory
 from harness.lab.policies import require_installable
@@ -38,21 +39,17 @@ from harness.lab.power import ScenarioContext, power_off, retry_stalled, system_
 from harness.lab.powered import boot, canary_path, maintain
 from harness.lab.recorder import EvidenceRecorder
 from harness.lab.request import BootRequest
-from harness.machine.disk import overlay
-from harness.machine.spec import Bus, Disk, Machine, SecurityKey, Tpm
+from harness.machine.disk import blank, overlay
+from harness.machine.spec import Machine
 from harness.network.namespace import Endpoint
 from harness.paths import IMAGES
 from harness.policy.fit import fit
 from harness.policy.ignition import GuestFile, fill_placeholders, render
 from harness.policy.pins import leaves
 from harness.policy.pins.placeholders import TangAddress
-from harness.policy.pins.systemd_fido2 import FIDO2_PIN, SECURITY_KEY
 from harness.policy.policy import Policy
 from harness.services.tang import Tang, make_keys, serve_tang
 from harness.services.tang_keys import TangKeys
-
-DISK_BYTES = 24 * 2**30
-"""Room for a root of 15,000 MiB, as the seed has it, and something to encrypt; the file on this host is sparse."""
 
 FIRST_BOOT = ("ignition.firstboot", "ignition.platform.id=qemu", "ip=dhcp", "rd.neednet=1")
 """What Fedora CoreOS's GRUB adds to the command line of the first boot; here systemd-stub(7) reads it from SMBIOS."""
@@ -64,8 +61,6 @@ FIRST_PORT = 8080
 """Where a guest finds the first Tang server whose port its policy leaves open. Every guest has a network of its own."""
 
 _ENROLMENT = "enrolment.txt"
-
-_BUSES = {"/dev/nvme0n1": Bus.NVME, "/dev/vda": Bus.VIRTIO}
 
 
 @dataclass(frozen=True)
@@ -152,11 +147,11 @@ class _Order:
             image=self.image.key,
             config=self.policy.config if spec is None else fit(self.policy.config, spec).config,
             enrolment=self.policy.enrolment,
-            machine=_machine(self.lab, self.policy, Path("sealed")),
+            machine=machine_for(self.policy, self.lab.firmware, Path("sealed")),
             accelerator=self.lab.host.accel.name,
             qemu=self.lab.host.emulator_version,
             tang_keys=self.keys,
-            disk_bytes=DISK_BYTES,
+            disk_bytes=disk_sizes(self.policy),
             first_boot=FIRST_BOOT,
             canaries=_canary_files(self.policy, {volume.name: "" for volume in self.policy.volumes}),
         ).key
@@ -202,8 +197,10 @@ def _install(order: _Order, folder: Path, recorder: EvidenceRecorder) -> None:
     start = time.monotonic()
     canaries = {volume.name: secrets.token_hex(16) for volume in policy.volumes if volume.mount_point}
     recorder.hide_secrets(policy, canaries)
-    machine = _machine(lab, policy, folder)
-    overlay(image.disk, machine.disks[0].path, size=DISK_BYTES)
+    machine = machine_for(policy, lab.firmware, folder)
+    overlay(image.disk, machine.disks[0].path, size=disk_sizes(policy)[0])
+    for disk, size in zip(machine.disks[1:], disk_sizes(policy)[1:], strict=True):
+        blank(disk.path, size)
     with served(lab, order.ports, order.keys) as tangs:
         context = ScenarioContext(lab, image, policy, tangs, recorder)
         recorder.keep({"manifest.json": image.manifest})
@@ -233,29 +230,6 @@ def _install(order: _Order, folder: Path, recorder: EvidenceRecorder) -> None:
         "versions": versions,
     }
     (folder / "sealed.json").write_text(json.dumps(about, indent=2) + "\n")
-
-
-def _machine(lab: Laboratory, policy: Policy, folder: Path) -> Machine:
-    if policy.obstacles:
-        raise UsageError(
-            f"policy {policy.name} asks for what the guest cannot have",
-            "\n".join(policy.obstacles),
-            "`unlock-lab explain` says by the rules what it would do",
-        )
-    if policy.disk not in _BUSES:
-        raise UsageError(
-            f"policy {policy.name} wants the disk {policy.disk}, which these machines cannot have",
-            hint=f"use one of {', '.join(_BUSES)}",
-        )
-    asked = {leaf.service for leaf in policy.leaves}
-    return Machine(
-        name=policy.name,
-        firmware=lab.firmware,
-        nvram=folder / "nvram.fd",
-        disks=(Disk(folder / "disk.qcow2", _BUSES[policy.disk]),),
-        tpm=Tpm(folder / "tpm"),
-        security_key=SecurityKey(folder / "security-key.json", FIDO2_PIN) if SECURITY_KEY in asked else None,
-    )
 
 
 def _canary_files(policy: Policy, canaries: Mapping[str, str]) -> list[GuestFile]:
@@ -313,7 +287,7 @@ def require_control(policy: Policy, outcome: Outcome, canaries: Mapping[str, str
 
 def _load(order: _Order, folder: Path) -> SealedEntry:
     about = json.loads((folder / "sealed.json").read_text())
-    machine = _machine(order.lab, order.policy, folder)
+    machine = machine_for(order.policy, order.lab.firmware, folder)
     return SealedEntry(
         folder=folder,
         policy=order.policy,
@@ -329,7 +303,7 @@ def _load(order: _Order, folder: Path) -> SealedEntry:
 def copied(sealed: SealedEntry, to: Path) -> Machine:
     """A copy-on-write copy of the disk, and copies of the NVRAM and the TPM's state, in a folder of their own."""
     original = sealed.machine
-    disk, tpm = original.disks[0], original.tpm
+    tpm = original.tpm
     assert tpm is not None
     shutil.copyfile(original.nvram, to / "nvram.fd")
     shutil.copytree(tpm.state, to / "tpm")
@@ -339,7 +313,7 @@ def copied(sealed: SealedEntry, to: Path) -> Machine:
     return replace(
         original,
         nvram=to / "nvram.fd",
-        disks=(replace(disk, path=overlay(disk.path, to / "disk.qcow2")),),
+        disks=tuple(replace(disk, path=overlay(disk.path, to / disk.path.name)) for disk in original.disks),
         tpm=replace(tpm, state=to / "tpm"),
         security_key=key,
     )

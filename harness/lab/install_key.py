@@ -32,7 +32,7 @@ class InstallInputs:
         accelerator: ``kvm`` or ``tcg``: the firmware may measure the processor into PCR 1.
         qemu: Version of QEMU, as in (10, 0, 2): it makes the tables that the firmware measures.
         tang_keys: Of each server, by its name.
-        disk_bytes: Size of the disk.
+        disk_bytes: Size of each disk.
         first_boot: Kernel arguments of the first boot.
         canaries: What the harness itself puts into the guest; the secrets in it do not count.
     """
@@ -44,7 +44,7 @@ class InstallInputs:
     accelerator: str
     qemu: tuple[int, int, int]
     tang_keys: Mapping[str, TangKeys]
-    disk_bytes: int
+    disk_bytes: Sequence[int]
     first_boot: Sequence[str]
     canaries: Sequence[GuestFile]
 
@@ -66,7 +66,7 @@ class InstallInputs:
             firmware.nvram_template,
             ["platform", MACHINE_TYPE, self.accelerator, self.qemu],
             ["tang", _readable(self.tang_keys)],
-            ["disk", self.disk_bytes],
+            ["disk", *self.disk_bytes],
             ["first boot", *self.first_boot],
             ["canaries", *([file.path, file.mode] for file in self.canaries)],
         )

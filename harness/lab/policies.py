@@ -7,7 +7,7 @@ from pathlib import Path
 
 from harness.errors import UsageError
 from harness.images import encrypted_root
-from harness.images.recipe import Recipe
+from harness.images.recipe import SCSI_IMAGE, Recipe
 from harness.paths import POLICIES
 from harness.policy.butane import read_policy
 from harness.policy.by_hand import BY_HAND
@@ -54,6 +54,7 @@ def require_installable(policy: Policy, image: Recipe) -> None:
     Raises:
         UsageError: The policy encrypts nothing, so that there is nothing to judge, or is for another kind of image.
     """
+    _require_obstacles_away(policy, image)
     if not policy.volumes:
         raise UsageError(
             f"policy {policy.name} encrypts nothing, so there is no volume whose unlock could be judged",
@@ -68,6 +69,20 @@ def require_installable(policy: Policy, image: Recipe) -> None:
         raise UsageError(
             f"the policy {policy.name} is for an encrypted root, which the image {image.name} does not have",
             hint="name a Butane file, or an image whose recipe.yaml says root_passphrase",
+        )
+
+
+def _require_obstacles_away(policy: Policy, image: Recipe) -> None:
+    if policy.obstacles:
+        raise UsageError(
+            f"policy {policy.name} asks for what the guest cannot have",
+            "\n".join(policy.obstacles),
+            "`unlock-lab explain` says by the rules what it would do",
+        )
+    if "virtio_scsi" not in image.initrd_modules and any(disk.node.startswith("/dev/sd") for disk in policy.disks):
+        raise UsageError(
+            f"policy {policy.name} names SCSI disks (/dev/sda), for which the image {image.name} has no module",
+            hint=f"take the image {SCSI_IMAGE}: --lab-image {SCSI_IMAGE}",
         )
 
 

@@ -13,7 +13,7 @@ from harness.guest import facts
 from harness.guest.plan import BootPlan
 from harness.guest.ssh import Shell
 from harness.images import guest_image
-from harness.lab.install import DISK_BYTES
+from harness.lab.hardware import DISK_BYTES
 from harness.lab.power import ScenarioContext, system_up
 from harness.lab.powered import canary_path, partition_label
 from harness.machine.disk import overlay
@@ -157,10 +157,10 @@ def rescue_system(
     own = Disk(overlay(image.disk, folder / "own.qcow2", size=DISK_BYTES), Bus.NVME, "own")
     if signer:
         sign_boot_images(own.path, signer)
-    (disk,) = machine.disks
+    disk, *others = machine.disks
     machine = replace(
         machine,
-        disks=(own, replace(disk, bus=Bus.VIRTIO, serial="second")),
+        disks=(own, replace(disk, bus=Bus.VIRTIO, serial="second"), *others),
         # Both disks may have a file system that is labelled root; the last root= counts.
         smbios_oem_strings=() if _ROOT in image.cmdline else (f"io.systemd.stub.kernel-cmdline-extra={_ROOT}",),
     )

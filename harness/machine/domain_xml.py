@@ -1,6 +1,7 @@
 """A machine and the facts of one power-on, as libvirt's domain XML (https://libvirt.org/formatdomain.html). Pure."""
 
 import xml.etree.ElementTree as ET
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -157,9 +158,13 @@ def _cpu(root: ET.Element, runtime: Runtime) -> None:
 def _devices(root: ET.Element, machine: Machine, runtime: Runtime) -> None:
     devices = ET.SubElement(root, "devices")
     _text(devices, "emulator", str(runtime.emulator))
+    named: Counter[Bus] = Counter()
     for order, disk in enumerate(machine.disks):
-        if disk.bus is Bus.VIRTIO:
-            devices.append(_virtio_disk(disk, order))
+        if disk.bus is not Bus.NVME:
+            devices.append(_disk(disk, order, named[disk.bus]))
+            named[disk.bus] += 1
+    if named[Bus.SCSI]:
+        ET.SubElement(devices, "controller", type="scsi", index="0", model="virtio-scsi")
     ET.SubElement(devices, "controller", type="usb", model="none")
     devices.append(_interface(machine.link_up))
     serial = _unix_character_device(devices, "serial", runtime.console_socket, runtime.console_log)
@@ -182,12 +187,14 @@ def _devices(root: ET.Element, machine: Machine, runtime: Runtime) -> None:
     ET.SubElement(devices, "memballoon", model="none")
 
 
-def _virtio_disk(disk: Disk, order: int) -> ET.Element:
+def _disk(disk: Disk, order: int, number: int) -> ET.Element:
+    """A virtio or SCSI disk, started as the `order`-th, and the `number`-th of its bus."""
     element = ET.Element("disk", type="file", device="disk")
     # Host page cache, no fsync: what a machine's disk holds after the host lost power is nobody's question.
     ET.SubElement(element, "driver", name="qemu", type="qcow2", cache="unsafe", discard="unmap")
     ET.SubElement(element, "source", file=str(disk.path))
-    ET.SubElement(element, "target", dev=f"vd{chr(ord('a') + order)}", bus="virtio")
+    node = "vd" if disk.bus is Bus.VIRTIO else "sd"
+    ET.SubElement(element, "target", dev=f"{node}{chr(ord('a') + number)}", bus=disk.bus.value)
     _text(element, "serial", disk.serial)
     ET.SubElement(element, "boot", order=str(order + 1))
     return element

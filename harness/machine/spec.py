@@ -17,6 +17,7 @@ class Bus(StrEnum):
 
     NVME = "nvme"
     VIRTIO = "virtio"
+    SCSI = "scsi"
 
 
 class TpmVersion(StrEnum):
@@ -32,7 +33,7 @@ class Disk:
 
     Attributes:
         path: A file that the machine writes to; make a copy-on-write copy before power-on.
-        bus: NVMe or virtio.
+        bus: NVMe, virtio or SCSI; disks of one bus are named by the guest in the order in which they stand here.
         serial: What the guest sees as the serial number; unique in one machine.
     """
 

@@ -9,16 +9,17 @@ from rich.console import Console
 
 from harness.errors import HarnessError, UsageError
 from harness.host.accel import CHOICES
-from harness.images.recipe import DEFAULT_IMAGE, guest_recipe
+from harness.images.recipe import DEFAULT_IMAGE, SCSI_IMAGE, guest_recipe
+from harness.lab.policies import require_installable
 from harness.matrix import verdicts
 from harness.matrix.cells import Matrix
 from harness.matrix.conditions import CONDITIONS, all_conditions
 from harness.matrix.junit import write_junit
-from harness.matrix.machines import MACHINES, TableMachine, machine_names
+from harness.matrix.machines import MACHINES, machine_names
 from harness.matrix.picture import write_page, write_svg
-from harness.matrix.rack import PolicyRow
 from harness.matrix.run import MachinePlan, boot_cells
 from harness.matrix.table import show
+from harness.policy.butane import read_policy
 
 
 def main(argv: Sequence[str]) -> int:
@@ -42,7 +43,7 @@ def main(argv: Sequence[str]) -> int:
     seen = verdicts.verdicts(matrix)
     verdicts.save(seen, values)
     if arguments.record:
-        table = shares(None, [], [], arguments.artifacts, arguments.accel)
+        table = shares([], [], [], arguments.artifacts, arguments.accel)
         verdicts.record(seen, arguments.record, (place for share in table for place in share.places))
     print(f"{page}, {picture}, {values}", file=sys.stderr)
     if errors:
@@ -86,12 +87,12 @@ def recorded(chosen: Iterable[MachinePlan], found: verdicts.Verdicts) -> Matrix:
 
 
 def shares(
-    butane: Path | None, only: Sequence[str], machines: Sequence[str], artifacts: Path, accel: str
+    butane: Sequence[Path], only: Sequence[str], machines: Sequence[str], artifacts: Path, accel: str
 ) -> tuple[MachinePlan, ...]:
     """What is to be booted.
 
     Args:
-        butane: A user's own file, as the only row.
+        butane: A user's own files, each in a machine of its own instead of the table's.
         only: Names of columns; all that make sense unless some are named.
         machines: Names of machines; all unless some are named.
         artifacts: Where the evidence and the table go.
@@ -103,10 +104,8 @@ def shares(
     if unknown := sorted(set(only) - {condition.name for condition in all_conditions()}):
         raise UsageError(f"there is no condition {', '.join(unknown)}", hint="`unlock-lab matrix --list` has them")
     if butane:
-        row, every = PolicyRow(butane.stem, butane), tuple(condition.name for condition in CONDITIONS)
-        known: tuple[TableMachine, ...] = (TableMachine(butane.stem, DEFAULT_IMAGE, (row,), every),)
-    else:
-        known = MACHINES
+        return tuple(_own_machine(file, only, artifacts, accel) for file in _each_once(butane))
+    known = MACHINES
     names = [machine.name for machine in known]
     if unknown := sorted(set(machines) - set(names)):
         raise UsageError(f"there is no machine {', '.join(unknown)}", f"there is: {', '.join(dict.fromkeys(names))}")
@@ -124,10 +123,32 @@ def shares(
     )
 
 
+def _each_once(files: Sequence[Path]) -> Sequence[Path]:
+    """The files, whose names are those of their machines."""
+    for index, file in enumerate(files):
+        if file.stem in [other.stem for other in files[:index]]:
+            raise UsageError(f"two files are called {file.stem}, and a machine is called like its file")
+    return files
+
+
+def _own_machine(file: Path, only: Sequence[str], artifacts: Path, accel: str) -> MachinePlan:
+    """A user's own file as it is, on a machine of its own."""
+    policy = read_policy(file)
+    image = SCSI_IMAGE if any(disk.node.startswith("/dev/sd") for disk in policy.disks) else DEFAULT_IMAGE
+    require_installable(policy, guest_recipe(image))
+    columns = tuple(condition.name for condition in CONDITIONS if not only or condition.name in only)
+    return MachinePlan(policy, columns, image, guest_recipe(image).stack, artifacts, accel, of_a_file=True)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="unlock-lab matrix", description=__doc__)
     parser.add_argument(
-        "--butane", type=Path, help="a Butane file of your own, with one encrypted volume, as the only row"
+        "--butane",
+        action="append",
+        type=Path,
+        default=[],
+        metavar="FILE",
+        help="a Butane file or Ignition config of your own, as it is, on a machine of its own",
     )
     names = ", ".join(machine_names())
     parser.add_argument("--machine", action="append", default=[], metavar="NAME", help=f"only this machine: {names}")

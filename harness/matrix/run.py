@@ -59,6 +59,7 @@ class MachinePlan:
         stack: What opens its volumes, for the oracle.
         artifacts: Where the evidence and the table go.
         accel: ``auto``, ``kvm`` or ``tcg``.
+        of_a_file: Whether it is a user's own file, whose volumes may be called like those of another.
     """
 
     policy: Policy
@@ -67,10 +68,13 @@ class MachinePlan:
     stack: Stack
     artifacts: Path
     accel: str
+    of_a_file: bool = False
 
     def row(self, volume: Volume) -> str:
         """The row that a volume stands for."""
-        return volume.name if len(self.policy.volumes) > 1 else self.policy.name
+        if len(self.policy.volumes) == 1:
+            return self.policy.name
+        return f"{self.policy.name}: {volume.name}" if self.of_a_file else volume.name
 
     @property
     def places(self) -> Iterator[cells.Place]:

@@ -135,7 +135,10 @@ def obstacles(document: Document, config: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _obstacles(document: Document, config: dict[str, Any]) -> Iterator[tuple[KeyPath, str]]:
-    storage = config.get("storage", {})
+    storage, disks = config.get("storage", {}), wanted_disks(config)
+    if not disks[0].node.endswith(("a", "nvme0n1")):
+        here = place(document, "disks", "device", disks[0].name)
+        yield (*here, "device"), "the disk with the system is the first of its kind here"
     for raid in storage.get("raid", []):
         yield place(document, "raid", "name", raid["name"]), "the guest has no mdadm, so it makes no arrays"
     for luks in storage.get("luks", []):

@@ -16,7 +16,7 @@ from typing import Any
 
 from harness.policy import before_boot, checks
 from harness.policy.clevis import read_pins
-from harness.policy.disks import wanted_disks
+from harness.policy.disks import own_node, wanted_disks
 from harness.policy.document import Document, KeyPath
 from harness.policy.notes import notes, typed, unpredictable
 from harness.policy.pins import Pin, leaves
@@ -76,7 +76,7 @@ def _parse(path: Path) -> Understood:
     trees: list[Pin | None] = []
     for luks in storage.get("luks", []):
         here = clevis_path(document, luks["name"])
-        said = "clevis" in luks or here in document.lines
+        said = "clevis" in luks or (here[0] == "storage" and here in document.lines)
         trees.append(read_pins(document, here, luks.setdefault("clevis", {})) if said else None)
         _check_servers(document, here, trees)
     return Understood(document, config, tuple(trees))
@@ -114,7 +114,7 @@ def _policy(understood: Understood) -> Policy:
         name=document.path.stem,
         config=config,
         volumes=tuple(
-            _volume(config, luks, tree, mounts)
+            _volume(config, luks, own_node(luks["device"], disks), tree, mounts)
             for luks, tree in zip(storage.get("luks", []), understood.trees, strict=True)
         ),
         disk=disks[0].node,
@@ -126,13 +126,15 @@ def _policy(understood: Understood) -> Policy:
     )
 
 
-def _volume(config: dict[str, Any], luks: dict[str, Any], pins: Pin | None, mounts: dict[str, str]) -> Volume:
+def _volume(
+    config: dict[str, Any], luks: dict[str, Any], device: str, pins: Pin | None, mounts: dict[str, str]
+) -> Volume:
     name = luks["name"]
     passphrase, untypable = typed(luks.get("keyFile", {}))
     mount_point = mounts.get(f"/dev/mapper/{name}") or mounts.get(f"/dev/disk/by-id/dm-name-{name}")
     return Volume(
         name=name,
-        device=luks["device"],
+        device=device,
         pins=pins,
         passphrase=passphrase,
         mount_point=mount_point or ("/" if name == "root" else None),

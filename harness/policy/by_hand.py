@@ -15,8 +15,8 @@ _TANG = TangPin("tang", placeholder("URL", "tang"), placeholder("THUMBPRINT", "t
 BY_HAND: Mapping[str, Enrolment] = {
     enrolment.name: enrolment
     for enrolment in (
-        Enrolment("tpm2-pcr1-7", (Tpm2Pin((1, 7)),)),
-        Enrolment("tpm2-pcr0", (Tpm2Pin((0,)),)),
+        Enrolment("tpm2-pcr1-7", (Tpm2Pin((1, 7), "sha256"),)),
+        Enrolment("tpm2-pcr0", (Tpm2Pin((0,), "sha256"),)),
         Enrolment("two-bindings", (Tpm2Pin(), _TANG)),
         Enrolment("cryptenroll", (CryptenrollPin(),)),
         Enrolment("cryptenroll-pcr7", (CryptenrollPin((7,)),)),

@@ -100,6 +100,16 @@ def wanted_disks(config: dict[str, Any]) -> tuple[WantedDisk, ...]:
     return (*disks[:1], *sorted(_filled(disks), key=lambda disk: disk.node))
 
 
+def own_node(device: str, disks: tuple[WantedDisk, ...]) -> str:
+    """What a device path is called in the machine: a by-id name that its disks cannot have is that of their node."""
+    disk, number = disk_of(device)
+    for wanted in disks:
+        if disk == wanted.name != wanted.node and not wanted.serial:
+            between = "p" if "nvme" in wanted.node and number else ""
+            return f"{wanted.node}{between}{number or ''}"
+    return device
+
+
 def _filled(disks: list[WantedDisk]) -> Iterator[WantedDisk]:
     """The disks after the first, and those that a kernel must have found before it comes to them."""
     nodes = {disk.node for disk in disks}

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from harness.policy.disks import own_node, wanted_disks
+
 DEFAULT_SPEC = 3
 """The minor version of the Ignition 3 spec of Debian's 2.14, where no image is named: each declares its own."""
 
@@ -51,10 +53,23 @@ def fit(config: dict[str, Any], spec: int = DEFAULT_SPEC) -> Fitted:
         spec: The minor version of the Ignition 3 spec that the guest's Ignition takes.
     """
     fitted = copy.deepcopy(config)
-    notes = [*_take_out_later_keys(fitted, spec), *_take_out_grub(fitted), *_make_owners(fitted)]
+    notes = [*_name_disks(fitted), *_take_out_later_keys(fitted, spec), *_take_out_grub(fitted), *_make_owners(fitted)]
     if int(fitted["ignition"]["version"].split(".")[1]) > spec:
         fitted["ignition"]["version"] = f"3.{spec}.0"
     return Fitted(fitted, tuple(notes))
+
+
+def _name_disks(config: dict[str, Any]) -> Iterator[str]:
+    """Disks by the nodes that the machine gives them, where the file has names of hardware that it does not have."""
+    storage, disks = config.get("storage", {}), wanted_disks(config)
+    for kind in ("disks", "luks", "filesystems"):
+        for item in storage.get(kind, []):
+            item["device"] = own_node(item["device"], disks)
+    for raid in storage.get("raid", []):
+        raid["devices"] = [own_node(device, disks) for device in raid.get("devices", [])]
+    for disk in disks:
+        if own_node(disk.name, disks) != disk.name:
+            yield f"{disk.name} is {disk.node} here"
 
 
 def _take_out_later_keys(config: dict[str, Any], spec: int) -> Iterator[str]:

@@ -79,6 +79,11 @@ class Policy:
         return tuple(dict.fromkeys(leaf.service for leaf in self.leaves if leaf.service and leaf.service.provided))
 
     @property
+    def pcr_banks(self) -> tuple[str, ...]:
+        """The banks that the machine's TPM must have; sha256 is what everything else in the guest takes."""
+        return tuple(sorted({"sha256"}.union(*(leaf.pcr_banks for leaf in self.leaves))))
+
+    @property
     def tang_servers(self) -> tuple[str, ...]:
         """Names of the Tang servers that the harness must run, in order, each once."""
         return tuple(service.name for service in self.provided if service.kind == TANG)

@@ -28,7 +28,7 @@ def inputs(tmp_path: Path) -> InstallInputs:
         accelerator="tcg",
         qemu=(10, 0, 2),
         tang_keys={"tang": TangKeys((("sig.jwk", b"{}"),))},
-        disk_bytes=24 * 2**30,
+        disk_bytes=(24 * 2**30,),
         first_boot=("ignition.firstboot", "ip=dhcp"),
         canaries=(GuestFile("/var/canary", "secret", 0o600),),
     )
@@ -61,7 +61,8 @@ MUST: dict[str, Change] = {
     "other PCR banks": of_machine(tpm=Tpm(Path("tpm"), banks=("sha1", "sha256"))),
     "another key of Tang": lambda inputs: replace(inputs, tang_keys={"tang": TangKeys((("sig.jwk", b"[]"),))}),
     "another name of the server": lambda inputs: replace(inputs, tang_keys={"two": inputs.tang_keys["tang"]}),
-    "a larger disk": lambda inputs: replace(inputs, disk_bytes=25 * 2**30),
+    "a larger disk": lambda inputs: replace(inputs, disk_bytes=(25 * 2**30,)),
+    "a second disk": lambda inputs: replace(inputs, disk_bytes=(24 * 2**30, 4 * 2**30)),
     "other arguments of the first boot": lambda inputs: replace(inputs, first_boot=("ignition.firstboot",)),
     "another place of the canary": lambda inputs: replace(inputs, canaries=(GuestFile("/var/bird", "", 0o600),)),
     "another mode of the canary": lambda inputs: replace(inputs, canaries=(GuestFile("/var/canary", "", 0o644),)),

@@ -90,6 +90,14 @@ def test_nvme_disks_go_round_libvirt_and_boot_in_order() -> None:
     assert first_device.split("addr=")[1] != second_device.split("addr=")[1]
 
 
+def test_scsi_disks_hang_from_one_controller_and_are_named_by_their_order() -> None:
+    disks = (Disk(Path("/m/a.qcow2"), Bus.SCSI), Disk(Path("/m/v"), Bus.VIRTIO, "v"), Disk(Path("/m/b"), Bus.SCSI, "b"))
+    root = parsed(replace(MACHINE, disks=disks))
+    targets = [(found.get("dev"), found.get("bus")) for found in root.iterfind("devices/disk/target")]
+    assert targets == [("sda", "scsi"), ("vda", "virtio"), ("sdb", "scsi")]
+    assert only(root, "devices/controller[@type='scsi']").attrib["model"] == "virtio-scsi"
+
+
 def test_virtio_disks_are_libvirts() -> None:
     disks = (Disk(Path("/m/a.qcow2"), Bus.VIRTIO, "own"), Disk(Path("/m/b.qcow2"), Bus.VIRTIO, "loot"))
     root = parsed(replace(MACHINE, disks=disks))

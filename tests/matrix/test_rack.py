@@ -109,7 +109,7 @@ def test_dracut_is_told_of_these_volumes_by_arguments_and_of_root(tmp_path: Path
 
 def test_every_machine_can_be_put_through_each_of_its_columns(tmp_path: Path) -> None:
     conditions = {condition.name: condition for condition in all_conditions()}
-    for share in shares(None, [], [], tmp_path, "auto"):
+    for share in shares([], [], [], tmp_path, "auto"):
         for column in share.columns:
             assert conditions[column].becomes(share.policy.volumes)
 

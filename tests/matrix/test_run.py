@@ -25,6 +25,7 @@ from harness.matrix.machines import MACHINES, table_machine
 from harness.matrix.rack import rack
 from harness.matrix.run import BootResult, MachinePlan, cells_of, inputs
 from harness.paths import POLICIES
+from harness.policy.butane import read_policy
 from harness.policy.maintenance import MaintenanceResult
 from harness.policy.policy import Policy
 from harness.policy.world import Stack, World
@@ -129,7 +130,7 @@ def test_a_cell_without_a_verdict_is_booted_again(share: MachinePlan, entry: Sea
 
 
 def test_all_machines_and_the_columns_that_make_sense(tmp_path: Path) -> None:
-    chosen = shares(None, [], [], tmp_path, "tcg")
+    chosen = shares([], [], [], tmp_path, "tcg")
     assert [(share.policy.name, share.image) for share in chosen] == [(each.name, each.image) for each in MACHINES]
     assert {share.image: share.stack for share in chosen} == {
         "debian-13": Stack.DR,
@@ -151,7 +152,7 @@ def test_all_machines_and_the_columns_that_make_sense(tmp_path: Path) -> None:
 
 def test_a_boot_answers_for_many_cells(tmp_path: Path) -> None:
     """The aim of the table: at most 0.15 boots a cell, with those that maintenance takes."""
-    chosen = shares(None, [], [], tmp_path, "tcg")
+    chosen = shares([], [], [], tmp_path, "tcg")
     cost = {condition.name: 2 if condition.maintenance else 1 for condition in all_conditions()}
     boots = sum(cost[column] for share in chosen for column in share.columns)
     shared = [share for share in chosen if len(share.policy.volumes) > 1]
@@ -161,21 +162,44 @@ def test_a_boot_answers_for_many_cells(tmp_path: Path) -> None:
 
 
 def test_one_machine_and_one_column(tmp_path: Path) -> None:
-    (share,) = shares(None, ["present"], ["by-hand"], tmp_path, "tcg")
+    (share,) = shares([], ["present"], ["by-hand"], tmp_path, "tcg")
     assert share.columns == ("present",)
 
 
-def test_a_butane_file_of_one_s_own_is_the_only_row(tmp_path: Path) -> None:
-    (share,) = shares(POLICIES / "tang.bu", [], [], tmp_path, "tcg")
-    assert {row for _, row, _ in share.places} == {"tang"}
+def test_a_file_of_one_s_own_is_taken_as_it_is_on_a_machine_of_its_own(tmp_path: Path) -> None:
+    mine = tmp_path / "mine.ign"
+    mine.write_text(
+        '{"ignition": {"version": "3.4.0"}, "systemd": {"units": [{"name": "a.timer"}]}, "storage": {"luks": ['
+        '{"name": "one", "device": "/dev/sdb", "keyFile": {"source": "data:,0123"}, "clevis": {"tpm2": true}}, '
+        '{"name": "two", "device": "/dev/sdc", "clevis": {"tpm2": true}}]}}'
+    )
+    share, other = shares([mine, POLICIES / "tang.bu"], [], [], tmp_path, "tcg")
+    assert share.policy == read_policy(mine)
+    assert {row for _, row, _ in share.places} == {"mine: one", "mine: two"}
+    assert {row for _, row, _ in other.places} == {"tang"}
+    assert (share.image, other.image) == ("debian-13-scsi", "debian-13")
     assert len(share.columns) == len(CONDITIONS)
+
+
+def test_two_files_of_one_name_cannot_be_told_apart(tmp_path: Path) -> None:
+    (tmp_path / "tang.bu").write_text((POLICIES / "tang.bu").read_text())
+    with pytest.raises(UsageError, match="two files are called tang"):
+        shares([tmp_path / "tang.bu", POLICIES / "tang.bu"], [], [], tmp_path, "tcg")
+
+
+def test_what_the_guest_cannot_have_is_told_before_the_boots(tmp_path: Path) -> None:
+    mine = tmp_path / "mine.bu"
+    mine.write_text("variant: fcos\nversion: 1.6.0\nboot_device: {luks: {cex: {enabled: true}}, layout: s390x-virt}\n")
+    with pytest.raises(UsageError, match="asks for what the guest cannot have") as caught:
+        shares([mine], [], [], tmp_path, "tcg")
+    assert "mine.bu:3: boot_device: cex needs the crypto card" in caught.value.detail
 
 
 def test_what_there_is_not_is_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no condition nowhere"):
-        shares(None, ["nowhere"], [], tmp_path, "tcg")
+        shares([], ["nowhere"], [], tmp_path, "tcg")
     with pytest.raises(UsageError, match="no machine mine"):
-        shares(None, [], ["mine"], tmp_path, "tcg")
+        shares([], [], ["mine"], tmp_path, "tcg")
 
 
 def observed_result(

@@ -1,5 +1,6 @@
 """What is told of a file before any machine is switched on, the disks that it names, and what no boot here shows."""
 
+import json
 import textwrap
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 
 from harness.errors import UsageError
 from harness.policy.butane import read_policy
+from harness.policy.ignition import render
 from harness.policy.policy import Policy
 
 VERSION = "variant: fcos\nversion: 1.6.0\n"
@@ -126,7 +128,6 @@ def test_digits_of_another_script_are_no_digits(tmp_path: Path) -> None:
         (disk("/dev/disk/by-id/coreos-boot-disk", "{label: a}"), ["/dev/nvme0n1"]),
         (luks("/dev/sdd"), ["/dev/sda", "/dev/sdb", "/dev/sdc", "/dev/sdd"]),
         (luks("/dev/nvme1n1"), ["/dev/nvme0n1", "/dev/nvme1n1"]),
-        (disk("/dev/sdb", "{number: 4, label: root}") + luks("/dev/sda"), ["/dev/sdb", "/dev/sda"]),
         (luks("/dev/disk/by-id/virtio-spare"), ["/dev/vda", "/dev/vdb"]),
         (disk("/dev/nvme0n1", "{label: a}") + luks("/dev/sda"), ["/dev/nvme0n1", "/dev/sda"]),
         (disk("/dev/disk/by-id/coreos-boot-disk", "{label: a}") + luks("/dev/vdb"), ["/dev/vda", "/dev/vdb"]),
@@ -145,6 +146,39 @@ def test_a_disk_by_its_serial_and_the_room_that_partitions_need(tmp_path: Path) 
     assert (boot.serial, second.serial) == ("", "spare")
     assert boot.mib == 1218 + (8192 - 1024) + 65536 + 1
     assert second.mib == 1 + 500 + 4096 + 1
+
+
+def test_a_disk_of_other_hardware_is_the_machines_own(tmp_path: Path) -> None:
+    text = disk("/dev/disk/by-id/ata-Some_Disk_1", "{label: root, number: 4}", "{label: b, number: 5}")
+    policy = read(tmp_path, text + luks("/dev/disk/by-id/ata-Some_Disk_1-part5") + "raid: []")
+    (found,) = policy.volumes
+    assert found.device == "/dev/nvme0n1p5"
+    assert policy.notes == ("/dev/disk/by-id/ata-Some_Disk_1 is /dev/nvme0n1 here",)
+    rendered = json.loads(render(policy, {}))["storage"]
+    assert rendered["disks"][0]["device"] == "/dev/nvme0n1"
+    assert rendered["luks"][0]["device"] == "/dev/nvme0n1p5"
+    assert policy.config["storage"]["disks"][0]["device"].endswith("ata-Some_Disk_1")  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    ("config", "banks"),
+    [
+        ("{}", ("sha256",)),
+        ('{"pcr_ids": "7"}', ("sha1", "sha256")),
+        ('{"pcr_ids": "7", "pcr_bank": "sha1"}', ("sha1", "sha256")),
+        ('{"pcr_ids": "7", "pcr_bank": "sha256"}', ("sha256",)),
+        ('{"pcr_ids": "7", "pcr_bank": "sha384"}', ("sha256", "sha384")),
+    ],
+)
+def test_the_tpm_has_the_banks_that_a_policy_needs(tmp_path: Path, config: str, banks: tuple[str, ...]) -> None:
+    policy = read(tmp_path, luks("/dev/vdb", f", clevis: {{custom: {{pin: tpm2, config: '{config}'}}}}"))
+    assert policy.pcr_banks == banks
+
+
+def test_a_bank_that_no_tpm_here_has(tmp_path: Path) -> None:
+    config = """'{"pcr_ids": "7", "pcr_bank": "sm3_256"}'"""
+    with pytest.raises(UsageError, match="'sm3_256' is not a PCR bank"):
+        read(tmp_path, luks("/dev/vdb", f", clevis: {{custom: {{pin: tpm2, config: {config}}}}}"))
 
 
 def test_partitions_without_a_number_get_the_next_that_is_free(tmp_path: Path) -> None:
@@ -170,6 +204,11 @@ def test_partitions_without_a_number_get_the_next_that_is_free(tmp_path: Path) -
             ":4: storage.filesystems[0].format: the guest has neither tools nor a module for btrfs",
         ),
         (luks("/dev/vdb", ", cex: {enabled: true}"), "", ":4: storage.luks[0]: cex needs the crypto card"),
+        (
+            disk("/dev/sdb", "{number: 4, label: root}"),
+            "",
+            ":4: storage.disks[0].device: the disk with the system is the",
+        ),
         (
             disk("/dev/vdb", "{label: b}", "{label: c}")
             + "raid: [{name: d, level: raid1, devices: [/dev/disk/by-partlabel/b, /dev/disk/by-partlabel/c]}]\n"

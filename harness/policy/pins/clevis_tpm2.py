@@ -16,7 +16,8 @@ from harness.policy.pins.kind import Leaf, Message, Opener, PinFailureCause, Rea
 from harness.policy.pins.reading import Place
 from harness.policy.world import TpmState, World
 
-_BANKS = ("sha1", "sha256", "sha384", "sha512", "sm3_256")
+_BANKS = ("sha1", "sha256", "sha384", "sha512")
+"""Those that swtpm has (swtpm_setup(8), --pcr-banks)."""
 _LAST_PCR = 23
 
 
@@ -58,6 +59,11 @@ class Tpm2Pin(Leaf):
         return frozenset(self.pcr_ids)
 
     @property
+    def pcr_banks(self) -> frozenset[str]:
+        """That of its PCRs; sha1 is clevis's default."""
+        return frozenset({self.pcr_bank or "sha1"}) if self.pcr_ids else frozenset()
+
+    @property
     def described(self) -> str:
         """By which tool it is sealed, and to what."""
         return f"TPM, sealed by clevis {tpm.described(self.pcr_ids, self.pcr_bank or 'sha1, the default of clevis')}"
@@ -79,7 +85,8 @@ class Tpm2Pin(Leaf):
         """Bank and PCRs, if it is bound to any."""
         if not self.pcr_ids:
             return {}
-        return {"pcr_bank": self.pcr_bank or "sha256", "pcr_ids": ",".join(map(str, self.pcr_ids))}
+        bank = {"pcr_bank": self.pcr_bank} if self.pcr_bank else {}
+        return {**bank, "pcr_ids": ",".join(map(str, self.pcr_ids))}
 
     @classmethod
     def read(cls, place: Place, config: dict[str, Any], read_pin: ReadPin) -> "Tpm2Pin | None":

@@ -232,6 +232,11 @@ class Leaf(Binding):
         return None
 
     @property
+    def pcr_banks(self) -> frozenset[str]:
+        """The PCR banks that the TPM must have for it."""
+        return frozenset()
+
+    @property
     @abstractmethod
     def described(self) -> str:
         """What it is, in a few words."""
