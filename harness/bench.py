@@ -1,28 +1,24 @@
 """Where the time of a boot goes, and what the harness adds to it: ``unlock-lab bench``.
 
 In one run, on the same image, sealed machine and host, a machine is booted in two ways in turn: by the harness, from
-the call of `Sealed.boot` to its verdict; and by bare QEMU with the command line of that boot, less what only libvirt
-needs, read until the boot has ended. The medians and their ratio are printed and go to ``artifacts/bench.json``.
+the call of `Sealed.boot` to its verdict; and by QEMU alone (`machine.bare_qemu`), the same hardware, read until the
+boot has ended. The medians and their ratio are printed and go to ``artifacts/bench.json``.
 """
 
 import argparse
 import json
-import os
 import selectors
-import shlex
 import socket
 import statistics
-import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
-from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from harness.deadline import Deadline
 from harness.errors import RigError
@@ -40,15 +36,16 @@ from harness.guest.events import (
     VolumeUnlocked,
 )
 from harness.host.scratch import scratch
-from harness.host.user import as_user, chown_to
+from harness.host.user import chown_to
 from harness.images.recipe import DEFAULT_IMAGE
 from harness.lab import laboratory
 from harness.lab.install import SealedEntry, copied, sealed_machine, served
 from harness.lab.laboratory import Laboratory
 from harness.lab.machines import Machines
 from harness.lab.recorder import EvidenceRecorder
+from harness.machine.bare_qemu import BareQemu
 from harness.machine.domain_xml import Runtime
-from harness.machine.spec import Machine
+from harness.machine.hypervisor import VirtualMachine
 from harness.machine.tpm import powered_tpm
 from harness.network.connection import Client
 from harness.network.namespace import guest_network, isolated
@@ -67,15 +64,6 @@ _STAGES = (
     ("end", (SystemUp, LoginReached)),
 )
 """What ends each stage of a boot, in order."""
-
-_SOCKETS = {
-    "charserial0": "console_socket",
-    "charconsole1": "journal_socket",
-    "charchannel0": "ssh_socket",
-}
-"""libvirt's names of the character devices, and where `Runtime` puts their sockets."""
-
-_LIBVIRT_ONLY = ("-mon", "-add-fd")
 
 
 def main(argv: Sequence[str]) -> int:
@@ -108,10 +96,8 @@ def measure(lab: Laboratory, entry: SealedEntry, runs: int, artifacts: Path) -> 
                 outcome = sealed.boot()
                 harness.append({"prompt": outcome.seconds.prompt, "end": outcome.seconds.end})
                 harness[-1]["verdict"] = time.monotonic() - started
-            assert outcome.evidence
-            said = (outcome.evidence / "qemu-command.txt").read_text()
         with lab.progress.step(f"bare QEMU, boot {number} of {runs}"):
-            bare.append(bare_boot(lab, entry, said, sealed.machine))
+            bare.append(bare_boot(lab, entry))
         with scratch(lab.host.user) as folder:
             started = time.monotonic()
             copied(entry, folder)
@@ -143,15 +129,8 @@ def measure(lab: Laboratory, entry: SealedEntry, runs: int, artifacts: Path) -> 
     }
 
 
-def bare_boot(lab: Laboratory, entry: SealedEntry, said: str, model: Machine) -> dict[str, float]:
-    """Boot a copy under QEMU alone and return when each stage ended, in seconds from QEMU's start.
-
-    Args:
-        lab: Where.
-        entry: What to copy.
-        said: QEMU's command line of a boot by the harness, as libvirt logged it.
-        model: The machine of that boot.
-    """
+def bare_boot(lab: Laboratory, entry: SealedEntry) -> dict[str, float]:
+    """Boot a copy under QEMU alone and return when each stage ended, in seconds from QEMU's start."""
     keys = {server: entry.keys(server) for server in entry.ports}
     with ExitStack() as stack:
         folder = stack.enter_context(scratch(lab.host.user))
@@ -163,68 +142,22 @@ def bare_boot(lab: Laboratory, entry: SealedEntry, said: str, model: Machine) ->
         runtime = Runtime("bare", folder, lab.host.accel.name, emulator, lab.host.emulator_version)
         assert machine.tpm is not None
         stack.enter_context(powered_tpm(machine.tpm, runtime.tpm_socket, runtime.tpm_log, user=lab.host.user))
-        files = {str(model.nvram): str(machine.nvram), str(model.disks[0].path): str(machine.disks[0].path)}
-        command = bare_command(said, files, runtime)
         started = time.monotonic()
-        qemu = stack.enter_context(
-            subprocess.Popen(
-                [*as_user(lab.host.user, "--pdeathsig=KILL"), *command],
-                stdin=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                env={**os.environ, **network.environment},
-            )
-        )
-        stack.callback(qemu.kill)
+        qemu = stack.enter_context(BareQemu(lab.host).created(machine, runtime, folder))
         stack.enter_context(reached(tangs, network.sockets(), Client("bare", "bare"), machine.site))
         return _read_stages(qemu, runtime, started)
 
 
-def bare_command(said: str, files: Mapping[str, str], runtime: Runtime) -> list[str]:
-    """QEMU's arguments as libvirt logged them, for a machine that nobody but us looks after.
-
-    Args:
-        said: Environment and arguments, in shell words.
-        files: Which file takes the place of which.
-        runtime: Where the sockets go.
-    """
-    words = shlex.split(said.replace("\\\n", " "))
-    start = words.index(str(runtime.emulator))
-    command, rest = [words[start]], iter(words[start + 1 :])
-    for word in rest:
-        if word == "-S":
-            continue
-        if not word.startswith("-"):
-            command.append(word)
-            continue
-        value = next(rest, "") if word in (*_LIBVIRT_ONLY, "-object", "-chardev") else None
-        if word in _LIBVIRT_ONLY or (value and ('"masterKey0"' in value or "id=charmonitor" in value)):
-            continue
-        command += [word] if value is None else [word, _own_socket(value, runtime)]
-    return [_replaced(word, files) for word in command]
-
-
-def _own_socket(value: str, runtime: Runtime) -> str:
-    for name, attribute in _SOCKETS.items():
-        if f"id={name}," in value:
-            return f"socket,id={name},path={getattr(runtime, attribute)},server=on,wait=off"
-    if "id=chrtpm," in value:
-        return f"socket,id=chrtpm,path={runtime.tpm_socket}"
-    return value
-
-
-def _replaced(word: str, files: Mapping[str, str]) -> str:
-    for old, new in files.items():
-        word = word.replace(old, new)
-    return word
-
-
-def _read_stages(qemu: subprocess.Popen[bytes], runtime: Runtime, started: float) -> dict[str, float]:
+def _read_stages(qemu: VirtualMachine, runtime: Runtime, started: float) -> dict[str, float]:
     deadline = Deadline.after(_BOOT_SECONDS)
     reader, found = BootReader(), dict[str, float]()
     with ExitStack() as stack:
         selector = stack.enter_context(selectors.DefaultSelector())
         for path, stream in ((runtime.console_socket, Stream.CONSOLE), (runtime.journal_socket, Stream.JOURNAL)):
-            selector.register(stack.enter_context(_connected(path)), selectors.EVENT_READ, stream)
+            connection = stack.enter_context(socket.socket(socket.AF_UNIX))
+            connection.connect(str(path))
+            selector.register(connection, selectors.EVENT_READ, stream)
+        qemu.resume()
         while "end" not in found:
             ready = selector.select(deadline.remaining)
             if not ready:
@@ -233,8 +166,7 @@ def _read_stages(qemu: subprocess.Popen[bytes], runtime: Runtime, started: float
                 assert isinstance(key.fileobj, socket.socket)
                 data = key.fileobj.recv(65536)
                 if not data:
-                    said = qemu.communicate()[1].decode(errors="replace")
-                    raise RigError("bare QEMU ended in mid-boot", said[-2000:])
+                    raise RigError("bare QEMU ended in mid-boot", str(found))
                 _note(reader.feed(key.data, data, time.monotonic() - started), found)
     return found
 
@@ -244,20 +176,6 @@ def _note(events: Sequence[Event], found: dict[str, float]) -> None:
         for name, kinds in _STAGES:
             if isinstance(event, kinds):
                 found.setdefault(name, event.at)
-
-
-def _connected(path: Path) -> socket.socket:
-    for attempt in Retrying(
-        retry=retry_if_exception_type(OSError), stop=stop_after_delay(10), wait=wait_fixed(0.02), reraise=True
-    ):
-        with attempt:
-            connection = socket.socket(socket.AF_UNIX)
-            try:
-                connection.connect(str(path))
-            except OSError:
-                connection.close()
-                raise
-    return connection
 
 
 def _median(values: Sequence[float | None]) -> float | None:

@@ -71,7 +71,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--lab-accel", default="auto", choices=CHOICES, help="KVM or emulation (default: KVM where it works)"
     )
-    group.addoption("--lab-libvirt-uri", help="another libvirt than the harness picks")
+    group.addoption(
+        "--lab-hypervisor",
+        default="libvirt",
+        choices=sorted(laboratory.HYPERVISORS),
+        help="what runs the machines: libvirt, or QEMU without it (default: %(default)s)",
+    )
+    group.addoption("--lab-libvirt-uri", help="another libvirt of this host than the harness picks")
     group.addoption(
         "--lab-shard", metavar="K/N", type=parse_shard, help="run the K-th of N parts that take about equally long"
     )
@@ -150,6 +156,7 @@ def laboratory_options(request: pytest.FixtureRequest) -> laboratory.Options:
         libvirt_uri=config.getoption("--lab-libvirt-uri"),
         console=config.getoption("--lab-console"),
         keep=config.getoption("--lab-keep"),
+        hypervisor=config.getoption("--lab-hypervisor"),
         run_id=_run_id(config),
         terminal=config.stash.get(_TERMINAL, sys.__stderr__ or sys.stderr),
     )

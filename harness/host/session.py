@@ -13,11 +13,12 @@ import socket
 import xml.etree.ElementTree as ET
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from filelock import FileLock
 
 from harness import process
-from harness.errors import HostError
+from harness.errors import HostError, UsageError
 from harness.host.accel import Accel, choose_accel
 from harness.host.scratch import remove_orphaned
 from harness.host.user import LAB_USER, as_user, chown_to, home
@@ -126,8 +127,10 @@ def prepare_host(
 
     Raises:
         HostError: QEMU, libvirt or the user that machines run as is missing.
-        UsageError: `accel` is not a known one.
+        UsageError: `accel` is not a known one, or that libvirt cannot run machines (`require_local`).
     """
+    if libvirt_uri is not None:
+        require_local(libvirt_uri)
     remove_orphaned()
     emulator, text, version = find_emulator()
     session: PrivateSession | None = None
@@ -148,6 +151,32 @@ def prepare_host(
         emulator_version=version,
         qemu_logs=_qemu_logs(uri, session),
         progress=progress,
+    )
+
+
+def require_local(uri: str) -> None:
+    """Refuse a libvirt whose machines we could not reach.
+
+    Their consoles are UNIX sockets, their TPMs are processes of ours, and their disks are files of this host.
+
+    Raises:
+        UsageError: It is no QEMU driver (https://libvirt.org/uri.html), or not of this host, or has no daemon; with
+            which of them.
+    """
+    parts = urlsplit(uri)
+    driver, _, transport = parts.scheme.partition("+")
+    if driver != "qemu":
+        why = "its driver is not qemu, which alone has what these machines need"
+    elif parts.netloc or transport not in ("", "unix"):
+        why = "machines on another host have consoles, TPMs and disks that cannot be reached from here"
+    elif parts.path not in ("/session", "/system"):
+        why = "the daemon of a session or of the system is needed, which ends the machines of a harness that was killed"
+    else:
+        return
+    raise UsageError(
+        f"machines cannot run under the libvirt at {uri or 'an empty URI'}",
+        why,
+        "leave the URI out, or give qemu:///session, qemu:///system, or qemu+unix:///session?socket=PATH",
     )
 
 

@@ -18,6 +18,15 @@ def as_user(user: str | None, *options: str) -> list[str]:
     return ["setpriv", f"--reuid={entry.pw_uid}", f"--regid={entry.pw_gid}", "--init-groups", *options, "--"]
 
 
+def bound_to_caller(user: str | None) -> list[str]:
+    """The head of a command as `as_user` makes it, for a child that the kernel ends with the thread that started it.
+
+    That is prctl(2), PR_SET_PDEATHSIG, which does not notice a caller that dies before it is set: so the child looks
+    afterwards whether its parent still is who it was.
+    """
+    return [*as_user(user, "--pdeathsig=KILL"), "sh", "-c", 'test "$PPID" = "$0" && exec "$@"', str(os.getpid())]
+
+
 def chown_to(path: Path, user: str | None) -> None:
     """Give a file, or a folder and all in it, to `user`; the caller's own need not be given."""
     if user is None:

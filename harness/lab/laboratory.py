@@ -12,6 +12,9 @@ from harness.host.scratch import run_notes
 from harness.host.session import Host, prepare_host
 from harness.images import firmware
 from harness.lab.faults import as_firmware
+from harness.machine.bare_qemu import BareQemu
+from harness.machine.hypervisor import Hypervisor
+from harness.machine.libvirt_hypervisor import Libvirt
 from harness.machine.spec import Firmware
 from harness.network.namespace import require_guest_networks
 from harness.progress import Progress
@@ -19,6 +22,9 @@ from harness.services.tang_image import IMAGE_USE
 
 HOME_FIRMWARE = "trixie"
 """The build of OVMF that machines have unless a fault gives them another."""
+
+HYPERVISORS: Mapping[str, Callable[[Host], Hypervisor]] = {"libvirt": Libvirt, "qemu": BareQemu}
+"""What can run the machines, by the name that an option gives it."""
 
 _ASK_SECONDS = 20.0
 
@@ -34,6 +40,7 @@ class Options:
         keep: Whether to leave the last machine of a test running.
         run_id: Names this run of pytest, in all its worker processes.
         terminal: Where progress and live consoles go.
+        hypervisor: One of `HYPERVISORS`.
     """
 
     accel: str
@@ -42,6 +49,7 @@ class Options:
     keep: bool
     run_id: str
     terminal: TextIO
+    hypervisor: str = "libvirt"
 
 
 @dataclass(frozen=True)
@@ -63,6 +71,11 @@ class Laboratory:
     options: Options
     versions: Mapping[str, str]
     notes: Path
+
+    @property
+    def hypervisor(self) -> Hypervisor:
+        """What runs the machines."""
+        return HYPERVISORS[self.options.hypervisor](self.host)
 
     @property
     def live(self) -> Callable[[bytes], None] | None:

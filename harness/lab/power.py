@@ -135,9 +135,10 @@ def machine_on(context: ScenarioContext, machine: Machine, label: str, *, keep: 
         label: What this power-on is for, in the evidence.
         keep: Leave it on at the end of the block.
     """
+    lab, services = context.lab, context.tangs.values()
     with (
         recorded(context.recorder, label, machine) as record,
-        power_on(machine, context.lab.host, record.folder, context.tangs.values(), keep=keep) as rig,
+        power_on(machine, lab.host, record.folder, services, hypervisor=lab.hypervisor, keep=keep) as rig,
     ):
         yield MachineOn(rig, record.folder, label, record, context.recorder)
 

@@ -8,9 +8,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import closing, contextmanager
-from dataclasses import dataclass
-from enum import StrEnum
+from contextlib import closing, contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,6 +18,9 @@ import libvirt
 from harness.deadline import Deadline
 from harness.errors import HostError, RigError
 from harness.host.session import Host
+from harness.machine.domain_xml import hot_disk_xml, interface_xml
+from harness.machine.hypervisor import Ending, Power
+from harness.machine.spec import Disk
 from harness.paths import DOCTOR
 
 _CALL_SECONDS = 20.0
@@ -29,27 +30,6 @@ _DUMP_SECONDS = 120.0
 _EVENT_SECONDS = 5.0
 
 T = TypeVar("T")
-
-
-class Power(StrEnum):
-    """What a domain is doing."""
-
-    RUNNING = "running"
-    PAUSED = "paused"
-    OFF = "off"
-
-
-@dataclass(frozen=True)
-class Ending:
-    """How a domain stopped.
-
-    Attributes:
-        orderly: Whether the guest or the harness turned it off.
-        reason: In libvirt's words (virDomainEventStoppedDetailType).
-    """
-
-    orderly: bool
-    reason: str
 
 
 _ENDINGS = {
@@ -103,6 +83,16 @@ class Domain:
                     os.eventfd_write(self.wake_fd, 1)
 
     @property
+    def pid(self) -> int | None:
+        """QEMU's process, by the name that libvirt gives it; None when this user may not see it."""
+        words = f"guest={self.name},".encode()
+        for command_line in Path("/proc").glob("[0-9]*/cmdline"):
+            with suppress(OSError):  # it has just ended
+                if words in command_line.read_bytes():
+                    return int(command_line.parent.name)
+        return None
+
+    @property
     def ending(self) -> Ending | None:
         """How it stopped, or None while it is on."""
         return self._ending
@@ -153,13 +143,15 @@ class Domain:
             seconds=_DUMP_SECONDS,
         )
 
-    def update_device(self, xml: str) -> None:
-        """Change a device that is there."""
-        _bounded("change a device", lambda: self._handle.updateDeviceFlags(xml, libvirt.VIR_DOMAIN_AFFECT_LIVE))
+    def set_link(self, up: bool) -> None:
+        """Plug the network cable in, or pull it."""
+        flags = libvirt.VIR_DOMAIN_AFFECT_LIVE
+        _bounded("change the network link", lambda: self._handle.updateDeviceFlags(interface_xml(up), flags))
 
-    def attach_device(self, xml: str) -> None:
-        """Plug a device in."""
-        _bounded("plug a device in", lambda: self._handle.attachDeviceFlags(xml, libvirt.VIR_DOMAIN_AFFECT_LIVE))
+    def plug(self, disk: Disk) -> None:
+        """Put one more virtio disk in; there is a slot for one."""
+        flags = libvirt.VIR_DOMAIN_AFFECT_LIVE
+        _bounded("plug the disk in", lambda: self._handle.attachDeviceFlags(hot_disk_xml(disk), flags))
 
     def destroy(self) -> None:
         """Cut the power; nothing to do when it is off."""

@@ -6,21 +6,22 @@ import socket
 import time
 import uuid
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.deadline import Deadline
 from harness.errors import RigError, UsageError
-from harness.files import numbered_folder, tail
+from harness.files import numbered_folder
 from harness.host.scratch import KEEP, scratch
 from harness.host.session import Host
 from harness.host.slots import machine_slot
 from harness.host.user import chown_to
 from harness.machine.ctap2 import manufacture as manufacture_key
 from harness.machine.ctap2_log import CtapExchange
-from harness.machine.domain_xml import Runtime, domain_xml, hot_disk_xml, interface_xml
-from harness.machine.libvirt import Domain, Power, created_domain
+from harness.machine.domain_xml import Runtime
+from harness.machine.hypervisor import Hypervisor, Power, VirtualMachine
+from harness.machine.libvirt_hypervisor import Libvirt
 from harness.machine.pump import pumped
 from harness.machine.security_key import PluggedKey, plugged
 from harness.machine.spec import Disk, Machine
@@ -61,7 +62,8 @@ class Rig:
     wake_fds: tuple[int, ...]
     _host: Host
     _runtime: Runtime
-    _domain: Domain
+    _hypervisor: Hypervisor
+    _virtual: VirtualMachine
     _swtpm: Swtpm | None
     _key: PluggedKey | None = None
 
@@ -75,7 +77,7 @@ class Rig:
 
     def set_link(self, up: bool) -> None:
         """Plug the network cable in or pull it."""
-        self._domain.update_device(interface_xml(up))
+        self._virtual.set_link(up)
 
     def move_to(self, site: str) -> None:
         """Take it to another network while it is on: to another place, as its services see it."""
@@ -85,29 +87,29 @@ class Rig:
     def plug(self, disk: Disk) -> None:
         """Put one more disk in while the machine is on; it will be a virtio disk. There is a slot for one."""
         chown_to(disk.path, self._host.user)
-        self._domain.attach_device(hot_disk_xml(disk))
+        self._virtual.plug(disk)
 
     def press_power(self) -> None:
         """Press the power button; see `wait_off`."""
-        self._domain.press_power()
+        self._virtual.press_power()
 
     def wait_off(self, deadline: Deadline) -> bool:
         """Wait until the machine is off, and say whether it is."""
-        return self._domain.wait_off(deadline)
+        return self._virtual.wait_off(deadline)
 
     def reset(self) -> None:
         """Press the reset button: the TPM starts anew, memory stays."""
-        self._domain.reset()
+        self._virtual.reset()
 
     def state(self) -> Power:
         """What the machine is doing."""
-        return self._domain.power()[0]
+        return self._virtual.power()[0]
 
     def dump_memory(self) -> Path:
         """What the memory of the machine holds now, as an ELF core, in a file that goes with the machine."""
         folder = numbered_folder(self._runtime.folder, "memory")
         chown_to(folder, self._host.user)
-        self._domain.dump_memory(folder / "core")
+        self._virtual.dump_memory(folder / "core")
         return folder / "core"
 
     def failure(self) -> str | None:
@@ -115,12 +117,12 @@ class Rig:
         status = self._swtpm.exit_status() if self._swtpm else None
         if status == 0:
             # It goes when QEMU goes, and libvirt takes a moment longer to notice that.
-            self._domain.wait_off(Deadline.after(_NOTICE_SECONDS))
-        if ending := self._domain.ending:
-            return None if ending.orderly else f"QEMU: {ending.reason}\n{tail(self._qemu_log(), 10)}"
-        power, reason = self._domain.power()
+            self._virtual.wait_off(Deadline.after(_NOTICE_SECONDS))
+        if ending := self._virtual.ending:
+            return None if ending.orderly else f"QEMU: {ending.reason}\n{self._hypervisor.log_tail(self._runtime)}"
+        power, reason = self._virtual.power()
         if power is Power.PAUSED:
-            return f"the machine stopped: {reason}\n{tail(self._qemu_log(), 10)}"
+            return f"the machine stopped: {reason}\n{self._hypervisor.log_tail(self._runtime)}"
         if status is not None and power is Power.RUNNING:
             return f"swtpm ended with status {status} while the machine was on"
         return None
@@ -141,20 +143,21 @@ class Rig:
     @property
     def attach_hints(self) -> str:
         """How a person looks at the machine, and gets rid of one that was kept."""
-        virsh = f"virsh -c '{self._host.libvirt_uri}'"
         return (
             f"console:  socat -,raw,echo=0,escape=0x1d UNIX-CONNECT:{self._runtime.console_socket}   (Ctrl-] leaves)\n"
-            f"      or: {virsh} console {self._runtime.name}\n"
-            f"clean up: {virsh} destroy {self._runtime.name}; rm -r {self._runtime.folder}"
+            f"{self._hypervisor.attach_hints(self._runtime)}; rm -r {self._runtime.folder}"
         )
-
-    def _qemu_log(self) -> Path:
-        return self._host.qemu_logs / f"{self._runtime.name}.log"
 
 
 @contextmanager
 def power_on(
-    machine: Machine, host: Host, evidence: Path, services: Iterable[Service] = (), *, keep: bool = False
+    machine: Machine,
+    host: Host,
+    evidence: Path,
+    services: Iterable[Service] = (),
+    *,
+    hypervisor: Hypervisor | None = None,
+    keep: bool = False,
 ) -> Iterator[Rig]:
     """Turn a machine on as soon as this host has a slot for it (`machine_slot`), and off at the end of the block.
 
@@ -167,14 +170,16 @@ def power_on(
         evidence: The folder for domain.xml, qemu.log, qemu-command.txt, console.log, journal.log, swtpm.log,
             pcrs.json, tpm-bus.txt if the TPM's bus is intercepted, and security-key.log if one is plugged in.
         services: What its guest can reach; there is nothing else on its network.
+        hypervisor: What runs it; libvirt by default.
         keep: Leave the machine on if it still is at the end of the block, and when this process dies;
             `Rig.attach_hints` says how to get rid of it. Who is on its TPM's wires goes, and cuts them.
 
     Raises:
         UsageError: A file that the machine names is missing, or two services are at the same place.
-        HostError: A tool or libvirt is missing, or no slot came free.
+        HostError: A tool or the hypervisor is missing, or no slot came free.
         RigError: It could not be turned on.
     """
+    hypervisor = hypervisor or Libvirt(host)
     _require_files(machine)
     reachable = tuple(services)
     places = endpoints(reachable)
@@ -192,9 +197,7 @@ def power_on(
             environment=network.environment,
         )
         placed = _put_in_place(machine, folder, host.user)
-        xml = domain_xml(placed, runtime)
-        (evidence / "domain.xml").write_text(xml)
-        stack.callback(_keep_evidence, evidence, runtime, host)
+        stack.callback(_keep_logs, evidence, runtime)
         swtpm = None
         if placed.tpm:
             socket_of_swtpm = folder / "swtpm.sock" if placed.tpm.interceptor else runtime.tpm_socket
@@ -206,7 +209,7 @@ def power_on(
                 proxy = intercepted(placed.tpm.interceptor, runtime.tpm_socket, socket_of_swtpm, user=host.user)
                 stack.callback(_write_traffic, evidence, stack.enter_context(proxy))
         answering = stack.enter_context(ExitStack())  # until the machine is off, and not a moment less
-        domain = stack.enter_context(created_domain(host, runtime.name, xml, outlive=keep))
+        virtual = stack.enter_context(hypervisor.created(placed, runtime, evidence, outlive=keep))
         client = Client(machine.name, runtime.name)
         answering.enter_context(reached(reachable, network.sockets(), client, machine.site))
         console = stack.enter_context(pumped(stack.enter_context(_connect(runtime.console_socket))))
@@ -216,16 +219,28 @@ def power_on(
             connection = stack.enter_context(_connect(runtime.security_key_socket))
             key = stack.enter_context(plugged(placed.security_key.state, connection))
             stack.callback(_write_key_exchanges, evidence, key)
-        wake_fds = (domain.wake_fd, swtpm.wake_fd) if swtpm else (domain.wake_fd,)
-        domain.resume()
+        wake_fds = (virtual.wake_fd, swtpm.wake_fd) if swtpm else (virtual.wake_fd,)
+        virtual.resume()
         started_at = time.monotonic()
         try:
             yield Rig(
-                placed, started_at, console, journal, client, reachable, wake_fds, host, runtime, domain, swtpm, key
+                placed,
+                started_at,
+                console,
+                journal,
+                client,
+                reachable,
+                wake_fds,
+                host,
+                runtime,
+                hypervisor,
+                virtual,
+                swtpm,
+                key,
             )
         finally:
-            if keep and domain.ending is None:
-                domain.released = True
+            if keep and virtual.ending is None:
+                virtual.released = True
                 (folder / KEEP).touch()
                 if swtpm:
                     swtpm.released = True
@@ -273,17 +288,10 @@ def _connect(path: Path) -> socket.socket:
     return connection
 
 
-def _keep_evidence(evidence: Path, runtime: Runtime, host: Host) -> None:
+def _keep_logs(evidence: Path, runtime: Runtime) -> None:
     for log in (runtime.console_log, runtime.journal_log):
         if log.exists():
             shutil.copyfile(log, evidence / log.name)
-    qemu_log = host.qemu_logs / f"{runtime.name}.log"
-    with suppress(OSError):  # a system libvirt's are for root alone, and QEMU may not have got that far
-        text = qemu_log.read_text(errors="replace")
-        (evidence / "qemu.log").write_text(text)
-        (evidence / "qemu-command.txt").write_text(command_line(text))
-        if not (runtime.folder / KEEP).exists():
-            qemu_log.unlink()
 
 
 def _write_exchanges(evidence: Path, swtpm: Swtpm) -> None:
@@ -298,14 +306,3 @@ def _write_key_exchanges(evidence: Path, key: PluggedKey) -> None:
 
 def _write_traffic(evidence: Path, proxy: Proxy) -> None:
     (evidence / "tpm-bus.txt").write_text(summarize(proxy.exchanges))
-
-
-def command_line(qemu_log: str) -> str:
-    """QEMU's environment and arguments as libvirt logged them, so that they can be pasted; empty if there are none."""
-    lines: list[str] = []
-    for line in qemu_log.splitlines():
-        if lines or line.startswith("LC_ALL="):
-            lines.append(line)
-            if not line.endswith("\\"):
-                break
-    return "".join(f"{line}\n" for line in lines)

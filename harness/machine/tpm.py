@@ -18,15 +18,13 @@ from filelock import FileLock
 from harness import cache, process
 from harness.errors import HostError, RigError
 from harness.files import whole_folder, write_whole
-from harness.host.user import as_user, chown_to
+from harness.host.user import as_user, bound_to_caller, chown_to
 from harness.machine.spec import Tpm, TpmVersion
 from harness.machine.tpm_log import TpmExchange, decode_log
 from harness.paths import DOCTOR, cache_dir
 
 _MANUFACTURE_SECONDS = 60.0
 _EXIT_SECONDS = 5.0
-# A caller that dies before the signal is set up is not noticed by the kernel: so look who the parent is afterwards.
-_UNLESS_ORPHANED = ("sh", "-c", 'test "$PPID" = "$0" && exec "$@"')
 _LOG_LEVEL = 2  # the lowest that dumps commands and responses; 1 says nothing
 
 
@@ -91,6 +89,7 @@ class Swtpm:
     """A TPM that is on.
 
     Attributes:
+        pid: Of its process, which setpriv(1) became.
         wake_fd: A file descriptor that poll(2) finds readable once swtpm has ended (pidfd_open(2)).
         released: Set it to leave swtpm on at the end of its block.
     """
@@ -98,6 +97,7 @@ class Swtpm:
     def __init__(self, running: "subprocess.Popen[bytes]", log: Path) -> None:
         self.wake_fd = os.pidfd_open(running.pid)
         self.released = False
+        self.pid = running.pid
         self._process = running
         self._log = log
 
@@ -131,7 +131,7 @@ def powered_tpm(tpm: Tpm, control: Path, log: Path, *, user: str | None, outlive
     for tool in ("setpriv", "swtpm"):
         if shutil.which(tool) is None:
             raise HostError(f"{tool} is not installed", hint=f"{DOCTOR} says what is missing")
-    command = as_user(user) if outlive else [*as_user(user, "--pdeathsig=KILL"), *_UNLESS_ORPHANED, str(os.getpid())]
+    command = as_user(user) if outlive else bound_to_caller(user)
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(control))
         listener.listen(1)

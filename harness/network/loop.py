@@ -47,18 +47,22 @@ class LoopThread:
         """Run a coroutine on the loop until it ends, or until the end, where what it raised comes out."""
         self._started.append(asyncio.run_coroutine_threadsafe(work, self._loop))
 
-    def call(self, work: Coroutine[Any, Any, T]) -> T:
+    def call(self, work: Coroutine[Any, Any, T], seconds: float = _SECONDS) -> T:
         """Run a coroutine on the loop and return what it returns.
 
+        Args:
+            work: What to run.
+            seconds: How long it may take.
+
         Raises:
-            RigError: It took longer than 10 s; nothing here should.
+            RigError: It took longer.
         """
         future = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
-            return future.result(_SECONDS)
+            return future.result(seconds)
         except FutureTimeoutError as error:
             future.cancel()
-            raise RigError(f"{self._name} did not do within {_SECONDS:.0f} s what it was told") from error
+            raise RigError(f"{self._name} did not do within {seconds:.0f} s what it was told") from error
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)

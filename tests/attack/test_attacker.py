@@ -316,7 +316,9 @@ def test_the_power_is_cut_once_the_tpm_has_unsealed(
     seen: list[str] = []
 
     @contextmanager
-    def power_on(machine: Machine, _host: object, folder: Path, _services: object, *, keep: bool) -> Iterator[None]:
+    def power_on(
+        machine: Machine, _host: object, folder: Path, _services: object, *, hypervisor: object, keep: bool
+    ) -> Iterator[None]:
         assert not keep
         assert machine.tpm
         assert machine.tpm.interceptor is tap
@@ -333,7 +335,7 @@ def test_the_power_is_cut_once_the_tpm_has_unsealed(
     monkeypatch.setattr("harness.lab.power.power_on", power_on)
     monkeypatch.setattr("harness.attack.attacker.watch", watch)
     monkeypatch.setattr("harness.attack.attacker.BootPlan.for_volumes", lambda *_: None)
-    victim.context.lab = SimpleNamespace(host=None, live=None, progress=Progress())
+    victim.context.lab = SimpleNamespace(host=None, hypervisor=None, live=None, progress=Progress())
     victim.context.urls = {}
     thief = Attacker.of(victim, [Grant.TPM_BUS])
     if unseals:

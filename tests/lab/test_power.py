@@ -38,14 +38,15 @@ def context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
     @contextmanager
     def powered_on(
-        machine: Machine, _host: object, evidence: Path, services: Iterable[str], *, keep: bool
+        machine: Machine, _host: object, evidence: Path, services: Iterable[str], *, keep: bool, **_: object
     ) -> Iterator[Any]:
         (evidence / CONSOLE).write_text("it speaks")
         yield SimpleNamespace(keep=keep, site=machine.site, services=tuple(services))
 
     monkeypatch.setattr(power, "power_on", powered_on)
     recorder = EvidenceRecorder.open(tmp_path / "artifacts", "t.py::test", "")
-    return SimpleNamespace(recorder=recorder, tangs={"tang": "its server"}, lab=SimpleNamespace(host=None))
+    lab = SimpleNamespace(host=None, hypervisor=None)
+    return SimpleNamespace(recorder=recorder, tangs={"tang": "its server"}, lab=lab)
 
 
 def test_what_a_boot_takes_as_keywords_are_the_fields_of_the_request() -> None:

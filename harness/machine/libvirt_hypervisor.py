@@ -1,0 +1,68 @@
+"""libvirt as a hypervisor: a machine is a transient domain, made of `domain_xml`."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from harness.files import tail
+from harness.host.scratch import KEEP
+from harness.host.session import Host
+from harness.machine.domain_xml import Runtime, domain_xml
+from harness.machine.hypervisor import COMMAND, LAST_LINES, QEMU_LOG
+from harness.machine.libvirt import Domain, created_domain
+from harness.machine.spec import Machine
+
+DOMAIN_XML = "domain.xml"
+
+
+class Libvirt:
+    """The hypervisor that is libvirt's QEMU driver.
+
+    Args:
+        host: Which libvirt.
+    """
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+
+    @contextmanager
+    def created(self, machine: Machine, runtime: Runtime, evidence: Path, *, outlive: bool = False) -> Iterator[Domain]:
+        """Create a machine whose CPUs do not run yet; see `Hypervisor.created`."""
+        xml = domain_xml(machine, runtime)
+        (evidence / DOMAIN_XML).write_text(xml)
+        try:
+            with created_domain(self._host, runtime.name, xml, outlive=outlive) as domain:
+                yield domain
+        finally:
+            self._keep_log(runtime, evidence)
+
+    def log_tail(self, runtime: Runtime) -> str:
+        """The last lines that QEMU wrote about a machine."""
+        return tail(self._log(runtime), LAST_LINES)
+
+    def attach_hints(self, runtime: Runtime) -> str:
+        """How a person turns a machine off that was left on; see `Hypervisor.attach_hints`."""
+        virsh = f"virsh -c '{self._host.libvirt_uri}'"
+        return f"      or: {virsh} console {runtime.name}\nclean up: {virsh} destroy {runtime.name}"
+
+    def _log(self, runtime: Runtime) -> Path:
+        return self._host.qemu_logs / f"{runtime.name}.log"
+
+    def _keep_log(self, runtime: Runtime, evidence: Path) -> None:
+        with suppress(OSError):  # a system libvirt's are for root alone, and QEMU may not have got that far
+            text = self._log(runtime).read_text(errors="replace")
+            (evidence / QEMU_LOG).write_text(text)
+            (evidence / COMMAND).write_text(command_line(text))
+            if not (runtime.folder / KEEP).exists():
+                self._log(runtime).unlink()
+
+
+def command_line(qemu_log: str) -> str:
+    """QEMU's environment and arguments as libvirt logged them, so that they can be pasted; empty if there are none."""
+    lines: list[str] = []
+    for line in qemu_log.splitlines():
+        if lines or line.startswith("LC_ALL="):
+            lines.append(line)
+            if not line.endswith("\\"):
+                break
+    return "".join(f"{line}\n" for line in lines)
