@@ -37,7 +37,7 @@ Imports go one way, from the top of this list to the bottom; `tests/test_archite
     lab/               install, control boot, copy, fault, boot; the rescue system
     evidence/          artifacts, outcome.json, report
     guest/             console bytes, events, outcome (pure); shell, the driver of a boot
-    machine/           spec and domain XML, disks, TPMs, firmware, libvirt, the rig
+    machine/           spec and domain XML, disks, TPMs, firmware, hypervisors (libvirt, bare QEMU), the rig
     services/          what a guest talks to while it boots: Tang (container), its keys, its log
     network/           each guest's own network, and the fault proxy before its services
     images             builds what the folders of images/ describe
