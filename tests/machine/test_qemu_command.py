@@ -9,7 +9,7 @@ import pytest
 
 from harness.machine.domain_xml import Runtime
 from harness.machine.qemu_command import hot_plug_port, pid_file, qemu_command
-from harness.machine.spec import Bus, Disk, Firmware, Machine, Tpm, TpmVersion
+from harness.machine.spec import Bus, Disk, Firmware, Machine, SecurityKey, Tpm, TpmVersion
 
 RUNTIME = Runtime("lab-1", Path("/run/m"), "tcg", Path("/usr/bin/qemu-system-x86_64"), (10, 0, 2))
 MACHINE = Machine(
@@ -85,6 +85,13 @@ def test_the_consoles_are_where_the_rig_looks_for_them() -> None:
         "socket,id=charconsole1,path=/run/m/journal.sock,server=on,wait=off,logfile=/run/m/journal.log,logappend=off",
         "socket,id=chrtpm,path=/run/m/tpm.sock",
     ]
+
+
+def test_a_security_key_has_a_port_of_its_own() -> None:
+    keyed = replace(MACHINE, security_key=SecurityKey(Path("/key")))
+    assert "socket,id=charchannel1,path=/run/m/fido2.sock,server=on,wait=off" in values("-chardev", keyed)
+    ports = [json.loads(value) for value in values("-device", keyed) if "virtserialport" in value]
+    assert [(port["nr"], port["name"]) for port in ports] == [(1, "org.unlock-lab.ssh"), (2, "org.unlock-lab.fido2")]
 
 
 def test_secure_boot_needs_smm_and_a_flash_that_only_smm_writes_to() -> None:
