@@ -59,7 +59,7 @@ def victim(tmp_path: Path) -> Any:
         canaries={"var": "the secret"},
         policy=SimpleNamespace(name="tang", volumes=(SimpleNamespace(name="var"),)),
         header=lambda _: SimpleNamespace(vouches_for=lambda key: key == b"the key"),
-        context=SimpleNamespace(recorder=EvidenceRecorder.open(tmp_path, "t.py::test", ""), tangs=tangs),
+        context=SimpleNamespace(recorder=EvidenceRecorder.open(tmp_path / "artifacts", "t.py::test", ""), tangs=tangs),
     )
 
 
