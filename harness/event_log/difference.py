@@ -7,6 +7,10 @@ from itertools import zip_longest
 
 from harness.event_log.events import MeasuredEvent
 
+_VARIABLE = "EV_EFI_VARIABLE_DRIVER_CONFIG"
+_LONGEST = 120
+"""Characters of what is still shown as it is."""
+
 
 @dataclass(frozen=True)
 class Difference:
@@ -49,12 +53,12 @@ def _of_pcr(pcr: int, before: list[MeasuredEvent], after: list[MeasuredEvent]) -
 def _changed(old: MeasuredEvent, new: MeasuredEvent) -> str:
     if old.subject != new.subject:
         return f"{new.subject}, where {old.subject} was"
+    if len(old.content) == len(new.content) == 1 and max(map(len, (*old.content, *new.content))) < _LONGEST:
+        return f"{new.subject}: {new.content[0]!r} instead of {old.content[0]!r}"
     had, has = Counter(old.content), Counter(new.content)
     gained, lost = (has - had).total(), (had - has).total()
-    if old.kind == "EV_EFI_VARIABLE_DRIVER_CONFIG" and (gained or lost) and len(old.content) + len(new.content) > 1:
+    if old.kind == _VARIABLE and (gained or lost):
         parts = [f"gained {gained}"] if gained else []
         parts += [f"lost {lost}"] if lost else []
         return f"{new.subject}: {' and '.join(parts)}"
-    if len(old.content) == len(new.content) == 1 and max(map(len, (*old.content, *new.content))) < 120:
-        return f"{new.subject}: {new.content[0]!r} instead of {old.content[0]!r}"
     return f"{new.subject} is another"

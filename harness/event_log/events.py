@@ -61,6 +61,11 @@ _VARIABLES: Mapping[str, str] = {
     "dbr": "the recovery keys of Secure Boot (dbr)",
     "BootOrder": "the order of the boot entries",
 }
+_UKI_SECTIONS = frozenset(
+    {".linux", ".osrel", ".cmdline", ".initrd", ".ucode", ".splash", ".dtb", ".uname", ".sbat", ".pcrpkey", ".profile"}
+)
+"""What systemd-stub measures into PCR 11 (systemd-stub(7)): the name of each section, then what is in it."""
+
 _SIGNATURE_LISTS = ("PK", "KEK", "db", "dbx", "dbt", "dbr")
 
 
@@ -96,8 +101,21 @@ def _told(kind: str, event: Any) -> tuple[str, tuple[str, ...]]:
     if path := detail.get("DevicePath"):
         return f"{_SUBJECTS.get(kind, kind)} ({_short(str(path))})", ()
     if text := detail.get("String"):
-        return f"{_SUBJECTS.get(kind, kind)} ({_short(_words(str(text)))})", (_words(str(text)),)
+        words = _words(str(text))
+        if words in _UKI_SECTIONS:
+            return f"the section {words} of the boot image", ()
+        return f"{_SUBJECTS.get(kind, kind)} ({_short(words)})", (words,)
+    if kind == "EV_EVENT_TAG" and isinstance(event, str):
+        return f"{_SUBJECTS[kind]} ({_short(_tag(event))})", ()
     return _SUBJECTS.get(kind, kind), ()
+
+
+def _tag(event: str) -> str:
+    """The words of a tagged event: whose it is and its length, four bytes each, then text (TCG PFP 10.4.2.1)."""
+    try:
+        return _words(bytes.fromhex(event)[8:].decode("ascii", errors="ignore"))
+    except ValueError:
+        return ""
 
 
 def _variable(name: str, kind: str, data: Any) -> tuple[str, tuple[str, ...]]:
@@ -124,7 +142,7 @@ def _flat(value: Any) -> str:
 
 
 def _words(text: str) -> str:
-    return "".join(letter for letter in text.replace("\\0", "") if letter.isprintable()).strip()
+    return "".join(letter for letter in text.replace("\\0", "") if letter.isprintable()).strip().strip('"')
 
 
 def _short(text: str, most: int = 90) -> str:

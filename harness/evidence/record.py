@@ -269,6 +269,7 @@ def _verdict(outcome: Outcome) -> dict[str, Any]:
         "failed_pins": sorted(outcome.failed_pins),
         "failures": [vars(failure) for failure in outcome.failures],
         "proofs": list(outcome.proofs),
+        "measured_otherwise": list(outcome.measured_otherwise),
         "prompts": outcome.prompts,
         "typed_bytes": outcome.typed_bytes,
         "seconds": {name: _rounded(at) for name, at in vars(outcome.seconds).items()},

@@ -144,6 +144,8 @@ def _fact_table(outcome: Outcome) -> Iterator[tuple[str, list[str]]]:
     yield "opened by", [", ".join([" + ".join(sorted(outcome.unlocked_by)) or "nothing", *slot])]
     if outcome.failures:
         yield "failed pins", [f"{pin.pin}: {pin.reason} ({pin.source})" for pin in outcome.failures]
+    if outcome.measured_otherwise:
+        yield "measured", list(outcome.measured_otherwise)
     yield "typed", [f"{counted(outcome.typed_bytes, 'byte')}, {counted(outcome.prompts, 'prompt')}"]
     if outcome.volumes:
         yield "volumes", [f"{name}: {_opened(volume)}" for name, volume in outcome.volumes.items()]

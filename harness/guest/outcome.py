@@ -46,6 +46,8 @@ class Outcome:
         failed_pins: Names of the pins that failed, each proved by an entry of `failures`.
         failures: Why each failed.
         proofs: Sentences of positive evidence, each naming its source.
+        measured_otherwise: Where the firmware's event log parts from that of the control boot: for each PCR the first
+            event that differs, in words. Only of a boot that did not open by itself, and whose guest came up.
         prompts: How often it asked.
         typed_bytes: How many bytes the harness typed on the console.
         seconds: When things happened.
@@ -62,6 +64,7 @@ class Outcome:
     token: int | None = None
     failures: tuple[PinFailure, ...] = ()
     proofs: tuple[str, ...] = ()
+    measured_otherwise: tuple[str, ...] = ()
     prompts: int = 0
     typed_bytes: int = 0
     seconds: Seconds = field(default_factory=Seconds)

@@ -36,7 +36,7 @@ from harness.lab.install_key import InstallInputs
 from harness.lab.laboratory import Laboratory
 from harness.lab.policies import require_installable
 from harness.lab.power import ScenarioContext, power_off, retry_stalled, system_up
-from harness.lab.powered import boot, canary_path, maintain
+from harness.lab.powered import EVENT_LOG, boot, canary_path, maintain
 from harness.lab.recorder import EvidenceRecorder
 from harness.lab.request import BootRequest
 from harness.machine.disk import blank, overlay
@@ -223,6 +223,9 @@ def _install(order: _Order, folder: Path, recorder: EvidenceRecorder) -> None:
             tang.keys.save(folder / "tang" / server)
             recorder.keep_tang_log(server, tang.raw_log)
     require_control(policy, outcome, canaries)
+    assert outcome.evidence
+    if (log := outcome.evidence / EVENT_LOG).exists():
+        (folder / EVENT_LOG).write_bytes(log.read_bytes())
     about = {
         "canaries": canaries,
         "ports": order.ports,

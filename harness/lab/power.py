@@ -44,6 +44,7 @@ class ScenarioContext:
         policy: Whose volumes are watched.
         tangs: The servers in reach, by name.
         recorder: Where the evidence goes.
+        control_event_log: The file with the event log of the control boot, once there was one.
     """
 
     lab: Laboratory
@@ -51,6 +52,7 @@ class ScenarioContext:
     policy: Policy
     tangs: Mapping[str, Tang]
     recorder: EvidenceRecorder
+    control_event_log: Path | None = None
 
     @property
     def urls(self) -> dict[str, str]:

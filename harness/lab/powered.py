@@ -7,10 +7,12 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from harness.errors import RigError
+from harness.event_log.decode import decode_event_log
+from harness.event_log.difference import differences
 from harness.guest import facts
 from harness.guest.driver import watch
 from harness.guest.judge import judge
-from harness.guest.outcome import Outcome
+from harness.guest.outcome import Outcome, Unlock
 from harness.guest.plan import BootPlan
 from harness.guest.ssh import Shell
 from harness.guest.witness import End, ExternalEvidence, TangActivity, security_key_testimony
@@ -109,18 +111,27 @@ def _powered(context: ScenarioContext, machine: Machine, request: BootRequest) -
             urls=context.urls,
             services={SECURITY_KEY: security_key_testimony(on.rig.security_key_exchanges())},
         )
-        opened = None
+        opened, event_log = None, b""
         if seen.end is End.UP:
             opened = stack.enter_context(shell(on.rig, context.image, context.lab.live))
             witnesses, event_log = ask_guest(opened, context.policy.volumes, witnesses)
             if event_log:
                 (on.folder / EVENT_LOG).write_bytes(event_log)
-        outcome = on.judged(judge(plan.volumes, seen, witnesses))
+        verdict = judge(plan.volumes, seen, witnesses)
+        outcome = on.judged(replace(verdict, measured_otherwise=_measured_otherwise(context, verdict, event_log)))
         yield Powered(on.rig, outcome, opened)
         if opened and request.orderly:
             power_off(on.rig, opened)
         elif keep:
             context.lab.progress.say(f"{machine.name} was left running ({request.label}):\n{on.rig.attach_hints}")
+
+
+def _measured_otherwise(context: ScenarioContext, verdict: Outcome, event_log: bytes) -> tuple[str, ...]:
+    """Where a boot that did not open by itself measured something else than the control boot."""
+    if not event_log or context.control_event_log is None or verdict.unlock is Unlock.AUTO:
+        return ()
+    before = decode_event_log(context.control_event_log.read_bytes())
+    return tuple(map(str, differences(before, decode_event_log(event_log))))
 
 
 def boot(context: ScenarioContext, machine: Machine, request: BootRequest) -> Outcome:

@@ -1,0 +1,76 @@
+"""The event log of a real boot, and what is said where another one parts from it."""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from harness.errors import UsageError
+from harness.event_log.decode import TOOL, decode_event_log
+from harness.event_log.difference import differences
+from harness.event_log.events import MeasuredEvent, parse_event_log
+
+HERE = Path(__file__).parent
+CONTROL = parse_event_log((HERE / "control.yaml").read_text())
+
+
+def changed(about: str, /, **changes: object) -> list[MeasuredEvent]:
+    """The log with the first event about a subject changed."""
+    index = next(number for number, event in enumerate(CONTROL) if event.subject == about)
+    return [*CONTROL[:index], replace(CONTROL[index], **changes), *CONTROL[index + 1 :]]  # type: ignore[arg-type]
+
+
+def test_a_real_log_is_read_in_words() -> None:
+    assert len(CONTROL) == 43
+    of_pcr_7 = [event.subject for event in CONTROL if event.pcr == 7]
+    assert of_pcr_7[:2] == ["whether Secure Boot is on", "the platform key of Secure Boot (PK)"]
+    assert "the section .cmdline of the boot image" in [event.subject for event in CONTROL if event.pcr == 11]
+    assert all(event.subject and len(event.digest) == 64 for event in CONTROL)
+
+
+def test_a_boot_that_measures_the_same_has_no_difference() -> None:
+    assert differences(CONTROL, CONTROL) == ()
+
+
+DB = "the signatures that Secure Boot allows (db)"
+CASES: list[tuple[Callable[[], list[MeasuredEvent]], str]] = [
+    (
+        lambda: changed("whether Secure Boot is on", digest="1", content=("01",)),
+        "PCR 7: whether Secure Boot is on: '01' instead of '00'",
+    ),
+    (lambda: changed(DB, digest="1", content=("X509 a", "X509 b")), f"PCR 7: {DB}: gained 2"),
+    (lambda: changed("the version of the firmware", digest="1"), "PCR 0: the version of the firmware is another"),
+    (lambda: changed("the settings of the firmware", digest="1"), "PCR 1: the settings of the firmware is another"),
+    (
+        lambda: [*CONTROL, MeasuredEvent(12, "EV_IPL", "1", "what the boot loader read or was told (quiet)")],
+        "PCR 12: one more event: what the boot loader read or was told (quiet)",
+    ),
+    (lambda: list(CONTROL[:-1]), "PCR 5: one event fewer: a step of the firmware"),
+    (
+        lambda: changed(DB, digest="1", subject="the boot entry Boot0007"),
+        f"PCR 7: the boot entry Boot0007, where {DB} was",
+    ),
+]
+
+
+@pytest.mark.parametrize(("after", "said"), CASES, ids=[said for _, said in CASES])
+def test_the_first_event_that_differs_is_told_in_words(after: Callable[[], list[MeasuredEvent]], said: str) -> None:
+    assert [str(each) for each in differences(CONTROL, after())] == [said]
+
+
+def test_each_pcr_is_told_once_by_its_first_difference() -> None:
+    after = [replace(event, digest="1") if event.pcr in (4, 11) else event for event in CONTROL]
+    assert [each.pcr for each in differences(CONTROL, after)] == [4, 11]
+
+
+@pytest.mark.parametrize("text", ["", "[]", "events: 3", "events: [{}]", "a: [", "events:\n- EventType: EV_IPL\n"])
+def test_what_is_no_decoded_log_is_one_message(text: str) -> None:
+    with pytest.raises(UsageError, match="event log"):
+        parse_event_log(text)
+
+
+@pytest.mark.skipif(shutil.which(TOOL) is None, reason="tpm2-tools is not installed here")
+def test_the_tool_decodes_the_bytes_of_the_same_boot() -> None:
+    assert decode_event_log((HERE / "control.log").read_bytes()) == CONTROL
