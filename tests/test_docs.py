@@ -13,6 +13,9 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 from harness.__main__ import COMMANDS
+from harness.attack.grants import Grant
+from harness.lab import faults
+from harness.policy.pins import KINDS
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("images/**/*.md")])
@@ -150,3 +153,14 @@ def test_the_checks_before_a_commit_are_those_of_make_lint_and_types() -> None:
     recipe = (ROOT / "Makefile").read_text()
     lint = "\n".join(re.findall(r"^(?:lint|types):.*\n((?:\t.*\n)+)", recipe, re.MULTILINE))
     assert set(re.findall(r"\$\(VENV\)/(\w+(?: check| format --check)?)", lint)) == hooks
+
+
+def test_every_fault_pin_and_grant_is_documented() -> None:
+    how_to, threats = ROOT / "docs" / "how-to", (ROOT / "docs" / "explanation" / "threat-model.md").read_text()
+    ours = [name for name, each in vars(faults).items() if getattr(each, "__module__", "") == faults.__name__]
+    applied = [name for name in ours if name[0].islower() and not name.startswith(("_", "as_"))]
+    assert {"tpm_removed", "firmware_swapped"} <= set(applied)
+    assert [name for name in applied if f"`faults.{name}" not in (how_to / "fault.md").read_text()] == []
+    pins = [kind.__name__ for kind in KINDS]
+    assert [name for name in pins if f"`{name}(" not in (how_to / "policy.md").read_text()] == []
+    assert [grant for grant in Grant if f"`Grant.{grant.name}`" not in threats] == []
