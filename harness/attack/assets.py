@@ -14,7 +14,7 @@ from harness.errors import UsageError
 from harness.files import numbered_folder
 from harness.images import firmware as firmware_image
 from harness.lab.faults import Fault, as_firmware, tpm_bus_intercepted
-from harness.lab.powered import Powered, partition_label
+from harness.lab.powered import Powered, volume_place
 from harness.lab.sealed import Sealed
 from harness.luks2.header import HEADER_BYTES
 from harness.luks2.metadata import LuksHeader, parse_luks_header
@@ -61,16 +61,21 @@ class AttackerAssets:
                 f"write {mark_line({*self.grants, any_of[0]})}",
             )
 
-    def disk(self) -> Disk:
-        """A copy of the victim's disk as it is now; the machine that it comes from must be off."""
+    def disk(self, number: int = 0) -> Disk:
+        """A copy of a disk of the victim as it is now; the machine that it comes from must be off.
+
+        Args:
+            number: Which; the first is the one with the system.
+        """
         self.require(Grant.DISK, Grant.MACHINE)
-        disk = self.victim.machine.disks[0]
+        disk = self.victim.machine.disks[number]
         return replace(disk, path=overlay(disk.path, self._folder() / "disk.qcow2"))
 
     def forged(self, volume: str, forge: Callable[[bytes], bytes]) -> Disk:
         """A copy of the victim's disk on which the header of a volume is another; see `harness.attack.luks_forgery`."""
-        disk, label = self.disk(), partition_label(self.victim.policy, volume)
-        write_partition(disk.path, label, forge(read_partition(disk.path, label, HEADER_BYTES)))
+        place = volume_place(self.victim.policy, volume)
+        disk = self.disk(place.disk)
+        write_partition(disk.path, place.partition, forge(read_partition(disk.path, place.partition, HEADER_BYTES)))
         return disk
 
     def tpm(self, interceptor: BusInterceptor | None = None) -> Tpm:
@@ -95,7 +100,8 @@ class AttackerAssets:
     def header_backup(self, volume: str) -> bytes:
         """The first MiB of a volume, as it is on the disk now: the LUKS header with three keyslots of cryptsetup's."""
         self.require(Grant.DISK, Grant.MACHINE)
-        return read_partition(self.victim.machine.disks[0].path, partition_label(self.victim.policy, volume), 2**20)
+        place = volume_place(self.victim.policy, volume)
+        return read_partition(self.victim.machine.disks[place.disk].path, place.partition, 2**20)
 
     def ignition_config(self) -> dict[str, Any]:
         """The config that the machine was installed with: it stays attached to it, unless the owner removes it."""

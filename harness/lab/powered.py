@@ -20,6 +20,7 @@ from harness.lab.power import ScenarioContext, machine_on, power_off, retry_stal
 from harness.lab.request import BootRequest
 from harness.machine.rig import Rig
 from harness.machine.spec import Machine
+from harness.policy.disks import DevicePlace, place_of
 from harness.policy.pins.systemd_fido2 import SECURITY_KEY
 from harness.policy.policy import Policy, Volume
 from harness.services.tang import Calls
@@ -34,10 +35,10 @@ def canary_path(mount_point: str) -> str:
     return f"{mount_point.rstrip('/')}/unlock-lab-canary"
 
 
-def partition_label(policy: Policy, volume: str) -> str:
-    """The label of the partition that a volume is made on; the policy knows an encrypted root by its UUID."""
+def volume_place(policy: Policy, volume: str) -> DevicePlace:
+    """Where a volume is made; the policy knows an encrypted root by its UUID."""
     found = next(v for v in policy.volumes if v.name == volume)
-    return "root" if found.mount_point == "/" else found.device.rsplit("/", 1)[-1]
+    return DevicePlace(0, "root") if found.mount_point == "/" else place_of(found.device, policy.disks)
 
 
 @dataclass(frozen=True)

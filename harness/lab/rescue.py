@@ -15,7 +15,7 @@ from harness.guest.ssh import Shell
 from harness.images import guest_image
 from harness.lab.hardware import DISK_BYTES
 from harness.lab.power import ScenarioContext, system_up
-from harness.lab.powered import canary_path, partition_label
+from harness.lab.powered import canary_path, volume_place
 from harness.machine.disk import overlay
 from harness.machine.esp import sign_boot_images
 from harness.machine.rig import Rig
@@ -32,6 +32,11 @@ _NO_SUCH_KEY = 2
 """cryptsetup(8), RETURN CODES: no permission (bad passphrase)."""
 
 _SHELL_LOG = "shell.log"
+
+
+def _node(number: int) -> str:
+    """The node of a disk of the owner's in the rescue system."""
+    return f"/dev/vd{chr(ord('a') + number)}"
 
 
 @dataclass(frozen=True)
@@ -78,11 +83,16 @@ class Rescue:
         return said
 
     def device(self, volume: str) -> str:
-        """Where the encrypted volume lies: its partition on the second disk."""
-        label = partition_label(self.policy, volume)
-        if label not in self._partitions:
-            raise RigError(f"the second disk has no partition {label}", f"it has: {', '.join(self._partitions)}")
-        return self._partitions[label]
+        """Where the encrypted volume lies: on the second disk, or on one that came after it."""
+        place = volume_place(self.policy, volume)
+        if not isinstance(place.partition, str):
+            return f"{_node(place.disk)}{place.partition or ''}"
+        if place.disk:
+            return f"/dev/disk/by-partlabel/{place.partition}"
+        if place.partition not in self._partitions:
+            known = ", ".join(self._partitions)
+            raise RigError(f"the second disk has no partition {place.partition}", f"it has: {known}")
+        return self._partitions[place.partition]
 
     @cached_property
     def _partitions(self) -> dict[str, str]:
@@ -160,7 +170,7 @@ def rescue_system(
     disk, *others = machine.disks
     machine = replace(
         machine,
-        disks=(own, replace(disk, bus=Bus.VIRTIO, serial="second"), *others),
+        disks=(own, *(replace(each, bus=Bus.VIRTIO) for each in (replace(disk, serial="second"), *others))),
         # Both disks may have a file system that is labelled root; the last root= counts.
         smbios_oem_strings=() if _ROOT in image.cmdline else (f"io.systemd.stub.kernel-cmdline-extra={_ROOT}",),
     )

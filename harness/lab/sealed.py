@@ -14,7 +14,7 @@ from harness.host.scratch import KEEP
 from harness.lab.faults import Fault, FaultContext
 from harness.lab.install import SealedEntry, copied
 from harness.lab.power import ScenarioContext
-from harness.lab.powered import Powered, maintain, partition_label, powered
+from harness.lab.powered import Powered, maintain, powered, volume_place
 from harness.lab.request import BootOptions, BootRequest
 from harness.lab.rescue import Rescue, rescue_system
 from harness.luks2.header import HEADER_BYTES
@@ -90,8 +90,8 @@ class Sealed:
 
     def header(self, volume: str) -> LuksHeader:
         """The LUKS header of a volume as it is on the disk now; the machine must be off."""
-        label = partition_label(self.policy, volume)
-        return parse_luks_header(read_partition(self.machine.disks[0].path, label, HEADER_BYTES))
+        place = volume_place(self.policy, volume)
+        return parse_luks_header(read_partition(self.machine.disks[place.disk].path, place.partition, HEADER_BYTES))
 
     @contextmanager
     def rescue(self, label: str = "rescue") -> Iterator[Rescue]:

@@ -44,24 +44,35 @@ def write_disk(disk: Path, offset: int, data: bytes) -> None:
         _copy_in(disk, offset, len(data), part)
 
 
-def read_partition(disk: Path, label: str, size: int) -> bytes:
-    """The first `size` bytes of the partition of that label.
+def read_partition(disk: Path, partition: str | int, size: int) -> bytes:
+    """The first `size` bytes of a partition.
+
+    Args:
+        disk: A qcow2 image that nobody writes to.
+        partition: Its label, or its number; 0 for the whole disk.
+        size: Bytes.
 
     Raises:
         HostError: qemu-img failed.
-        RigError: The disk has no GPT, or none of that label.
+        RigError: The disk has no GPT, or no such partition.
     """
-    return read_disk(disk, _partition(disk, label)[0], size)
+    return read_disk(disk, _partition(disk, partition)[0] if partition else 0, size)
 
 
-def write_partition(disk: Path, label: str, data: bytes, at: int = 0) -> None:
-    """Write into the partition of that label, `at` so many bytes from its beginning.
+def write_partition(disk: Path, partition: str | int, data: bytes, at: int = 0) -> None:
+    """Write into a partition, `at` so many bytes from its beginning.
+
+    Args:
+        disk: A qcow2 image that nobody uses.
+        partition: Its label, or its number; 0 for the whole disk.
+        data: What is written.
+        at: Where.
 
     Raises:
         HostError: qemu-img failed.
-        RigError: The disk has no GPT, or none of that label.
+        RigError: The disk has no GPT, or no such partition.
     """
-    write_disk(disk, _partition(disk, label)[0] + at, data)
+    write_disk(disk, (_partition(disk, partition)[0] if partition else 0) + at, data)
 
 
 @contextmanager
@@ -86,18 +97,19 @@ def edited_partition(disk: Path, label: str) -> Iterator[Path]:
             _copy_in(disk, start, size, part)
 
 
-def _partition(disk: Path, label: str) -> tuple[int, int]:
+def _partition(disk: Path, partition: str | int) -> tuple[int, int]:
     """Where a partition begins, and how long it is; bytes."""
     head = read_disk(disk, _SECTOR, _SECTOR)
     if not head.startswith(b"EFI PART"):
         raise RigError(f"{disk.name} has no partition table of the kind GPT")
     first, count, length = struct.unpack_from("<QII", head, _ENTRIES_AT)
     entries = read_disk(disk, first * _SECTOR, -(-count * length // _SECTOR) * _SECTOR)
-    for at in range(0, count * length, length):
-        if entries[at + 56 : at + 128].decode("utf-16-le").rstrip("\0") == label:
+    for number, at in enumerate(range(0, count * length, length), 1):
+        label = entries[at + 56 : at + 128].decode("utf-16-le").rstrip("\0")
+        if partition == label or (partition == number and any(entries[at : at + 16])):
             start, last = struct.unpack_from("<QQ", entries, at + 32)
             return start * _SECTOR, (last + 1 - start) * _SECTOR
-    raise RigError(f"{disk.name} has no partition {label}")
+    raise RigError(f"{disk.name} has no partition {partition}")
 
 
 def _window(disk: Path, offset: int, size: int) -> str:

@@ -100,6 +100,29 @@ def wanted_disks(config: dict[str, Any]) -> tuple[WantedDisk, ...]:
     return (*disks[:1], *sorted(_filled(disks), key=lambda disk: disk.node))
 
 
+@dataclass(frozen=True)
+class DevicePlace:
+    """Where a device of a policy lies.
+
+    Attributes:
+        disk: Which of the machine's disks, from 0.
+        partition: The label of the partition, or its number; 0 for the whole disk.
+    """
+
+    disk: int
+    partition: str | int
+
+
+def place_of(device: str, disks: tuple[WantedDisk, ...]) -> DevicePlace:
+    """Where a device path leads. What is named in no other way is a label on the first disk."""
+    name, number = disk_of(device)
+    for index, wanted in enumerate(disks):
+        labels = [part.get("label") for part in wanted.partitions]
+        if name in (wanted.node, wanted.name) or (not name and device.rpartition("/")[2] in labels):
+            return DevicePlace(index, number if name else device.rpartition("/")[2])
+    return DevicePlace(0, device.rpartition("/")[2])
+
+
 def own_node(device: str, disks: tuple[WantedDisk, ...]) -> str:
     """What a device path is called in the machine: a by-id name that its disks cannot have is that of their node."""
     disk, number = disk_of(device)

@@ -57,7 +57,7 @@ def victim(tmp_path: Path) -> Any:
         folder=folder,
         tangs=tangs,
         canaries={"var": "the secret"},
-        policy=SimpleNamespace(name="tang", volumes=(SimpleNamespace(name="var"),)),
+        policy=SimpleNamespace(name="tang", disks=(), volumes=(SimpleNamespace(name="var"),)),
         header=lambda _: SimpleNamespace(vouches_for=lambda key: key == b"the key"),
         context=SimpleNamespace(recorder=EvidenceRecorder.open(tmp_path / "artifacts", "t.py::test", ""), tangs=tangs),
     )
@@ -228,6 +228,7 @@ def partitioned(tmp_path: Path) -> Path:
     struct.pack_into("<QII", raw, 512 + 72, 2, 128, 128)
     for number, (label, first, size) in enumerate((("root", 50, 25600), ("var", 100, HEADER_BYTES))):
         at = 1024 + 128 * number
+        raw[at : at + 16] = b"type of its kind"
         struct.pack_into("<QQ", raw, at + 32, first, first + size // 512 - 1)
         raw[at + 56 : at + 128] = label.encode("utf-16-le").ljust(72, b"\0")
     raw[51200:51204] = b"here"
@@ -238,8 +239,12 @@ def partitioned(tmp_path: Path) -> Path:
     return tmp_path / "disk.qcow2"
 
 
-def test_a_partition_is_found_by_its_label(partitioned: Path, tmp_path: Path) -> None:
+def test_a_partition_is_found_by_its_label_or_its_number(partitioned: Path, tmp_path: Path) -> None:
     assert read_partition(partitioned, "var", 512).startswith(b"here")
+    assert read_partition(partitioned, 2, 512).startswith(b"here")
+    assert read_partition(partitioned, 0, 1024)[512:].startswith(b"EFI PART")
+    with pytest.raises(RigError, match="no partition 3"):
+        read_partition(partitioned, 3, 512)
     assert len(read_disk(partitioned, 1024, 2048)) == 2048
     with pytest.raises(RigError, match="no partition home"):
         read_partition(partitioned, "home", 512)

@@ -12,6 +12,7 @@ from harness.guest.ssh import Shell
 from harness.lab.rescue import Rescue
 from harness.paths import POLICIES
 from harness.policy.butane import read_policy
+from harness.policy.disks import WantedDisk
 from harness.policy.pins import CryptenrollPin, Pin, Sss, TangPin, Tpm2Pin
 
 
@@ -69,6 +70,14 @@ def test_what_must_succeed_and_does_not_is_the_rigs_fault(rescue: Rescue) -> Non
 def test_a_volume_is_found_by_the_label_of_its_partition(rescue: Rescue, doubles: Path) -> None:
     double(doubles, "lsblk", "echo '/dev/vda '; echo '/dev/vda4 root'; echo '/dev/vda5 var'")
     assert rescue.device("var") == "/dev/vda5"
+
+
+def test_a_volume_on_a_numbered_partition_or_a_whole_disk(rescue: Rescue) -> None:
+    disks = (WantedDisk("/dev/nvme0n1", "/dev/nvme0n1"), WantedDisk("/dev/nvme1n1", "/dev/nvme1n1"))
+    var = rescue.policy.volumes[0]
+    volumes = (replace(var, device="/dev/nvme0n1p5"), replace(var, name="b", device="/dev/nvme1n1", mount_point="/b"))
+    rescue = replace(rescue, policy=replace(rescue.policy, volumes=volumes, disks=disks))
+    assert (rescue.device("var"), rescue.device("b")) == ("/dev/vda5", "/dev/vdb")
 
 
 def test_a_volume_without_a_partition(rescue: Rescue, doubles: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from harness.errors import UsageError
 from harness.policy.butane import read_policy
+from harness.policy.disks import DevicePlace, place_of
 from harness.policy.ignition import render
 from harness.policy.policy import Policy
 
@@ -179,6 +180,24 @@ def test_a_bank_that_no_tpm_here_has(tmp_path: Path) -> None:
     config = """'{"pcr_ids": "7", "pcr_bank": "sm3_256"}'"""
     with pytest.raises(UsageError, match="'sm3_256' is not a PCR bank"):
         read(tmp_path, luks("/dev/vdb", f", clevis: {{custom: {{pin: tpm2, config: {config}}}}}"))
+
+
+@pytest.mark.parametrize(
+    ("storage", "place"),
+    [
+        (disk("/dev/vda", "{label: v, number: 5}") + luks("/dev/vda5"), DevicePlace(0, 5)),
+        (disk("/dev/vda", "{label: v, number: 5}") + by_label("v"), DevicePlace(0, "v")),
+        (disk("/dev/vdb", "{label: v}") + by_label("v"), DevicePlace(1, "v")),
+        (luks("/dev/sdc"), DevicePlace(2, 0)),
+        (disk("/dev/disk/by-id/virtio-spare", "{label: v, number: 1}") + luks("/dev/disk/by-id/virtio-spare-part1"),
+         DevicePlace(1, 1)),
+        (disk("/dev/disk/by-id/nvme-X_1", "{label: root, number: 4}", "{number: 5}")
+         + luks("/dev/disk/by-id/nvme-X_1-part5"), DevicePlace(0, 5)),
+    ],
+)  # fmt: skip
+def test_where_a_volume_lies(tmp_path: Path, storage: str, place: DevicePlace) -> None:
+    policy = read(tmp_path, storage)
+    assert place_of(policy.volumes[0].device, policy.disks) == place
 
 
 def test_partitions_without_a_number_get_the_next_that_is_free(tmp_path: Path) -> None:
