@@ -52,7 +52,7 @@ CONTRACT = (
     ),
     Promise(
         "keyslot that opened it",
-        "systemctl cat systemd-cryptsetup@x.service | grep -qx Environment=SYSTEMD_LOG_LEVEL=debug",
+        "grep -rqxs Environment=SYSTEMD_LOG_LEVEL=debug {/etc,/usr/lib}/systemd/system/systemd-cryptsetup@.service.d",
         Stack.DR,
     ),
     Promise("kernel-arguments", f"test -x {HELPERS}/kernel-arguments", Stack.DR, encrypted_root=True),
