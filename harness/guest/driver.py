@@ -16,7 +16,8 @@ from harness.deadline import Deadline
 from harness.errors import RigError, StallError
 from harness.guest.boot import BootReader
 from harness.guest.events import Event, KernelBug, KernelStalled, Panic, Stream, TpmTimeout
-from harness.guest.plan import BootPlan, Broken, Finish, Type, Wait, decide
+from harness.guest.plan import BootPlan, decide
+from harness.guest.steps import Broken, Finish, Type, Wait
 from harness.guest.text import LineReader
 from harness.guest.witness import Observation, TypedPassphrase
 

@@ -1,17 +1,14 @@
 """Which pins failed, by what the guest said, and whether they may yet answer (pure).
 
-Clevis tries for ever, every half second on DR, and the network may come late: one failure decides nothing.
+Clevis tries for ever, every half second on DR, and a server or the network may come late: that a pin failed decides
+nothing, however often it did. What decides is what the failure says: another TPM, other PCRs, a key that is gone.
 """
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from math import inf
 
-from harness.guest.events import Event, NetworkUp, PinFailed, SystemStarted
+from harness.guest.events import Event, PinFailed
 from harness.policy.pins import Pin, holds, leaves
-
-ATTEMPTS = 2
-"""How often a pin must fail before it counts as failed for good."""
 
 
 def leaf_of(event: PinFailed, pins: Pin, urls: Mapping[str, str]) -> str | None:
@@ -41,22 +38,9 @@ def failures(pins: Pin, events: Iterable[Event], urls: Mapping[str, str]) -> dic
 
 
 def failed_for_good(pins: Pin, events: Iterable[Event], urls: Mapping[str, str]) -> frozenset[str]:
-    """Names of the leaves that will not answer in this boot.
-
-    That is so when the guest said something final, or the pin failed in two separate attempts; those of a pin that
-    needs the network count once the guest has an address.
-    """
-    seen = tuple(events)
-    # The network of the initrd is taken down before the system brings up its own.
-    system = max((event.at for event in seen if isinstance(event, SystemStarted)), default=0.0)
-    network = min((event.at for event in seen if isinstance(event, NetworkUp) and event.at >= system), default=inf)
-    remote = {leaf.name for leaf in leaves(pins) if leaf.needs_network}
-    return frozenset(
-        name
-        for name, said in failures(pins, seen, urls).items()
-        if any(event.final for event in said)
-        or sum(name not in remote or event.at >= network for event in said) >= ATTEMPTS
-    )
+    """Names of the leaves that will not answer in this boot, since the guest said so (`PinFailed.final`)."""
+    said = failures(pins, events, urls)
+    return frozenset(name for name, failed in said.items() if any(event.final for event in failed))
 
 
 def can_hold(pins: Pin, failed: frozenset[str]) -> bool:

@@ -11,11 +11,14 @@ from types import MappingProxyType
 from harness.errors import RigError
 from harness.guest.events import (
     ClevisAnswered,
+    EmergencyShell,
     NoPromptPossible,
     PassphraseWrong,
+    PoweredOff,
+    Rebooting,
     VolumeUnlocked,
 )
-from harness.guest.failures import ATTEMPTS, can_hold
+from harness.guest.failures import can_hold
 from harness.guest.outcome import Outcome, Seconds, Unlock
 from harness.guest.volume_evidence import VolumeEvidence, format_event
 from harness.guest.volumes import VolumePlan, asked_at, rounds_of
@@ -97,7 +100,9 @@ def _locked(case: VolumeEvidence) -> Outcome:
     went_through = f"the boot finished and {case.volume.name} stayed shut"
     why = went_through if case.seen.end is End.UP else case.seen.why
     proofs = [
-        format_event(event) for event in case.seen.events if isinstance(event, NoPromptPossible | PassphraseWrong)
+        format_event(event)
+        for event in case.seen.events
+        if isinstance(event, NoPromptPossible | PassphraseWrong | EmergencyShell | PoweredOff | Rebooting)
     ]
     proofs += [format_event(case.prompts[-1])] if case.prompts else []
     return case.outcome(Unlock.LOCKED, why, proofs=proofs)
@@ -177,13 +182,13 @@ def _by_passphrase(case: VolumeEvidence, opened: VolumeUnlocked) -> Outcome:
         why = "no pin guards it"
     elif not can_hold(pins, failed):
         why = f"{' and '.join(sorted(failed))} failed, so its pins could not open it"
-    elif held < hold and rounds < ATTEMPTS:
+    elif held < hold and not rounds:
         raise case.contradiction(f"the passphrase of {name} was typed {held:.1f} s after the prompt, and no pin failed")
     elif holds(pins, frozenset(case.answered)):
         raise case.contradiction(
             f"every pin that {name} needs answered, yet it was not open {held:.0f} s after the prompt: a slow host?"
         )
-    elif rounds >= ATTEMPTS:
+    elif rounds:
         why = f"clevis went through its pins {rounds} times, and they did not open it"
     else:
         also = f"; {' and '.join(sorted(failed))} failed" if failed else ""

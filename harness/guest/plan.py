@@ -17,6 +17,7 @@ from harness.guest.events import (
     Event,
     FirmwareStarted,
     IgnitionFailed,
+    InitrdStarted,
     KernelBug,
     KernelStalled,
     LoginReached,
@@ -38,16 +39,17 @@ from harness.guest.events import (
     VolumeFailed,
     VolumeUnlocked,
 )
-from harness.guest.failures import ATTEMPTS, can_hold, failed_for_good
-from harness.guest.volumes import VolumePlan, answers_for, asked_at, concerning, rounds_of, turn_of, volume_of
+from harness.guest.failures import can_hold, failed_for_good
+from harness.guest.steps import Broken, Finish, Step, Type, Wait
+from harness.guest.volumes import VolumePlan, answers_for, asked_at, concerning, turn_of, volume_of
 from harness.guest.witness import End, TypedPassphrase, hold_time
 from harness.policy.policy import Volume
 
 HOLD_SECONDS = 25.0
 """A TPM and a Tang need four to eight seconds in emulation on an idle host."""
 
-OFFLINE_SECONDS = 600.0
-"""Longer than initramfs-tools tries to configure a network that is not there: 265 s, on a busy host 350 and more."""
+OFFLINE_SECONDS = 450.0
+"""Longer than initramfs-tools tries to configure a network that is not there: 265 s, more where emulation is slow."""
 
 _PIN_PROMPTS = 2
 """systemd asks for the PIN by libcryptsetup's token plugin ("LUKS2 token PIN"), and where that fails by itself ("TPM2
@@ -140,49 +142,6 @@ def _given(said: tuple[str, ...] | None, default: str | None, times: int = 1) ->
     return said if said is not None else (default,) * times if default else ()
 
 
-@dataclass(frozen=True)
-class Wait:
-    """Nothing to do before `until` unless something new is seen.
-
-    Attributes:
-        until: Seconds from power-on.
-        awaited: What should come.
-        since: From when it is awaited; at `until` the stage is over.
-        fatal: Whether the rig is broken when `until` is reached, or whether to decide again.
-    """
-
-    until: float
-    awaited: str
-    since: float
-    fatal: bool
-
-
-@dataclass(frozen=True)
-class Type:
-    """Answer a prompt; `pin` when it asks for the TPM's PIN."""
-
-    volume: str
-    text: str
-    pin: bool = False
-
-
-@dataclass(frozen=True)
-class Finish:
-    """Watch no longer."""
-
-    end: End
-    why: str
-
-
-@dataclass(frozen=True)
-class Broken:
-    """The rig is at fault, not the guest's disk."""
-
-    what: str
-
-
-Step = Wait | Type | Finish | Broken
-
 _FATAL: Mapping[type[Event], str] = {
     Panic: "the guest's kernel panicked",
     KernelBug: "the guest's kernel has a bug, or the emulation has",
@@ -215,6 +174,16 @@ class _BootState:
     typed: tuple[TypedPassphrase, ...]
     now: float
 
+    @property
+    def opened(self) -> frozenset[str]:
+        """The names of the volumes that are open."""
+        return frozenset(event.volume for event in self.events if isinstance(event, VolumeUnlocked))
+
+    @property
+    def shut(self) -> tuple[VolumePlan, ...]:
+        """The volumes of the policy that are not."""
+        return tuple(volume for volume in self.plan.volumes if volume.name not in self.opened)
+
     def later(self, since: float, then: Step) -> Step:
         """`then`, once the guest had the time for its last words."""
         until = since + self.plan.settle
@@ -233,14 +202,17 @@ def _broken(state: _BootState) -> Step | None:
 def _ended(state: _BootState) -> Step | None:
     gave_up = next((event for event in state.events if isinstance(event, _LOCKED)), None)
     shut = Finish(End.SHUT, f"the guest gave up: {gave_up.line}") if gave_up else None
+    closed = " and ".join(volume.name for volume in state.shut)
     for event in state.events:
         match event:
             case SystemUp() | LoginReached():
                 return Finish(End.UP, f"the boot went through: {event.line}")
             case EmergencyShell():
-                return shut or Broken(f"the guest is in an emergency shell, and no volume failed: {event.line}")
+                why = f"the boot ended in an emergency shell, and {closed or 'no volume'} stayed shut: {event.line}"
+                return shut or (Finish(End.SHUT, why) if closed else Broken(why))
             case PoweredOff() | Rebooting():
-                return shut or Broken(f"the guest stopped in mid-boot: {event.line}")
+                why = f"the guest stopped in mid-boot, and {closed or 'no volume'} stayed shut: {event.line}"
+                return shut or (Finish(End.SHUT, why) if closed else Broken(why))
     return state.later(gave_up.at, shut) if gave_up and shut else None
 
 
@@ -266,9 +238,7 @@ def _refused(event: BootRefused) -> Finish:
 
 
 def _volumes(state: _BootState) -> Step:
-    plan, events = state.plan, state.events
-    opened = {event.volume: event.at for event in events if isinstance(event, VolumeUnlocked)}
-    shut = [volume for volume in plan.volumes if volume.name not in opened]
+    plan, events, shut = state.plan, state.events, state.shut
     since = max((event.at for event in events if not isinstance(event, _NO_MILESTONE)), default=0.0)
     if not plan.volumes and not any(isinstance(event, SystemStarted) for event in events):
         return Wait(since + plan.timeouts.install, "Ignition to finish, and the system to start", since, fatal=True)
@@ -279,13 +249,28 @@ def _volumes(state: _BootState) -> Step:
         return _at_pin_prompt(state, shut, prompt)
     asked = volume_of(prompt.volume, shut) if prompt else None
     if prompt is None or asked is None:
-        names = " and ".join(volume.name for volume in shut)
-        asks = f" (it asks for {prompt.volume or prompt.asks})" if prompt and prompt.volume not in opened else ""
-        return Wait(since + plan.timeouts.prompt, f"{names} to be asked for or to open{asks}", since, fatal=True)
+        return _unasked(state, prompt, since)
     answered = _pending(state, asked, prompt)
     if answered is not None:
         return Wait(answered + plan.timeouts.opening, f"{asked.name} to open", answered, fatal=True)
     return _at_prompt(state, asked, prompt)
+
+
+def _unasked(state: _BootState, prompt: PromptShown | None, since: float) -> Step:
+    """What to do when no volume that is shut is asked for.
+
+    A guest that started its initrd and then neither asks nor opens anything keeps them shut, for all that its owner can
+    do; that is no fault of the rig. One that asks for something else may go on.
+    """
+    names = " and ".join(volume.name for volume in state.shut)
+    until = since + state.plan.timeouts.prompt
+    if prompt and prompt.volume not in state.opened:
+        asks = f"{names} to be asked for or to open (it asks for {prompt.volume or prompt.asks})"
+        return Wait(until, asks, since, fatal=True)
+    lives = any(isinstance(event, InitrdStarted | SystemStarted) for event in state.events)
+    if lives and state.now >= until:
+        return Finish(End.SHUT, f"{names} stayed shut, and nothing was asked within {state.now - since:.0f} s")
+    return Wait(until, f"{names} to be asked for or to open", since, fatal=not lives)
 
 
 def _pending(state: _BootState, volume: VolumePlan, prompt: PromptShown) -> float | None:
@@ -334,8 +319,7 @@ def _at_prompt(state: _BootState, volume: VolumePlan, prompt: PromptShown) -> St
     first, hold = _hold(state, volume, prompt)
     until = first + hold
     about = concerning(volume, state.events, len(plan.volumes) == 1)
-    tried = rounds_of(volume, state.events) >= ATTEMPTS
-    hopeless = volume.pins is None or tried or not can_hold(volume.pins, failed_for_good(volume.pins, about, plan.urls))
+    hopeless = volume.pins is None or not can_hold(volume.pins, failed_for_good(volume.pins, about, plan.urls))
     if not said and state.now < until and (plan.hold_out or not hopeless):
         return Wait(until, f"the pins of {volume.name} to answer or to fail", first, fatal=False)
     if len(said) < len(volume.typing):
