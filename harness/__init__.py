@@ -48,6 +48,7 @@ Imports go one way, from the top of this list to the bottom; `tests/test_archite
     unlock             what a disk can do at a boot: observed, and predicted (pure)
     cache, process     what is slow to make, kept; commands run to their end
     contract           the names in the guest contract (pure)
+    temporary          folders that are removed when their process exits
     contents, ownership, untrusted   what is recorded of a folder; whose it is; what another user can change in it
     files, progress, paths, deadline, errors
 """

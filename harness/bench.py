@@ -135,11 +135,14 @@ def bare_boot(lab: Laboratory, entry: SealedEntry) -> dict[str, float]:
     with ExitStack() as stack:
         folder = stack.enter_context(scratch(lab.host.user))
         tangs = stack.enter_context(served(lab, entry.ports, keys)).values()
-        network = stack.enter_context(guest_network(folder, endpoints(tangs), lab.host.user))
+        sockets = folder / "q"
+        sockets.mkdir(mode=0o700)
+        network = stack.enter_context(guest_network(sockets, endpoints(tangs), lab.host.user))
         machine = copied(entry, folder)
-        chown_to(folder, lab.host.user)
+        for path in (sockets, machine.nvram, machine.disks[0].path, folder / "tpm"):
+            chown_to(path, lab.host.user)
         emulator = isolated(lab.host.emulator, lab.host.emulator_version)
-        runtime = Runtime("bare", folder, lab.host.accel.name, emulator, lab.host.emulator_version)
+        runtime = Runtime("bare", sockets, lab.host.accel.name, emulator, lab.host.emulator_version)
         assert machine.tpm is not None
         stack.enter_context(powered_tpm(machine.tpm, runtime.tpm_socket, runtime.tpm_log, user=lab.host.user))
         started = time.monotonic()

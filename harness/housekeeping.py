@@ -13,7 +13,7 @@ from harness import cache
 from harness.errors import HarnessError
 from harness.host.docker import docker_call, docker_client, start_daemon
 from harness.host.hostwide import users
-from harness.host.scratch import KEEP, remove_orphaned
+from harness.host.scratch import remove_orphaned
 from harness.host.session import private_session
 from harness.images import firmware, guest_image
 from harness.images.recipe import guest_names
@@ -23,6 +23,7 @@ from harness.process import run
 from harness.progress import Progress
 from harness.services.container import OWNER_LABEL
 from harness.services.tang_image import IMAGE_USE, REPOSITORY, tang_image
+from harness.temporary import KEEP
 
 _VIRSH_SECONDS = 60.0
 

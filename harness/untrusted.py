@@ -18,26 +18,40 @@ from harness.errors import RigError
 from harness.ownership import changed_by_others
 
 
-def read(path: Path) -> bytes:
-    """What a file holds.
+@contextmanager
+def opened(path: Path) -> Iterator[BinaryIO]:
+    """A file, open for reading within the block.
 
     Raises:
         FileNotFoundError: It is not there.
         RigError: It, or a folder on the way, is a link or no regular file.
     """
-    with _opened(path) as file:
+    with _parent(path) as (folder, name):
+        handle = _file(folder, name, path)
+    with os.fdopen(handle, "rb") as file:
+        yield file
+
+
+def read(path: Path) -> bytes:
+    """What a file holds; raises as `opened` does."""
+    with opened(path) as file:
         return file.read()
 
 
-def copy(path: Path, to: Path) -> None:
+def copy(path: Path, to: Path, *, without: str = "") -> None:
     """Copy a file, or a folder of files with all below it, to a place in a folder that is the caller's alone.
+
+    Args:
+        path: What to copy; its copy is readable by the caller alone.
+        to: A file that is there is replaced; a folder must not be there.
+        without: The name of files to leave out.
 
     Raises:
         FileNotFoundError: It is not there.
         RigError: It, a folder on the way, or something in it is a link or no regular file.
     """
     with _parent(path) as (folder, name):
-        _copy(folder, name, to, path)
+        _copy(folder, name, to, path, without)
 
 
 def remove(path: Path) -> None:
@@ -62,14 +76,6 @@ def give(path: Path, user: int, group: int) -> None:
     """
     with _parent(path) as (folder, name):
         _give(folder, name, path, user, group)
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[BinaryIO]:
-    with _parent(path) as (folder, name):
-        handle = _file(folder, name, path)
-    with os.fdopen(handle, "rb") as file:
-        yield file
 
 
 @contextmanager
@@ -113,17 +119,19 @@ def _file(folder: int, name: str, path: Path) -> int:
     return handle
 
 
-def _copy(folder: int, name: str, to: Path, path: Path) -> None:
+def _copy(folder: int, name: str, to: Path, path: Path, without: str) -> None:
     mode = os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode
     if not stat.S_ISDIR(mode):
-        with os.fdopen(_file(folder, name, path), "rb") as source, to.open("xb") as target:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
+        with os.fdopen(_file(folder, name, path), "rb") as source, os.fdopen(os.open(to, flags, 0o600), "wb") as target:
             shutil.copyfileobj(source, target)
         return
     inner = _folder(folder, name, path)
     try:
         to.mkdir(mode=0o700)
         for child in os.listdir(inner):  # noqa: PTH208
-            _copy(inner, child, to / child, path / child)
+            if child != without:
+                _copy(inner, child, to / child, path / child, without)
     finally:
         os.close(inner)
 

@@ -174,6 +174,11 @@ def test_nothing_relies_on_the_interpreter_to_clean_up(path: Path) -> None:
     assert not any(isinstance(node, ast.FunctionDef) and node.name == "__del__" for node in ast.walk(tree))
 
 
+def test_what_is_temporary_has_a_reaper() -> None:
+    """A folder of Python's tempfile stays when the process is killed; `whole_file` writes beside a place of ours."""
+    assert users_of("tempfile") <= {"harness.temporary", "harness.files", "harness.paths"}
+
+
 def test_one_module_talks_to_libvirt() -> None:
     assert users_of("libvirt") <= {"harness.machine.libvirt"}
 

@@ -9,6 +9,7 @@ from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Any, Self
 
+from harness import untrusted
 from harness.attack.grants import Grant, mark_line
 from harness.errors import UsageError
 from harness.files import numbered_folder
@@ -150,7 +151,7 @@ class AttackerAssets:
     def memory(self, machine: Powered) -> Iterator[mmap]:
         """What the memory of a machine that is on holds now."""
         self.require(Grant.RAM)
-        with machine.rig.dump_memory().open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as memory:
+        with untrusted.opened(machine.rig.dump_memory()) as file, mmap(file.fileno(), 0, access=ACCESS_READ) as memory:
             yield memory
 
     def _folder(self) -> Path:

@@ -7,10 +7,10 @@ work. It also keeps how long everything took (`durations`).
 import json
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -18,6 +18,7 @@ import pytest
 from harness.campaign import durations
 from harness.campaign.durations import Durations, Installed
 from harness.campaign.schedule import Costs, Job, by_machine, forecast
+from harness.temporary import temporary_folder
 
 JOBS = pytest.StashKey[list[Job]]()
 """Of the session's config: every scenario that was collected, in order, those that are deselected later too."""
@@ -54,7 +55,7 @@ class Status:
         self._at_once = machines_at_once
         self._jobs: dict[str, Job] = {}
         self._suite: list[Job] = []
-        self._folder = TemporaryDirectory(prefix="unlock-lab-collected-")
+        self._stack = ExitStack()
         self.machines: dict[str, str] = {}
         self._done: set[str] = set()
         self._started: dict[str, float] = {}
@@ -62,6 +63,11 @@ class Status:
         self._ready: set[str] = set()
         self._took: dict[str, float] = {}
         self._measured = Durations()
+
+    @cached_property
+    def _folder(self) -> Path:
+        """Where the workers of xdist write what they collected."""
+        return self._stack.enter_context(temporary_folder())
 
     @cached_property
     def _costs(self) -> Costs:
@@ -76,7 +82,7 @@ class Status:
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
         """With xdist: tell a worker where to write what it collects."""
-        node.workerinput[COLLECTED] = str(Path(self._folder.name, node.gateway.id))
+        node.workerinput[COLLECTED] = str(self._folder / node.gateway.id)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_node_collection_finished(self, node: Any, ids: Sequence[str]) -> None:
@@ -88,7 +94,7 @@ class Status:
 
     def pytest_unconfigure(self) -> None:
         """Remove the folder that the workers wrote to."""
-        self._folder.cleanup()
+        self._stack.close()
 
     def _plan(self, jobs: Sequence[Job]) -> None:
         self._jobs = {job.test: job for job in jobs if job.machine}

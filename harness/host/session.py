@@ -64,12 +64,16 @@ class PrivateSession:
         with FileLock(self.folder.with_suffix(".lock")):
             if self._answers():
                 return
-            config = self.folder / "config" / "libvirt"
-            for path in (self.folder, self.folder / "run", config.parent, config):
-                path.mkdir(exist_ok=True)
-                chown_to(path, self.user)
-            # Without this QEMU's output would go through virtlogd, one more daemon to look after.
-            (config / "qemu.conf").write_text('stdio_handler = "file"\n')
+            self.folder.mkdir(mode=0o700, exist_ok=True)
+            chown_to(self.folder, self.user)
+            # From here on as that user, who could have put links there. Without the line in qemu.conf QEMU's output
+            # would go through virtlogd, one more daemon to look after.
+            script = 'mkdir -p run config/libvirt && echo "$1" > config/libvirt/qemu.conf'
+            process.run(
+                [*as_user(self.user), "sh", "-c", script, "sh", 'stdio_handler = "file"'],
+                timeout=_DAEMON_SECONDS,
+                cwd=self.folder,
+            )
             env = {
                 "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
                 "HOME": str(home(self.user)),

@@ -4,6 +4,7 @@ import os
 import pwd
 from pathlib import Path
 
+from harness import untrusted
 from harness.errors import HostError
 
 LAB_USER = "unlock-lab"
@@ -32,8 +33,7 @@ def chown_to(path: Path, user: str | None) -> None:
     if user is None:
         return
     entry = _entry(user)
-    for each in (path, *(path.rglob("*") if path.is_dir() else ())):
-        os.chown(each, entry.pw_uid, entry.pw_gid, follow_symlinks=False)
+    untrusted.give(path, entry.pw_uid, entry.pw_gid)
 
 
 def groups(user: str | None) -> list[int]:

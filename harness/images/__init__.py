@@ -7,7 +7,6 @@ recipe.
 
 import hashlib
 import json
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from harness.images.recipe import FirmwareRecipe, Recipe, firmware_recipe, guest
 from harness.paths import IMAGES
 from harness.policy.world import Stack
 from harness.progress import Progress
+from harness.temporary import temporary_folder
 
 __all__ = ["FirmwareImage", "GuestImage", "firmware", "guest_image", "key_pair"]
 
@@ -171,10 +171,10 @@ def firmware(name: str, progress: Progress) -> FirmwareImage:
 
 def _unpack_firmware(recipe: FirmwareRecipe, folder: Path) -> None:
     data = archive.fetch_package(recipe.pool, recipe.sha256, f"{IMAGES / 'ovmf' / 'recipe.yaml'}: {recipe.name}")
-    with tempfile.TemporaryDirectory(prefix="unlock-lab-firmware-") as scratch:
-        deb = Path(scratch) / "ovmf.deb"
+    with temporary_folder() as scratch:
+        deb = scratch / "ovmf.deb"
         deb.write_bytes(data)
         process.run(["dpkg-deb", "--extract", deb, scratch], timeout=60)
         for source, target in ((recipe.code, "code.fd"), (recipe.variables, "vars.fd")):
-            (folder / target).write_bytes((Path(scratch) / source.lstrip("/")).read_bytes())
+            (folder / target).write_bytes((scratch / source.lstrip("/")).read_bytes())
             (folder / target).chmod(0o644)

@@ -16,13 +16,13 @@ from pathlib import Path
 
 from harness import process
 from harness.errors import HostError
-from harness.host.scratch import build_dir
 from harness.images import luks
 from harness.images.archive import date_options, mirror
 from harness.images.keys import key_pair
 from harness.images.recipe import BOOT_CHAINS, Recipe
 from harness.luks2.header import HEADER_BYTES
 from harness.paths import IMAGES
+from harness.temporary import temporary_folder
 
 BUILD_FORMAT = 1
 """Count it up in the commit that changes what a build makes of the same staged files, packages and suite: by its hooks,
@@ -139,7 +139,7 @@ def build(recipe: Recipe, folder: Path) -> None:
     Raises:
         HostError: A tool is missing, the mirror is not reachable, or the build failed; with the end of what it said.
     """
-    with build_dir() as scratch:
+    with temporary_folder() as scratch:
         # mmdebstrap without root works as another user of a namespace, which must be able to look in here.
         scratch.chmod(0o755)
         staged = scratch / "stage.tar"

@@ -23,6 +23,7 @@ from functools import cached_property
 from itertools import count
 from pathlib import Path
 
+from harness import untrusted
 from harness.cache import build_once, digest
 from harness.errors import HarnessError, RigError, UsageError
 from harness.evidence import artifacts
@@ -308,8 +309,8 @@ def copied(sealed: SealedEntry, to: Path) -> Machine:
     original = sealed.machine
     tpm = original.tpm
     assert tpm is not None
-    shutil.copyfile(original.nvram, to / "nvram.fd")
-    shutil.copytree(tpm.state, to / "tpm")
+    untrusted.copy(original.nvram, to / "nvram.fd")
+    untrusted.copy(tpm.state, to / "tpm", without=".lock")
     key = original.security_key
     if key:
         key = replace(key, state=Path(shutil.copyfile(key.state, to / "security-key.json")))

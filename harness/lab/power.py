@@ -5,7 +5,6 @@
 rescue system and an attacker's machine are made of these two.
 """
 
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -27,6 +26,7 @@ from harness.machine.rig import Rig, power_on
 from harness.machine.spec import Machine
 from harness.policy.policy import Policy
 from harness.services.tang import Tang
+from harness.temporary import temporary_folder
 
 T = TypeVar("T")
 
@@ -82,8 +82,8 @@ def recorded(recorder: EvidenceRecorder, label: str, machine: Machine) -> Iterat
     What is raised inside before there is a verdict is written down as this boot's problem, and goes on. A power-on that
     is not to be judged (an installation, a rescue system) leaves its files beside the boots.
     """
-    with tempfile.TemporaryDirectory(prefix="unlock-lab-") as name:
-        record = BootRecord(Path(name))
+    with temporary_folder() as name:
+        record = BootRecord(name)
         problem: Problem | None = None
         try:
             yield record
@@ -189,5 +189,5 @@ def power_off(rig: Rig, opened: Shell) -> None:
 
 def retry_stalled(context: ScenarioContext, machine: Machine, label: str, attempt: Callable[[], T]) -> T:
     """Power a machine on in some way, and after a `StallError` once more from the same state."""
-    with tempfile.TemporaryDirectory(prefix="unlock-lab-") as folder:
-        return retry_on_stall(attempt, saved(machine, Path(folder)), f"{machine.name}, {label}", context.lab.progress)
+    with temporary_folder() as folder:
+        return retry_on_stall(attempt, saved(machine, folder), f"{machine.name}, {label}", context.lab.progress)

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt
 
+from harness import untrusted
 from harness.errors import StallError
 from harness.machine.spec import Machine
 from harness.progress import Progress
@@ -64,7 +65,5 @@ def saved(machine: Machine, to: Path) -> Callable[[], None]:
 
 def _copy(path: Path, to: Path) -> None:
     """A file, a folder (a TPM's state, without the lock of one that is off), or nothing: it is made at power-on."""
-    if path.is_dir():
-        shutil.copytree(path, to, ignore=shutil.ignore_patterns(".lock"))
-    elif path.exists():
-        shutil.copyfile(path, to)
+    if path.exists():
+        untrusted.copy(path, to, without=".lock")

@@ -10,7 +10,6 @@ from typing import Unpack
 from harness.errors import UsageError
 from harness.files import numbered_folder
 from harness.guest.outcome import Outcome
-from harness.host.scratch import KEEP
 from harness.lab.faults import Fault, FaultContext
 from harness.lab.install import SealedEntry, copied
 from harness.lab.power import ScenarioContext
@@ -26,6 +25,7 @@ from harness.policy.maintenance import MaintenanceTask
 from harness.policy.pins.placeholders import TangAddress
 from harness.policy.policy import Policy
 from harness.services.tang import Tang
+from harness.temporary import KEEP
 
 
 @dataclass(frozen=True)

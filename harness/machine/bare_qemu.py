@@ -7,7 +7,6 @@ unless the machine may outlive it.
 import asyncio
 import os
 import shlex
-import shutil
 import socket
 import subprocess
 import threading
@@ -18,13 +17,13 @@ from typing import Any, TypeVar
 
 from qemu.qmp import EventListener, Message, QMPClient, QMPError, Runstate
 
+from harness import untrusted
 from harness.deadline import Deadline
 from harness.errors import RigError
-from harness.files import tail
 from harness.host.session import Host
 from harness.host.user import as_user, bound_to_caller
 from harness.machine.domain_xml import Runtime
-from harness.machine.hypervisor import COMMAND, LAST_LINES, QEMU_LOG, Ending, Power
+from harness.machine.hypervisor import COMMAND, QEMU_LOG, Ending, Power, end_of_log
 from harness.machine.qemu_command import NETWORK_CARD, block_device, hot_plug_port, pid_file, qemu_command
 from harness.machine.spec import Disk, Machine
 from harness.network.loop import LoopThread
@@ -217,7 +216,7 @@ class BareQemu:
     ) -> Iterator[QemuMachine]:
         """Create a machine whose CPUs do not run yet; see `Hypervisor.created`."""
         ours, its = socket.socketpair()
-        with _eventfd() as wake_fd, LoopThread("QEMU's monitor") as loop, ours, its, _log(runtime).open("wb") as log:
+        with _eventfd() as wake_fd, LoopThread("QEMU's monitor") as loop, ours, its, _log(runtime).open("xb") as log:
             command = qemu_command(machine, runtime, its.fileno())
             (evidence / COMMAND).write_text(shlex.join(command) + "\n")
             running = subprocess.Popen(
@@ -237,7 +236,7 @@ class BareQemu:
                 finally:
                     if not made.released:
                         made.destroy()
-                    shutil.copyfile(_log(runtime), evidence / QEMU_LOG)
+                    untrusted.copy(_log(runtime), evidence / QEMU_LOG)
 
     def _connect(self, made: QemuMachine, monitor: socket.socket, runtime: Runtime) -> None:
         try:
@@ -247,7 +246,7 @@ class BareQemu:
 
     def log_tail(self, runtime: Runtime) -> str:
         """The last lines that QEMU wrote."""
-        return tail(_log(runtime), LAST_LINES)
+        return end_of_log(_log(runtime))
 
     def attach_hints(self, runtime: Runtime) -> str:
         """How a person turns a machine off that was left on; see `Hypervisor.attach_hints`."""

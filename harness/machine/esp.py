@@ -1,11 +1,11 @@
 """What the firmware starts from the disk of a machine that is off, signed by sbsign(1) for Secure Boot."""
 
-import tempfile
 from pathlib import Path
 
 from harness import process
 from harness.machine.files import ESP, files
 from harness.machine.signing import SigningKey
+from harness.temporary import temporary_folder
 
 BOOT_IMAGE = "/EFI/BOOT/BOOTX64.EFI"
 """What the firmware starts when no boot entry says otherwise (UEFI specification 2.10, 3.5.1.1)."""
@@ -38,8 +38,7 @@ def signed(image: bytes, key: SigningKey) -> bytes:
     Raises:
         HostError: sbsign is missing, or this is no EFI binary.
     """
-    with tempfile.TemporaryDirectory(prefix="unlock-lab-") as name:
-        folder = Path(name)
+    with temporary_folder() as folder:
         before, after = folder / "unsigned.efi", folder / "signed.efi"
         certificate, private_key = folder / "certificate.pem", folder / "key.pem"
         before.write_bytes(image)

@@ -11,7 +11,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
+from harness import untrusted
 from harness.deadline import Deadline
+from harness.files import tail
 from harness.machine.domain_xml import Runtime
 from harness.machine.spec import Disk, Machine
 
@@ -19,7 +21,16 @@ COMMAND = "qemu-command.txt"
 """The evidence of how QEMU was called, so that it can be pasted."""
 
 QEMU_LOG = "qemu.log"
-LAST_LINES = 10
+
+_LAST_LINES = 10
+
+
+def end_of_log(path: Path) -> str:
+    """The last lines of a log in a folder of the user who runs QEMU, or why it cannot be read."""
+    try:
+        return tail(untrusted.read(path), _LAST_LINES)
+    except OSError as error:
+        return f"(a log could not be read: {error})"
 
 
 class Power(StrEnum):

@@ -4,13 +4,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from harness.files import tail
-from harness.host.scratch import KEEP
+from harness import untrusted
 from harness.host.session import Host
 from harness.machine.domain_xml import Runtime, domain_xml
-from harness.machine.hypervisor import COMMAND, LAST_LINES, QEMU_LOG
+from harness.machine.hypervisor import COMMAND, QEMU_LOG, end_of_log
 from harness.machine.libvirt import Domain, created_domain
 from harness.machine.spec import Machine
+from harness.temporary import KEEP
 
 DOMAIN_XML = "domain.xml"
 
@@ -38,7 +38,7 @@ class Libvirt:
 
     def log_tail(self, runtime: Runtime) -> str:
         """The last lines that QEMU wrote about a machine."""
-        return tail(self._log(runtime), LAST_LINES)
+        return end_of_log(self._log(runtime))
 
     def attach_hints(self, runtime: Runtime) -> str:
         """How a person turns a machine off that was left on; see `Hypervisor.attach_hints`."""
@@ -50,11 +50,11 @@ class Libvirt:
 
     def _keep_log(self, runtime: Runtime, evidence: Path) -> None:
         with suppress(OSError):  # a system libvirt's are for root alone, and QEMU may not have got that far
-            text = self._log(runtime).read_text(errors="replace")
+            text = untrusted.read(self._log(runtime)).decode(errors="replace")
             (evidence / QEMU_LOG).write_text(text)
             (evidence / COMMAND).write_text(command_line(text))
-            if not (runtime.folder / KEEP).exists():
-                self._log(runtime).unlink()
+            if not (runtime.folder.parent / KEEP).exists():
+                untrusted.remove(self._log(runtime))
 
 
 def command_line(qemu_log: str) -> str:

@@ -5,13 +5,13 @@ Table).
 """
 
 import struct
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from harness import process
 from harness.errors import RigError
+from harness.temporary import temporary_folder
 
 _SECTOR = 512
 _ENTRIES_AT = 72
@@ -26,8 +26,8 @@ def read_disk(disk: Path, offset: int, size: int) -> bytes:
     Raises:
         HostError: qemu-img failed.
     """
-    with tempfile.TemporaryDirectory(prefix="unlock-lab-") as folder:
-        part = Path(folder, "part")
+    with temporary_folder() as folder:
+        part = folder / "part"
         _copy_out(disk, offset, size, part)
         return part.read_bytes()
 
@@ -38,8 +38,8 @@ def write_disk(disk: Path, offset: int, data: bytes) -> None:
     Raises:
         HostError: qemu-img failed.
     """
-    with tempfile.TemporaryDirectory(prefix="unlock-lab-") as folder:
-        part = Path(folder, "part")
+    with temporary_folder() as folder:
+        part = folder / "part"
         part.write_bytes(data)
         _copy_in(disk, offset, len(data), part)
 
@@ -88,8 +88,8 @@ def edited_partition(disk: Path, label: str) -> Iterator[Path]:
         RigError: The disk has no GPT, or none of that label.
     """
     start, size = _partition(disk, label)
-    with tempfile.TemporaryDirectory(prefix="unlock-lab-") as folder:
-        part = Path(folder, "part")
+    with temporary_folder() as folder:
+        part = folder / "part"
         _copy_out(disk, start, size, part)
         before = part.stat().st_mtime_ns
         yield part

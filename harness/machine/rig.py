@@ -6,14 +6,15 @@ import socket
 import time
 import uuid
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from harness import untrusted
 from harness.deadline import Deadline
 from harness.errors import RigError, UsageError
 from harness.files import numbered_folder
-from harness.host.scratch import KEEP, scratch
+from harness.host.scratch import scratch
 from harness.host.session import Host
 from harness.host.slots import machine_slot
 from harness.host.user import chown_to
@@ -32,6 +33,10 @@ from harness.machine.tpm_proxy import Proxy, intercepted
 from harness.network.connection import Client
 from harness.network.namespace import guest_network, isolated
 from harness.services.service import Service, endpoints, reached
+from harness.temporary import KEEP
+
+_QEMUS = "q"
+"""The folder of sockets and logs, which belongs to the user who runs QEMU; its name is short for their sake."""
 
 _CONNECT_SECONDS = 5.0
 _NOTICE_SECONDS = 5.0
@@ -107,7 +112,7 @@ class Rig:
 
     def dump_memory(self) -> Path:
         """What the memory of the machine holds now, as an ELF core, in a file that goes with the machine."""
-        folder = numbered_folder(self._runtime.folder, "memory")
+        folder = numbered_folder(self._folder, "memory")
         chown_to(folder, self._host.user)
         self._virtual.dump_memory(folder / "core")
         return folder / "core"
@@ -145,8 +150,13 @@ class Rig:
         """How a person looks at the machine, and gets rid of one that was kept."""
         return (
             f"console:  socat -,raw,echo=0,escape=0x1d UNIX-CONNECT:{self._runtime.console_socket}   (Ctrl-] leaves)\n"
-            f"{self._hypervisor.attach_hints(self._runtime)}; rm -r {self._runtime.folder}"
+            f"{self._hypervisor.attach_hints(self._runtime)}; rm -r {self._folder}"
         )
+
+    @property
+    def _folder(self) -> Path:
+        """The folder around that of sockets and logs, which the user who runs QEMU cannot write to."""
+        return self._runtime.folder.parent
 
 
 @contextmanager
@@ -187,20 +197,22 @@ def power_on(
     with ExitStack() as stack:
         stack.enter_context(machine_slot(machine.name, host.progress))
         folder = stack.enter_context(scratch(host.user))
-        network = stack.enter_context(guest_network(folder, places, host.user))
+        (folder / _QEMUS).mkdir(mode=0o700)
+        network = stack.enter_context(guest_network(folder / _QEMUS, places, host.user))
         runtime = Runtime(
             name=f"lab-{uuid.uuid4().hex[:12]}",
-            folder=folder,
+            folder=folder / _QEMUS,
             accel=host.accel.name,
             emulator=isolated(host.emulator, host.emulator_version),
             emulator_version=host.emulator_version,
             environment=network.environment,
         )
         placed = _put_in_place(machine, folder, host.user)
+        chown_to(runtime.folder, host.user)
         stack.callback(_keep_logs, evidence, runtime)
         swtpm = None
         if placed.tpm:
-            socket_of_swtpm = folder / "swtpm.sock" if placed.tpm.interceptor else runtime.tpm_socket
+            socket_of_swtpm = runtime.folder / "swtpm.sock" if placed.tpm.interceptor else runtime.tpm_socket
             swtpm = stack.enter_context(
                 powered_tpm(placed.tpm, socket_of_swtpm, runtime.tpm_log, user=host.user, outlive=keep)
             )
@@ -290,8 +302,8 @@ def _connect(path: Path) -> socket.socket:
 
 def _keep_logs(evidence: Path, runtime: Runtime) -> None:
     for log in (runtime.console_log, runtime.journal_log):
-        if log.exists():
-            shutil.copyfile(log, evidence / log.name)
+        with suppress(FileNotFoundError):
+            untrusted.copy(log, evidence / log.name)
 
 
 def _write_exchanges(evidence: Path, swtpm: Swtpm) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from harness import cache, process
+from harness import cache, process, untrusted
 from harness.errors import HostError, RigError
 from harness.files import whole_folder, write_whole
 from harness.host.user import as_user, bound_to_caller, chown_to
@@ -43,7 +43,7 @@ def manufacture(tpm: Tpm) -> None:
 
 def clone(tpm: Tpm, to: Path) -> Tpm:
     """Copy a TPM that is off, keys and all, into a new folder."""
-    shutil.copytree(tpm.state, to, ignore=shutil.ignore_patterns(".lock"))
+    untrusted.copy(tpm.state, to, without=".lock")
     return Tpm(to, tpm.version, tpm.banks)
 
 
@@ -103,7 +103,7 @@ class Swtpm:
 
     def exchanges(self) -> tuple[TpmExchange, ...]:
         """What it was asked and what it answered so far."""
-        return decode_log(self._log.read_text(errors="replace"))
+        return decode_log(untrusted.read(self._log).decode(errors="replace"))
 
     def exit_status(self) -> int | None:
         """How it ended, or None while it runs."""

@@ -5,13 +5,12 @@ sessions tell whether a parameter was encrypted on its way (TCG TPM 2.0 Library,
 command's first, ``encrypt`` for the response's first.
 """
 
-import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 
 from harness import process
 from harness.errors import RigError
 from harness.machine.tpm_proxy import BusExchange
+from harness.temporary import temporary_folder
 
 _SECONDS = 60.0
 _PORT = "2321"  # of TPM simulators, by which tshark knows the protocol
@@ -34,8 +33,8 @@ def summarize(exchanges: Sequence[BusExchange]) -> str:
 
 
 def _dissected(dump: str) -> list[list[str]]:
-    with tempfile.TemporaryDirectory(prefix="unlock-lab-") as name:
-        capture = Path(name, "bus.pcap")
+    with temporary_folder() as name:
+        capture = name / "bus.pcap"
         ports = f"50000,{_PORT}"
         process.run(["text2pcap", "-q", "-D", "-T", ports, "-", capture], timeout=_SECONDS, stdin=dump)
         fields = [word for field in _FIELDS for word in ("-e", field)]

@@ -15,7 +15,6 @@ On an image whose root is encrypted there is no Ignition: there the owner makes 
 opens them after root.
 """
 
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,6 +28,7 @@ from harness.policy.enrolment import Enrolment, enrolled
 from harness.policy.new_volume import NewVolume
 from harness.policy.pins import Pin, bindings
 from harness.policy.policy import Policy
+from harness.temporary import temporary_folder
 
 _MIB = 64
 """Of each volume: a LUKS2 header takes 16 (LUKS2 On-Disk Format Specification, 2.4)."""
@@ -75,8 +75,8 @@ def rack(name: str, rows: Sequence[PolicyRow]) -> Policy:
         UsageError: A row's Butane file is wrong, or has not just one volume.
     """
     text = _butane(name, rows)
-    with tempfile.TemporaryDirectory(prefix="unlock-lab-rack-") as folder:
-        path = Path(folder) / f"{name}.bu"
+    with temporary_folder() as folder:
+        path = folder / f"{name}.bu"
         path.write_text(text)
         policy = read_policy(path)
     policy = replace(policy, enrolment=(_KEEP_APART,) if len(rows) > 1 else ())

@@ -31,8 +31,9 @@ from machines import (
 
 from harness.deadline import Deadline
 from harness.errors import HostError, RigError, UsageError
-from harness.host.scratch import KEEP, build_dir, remove_orphaned, scratch
+from harness.host.scratch import remove_orphaned, scratch
 from harness.host.session import Host
+from harness.host.user import chown_to
 from harness.lab.laboratory import HYPERVISORS
 from harness.machine import libvirt
 from harness.machine.disk import blank
@@ -47,6 +48,7 @@ from harness.network.connection import Mode
 from harness.network.fault_proxy import FaultProxy
 from harness.network.namespace import Endpoint
 from harness.paths import run_dir
+from harness.temporary import KEEP, temporary_folder
 
 GONE_SECONDS = 20.0
 
@@ -102,7 +104,7 @@ def test_a_build_folder_of_somebody_else_is_not_used(tmp_path: Path, monkeypatch
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setattr(os, "geteuid", lambda: 4242)
     (tmp_path / "unlock-lab-tmp-4242").mkdir(mode=0o700)
-    with pytest.raises(UsageError, match="is not ours"), build_dir():
+    with pytest.raises(UsageError, match="is not ours"), temporary_folder():
         pass
     assert (tmp_path / "unlock-lab-tmp-4242").stat().st_mode & 0o777 == 0o700
 
@@ -347,6 +349,7 @@ def test_a_tpm_that_does_not_answer_is_given_up_on(
     monkeypatch.setattr(libvirt, "_CREATE_SECONDS", 3.0)
     with ExitStack() as stack:
         folder = stack.enter_context(scratch(host.user))
+        chown_to(folder, host.user)
         runtime = Runtime("lab-mute-tpm", folder, host.accel.name, host.emulator, host.emulator_version)
         mute = stack.enter_context(socket.socket(socket.AF_UNIX))
         mute.bind(str(runtime.tpm_socket))

@@ -1,0 +1,45 @@
+"""Folders that a killed process does not leave behind."""
+
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from harness.deadline import Deadline
+from harness.temporary import remove_orphaned_in, temporary_folder, temporary_root
+
+SCRIPT = """
+import os, sys, tempfile
+tempfile.tempdir = sys.argv[1]
+from harness.temporary import temporary_folder
+with temporary_folder() as folder:
+    (folder / "disk").write_bytes(b"219 MB")
+    print(folder, flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("signal", ["SIGKILL", "SIGTERM"])
+def test_a_killed_process_leaves_no_folder(signal: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", SCRIPT, str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout
+        folder = Path(child.stdout.readline().strip())
+        assert (folder / "disk").exists()
+        assert folder.stat().st_mode & 0o777 == 0o700
+        child.send_signal(getattr(__import__("signal"), signal))
+    deadline = Deadline.after(10)
+    while folder.exists():
+        assert not deadline.over
+
+
+def test_what_a_power_cut_left_is_removed_at_the_next_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with temporary_folder() as used:
+        (temporary_root() / "left").mkdir()
+        remove_orphaned_in(temporary_root())
+        assert used.exists()
+        assert not (temporary_root() / "left").exists()
+    assert not used.exists()
