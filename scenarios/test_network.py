@@ -82,6 +82,7 @@ def listening() -> set[int]:
     return {int(row[1].rpartition(":")[2], 16) for row in rows if row[3] == "0A"}
 
 
+@pytest.mark.policy("tpm2-and-tang")
 def test_two_copies_of_one_machine_are_on_and_judged_apart(machines: Machines) -> None:
     """Two copies of a sealed machine are on at once, with one Tang; the one that was carried away stays shut.
 

@@ -4,6 +4,7 @@ A fault is a function from machine to machine. It may write new files into the c
 boot; it never edits a file that the machine already has. Faults of a key server are verbs on the server (`Tang.stop`).
 """
 
+import hashlib
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -16,8 +17,9 @@ from harness.machine import nvram
 from harness.machine.disk import overlay
 from harness.machine.esp import sign_boot_images
 from harness.machine.signing import new_signing_key
-from harness.machine.spec import Firmware, Machine, TpmVersion
+from harness.machine.spec import Firmware, Machine, SegmentCard, TpmVersion
 from harness.machine.tpm_bus import UNSEAL, BusInterceptor, code, error_response
+from harness.network.segment import Segment
 from harness.progress import Progress
 
 
@@ -105,6 +107,21 @@ def network_unplugged(machine: Machine, _context: FaultContext) -> Machine:
 def moved_offsite(machine: Machine, _context: FaultContext) -> Machine:
     """The whole machine stands somewhere else, in a network that its Tang server may not answer."""
     return replace(machine, site="elsewhere")
+
+
+def on_segment(segment: Segment) -> Fault:
+    """One more network card, on a segment that other machines are on, too; its address follows from the machine's name.
+
+    Args:
+        segment: As `Machines.segment` makes it.
+    """
+
+    def fault(machine: Machine, _context: FaultContext) -> Machine:
+        own = hashlib.sha256(machine.name.encode()).hexdigest()
+        mac = ":".join(("52", "54", "00", own[:2], own[2:4], own[4:6]))  # QEMU's own prefix
+        return replace(machine, cards=(*machine.cards, SegmentCard(segment.path, mac)))
+
+    return fault
 
 
 def firmware_swapped(name: str) -> Fault:

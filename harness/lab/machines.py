@@ -27,6 +27,7 @@ from harness.lab.power import ScenarioContext
 from harness.lab.powered import EVENT_LOG
 from harness.lab.recorder import EvidenceRecorder
 from harness.lab.sealed import Sealed
+from harness.network.segment import Segment
 from harness.paths import POLICIES
 from harness.policy.enrolment import Enrolment
 from harness.policy.policy import Policy
@@ -87,6 +88,11 @@ class Machines:
         folder = self._stack.enter_context(scratch(lab.host.user))
         name = entry.policy.name if number == 1 else f"{entry.policy.name}-{number}"
         return Sealed.copy_of(entry, folder, context, name)
+
+    def segment(self) -> Segment:
+        """One more Ethernet segment; `faults.on_segment` puts machines on it."""
+        folder = self._stack.enter_context(scratch(self._lab.host.user))
+        return self._stack.enter_context(Segment(folder, self._lab.host.user))
 
     def _serve(self, entry: SealedEntry) -> Mapping[str, Tang]:
         """Start the servers of a sealed machine's policy, and keep what they and the installation left."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.contract import SECURITY_KEY_PORT, SHELL_PORT
-from harness.machine.spec import Bus, Disk, Machine, TpmVersion
+from harness.machine.spec import Bus, Disk, Machine, SegmentCard, TpmVersion
 
 QEMU_NAMESPACE = "http://libvirt.org/schemas/domain/qemu/1.0"
 MACHINE_TYPE = "q35"
@@ -16,6 +16,8 @@ MACHINE_TYPE = "q35"
 _CX16_IS_BROKEN_BEFORE = (8, 0, 0)  # QEMU 7.2's TCG miscompiles cmpxchg16b: the guest's kernel dies at random
 _HOT_NODE = "vdz"  # what libvirt calls a disk that was plugged in; the guest names disks as it finds them
 _FIRST_NVME_SLOT = 0x10  # on pcie.0; libvirt fills it from slot 1 and keeps its own devices below this
+FIRST_CARD_SLOT = 0x18
+"""On pcie.0, for the cards on segments."""
 
 
 @dataclass(frozen=True)
@@ -218,8 +220,14 @@ def _unix_character_device(devices: ET.Element, tag: str, path: Path, log: Path 
     return device
 
 
+def stream_netdev(card: SegmentCard, name: str) -> str:
+    """The connection of a card to its segment, as QEMU's option (qemu(1), ``-netdev stream``, from 7.2 on)."""
+    path = str(card.segment).replace(",", ",,")
+    return f"stream,id={name},server=off,addr.type=unix,addr.path={path}"
+
+
 def _qemu_alone(root: ET.Element, machine: Machine, runtime: Runtime) -> None:
-    """What libvirt passes to QEMU as it is: NVMe disks, which it knows only from 11.5 on, and the environment."""
+    """What libvirt passes to QEMU as it is: NVMe disks, which it knows only from 11.5 on, segments, the environment."""
     arguments: list[str] = []
     for order, disk in enumerate(machine.disks):
         if disk.bus is Bus.NVME:
@@ -229,6 +237,10 @@ def _qemu_alone(root: ET.Element, machine: Machine, runtime: Runtime) -> None:
             slot = _FIRST_NVME_SLOT + order
             device = f"nvme,drive={drive},serial={disk.serial},bootindex={order + 1},bus=pcie.0,addr={slot:#x}"
             arguments += ["-device", device]
+    for number, card in enumerate(machine.cards):
+        arguments += ["-netdev", stream_netdev(card, f"lab-segment{number}")]
+        device = f"virtio-net-pci,netdev=lab-segment{number},mac={card.mac},romfile="
+        arguments += ["-device", f"{device},bus=pcie.0,addr={FIRST_CARD_SLOT + number:#x}"]
     if arguments or runtime.environment:
         commandline = ET.SubElement(root, f"{{{QEMU_NAMESPACE}}}commandline")
         for argument in arguments:

@@ -73,6 +73,19 @@ class SecurityKey:
 
 
 @dataclass(frozen=True)
+class SegmentCard:
+    """One more network card, on an Ethernet segment that other machines are on, too (`harness.network.segment`).
+
+    Attributes:
+        segment: The segment's socket.
+        mac: Its address, unique on the segment.
+    """
+
+    segment: Path
+    mac: str
+
+
+@dataclass(frozen=True)
 class Firmware:
     """A build of OVMF.
 
@@ -101,6 +114,7 @@ class Machine:
         tpm: None when it has none, or its firmware has it disabled.
         link_up: Whether the network cable is in.
         site: The network that it stands in; key servers may answer only some.
+        cards: Further network cards.
         smbios_oem_strings: SMBIOS type 11 strings; systemd-stub reads some (systemd-stub(7)).
         fw_cfg: Names and files of QEMU's firmware configuration device.
         memory_mib: RAM in MiB.
@@ -115,6 +129,7 @@ class Machine:
     tpm: Tpm | None
     link_up: bool = True
     site: str = "home"
+    cards: tuple[SegmentCard, ...] = ()
     smbios_oem_strings: tuple[str, ...] = ()
     fw_cfg: tuple[tuple[str, Path], ...] = field(default=())
     memory_mib: int = 2048

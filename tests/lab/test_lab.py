@@ -68,6 +68,17 @@ def test_another_tpm_is_made_in_the_workshop_and_not_over_the_old_one(machine: M
     assert changed.state != old.state
 
 
+def test_machines_on_a_segment_have_addresses_of_their_own(machine: Machine, context: FaultContext) -> None:
+    segment: Any = SimpleNamespace(path=Path("/s.sock"))
+    joined = faults.on_segment(segment)
+    one, other = joined(machine, context), joined(replace(machine, name="another"), context)
+    assert differing(machine, one) == {"cards"}
+    assert {one.cards[0].segment, other.cards[0].segment} == {Path("/s.sock")}
+    assert one.cards[0].mac != other.cards[0].mac
+    assert one.cards == joined(machine, context).cards, "a machine keeps its address"
+    assert one.cards[0].mac.startswith("52:54:00:")
+
+
 @pytest.mark.parametrize("fault", [faults.tpm_replaced, faults.tpm_downgraded_to_1_2, faults.tpm_fails])
 def test_a_tpm_that_is_not_there_cannot_be_another(machine: Machine, context: FaultContext, fault: Fault) -> None:
     with pytest.raises(UsageError, match="has a TPM"):

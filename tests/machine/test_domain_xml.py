@@ -8,7 +8,7 @@ import pytest
 
 from harness.contract import SHELL_PORT
 from harness.machine.domain_xml import QEMU_NAMESPACE, Runtime, domain_xml, hot_disk_xml, interface_xml
-from harness.machine.spec import Bus, Disk, Firmware, Machine, Tpm, TpmVersion
+from harness.machine.spec import Bus, Disk, Firmware, Machine, SegmentCard, Tpm, TpmVersion
 
 MACHINE = Machine(
     name="home server",
@@ -183,3 +183,19 @@ def test_a_disk_that_comes_late_names_no_slot_and_no_boot_order() -> None:
     assert late.findtext("serial") == "late"
     assert late.find("address") is None
     assert late.find("boot") is None
+
+
+def test_a_card_on_a_segment_is_beside_the_machines_own_network() -> None:
+    cards = (SegmentCard(Path("/s,1.sock"), "52:54:00:00:00:01"), SegmentCard(Path("/s2.sock"), "52:54:00:00:00:02"))
+    root = parsed(replace(MACHINE, cards=cards))
+    assert only(root, "devices/interface").attrib["type"] == "user"
+    given = arguments(root)
+    assert "stream,id=lab-segment0,server=off,addr.type=unix,addr.path=/s,,1.sock" in given
+    card = "virtio-net-pci,netdev=lab-segment1,mac=52:54:00:00:00:02,romfile=,bus=pcie.0,addr=0x19"
+    assert given[given.index("stream,id=lab-segment1,server=off,addr.type=unix,addr.path=/s2.sock") + 2] == card
+
+
+def test_the_emulator_finds_its_order_in_its_environment() -> None:
+    root = parsed(runtime=replace(RUNTIME, environment={"ORDER": '{"a": 1}'}))
+    found = only(root, f"{{{QEMU_NAMESPACE}}}commandline/{{{QEMU_NAMESPACE}}}env")
+    assert found.attrib == {"name": "ORDER", "value": '{"a": 1}'}
