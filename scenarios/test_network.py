@@ -23,7 +23,7 @@ done"""
 """For bash: tells which of the places on its standard input take a connection."""
 
 
-@pytest.mark.policy("tang")
+@pytest.mark.policy("tpm2-and-tang")
 @pytest.mark.attack(Grant.DISK, Grant.NETWORK)
 def test_a_rogue_guest_finds_its_tang_and_nothing_else(sealed: Sealed, attacker: Attacker) -> None:
     """The attacker's own system, root in a guest, scans the host, its addresses and the outside, and finds Tang alone.
