@@ -136,6 +136,7 @@ class Scenario:
         failure: The assertion, if `result` is failed.
         error: What went wrong outside any boot, such as an installation.
         attack: What an attacker had and got, when there was one.
+        not_exercised: What the policy's file asks for that no boot showed.
     """
 
     test: str
@@ -149,6 +150,7 @@ class Scenario:
     failure: Failure | None = None
     error: Problem | None = None
     attack: Attack | None = None
+    not_exercised: tuple[str, ...] = ()
 
 
 def document(scenario: Scenario) -> dict[str, Any]:
@@ -160,6 +162,7 @@ def document(scenario: Scenario) -> dict[str, Any]:
         "title": scenario.title,
         "policy": scenario.policy,
         "image": scenario.image,
+        "not_exercised": list(scenario.not_exercised),
         "started": scenario.started.isoformat(timespec="seconds") if scenario.started else None,
         "seconds": _rounded(scenario.seconds),
         "failure": vars(scenario.failure) if scenario.failure else None,

@@ -29,13 +29,20 @@ Rule = Callable[[Policy, Volume], Iterator[tuple[str, str]]]
 
 
 def advice(policy: Policy) -> tuple[Advice, ...]:
-    """Every warning about a policy, volume by volume."""
-    return tuple(
+    """Every warning about a policy: what the guest cannot have and what no boot shows, then volume by volume."""
+    return tuple(_of_the_file(policy)) + tuple(
         Advice(volume.name, text, source)
         for volume in policy.volumes
         for rule in _RULES
         for text, source in rule(policy, volume)
     )
+
+
+def _of_the_file(policy: Policy) -> Iterator[Advice]:
+    for obstacle in policy.obstacles:
+        yield Advice(policy.name, f"the laboratory cannot install it: {obstacle}", "images/debian-13/recipe.yaml")
+    if policy.notes:
+        yield Advice(policy.name, f"not exercised here: {'; '.join(policy.notes)}", "docs/explanation/limits.md")
 
 
 def _threshold(_policy: Policy, volume: Volume) -> Iterator[tuple[str, str]]:

@@ -39,6 +39,7 @@ class EvidenceRecorder:
         self.error: Problem | None = None
         self._attack: Attack | None = None
         self._policy = ""
+        self._notes: tuple[str, ...] = ()
         self._image = ""
         self._started = datetime.now(UTC)
         self._start = time.monotonic()
@@ -71,7 +72,7 @@ class EvidenceRecorder:
 
     def installs(self, policy: Policy, image: str) -> None:
         """Write down what this test's machine was installed with."""
-        self._policy, self._image = policy.name, image
+        self._policy, self._image, self._notes = policy.name, image, policy.notes
         self.hide_secrets(policy)
         self.keep({artifacts.CONFIG_BU: policy.source})
 
@@ -124,6 +125,7 @@ class EvidenceRecorder:
             boots=tuple(self.boots),
             title=self.title,
             policy=self._policy,
+            not_exercised=self._notes,
             image=self._image,
             started=self._started,
             seconds=time.monotonic() - self._start,

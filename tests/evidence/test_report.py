@@ -91,6 +91,7 @@ def evil(result: Result = Result.FAILED, test: str = f"scenarios/test_x.py::test
         policy=EVIL,
         image=EVIL,
         seconds=50.0,
+        not_exercised=(EVIL, "the quadlet web.pod"),
         failure=Failure(EVIL, EVIL, EVIL) if result is Result.FAILED else None,
         error=Problem("HostError", EVIL, EVIL, EVIL) if result is Result.ERROR else None,
     )
@@ -113,6 +114,11 @@ def test_everything_a_guest_can_say_is_escaped(tmp_path: Path, result: Result) -
     assert "49" not in re.findall(r"\b49\b", found.text)
     assert "\x1b" not in found.source
     assert found.text.count("<script>alert(1)</script>") > 15
+
+
+def test_what_no_boot_showed_is_one_paragraph(tmp_path: Path) -> None:
+    save(tmp_path, evil())
+    assert re.search(r"Not exercised here: .*; the quadlet web\.pod\.", page(tmp_path).text, re.DOTALL)
 
 
 def test_nothing_is_fetched(tmp_path: Path) -> None:
