@@ -29,6 +29,7 @@ Imports go one way, from the top of this list to the bottom; `tests/test_archite
     plugin, __main__   options, fixtures and commands, no logic
     api/               what scenario files import; `api.attack` what attacks import besides
     doctor, housekeeping   what this host has and lacks; what stays on it between runs
+    real_tools/        a policy tried by the guest's own tools, a real TPM and real Tang, without a machine
     bench              where the time of a boot goes
     explain/           what a policy will do and what an attacker gets, told from the rules, without a boot
     campaign/          which scenarios run, in what order, on which worker; how long that takes here

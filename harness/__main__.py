@@ -18,6 +18,10 @@ COMMANDS = {
     "setup": ("harness.host.setup:main", "install what is missing on this host; --start: and start what must run"),
     "collect": ("harness.explain.command:collect", "print the script that looks at a machine of yours for explain"),
     "explain": ("harness.explain.command:main", "what a Butane file will do and what a thief gets, told in a second"),
+    "try": (
+        "harness.real_tools.command:main",
+        "try a policy by the guest's own tools, a TPM and Tang; no machine",
+    ),
     "doctor": ("harness.doctor:main", "what this host has, lacks, and how to get it; status 0 when scenarios can run"),
     "images": ("harness.housekeeping:images", "list guest images, firmware and cache; `images build` makes them all"),
     "report": (

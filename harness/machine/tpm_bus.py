@@ -14,7 +14,7 @@ from typing import Protocol
 HEADER = struct.Struct(">HII")
 """Tag, size of the whole, and a command's code or a response's (Part 1, 18.2)."""
 
-STARTUP, PCR_EXTEND, UNSEAL = 0x144, 0x182, 0x15E
+STARTUP, SHUTDOWN, PCR_EXTEND, UNSEAL = 0x144, 0x145, 0x182, 0x15E
 """Codes of the commands that matter here (Part 2, 6.5.2 TPM_CC)."""
 
 ALGORITHMS = {0x4: "sha1", 0xB: "sha256", 0xC: "sha384", 0xD: "sha512"}
@@ -56,6 +56,14 @@ def code(message: bytes) -> int:
 def startup() -> bytes:
     """TPM2_Startup(TPM_SU_CLEAR), what firmware says first (Part 3, 9.3)."""
     return _message(_NO_SESSIONS, STARTUP, bytes(2))
+
+
+def shutdown() -> bytes:
+    """TPM2_Shutdown(TPM_SU_CLEAR), what a kernel says last (Part 3, 9.4).
+
+    Without it the next start counts as a failed authorization of whatever was used under DA protection (Part 1, 19.8).
+    """
+    return _message(_NO_SESSIONS, SHUTDOWN, bytes(2))
 
 
 def pcr_extend(pcr: int, digests: Iterable[tuple[str, str]]) -> bytes:

@@ -1,0 +1,167 @@
+"""``unlock-lab try``: a policy tried by the guest's own tools against real TPMs and real Tang, without a machine."""
+
+import argparse
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from harness.errors import UsageError
+from harness.evidence.artifacts import plain
+from harness.host.docker import start_daemon
+from harness.host.scratch import scratch
+from harness.matrix.condition import Condition
+from harness.matrix.conditions import CONDITIONS, MAINTENANCE, subsets
+from harness.matrix.machines import MACHINES
+from harness.network.namespace import Endpoint
+from harness.policy.butane import read_policy
+from harness.policy.oracle import predict
+from harness.policy.pins import leaves
+from harness.policy.policy import Volume
+from harness.policy.world import Stack
+from harness.progress import Progress
+from harness.real_tools.toolbox import Toolbox, toolbox
+from harness.real_tools.tree import guest_tree
+from harness.real_tools.trial import UNTOLD, seal, servers_of, try_under
+from harness.services.tang import Tang, serve_tang
+from harness.unlock import Unlock
+
+IMAGE = "debian-13"
+_NETWORK = "10.0.9."
+"""Where the servers are for the tools: addresses of the namespace's own."""
+
+_PORT = 80
+
+
+@dataclass(frozen=True)
+class Line:
+    """One cell: what the rules say, and what the tools did.
+
+    Attributes:
+        volume: Its name.
+        condition: Of the truth table.
+        predicted: By the rules.
+        opened: By the tools.
+        said: What they said.
+        seconds: How long it took.
+    """
+
+    volume: str
+    condition: str
+    predicted: Unlock
+    opened: bool
+    said: str
+    seconds: float
+
+    @property
+    def agrees(self) -> bool:
+        """Whether both opened it, or neither did."""
+        return self.opened is (self.predicted is Unlock.AUTO)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the command; the status is 1 when the tools and the rules differ somewhere."""
+    arguments = _parser().parse_args(argv)
+    progress, started = Progress(), time.monotonic()
+    volumes = list(_of_files(arguments.files)) if arguments.files else list(_of_table())
+    start_daemon(progress)
+    found: list[Line] = []
+    with ExitStack() as stack:
+        tree = stack.enter_context(guest_tree(IMAGE, progress))
+        shared = stack.enter_context(scratch(None))
+        names = tuple(dict.fromkeys(server for volume in volumes for server in servers_of(volume)))
+        tangs = {
+            name: stack.enter_context(serve_tang(name, None, Endpoint(_PORT, f"{_NETWORK}{number}"), progress))
+            for number, name in enumerate(names, 1)
+        }
+        box = stack.enter_context(toolbox(tree, shared, tangs))
+        for number, volume in enumerate(volumes, 1):
+            with progress.step(f"{number} of {len(volumes)}: {volume.name}"):
+                found += _tried(box, volume, tangs, arguments.only, shared)
+    _show(found, Console(), time.monotonic() - started)
+    return 0 if all(line.agrees for line in found) else 1
+
+
+def _of_files(files: Sequence[Path]) -> Iterator[Volume]:
+    for file in files:
+        volumes = [volume for volume in read_policy(file).volumes if _can_be_sealed(volume)]
+        if not volumes:
+            raise UsageError(
+                f"{file} has no volume that can be tried here",
+                "a volume needs a passphrase, and pins that neither a person nor a phase of the boot is needed for",
+            )
+        yield from volumes
+
+
+def _of_table() -> Iterator[Volume]:
+    """Every policy of the truth table's machines on this image that can be sealed here."""
+    for machine in MACHINES:
+        if machine.image == IMAGE:
+            yield from (volume for volume in machine.policy.volumes if _can_be_sealed(volume))
+
+
+def _can_be_sealed(volume: Volume) -> bool:
+    """Whether its pins can be bound without a boot, and asked without a person."""
+    found = list(leaves(volume.pins)) if volume.pins else []
+    by_boot = any(getattr(leaf, name, ()) for leaf in found for name in ("initrd_pcr_ids", "signed_pcr_ids", "pcrlock"))
+    known = all(leaf.service is None or leaf.service.kind in ("tang", "tpm") for leaf in found)
+    return bool(found) and volume.passphrase is not None and volume.tpm_pin is None and known and not by_boot
+
+
+def _tried(
+    box: Toolbox, volume: Volume, tangs: Mapping[str, Tang], only: Sequence[str], shared: Path
+) -> Iterator[Line]:
+    own = {name: tangs[name] for name in servers_of(volume)}
+    with ExitStack() as stack:
+        sealed = seal(box, volume, own, stack.enter_context(scratch(None)))
+        for condition in _conditions(volume, only):
+            world = condition.world_of(own)
+            said = predict(condition.becomes([volume])[0], world, Stack.DR)
+            with scratch(None) as folder:
+                trial = try_under(box, sealed, condition, own, folder)
+            yield Line(volume.name, condition.name, said.unlock, trial.opened, trial.said, trial.seconds)
+
+
+def _conditions(volume: Volume, only: Sequence[str]) -> Iterator[Condition]:
+    servers = servers_of(volume)
+    for condition in (*CONDITIONS, *MAINTENANCE, *subsets(servers)):
+        about_servers = condition.servers or condition.before
+        if condition.name in UNTOLD or (about_servers and not servers) or (only and condition.name not in only):
+            continue
+        if condition.name == "rebound" and "two" not in servers:
+            continue
+        yield condition
+
+
+def _show(lines: Sequence[Line], console: Console, seconds: float) -> None:
+    table = Table("volume", "condition", "the rules", "the tools", "seconds", box=SIMPLE_HEAD, pad_edge=False)
+    for line in lines:
+        opened = Text("opened" if line.opened else "stayed shut", "" if line.agrees else "bold red")
+        table.add_row(line.volume, line.condition, line.predicted.value, opened, f"{line.seconds:.1f}")
+    console.print(table)
+    for line in lines:
+        if not line.agrees:
+            console.print(Text(f"✗ {line.volume}, {line.condition}: {plain(line.said)[-600:]}", "red"))
+    told = sum(line.seconds for line in lines)
+    differ = sum(not line.agrees for line in lines)
+    each = f", {told / len(lines):.2f} s a cell" if lines else ""
+    console.print(f"{len(lines)} cells{each}, {seconds:.0f} s in all; {differ} differ from the rules")
+    console.print(Text(f"untold, since only a boot can tell: {', '.join(UNTOLD)}", "dim"))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="unlock-lab try", description=__doc__)
+    parser.add_argument("files", nargs="*", type=Path, metavar="FILE", help="policy files (default: the truth table's)")
+    parser.add_argument("--only", action="append", default=[], metavar="CONDITION", help="only this condition")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,134 @@
+"""A shell among a guest's files, in namespaces of its own: no device, and no network but its services.
+
+The root of the shell is the guest's tree, read-only; /tmp and /run are its own. `SHARED` is a folder of the caller's,
+where sockets and headers lie. Needs no root: user, mount, process and network namespaces (user_namespaces(7)).
+"""
+
+import secrets
+import selectors
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.deadline import Deadline
+from harness.errors import HostError, RigError
+from harness.network.connection import HOME, Client
+from harness.network.namespace import guest_network, isolated
+from harness.policy.pins.placeholders import GATEWAY
+from harness.services.service import endpoints, reached
+from harness.services.tang import Tang
+
+SHARED = "/run/lab"
+"""Where the shell finds the caller's folder."""
+
+_DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
+_SET_UP = r"""
+set -e
+tree=$1 shared=$2
+mount --make-rprivate /
+mount --bind "$tree" "$tree"
+mount -o remount,bind,ro "$tree"
+mount -t proc proc "$tree/proc"
+mount -t tmpfs tmpfs "$tree/dev"
+for device in {devices}; do : >"$tree/dev/$device"; mount --bind "/dev/$device" "$tree/dev/$device"; done
+ln -s /proc/self/fd "$tree/dev/fd"
+for folder in tmp run; do mount -t tmpfs tmpfs "$tree/$folder"; done
+mkdir "$tree{shared}"
+mount --bind "$shared" "$tree{shared}"
+exec chroot "$tree" /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/tmp LC_ALL=C.UTF-8 /bin/bash -s
+"""
+_START_SECONDS = 20.0
+_CHUNK = 65536
+
+
+@dataclass(frozen=True)
+class Toolbox:
+    """A shell that is open.
+
+    Attributes:
+        shared: The caller's folder, which the shell has as `SHARED`.
+    """
+
+    shared: Path
+    _shell: "subprocess.Popen[bytes]"
+
+    def attempt(self, script: str, timeout: float = 30.0) -> tuple[int, str]:
+        """Run lines of bash; returns their exit status, and what they said on either stream.
+
+        Raises:
+            RigError: They did not end in time, or the shell is gone.
+        """
+        assert self._shell.stdin
+        assert self._shell.stdout
+        mark = secrets.token_hex(8)
+        line = f"(\n{script}\n) </dev/null 2>&1; printf '\\n%s %d\\n' {mark} $?\n"
+        deadline, said = Deadline.after(timeout), b""
+        try:
+            self._shell.stdin.write(line.encode())
+            self._shell.stdin.flush()
+        except OSError as error:
+            raise RigError("the shell among the guest's tools is gone", str(error)) from error
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._shell.stdout, selectors.EVENT_READ)
+            while not said.endswith(b"\n") or f"\n{mark} ".encode() not in said:
+                if not selector.select(deadline.remaining):
+                    raise RigError(f"a command of the guest's tools did not end within {timeout:.0f} s", script[-500:])
+                data = self._shell.stdout.read1(_CHUNK)  # type: ignore[attr-defined]
+                if not data:
+                    raise RigError("the shell among the guest's tools has ended", said.decode(errors="replace")[-1500:])
+                said += data
+        text, _, status = said.decode(errors="replace").rpartition(f"\n{mark} ")
+        return int(status), text
+
+    def run(self, script: str, timeout: float = 30.0) -> str:
+        """Run lines of bash that must succeed; returns what they said.
+
+        Raises:
+            RigError: They failed, or as `attempt`.
+        """
+        status, said = self.attempt(f"set -euo pipefail\n{script}", timeout)
+        if status:
+            raise RigError(f"a command of the guest's tools ended with status {status}", f"{script}\n{said[-1500:]}")
+        return said
+
+
+@contextmanager
+def toolbox(tree: Path, shared: Path, tangs: Mapping[str, Tang]) -> Iterator[Toolbox]:
+    """Open a shell among a guest's files, with these servers in reach, for the length of the block.
+
+    Args:
+        tree: The guest's files.
+        shared: A folder with a short path, for sockets.
+        tangs: None of them at the gateway: that is the loopback here.
+
+    Raises:
+        HostError: Namespaces are forbidden here, or unshare(1) is missing.
+        RigError: The shell did not start.
+    """
+    unshare = shutil.which("unshare")
+    if unshare is None:
+        raise HostError("unshare is not installed", hint="apt install util-linux")
+    assert all(tang.endpoint.address != GATEWAY for tang in tangs.values())
+    with ExitStack() as stack:
+        network = stack.enter_context(guest_network(shared, endpoints(tangs.values()), None))
+        words = [str(isolated(Path(unshare), ())), "--user", "--map-root-user", "--mount", "--pid", "--fork"]
+        set_up = _SET_UP.replace("{devices}", " ".join(_DEVICES)).replace("{shared}", SHARED)
+        shell = stack.enter_context(
+            subprocess.Popen(
+                [*words, "--kill-child=KILL", "sh", "-c", set_up, "sh", str(tree), str(shared)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", **network.environment},
+                start_new_session=True,
+            )
+        )
+        stack.callback(shell.kill)
+        sockets = network.sockets()
+        stack.enter_context(reached(tangs.values(), sockets, Client("the guest's tools", shared.name), HOME))
+        opened = Toolbox(shared, shell)
+        opened.run("true", _START_SECONDS)
+        yield opened

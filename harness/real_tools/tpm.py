@@ -1,0 +1,86 @@
+"""A real TPM on a socket, for the guest's own tools: swtpm on a folder of state, with something in every PCR."""
+
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from hashlib import sha256
+from pathlib import Path
+
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
+
+from harness.errors import HostError, RigError
+from harness.machine.tpm_bus import code, pcr_extend, shutdown
+
+SOCKET = "tpm"
+"""Of the TPM, in the folder that the toolbox shares."""
+
+_CONTROL = f"{SOCKET}.ctrl"
+"""Where libtss2-tcti-swtpm looks for the control channel."""
+_START_SECONDS = 10.0
+_PCRS = range(16)
+_LARGEST = 4096
+
+
+@contextmanager
+def running_tpm(state: Path, shared: Path, changed_pcrs: Iterable[int] = ()) -> Iterator[None]:
+    """Run swtpm for the length of the block, started up and with something in every PCR.
+
+    Args:
+        state: Its folder.
+        shared: Where its socket goes.
+        changed_pcrs: Those that hold something else than they do without this.
+
+    Raises:
+        HostError: swtpm is missing.
+        RigError: It did not start.
+    """
+    if shutil.which("swtpm") is None:
+        raise HostError("swtpm is not installed", hint="unlock-lab doctor says what is missing")
+    for name in (SOCKET, _CONTROL):
+        (shared / name).unlink(missing_ok=True)
+    command = ["swtpm", "socket", "--tpm2", "--tpmstate", f"dir={state}", "--flags", "not-need-init,startup-clear"]
+    command += ["--server", f"type=unixio,path={shared / SOCKET}", "--ctrl", f"type=unixio,path={shared / _CONTROL}"]
+    with subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    ) as swtpm:
+        try:
+            _measure(shared / SOCKET, frozenset(changed_pcrs))
+            yield
+            with _connected(shared / SOCKET) as tpm:
+                tpm.sendall(shutdown())
+                tpm.recv(_LARGEST)
+        finally:
+            swtpm.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                swtpm.wait(_START_SECONDS)
+            swtpm.kill()
+
+
+def _measure(where: Path, changed: frozenset[int]) -> None:
+    """Extend each PCR, as a firmware does, and those that changed once more."""
+    with _connected(where) as tpm:
+        for pcr in _PCRS:
+            for what in (f"PCR {pcr}", *([f"another PCR {pcr}"] if pcr in changed else [])):
+                tpm.sendall(pcr_extend(pcr, [("sha256", sha256(what.encode()).hexdigest())]))
+                if code(tpm.recv(_LARGEST)):
+                    raise RigError(f"swtpm did not extend PCR {pcr}")
+
+
+def _connected(where: Path) -> socket.socket:
+    for attempt in Retrying(
+        retry=retry_if_exception_type(OSError),
+        stop=stop_after_delay(_START_SECONDS),
+        wait=wait_fixed(0.02),
+        reraise=True,
+    ):
+        with attempt:
+            connection = socket.socket(socket.AF_UNIX)
+            try:
+                connection.settimeout(_START_SECONDS)
+                connection.connect(str(where))
+            except OSError:
+                connection.close()
+                raise
+    return connection
