@@ -220,6 +220,16 @@ def _unix_character_device(devices: ET.Element, tag: str, path: Path, log: Path 
     return device
 
 
+def segment_cards(machine: Machine) -> list[str]:
+    """The cards on segments, as arguments of QEMU's."""
+    arguments: list[str] = []
+    for number, card in enumerate(machine.cards):
+        device = f"virtio-net-pci,netdev=lab-segment{number},mac={card.mac},romfile="
+        arguments += ["-netdev", stream_netdev(card, f"lab-segment{number}")]
+        arguments += ["-device", f"{device},bus=pcie.0,addr={FIRST_CARD_SLOT + number:#x}"]
+    return arguments
+
+
 def stream_netdev(card: SegmentCard, name: str) -> str:
     """The connection of a card to its segment, as QEMU's option (qemu(1), ``-netdev stream``, from 7.2 on)."""
     path = str(card.segment).replace(",", ",,")
@@ -237,10 +247,7 @@ def _qemu_alone(root: ET.Element, machine: Machine, runtime: Runtime) -> None:
             slot = _FIRST_NVME_SLOT + order
             device = f"nvme,drive={drive},serial={disk.serial},bootindex={order + 1},bus=pcie.0,addr={slot:#x}"
             arguments += ["-device", device]
-    for number, card in enumerate(machine.cards):
-        arguments += ["-netdev", stream_netdev(card, f"lab-segment{number}")]
-        device = f"virtio-net-pci,netdev=lab-segment{number},mac={card.mac},romfile="
-        arguments += ["-device", f"{device},bus=pcie.0,addr={FIRST_CARD_SLOT + number:#x}"]
+    arguments += segment_cards(machine)
     if arguments or runtime.environment:
         commandline = ET.SubElement(root, f"{{{QEMU_NAMESPACE}}}commandline")
         for argument in arguments:

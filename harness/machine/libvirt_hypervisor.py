@@ -10,6 +10,7 @@ from harness.machine.domain_xml import Runtime, domain_xml
 from harness.machine.hypervisor import COMMAND, QEMU_LOG, end_of_log
 from harness.machine.libvirt import Domain, created_domain
 from harness.machine.spec import Machine
+from harness.network.isolated_qemu import ORDER
 from harness.temporary import KEEP
 
 DOMAIN_XML = "domain.xml"
@@ -58,11 +59,15 @@ class Libvirt:
 
 
 def command_line(qemu_log: str) -> str:
-    """QEMU's environment and arguments as libvirt logged them, so that they can be pasted; empty if there are none."""
+    """QEMU's environment and arguments as libvirt logged them, so that they can be pasted; empty if there are none.
+
+    The order for a network of its own (`isolated_qemu`) is left out: nothing would answer to it.
+    """
     lines: list[str] = []
     for line in qemu_log.splitlines():
         if lines or line.startswith("LC_ALL="):
-            lines.append(line)
+            if not line.startswith(f"{ORDER}="):
+                lines.append(line)
             if not line.endswith("\\"):
                 break
     return "".join(f"{line}\n" for line in lines)

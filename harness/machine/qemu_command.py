@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from harness.contract import SECURITY_KEY_PORT, SHELL_PORT
-from harness.machine.domain_xml import Runtime
+from harness.machine.domain_xml import Runtime, segment_cards
 from harness.machine.spec import Bus, Disk, Machine, TpmVersion
 
 NETWORK_CARD = "net0"
@@ -66,6 +66,7 @@ def _options(machine: Machine, runtime: Runtime) -> Iterator[str]:
         # Without a boot ROM the firmware does not try the network for two minutes when the disk does not boot.
         romfile="",
     )
+    yield from segment_cards(machine)
     yield from _character_devices(machine, runtime)
     if machine.tpm:
         model = "tpm-crb" if machine.tpm.version is TpmVersion.TPM_2_0 else "tpm-tis"

@@ -9,7 +9,7 @@ import pytest
 
 from harness.machine.domain_xml import Runtime
 from harness.machine.qemu_command import hot_plug_port, pid_file, qemu_command
-from harness.machine.spec import Bus, Disk, Firmware, Machine, SecurityKey, Tpm, TpmVersion
+from harness.machine.spec import Bus, Disk, Firmware, Machine, SecurityKey, SegmentCard, Tpm, TpmVersion
 
 RUNTIME = Runtime("lab-1", Path("/run/m"), "tcg", Path("/usr/bin/qemu-system-x86_64"), (10, 0, 2))
 MACHINE = Machine(
@@ -85,6 +85,13 @@ def test_the_consoles_are_where_the_rig_looks_for_them() -> None:
         "socket,id=charconsole1,path=/run/m/journal.sock,server=on,wait=off,logfile=/run/m/journal.log,logappend=off",
         "socket,id=chrtpm,path=/run/m/tpm.sock",
     ]
+
+
+def test_a_card_on_a_segment_is_where_libvirts_machine_has_it() -> None:
+    machine = replace(MACHINE, cards=(SegmentCard(Path("/s.sock"), "52:54:00:00:00:01"),))
+    assert "stream,id=lab-segment0,server=off,addr.type=unix,addr.path=/s.sock" in values("-netdev", machine)
+    card = "virtio-net-pci,netdev=lab-segment0,mac=52:54:00:00:00:01,romfile=,bus=pcie.0,addr=0x18"
+    assert card in values("-device", machine)
 
 
 def test_a_security_key_has_a_port_of_its_own() -> None:

@@ -74,7 +74,8 @@ def machine(host: Host) -> Iterator[Machine]:
 
 
 def test_the_command_line_is_cut_out_of_libvirts_log() -> None:
-    log = "2026-11-22 03:03:37: starting up\nLC_ALL=C \\\nPATH=/bin \\\n/usr/bin/qemu \\\n-S\nqemu: it broke\n"
+    order = """UNLOCK_LAB_NETWORK='{"listen": []}' \\\n"""
+    log = f"2026-11-22 03:03:37: starting up\nLC_ALL=C \\\nPATH=/bin \\\n{order}/usr/bin/qemu \\\n-S\nqemu: it broke\n"
     assert command_line(log) == "LC_ALL=C \\\nPATH=/bin \\\n/usr/bin/qemu \\\n-S\n"
     assert command_line("nothing of the kind\n") == ""
 
