@@ -23,12 +23,12 @@ from harness.campaign import collection
 from harness.campaign.repeat import lines as tally_lines
 from harness.campaign.repeat import run_id, tallies
 from harness.campaign.schedule import parse_shard
-from harness.campaign.status import COLLECTED, INSTALLATION, JOBS, Status, send
+from harness.campaign.status import COLLECTED, INSTALLATION, JOBS, WAITED, Status, send
 from harness.errors import HarnessError, UsageError
 from harness.evidence import terminal
 from harness.evidence.record import Failure, Problem, Result, junit_properties
 from harness.host.accel import CHOICES
-from harness.host.slots import slot_count
+from harness.host.slots import slot_count, waited
 from harness.images.recipe import DEFAULT_IMAGE
 from harness.lab import laboratory
 from harness.lab.laboratory import Laboratory
@@ -45,6 +45,7 @@ _DOCUMENT = "unlock_lab"
 """The attribute of a report that carries a test's document, also from an xdist worker to the terminal."""
 _STATUS = pytest.StashKey[Status]()
 _INSTALLED = pytest.StashKey[dict[str, object]]()
+_WAITED = pytest.StashKey[float]()
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -252,6 +253,16 @@ def attacker(request: pytest.FixtureRequest, sealed: Sealed) -> Attacker:
 
 
 @pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """Note how long a scenario waits for slots, which is not what it takes."""
+    before = waited()
+    try:
+        return (yield)
+    finally:
+        item.stash[_WAITED] = waited() - before
+
+
+@pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
@@ -280,6 +291,8 @@ def pytest_runtest_makereport(
         book.error = book.error or (None if book.failure else Problem.of(error))
     if call.when == "setup" and (installed := item.stash.get(_INSTALLED, None)):
         setattr(report, INSTALLATION, installed)
+    if call.when == "call":
+        setattr(report, WAITED, item.stash.get(_WAITED, 0.0))
     if book and call.when == "teardown":
         document = book.write()
         report.user_properties += junit_properties(book.boots)

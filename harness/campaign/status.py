@@ -32,6 +32,9 @@ COLLECTED = "unlock_lab_collected"
 INSTALLATION = "unlock_lab_installation"
 """The attribute of a report that says what the installation of its machine took: name, seconds and key."""
 
+WAITED = "unlock_lab_waited"
+"""The attribute of a report that says for how many of its seconds the scenario waited for a slot."""
+
 
 def send(path: Path, jobs: Sequence[Job]) -> None:
     """Write what a worker collected, for `received`."""
@@ -138,7 +141,7 @@ class Status:
         if job is None:
             return
         if report.when == "call" and report.passed:
-            self._took[job.test] = report.duration
+            self._took[job.test] = report.duration - getattr(report, WAITED, 0.0)
         if installed := getattr(report, INSTALLATION, None):
             self._note_installation(job, installed)
         if report.when == "teardown":

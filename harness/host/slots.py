@@ -7,6 +7,7 @@ holds none.
 """
 
 import os
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -22,6 +23,9 @@ from harness.progress import Progress
 _WAIT_SECONDS = 3600.0
 _POLL_SECONDS = 0.05
 
+_waits: list[float] = []
+"""Seconds of each wait of this process. A process has its own, as it has its own processor time."""
+
 
 def slot_count() -> int:
     """How many machines may run at once.
@@ -35,6 +39,11 @@ def slot_count() -> int:
     if not said.isdecimal() or int(said) < 1:
         raise UsageError(f"UNLOCK_LAB_MACHINES is {said!r}", hint="say how many machines may run at once: 1 or more")
     return int(said)
+
+
+def waited() -> float:
+    """Seconds that this process has waited for slots, like `time.process_time`: to be taken off what something took."""
+    return sum(_waits)
 
 
 @contextmanager
@@ -68,7 +77,7 @@ def machine_slot(what: str, progress: Progress, *, wait: float = _WAIT_SECONDS) 
         slot = None
     try:
         if slot is None:
-            with progress.step(f"{what}: waiting for one of {len(locks)} slots for machines"):
+            with progress.step(f"{what}: waiting for one of {len(locks)} slots for machines"), _counted():
                 slot = _wait_for(queue, locks, deadline)
     finally:
         queue.release()
@@ -76,6 +85,15 @@ def machine_slot(what: str, progress: Progress, *, wait: float = _WAIT_SECONDS) 
         yield
     finally:
         slot.release()
+
+
+@contextmanager
+def _counted() -> Iterator[None]:
+    started = time.monotonic()
+    try:
+        yield
+    finally:
+        _waits.append(time.monotonic() - started)
 
 
 def _lock(folder: Path, number: int) -> FileLock:

@@ -30,6 +30,7 @@ from harness.evidence import artifacts
 from harness.files import write_whole
 from harness.guest.outcome import Outcome, Unlock
 from harness.guest.plan import BootPlan
+from harness.host.slots import waited
 from harness.images import GuestImage, guest_image
 from harness.images.recipe import guest_recipe
 from harness.lab.hardware import disk_sizes, machine_for
@@ -75,7 +76,7 @@ class SealedEntry:
         machine: The hardware, with the entry's own files.
         ports: Where each Tang server must listen.
         canaries: The secrets on the encrypted volumes, by the name of the volume.
-        install_seconds: How long the first boot and the control boot took.
+        install_seconds: How long the first boot and the control boot took, without what they waited for a slot.
         versions: Of what took part in the installation, the guest's packages among them.
     """
 
@@ -195,7 +196,7 @@ def served(lab: Laboratory, ports: Mapping[str, int], keys: Mapping[str, TangKey
 
 def _install(order: _Order, folder: Path, recorder: EvidenceRecorder) -> None:
     lab, image, policy = order.lab, order.image, order.policy
-    start = time.monotonic()
+    start = time.monotonic() - waited()
     canaries = {volume.name: secrets.token_hex(16) for volume in policy.volumes if volume.mount_point}
     recorder.hide_secrets(policy, canaries)
     machine = machine_for(policy, lab.firmware, folder)
@@ -230,7 +231,7 @@ def _install(order: _Order, folder: Path, recorder: EvidenceRecorder) -> None:
     about = {
         "canaries": canaries,
         "ports": order.ports,
-        "install_seconds": round(time.monotonic() - start, 1),
+        "install_seconds": round(time.monotonic() - waited() - start, 1),
         "versions": versions,
     }
     (folder / "sealed.json").write_text(json.dumps(about, indent=2) + "\n")

@@ -134,6 +134,15 @@ def test_what_it_took_is_remembered(campaign: pytest.Pytester) -> None:
     assert kept.installations == {"tang": Installed(5.0, "kept")}
     tests = {test.rpartition("::")[2] for test in kept.scenarios}
     assert tests == {"test_it[tang-0]", "test_it[tang-1]"}
+    assert all(0 <= seconds < 10 for seconds in kept.scenarios.values())
+
+
+def test_what_it_waited_for_a_slot_is_not_what_it_took(campaign: pytest.Pytester) -> None:
+    campaign.makepyfile(
+        SCENARIOS.replace("sealed.boot()", "from harness.host import slots; slots._waits.append(100.0)")
+    )
+    campaign.runpytest_inprocess("-m", "core").assert_outcomes(passed=2)
+    assert all(-100.1 < seconds < -90 for seconds in durations.of_this_host().scenarios.values())
 
 
 def test_shards_are_the_whole_and_keep_machines_together(campaign: pytest.Pytester, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from filelock import FileLock
 
 from harness.errors import HostError, UsageError
-from harness.host.slots import machine_slot, slot_count
+from harness.host.slots import machine_slot, slot_count, waited
 from harness.progress import Progress
 
 HOLD = """
@@ -58,7 +58,7 @@ def test_a_wrong_number_of_slots_is_named(said: str, monkeypatch: pytest.MonkeyP
 
 def test_who_comes_late_waits_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("UNLOCK_LAB_MACHINES", "1")
-    said = io.StringIO()
+    said, before = io.StringIO(), waited()
     with (
         another_process_with_a_slot(),
         pytest.raises(HostError, match="no slot"),
@@ -66,6 +66,7 @@ def test_who_comes_late_waits_and_says_so(monkeypatch: pytest.MonkeyPatch) -> No
     ):
         pytest.fail("it did not wait")
     assert "late: waiting for one of 1 slots" in said.getvalue()
+    assert waited() - before >= 0.1
 
 
 def test_nobody_overtakes_who_waits(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
