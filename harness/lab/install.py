@@ -36,6 +36,7 @@ from harness.images.recipe import guest_recipe
 from harness.lab.hardware import disk_sizes, machine_for
 from harness.lab.install_key import InstallInputs
 from harness.lab.laboratory import Laboratory
+from harness.lab.owner import owner_functions
 from harness.lab.policies import require_installable
 from harness.lab.power import ScenarioContext, power_off, retry_stalled, system_up
 from harness.lab.powered import EVENT_LOG, boot, canary_path, maintain
@@ -148,7 +149,7 @@ class _Order:
         return InstallInputs(
             image=self.image.key,
             config=self.policy.config if spec is None else fit(self.policy.config, spec).config,
-            enrolment=self.policy.enrolment,
+            enrolment=(owner_functions(), *self.policy.enrolment) if self.policy.enrolment else (),
             machine=machine_for(self.policy, self.lab.firmware, Path("sealed")),
             accelerator=self.lab.host.accel.name,
             qemu=self.lab.host.emulator_version,

@@ -27,7 +27,7 @@ class InstallInputs:
     Attributes:
         image: The key of the guest image.
         config: What Ignition is told, as far as the image takes it, with placeholders in place of servers; {} for none.
-        enrolment: What the owner does by hand.
+        enrolment: What the owner does by hand, and the functions that this calls.
         machine: Its hardware counts, not its name or where its files lie.
         accelerator: ``kvm`` or ``tcg``: the firmware may measure the processor into PCR 1.
         qemu: Version of QEMU, as in (10, 0, 2): it makes the tables that the firmware measures.

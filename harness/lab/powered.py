@@ -16,6 +16,7 @@ from harness.guest.outcome import Outcome, Unlock
 from harness.guest.plan import BootPlan
 from harness.guest.ssh import Shell
 from harness.guest.witness import End, ExternalEvidence, TangActivity, security_key_testimony
+from harness.lab.owner import owner_functions
 from harness.lab.power import ScenarioContext, machine_on, power_off, retry_stalled, shell, system_up
 from harness.lab.request import BootRequest
 from harness.machine.rig import Rig
@@ -150,7 +151,7 @@ def maintain(context: ScenarioContext, machine: Machine, label: str, commands: S
         context: Where.
         machine: What.
         label: What this is for, in the evidence.
-        commands: For bash; the first that fails ends it.
+        commands: For bash, with the functions of ``harness/policy/owner.sh``; the first that fails ends it.
 
     Returns:
         What the commands printed, with the commands themselves.
@@ -158,7 +159,7 @@ def maintain(context: ScenarioContext, machine: Machine, label: str, commands: S
     Raises:
         RigError: The guest did not come up, or a command failed.
     """
-    script = shlex.quote("\n".join(commands))
+    script = shlex.quote("\n".join([owner_functions(), *commands]))
     plan = BootPlan.for_volumes(context.policy.volumes, context.urls)
 
     def attempt() -> str:

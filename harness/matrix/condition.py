@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from harness.guest.plan import HOLD_SECONDS
 from harness.lab.faults import Fault
+from harness.lab.owner import owner_functions
 from harness.lab.request import Meanwhile
 from harness.policy.maintenance import MaintenanceTask
 from harness.policy.policy import Volume
@@ -67,5 +68,5 @@ class Condition:
 
     def inputs(self, volumes: Sequence[Volume]) -> tuple[object, ...]:
         """What is declared to decide what it does to a machine with these volumes, JSON-able."""
-        commands = self.maintenance(volumes).commands if self.maintenance else ()
+        commands = (owner_functions(), *self.maintenance(volumes).commands) if self.maintenance else ()
         return (self.name, self.edition, commands, self.hold)

@@ -9,7 +9,6 @@ guest one boot after the installation::
 Sources: systemd-cryptenroll(1), crypttab(5), clevis-luks-bind(1).
 """
 
-import json
 import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -134,13 +133,14 @@ def _lines(volume: Volume, enrolment: Enrolment) -> Iterator[str]:
     options = [*enrolment.options, *_devices(enrolment.pins), *_options(enrolment.pins)]
     yield from _bound(volume, enrolment.pins)
     if enrolment.recovery_key:
-        yield from _recovery_key()
+        yield f"recovery_key {RECOVERY_KEY} {_RECOVERY_KEYSLOT} {QUICK_PBKDF}"
     if not enrolment.keeps_passphrase:
         yield 'systemd-cryptenroll --wipe-slot=password "$device"'
     if volume.mount_point == "/":
         yield from _kernel_arguments(volume, enrolment.pins, list(dict.fromkeys(options)))
         return
-    yield _crypttab(volume.name, enrolment.keeps_key_file, list(dict.fromkeys(options)))
+    key = "keep" if enrolment.keeps_key_file else "none"
+    yield shlex.join(["crypttab", volume.name, key, *dict.fromkeys(options)])
     if not enrolment.keeps_key_file:
         yield f"rm -f /etc/luks/{shlex.quote(volume.name)}"
 
@@ -173,14 +173,6 @@ def volume_env(volume: Volume) -> Iterator[str]:
     yield f"export PASSWORD={shlex.quote(volume.passphrase)}"
 
 
-def _recovery_key() -> Iterator[str]:
-    """What ``systemd-cryptenroll --recovery-key`` does, but with a key that is known: a keyslot, and a token for it."""
-    add = f"cryptsetup luksAddKey {QUICK_PBKDF} --new-key-slot {_RECOVERY_KEYSLOT} -d -"
-    yield f'printf %s "$PASSWORD" | {add} "$device" <(printf %s {RECOVERY_KEY})'
-    token = json.dumps({"type": "systemd-recovery", "keyslots": [str(_RECOVERY_KEYSLOT)]})
-    yield f'echo {shlex.quote(token)} | cryptsetup token import "$device"'
-
-
 def _kernel_arguments(volume: Volume, pins: Sequence[Pin], options: list[str]) -> Iterator[str]:
     """What the initrd has to know: it cannot be told by the crypttab of a root that is not open yet.
 
@@ -190,17 +182,8 @@ def _kernel_arguments(volume: Volume, pins: Sequence[Pin], options: list[str]) -
     if options:
         arguments.append(f"rd.luks.options={volume.device.rpartition('/')[2]}={','.join(['luks', *options])}")
     if arguments:
-        tool = "/usr/lib/unlock-lab/kernel-arguments"
-        yield f"if [ -x {tool} ]; then {tool} {shlex.join(arguments)}; fi"
+        yield f"kernel_arguments {shlex.join(arguments)}"
 
 
 def _needs_network(pin: Pin) -> bool:
     return any(leaf.needs_network for leaf in leaves(pin))
-
-
-def _crypttab(name: str, keeps_key_file: bool, options: list[str]) -> str:
-    """Edit the volume's line of /etc/crypttab, which Ignition wrote: name, device, key, options."""
-    key = "$3" if keeps_key_file else '"none"'
-    added = "".join(f",{option}" for option in options)
-    program = f'$1 == "{name}" {{ $3 = {key}; $4 = $4 "{added}" }} {{ print }}'
-    return f"awk {shlex.quote(program)} /etc/crypttab > /etc/crypttab.new && mv /etc/crypttab.new /etc/crypttab"

@@ -3,6 +3,7 @@
 Sources: sgdisk(8), cryptsetup-luksFormat(8), systemd-cryptsetup(8), crypttab(5), fstab(5).
 """
 
+import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -53,23 +54,11 @@ def creation_commands(
         devices: The options of crypttab(5) that have systemd ask its tokens.
         options: Further ones, beside ``luks``.
     """
-    mapping = f"/dev/mapper/{new.name}"
-    yield f"sgdisk --move-second-header --new=0:0:+64M --change-name=0:{new.name} {disk} >&2"
-    yield f"partx --update {disk} && udevadm settle"
-    yield f"printf %s '{new.passphrase}' > /run/passphrase"
-    yield f"cryptsetup luksFormat -q {QUICK_PBKDF} {new.device} /run/passphrase"
+    yield f"make_volume {new.name} {disk} {shlex.quote(new.passphrase)} {QUICK_PBKDF}"
     yield from bound
     if new.key_file:
-        yield f"(umask 077; head -c 32 /dev/urandom > {new.key_file})"
-        yield f'cryptsetup luksAddKey -q {QUICK_PBKDF} --key-file /run/passphrase "$device" {new.key_file}'
-    by_hand = ",".join(["luks", *options])
-    yield f'systemd-cryptsetup attach {new.name} "$device" /run/passphrase {by_hand}'
-    yield f"mkfs.ext4 -q {mapping} && mkdir -p /run/new && mount {mapping} /run/new"
-    yield f"find {new.mount_point} -mindepth 1 -maxdepth 1 -exec mv -t /run/new {{}} +"
-    yield f"umount /run/new && mount {mapping} {new.mount_point}"
-    by_itself = ",".join(["luks", *devices, *options])
-    yield f"echo {new.name} {new.device} {new.key_file or 'none'} {by_itself} >> /etc/crypttab"
-    yield f"echo {mapping} {new.mount_point} ext4 defaults 0 0 >> /etc/fstab"
+        yield f"add_key_file {new.key_file} {QUICK_PBKDF}"
+    now, later = ",".join(["luks", *options]), ",".join(["luks", *devices, *options])
+    yield f"use_volume {new.name} {new.mount_point} {new.key_file or 'none'} {now} {later}"
     if new.after:
-        folder = f"/etc/systemd/system/systemd-cryptsetup@{new.name}.service.d"
-        yield f"mkdir -p {folder} && printf '[Unit]\\nAfter={new.after}\\n' > {folder}/after.conf"
+        yield f"open_after {new.name} {new.after}"

@@ -2,14 +2,18 @@
 
 import hashlib
 import json
+import os
 import re
 import shlex
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 
 from harness.errors import UsageError
+from harness.lab.owner import owner_functions
 from harness.paths import POLICIES
 from harness.policy.butane import read_policy
 from harness.policy.enrolment import RECOVERY_KEY, Enrolment, enrolled
@@ -23,6 +27,41 @@ TANG = TangPin("tang", "@TANG_URL@", "@TANG_THUMBPRINT@")
 @pytest.fixture(scope="module")
 def base() -> Policy:
     return read_policy(POLICIES / "passphrase.bu")
+
+
+def by_owner(lines: str, moved: Mapping[str, Path] = MappingProxyType({}), **tools: str) -> str:
+    """Run an owner's lines with some paths elsewhere, and with some tools that are given as the body of a function."""
+    text = owner_functions()
+    for path, elsewhere in moved.items():
+        text = text.replace(path, str(elsewhere))
+    fakes = [f"{name}() {{ {body}; }}" for name, body in tools.items()]
+    ran = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", "\n".join([text, *fakes, lines])],
+        check=True,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "device": "/dev/it", "PASSWORD": "secret"},
+    )
+    return ran.stdout
+
+
+def test_a_recovery_key_is_a_keyslot_and_a_token() -> None:
+    said = by_owner(
+        "recovery_key cbde-fghi 7 --pbkdf pbkdf2",
+        cryptsetup='echo "$1 $2 $3"; [[ $1 = token ]] && cat || cat "${@: -1}"',
+    )
+    assert said.startswith("luksAddKey --pbkdf pbkdf2\ncbde-fghi")
+    kind, token = said.splitlines()[-2].partition("token import")[1:][0], said.splitlines()[-1]
+    assert kind == "token import"
+    assert json.loads(token) == {"type": "systemd-recovery", "keyslots": ["7"]}
+
+
+def test_each_binding_of_clevis_gets_the_command_and_the_passphrase() -> None:
+    clevis = "if [[ $2 = list ]]; then printf '%s\\n' '1: tpm2 {}' '4: tang {}'; else echo \"$@ $(cat)\"; fi"
+    said = by_owner('each_binding 2 clevis luks regen -q -d "$device"', clevis=clevis)
+    assert said.splitlines() == [f"luks regen -q -d /dev/it -s {slot} secret" for slot in (1, 4)]
+    with pytest.raises(subprocess.CalledProcessError):
+        by_owner('each_binding 1 clevis luks regen -q -d "$device"', clevis=clevis)
 
 
 def commands(base: Policy, enrolment: Enrolment, tool: str) -> list[list[str]]:
@@ -79,7 +118,7 @@ def test_pcr_11_is_reckoned_for_the_phase_in_which_a_volume_is_opened(base: Poli
     entered = bytes(range(0, 64, 2))
     reckon = [line.replace("/usr/lib/unlock-lab/pcr-11", f"echo {entered.hex()}") for line in lines if "pcr11=" in line]
     said = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", "\n".join([*reckon, "echo $pcr11"])],
+        ["bash", "-euo", "pipefail", "-c", "\n".join([owner_functions(), *reckon, "echo $pcr11"])],
         check=True,
         capture_output=True,
         text=True,
@@ -92,19 +131,14 @@ def test_a_recovery_key_is_typed_instead_of_the_passphrase(base: Policy) -> None
     policy = enrolled(base, Enrolment("mine", (CryptenrollPin(),), keeps_passphrase=False, recovery_key=True))
     assert policy.volumes[0].passphrase == RECOVERY_KEY
     assert re.fullmatch(r"([cbdefghijklnrtuv]{8}-){7}[cbdefghijklnrtuv]{8}", RECOVERY_KEY)
-    lines = [
-        line for line in policy.enrolment if "luksAddKey" in line or "token import" in line or "--wipe-slot" in line
-    ]
-    assert ["luksAddKey" in line for line in lines] == [True, False, False]
-    assert "--wipe-slot=password" in lines[-1]
-    token = json.loads(shlex.split(lines[1])[1])
-    assert token == {"type": "systemd-recovery", "keyslots": ["7"]}
-    assert "--new-key-slot 7" in lines[0]
+    added, wiped = (line for line in policy.enrolment if "recovery_key" in line or "--wipe-slot" in line)
+    assert added.startswith(f"recovery_key {RECOVERY_KEY} 7 ")
+    assert "--wipe-slot=password" in wiped
 
 
 def test_a_pcrlock_policy_is_made_before_it_is_bound_to(base: Policy) -> None:
     lines = enrolled(base, Enrolment("mine", (CryptenrollPin(initrd_pcr_ids=(7, 11), pcrlock=True),))).enrolment
-    (made,) = (number for number, line in enumerate(lines) if "make-policy --pcr=7 --pcr=11" in line)
+    (made,) = (number for number, line in enumerate(lines) if line == "pcrlock_policy 7 11")
     (bound,) = (number for number, line in enumerate(lines) if "--tpm2-pcrlock=/var/lib/systemd/pcrlock.json" in line)
     assert made < bound
     assert "--tpm2-pcrs= " in lines[bound]
@@ -196,8 +230,8 @@ def test_crypttab_is_edited_where_the_volume_stands(
 ) -> None:
     other = "other UUID=y /etc/luks/other luks"
     (tmp_path / "crypttab").write_text(f"{other}\nvar UUID=x /etc/luks/var luks\n")
-    edit = next(line for line in enrolled(base, enrolment).enrolment if line.startswith("awk "))
-    subprocess.run(["sh", "-c", edit.replace("/etc/crypttab", str(tmp_path / "crypttab"))], check=True)
+    edit = next(line for line in enrolled(base, enrolment).enrolment if line.startswith("crypttab "))
+    by_owner(edit, {"/etc/crypttab": tmp_path / "crypttab"})
     assert (tmp_path / "crypttab").read_text().splitlines() == [other, line]
 
 
@@ -216,19 +250,16 @@ def test_a_new_volume_is_one_more_of_the_policy(base: Policy) -> None:
 
 def test_new_volumes_come_after_each_other_and_the_owner_s_commands_last(base: Policy) -> None:
     lines = enrolled(base, Enrolment("mine", volumes=(STATE, KEYED), commands=("echo done",))).enrolment
-    opened = [line for line in lines if line.startswith("systemd-cryptsetup attach ")]
-    assert [line.split()[2] for line in opened] == ["state", "keyed"]
-    assert opened[0].endswith(" luks,tpm2-measure-pcr=yes"), "it is measured when it is made, but no token opens it"
-    assert (
-        "echo state /dev/disk/by-partlabel/state none luks,tpm2-device=auto,tpm2-measure-pcr=yes >> /etc/crypttab"
-        in lines
-    )
-    assert "echo keyed /dev/disk/by-partlabel/keyed /srv/key luks >> /etc/crypttab" in lines
+    assert [line.split()[1:] for line in lines if line.startswith("use_volume ")] == [
+        # It is measured when it is made, but no token opens it then.
+        ["state", "/srv", "none", "luks,tpm2-measure-pcr=yes", "luks,tpm2-device=auto,tpm2-measure-pcr=yes"],
+        ["keyed", "/mnt", "/srv/key", "luks", "luks"],
+    ]
     assert lines[-1] == "echo done"
 
 
 def test_a_new_volume_may_wait_for_a_unit(base: Policy, tmp_path: Path) -> None:
-    folder = "/etc/systemd/system/systemd-cryptsetup@state.service.d"
-    (line,) = (line for line in enrolled(base, Enrolment("mine", volumes=(STATE,))).enrolment if folder in line)
-    subprocess.run(["sh", "-c", line.replace(folder, str(tmp_path / "d"))], check=True)
-    assert (tmp_path / "d" / "after.conf").read_text() == "[Unit]\nAfter=systemd-pcrmachine.service\n"
+    (line,) = (line for line in enrolled(base, Enrolment("mine", volumes=(STATE,))).enrolment if "open_after" in line)
+    by_owner(line, {"/etc/systemd/system": tmp_path})
+    written = tmp_path / "systemd-cryptsetup@state.service.d" / "after.conf"
+    assert written.read_text() == "[Unit]\nAfter=systemd-pcrmachine.service\n"

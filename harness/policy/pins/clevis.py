@@ -30,16 +30,16 @@ class Clevis(Opener):
 
     def renew(self, pins: Sequence[Binding]) -> Iterator[str]:
         """``clevis luks regen``: by the old binding, or by the passphrase where that does not open any more."""
-        return for_each_slot(len(pins), 'clevis luks regen -q -d "$device" -s "$slot"')
+        yield f'each_binding {len(pins)} clevis luks regen -q -d "$device"'
 
     def edit(self, pin: Binding) -> Iterator[str]:
         """``clevis luks edit`` of the volume's only binding into another one of the same kind."""
         config = shlex.quote(json.dumps(pin.clevis_config()))
-        return for_each_slot(1, f'clevis luks edit -d "$device" -s "$slot" -c {config}')
+        yield f'each_binding 1 clevis luks edit -d "$device" -c {config}'
 
     def remove(self, pins: Sequence[Binding]) -> Iterator[str]:
         """``clevis luks unbind``."""
-        return for_each_slot(len(pins), 'clevis luks unbind -f -d "$device" -s "$slot"')
+        yield f'each_binding {len(pins)} clevis luks unbind -f -d "$device"'
 
     def unlock(self, device: str, mapping: str, pins: Sequence[Binding], typed: str = "") -> str:
         """``clevis luks unlock``."""
@@ -47,10 +47,3 @@ class Clevis(Opener):
 
 
 CLEVIS = Clevis()
-
-
-def for_each_slot(bindings: int, command: str) -> Iterator[str]:
-    """One command of clevis for each of its bindings, of which there must be as many as the policy says."""
-    yield 'slots=$(clevis luks list -d "$device" | cut -d: -f1)'
-    yield f'test "$(wc -w <<< "$slots")" = {bindings}'
-    yield f"for slot in $slots; do printf '%s\\n' \"$PASSWORD\" | {command}; done"

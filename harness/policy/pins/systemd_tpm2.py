@@ -4,7 +4,7 @@ Sources: systemd-cryptenroll(1), systemd-measure(1), systemd-pcrphase.service(8)
 systemd 257 cryptsetup.c, cryptsetup-tokens/luks2_token.c and tpm2-util.c.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -105,14 +105,14 @@ class CryptenrollPin(Token):
         """``systemd-cryptenroll --tpm2-device=auto``, after the predictions that it needs."""
         pcrs = [str(index) for index in self.pcr_ids]
         if self.pcrlock:
-            yield from _pcrlock(self.initrd_pcr_ids)
+            yield f"pcrlock_policy {' '.join(map(str, self.initrd_pcr_ids))}"
         elif unknown := sorted(set(self.initrd_pcr_ids) - _IN_INITRD.keys()):
             raise UsageError(f"nobody foretells what the initrd will find in PCR {unknown[0]}", "give it in pcr_ids")
         else:
             foretold = _IN_INITRD
             if self.further_phases:
                 yield f"pcr11={_IN_INITRD[11]}"
-                yield from map(_extend_pcr_11, self.further_phases)
+                yield f'pcr11=$(extended_pcr "$pcr11" {" ".join(self.further_phases)})'
                 foretold = {**_IN_INITRD, 11: "$pcr11"}
             pcrs += [f"{index}:sha256={foretold[index]}" for index in self.initrd_pcr_ids]
         arguments = [*further, "--tpm2-device=auto", f"--tpm2-pcrs={'+'.join(pcrs)}"]
@@ -165,20 +165,3 @@ def _pin_failure(world: World, headless: bool) -> PinFailureCause | None:
     if not world.pin_typed:
         return PinFailureCause("nobody types its PIN", reported=False)
     return PinFailureCause("the TPM is locked out, so it takes no PIN") if world.tpm is TpmState.LOCKED_OUT else None
-
-
-def _extend_pcr_11(phase: str) -> str:
-    """Reckon on: a phase extends it by the hash of its name (systemd-pcrphase.service(8); TPM 2.0 Library, 1, 17.2)."""
-    digest = f"$(printf %s {phase} | sha256sum | cut -c -64)"
-    both = f"$(printf %s $pcr11{digest} | sed 's/../\\\\x&/g')"
-    return f'pcr11=$(printf "{both}" | sha256sum | cut -c -64)'
-
-
-def _pcrlock(pcr_ids: Sequence[int]) -> Iterator[str]:
-    """Predict PCRs and put the policy where the initrd finds it: a credential on the ESP (systemd-pcrlock(8))."""
-    tool = "SYSTEMD_RELAX_ESP_CHECKS=1 /usr/lib/systemd/systemd-pcrlock"
-    yield "mkdir -p /efi && mount -t vfat /dev/disk/by-partlabel/EFI-SYSTEM /efi"
-    yield f"{tool} lock-secureboot-policy"
-    yield f"{tool} lock-uki --pcrlock=/var/lib/pcrlock.d/650-uki.pcrlock.d/first.pcrlock /efi/EFI/BOOT/BOOTX64.EFI"
-    yield f"{tool} make-policy {' '.join(f'--pcr={index}' for index in pcr_ids)}"
-    yield "umount /efi"
