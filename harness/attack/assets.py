@@ -22,7 +22,7 @@ from harness.luks2.metadata import LuksHeader, parse_luks_header
 from harness.machine import tpm as tpms
 from harness.machine.disk import overlay
 from harness.machine.partition import read_partition, write_partition
-from harness.machine.spec import Disk, Firmware, Tpm
+from harness.machine.spec import Disk, Firmware, SecurityKey, Tpm
 from harness.machine.tpm_bus import BusInterceptor
 from harness.policy.pins.placeholders import DEFAULT_SERVER
 from harness.services.tang import Tang
@@ -97,6 +97,14 @@ class AttackerAssets:
         """A copy of the victim's UEFI variables as they are now."""
         self.require(Grant.NVRAM, Grant.MACHINE)
         return Path(shutil.copyfile(self.victim.machine.nvram, self._folder() / "nvram.fd"))
+
+    def security_key(self) -> SecurityKey | None:
+        """The victim's security key, if there is one."""
+        self.require(Grant.TOKENS)
+        key = self.victim.machine.security_key
+        return (
+            replace(key, state=Path(shutil.copyfile(key.state, self._folder() / "security-key.json"))) if key else None
+        )
 
     def header_backup(self, volume: str) -> bytes:
         """The first MiB of a volume, as it is on the disk now: the LUKS header with three keyslots of cryptsetup's."""

@@ -264,6 +264,7 @@ class Attacker(AttackerAssets):
             nvram=nvram or (self.nvram() if grants & {Grant.NVRAM, Grant.MACHINE} else folder / "nvram.fd"),
             firmware=firmware or victim.firmware,
             site=self._site,
+            security_key=self.security_key() if Grant.TOKENS in grants else None,
         )
 
     def _require_taken(self, path: Path | None) -> None:

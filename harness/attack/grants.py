@@ -23,6 +23,8 @@ class Grant(StrEnum):
     """A copy of the keys of a Tang server."""
     TPM_BUS = "tpm-bus"
     """The wires between processor and TPM."""
+    TOKENS = "tokens"
+    """The security tokens that the owner carries."""
     RAM = "ram"
     """The memory of a machine that is on."""
     ROOT = "root"
@@ -41,6 +43,7 @@ def capabilities(grants: Iterable[Grant]) -> Capabilities:
         tpm_bus=Grant.TPM_BUS in has,
         network=Grant.NETWORK in has,
         ram=Grant.RAM in has,
+        tokens=Grant.TOKENS in has,
     )
 
 

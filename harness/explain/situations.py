@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 
 from harness.explain.answer import Situation
 from harness.matrix.condition import Condition
-from harness.matrix.conditions import CONDITIONS, MAINTENANCE, OF_ROOTS, subsets
+from harness.matrix.conditions import CONDITIONS, MAINTENANCE, OF_ROOTS, OF_TOKENS, subsets
 from harness.policy.policy import Policy
 
 SCENARIOS: Mapping[str, str] = {
@@ -44,7 +44,9 @@ def situations(policy: Policy, *, root: bool) -> Iterator[Situation]:
         root: Whether its volumes are opened by the initrd of an image with an encrypted root.
     """
     servers = policy.tang_servers
-    for condition in (*CONDITIONS, *MAINTENANCE, *subsets(servers), *(OF_ROOTS if root else ())):
+    tokens = any(leaf.carried for leaf in policy.leaves)
+    of_others = (*(OF_ROOTS if root else ()), *(OF_TOKENS if tokens else ()))
+    for condition in (*CONDITIONS, *MAINTENANCE, *subsets(servers), *of_others):
         if condition.name in _ABOUT_TANG and not servers:
             continue
         if condition.name == _NEEDS_THE_SERVER_CALLED_TWO and "two" not in servers:

@@ -13,6 +13,8 @@ from harness.lab.faults import (
     network_unplugged,
     secure_boot_enabled,
     secure_boot_owned,
+    security_key_removed,
+    security_key_replaced,
     smbios_cmdline,
     tpm_downgraded_to_1_2,
     tpm_removed,
@@ -24,7 +26,8 @@ from harness.matrix.condition import EVERY, Condition
 from harness.policy.maintenance import MaintenanceResult, MaintenanceTask, edited, rebound, unbound
 from harness.policy.pins import TANG, Pin, Service, TangPin, changed, with_threshold
 from harness.policy.pins.placeholders import placeholder
-from harness.policy.world import Header, Network, Server, TpmState, World
+from harness.policy.pins.systemd_pkcs11 import REMOVE_TOKEN, new_token
+from harness.policy.world import Header, Network, Server, TokenState, TpmState, World
 from harness.services.tang import Tang
 
 
@@ -275,6 +278,35 @@ OF_ROOTS: tuple[Condition, ...] = (
 """What only encrypted roots are put through; updates, only the UKI of images/debian-13-root, which has the tools."""
 
 
+OF_TOKENS: tuple[Condition, ...] = (
+    Condition(
+        "key-removed",
+        "the FIDO2 security key is not plugged in",
+        World(token=TokenState.ABSENT),
+        (security_key_removed,),
+    ),
+    Condition(
+        "key-replaced",
+        "another FIDO2 security key with the same PIN",
+        World(token=TokenState.ANOTHER),
+        (security_key_replaced,),
+    ),
+    Condition(
+        "soft-token-removed",
+        "the PKCS#11 token's files are gone",
+        World(token=TokenState.ABSENT),
+        maintenance=_once(REMOVE_TOKEN),
+    ),
+    Condition(
+        "soft-token-replaced",
+        "another PKCS#11 token of the same label, with a key of its own",
+        World(token=TokenState.ANOTHER),
+        maintenance=_once(REMOVE_TOKEN, *new_token()),
+    ),
+)
+"""What happens to security tokens; only policies that have one are put through it."""
+
+
 def all_conditions() -> tuple[Condition, ...]:
-    """Every column: one fault each, maintenance, every subset of the TPM and three Tang servers, what is for roots."""
-    return (*CONDITIONS, *MAINTENANCE, *subsets(("tang", "two", "three")), *OF_ROOTS)
+    """Every column: one fault each, maintenance, every subset of the TPM and three servers; for roots; for tokens."""
+    return (*CONDITIONS, *MAINTENANCE, *subsets(("tang", "two", "three")), *OF_ROOTS, *OF_TOKENS)

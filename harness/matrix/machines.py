@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from harness.errors import UsageError
 from harness.lab.policies import bare_root, named_policy
-from harness.matrix.conditions import CONDITIONS, MAINTENANCE, OF_ROOTS, all_conditions
+from harness.matrix.conditions import CONDITIONS, MAINTENANCE, OF_ROOTS, OF_TOKENS, all_conditions
 from harness.matrix.rack import PolicyRow, rack, rack_in_initrd
 from harness.paths import POLICIES
 from harness.policy.by_hand import BY_HAND
@@ -105,7 +105,7 @@ _NOT_IN_INITRAMFS = _NOT_IN_INITRD | {
     "keyslot-wiped": "the first volume that uses its tries up ends the script that opens those after it",
     "tang-silent": "each volume in turn keeps clevis for the two minutes that curl waits",
 }
-_OF_VOLUMES = tuple(condition.name for condition in all_conditions() if condition not in OF_ROOTS)
+_OF_VOLUMES = tuple(condition.name for condition in all_conditions() if condition not in (*OF_ROOTS, *OF_TOKENS))
 # Servers in subsets, or changed, are for the thresholds about them.
 _OF_SINGLE_PINS = tuple(each.name for each in (*CONDITIONS, *MAINTENANCE) if each.name not in _OF_SERVERS)
 
@@ -135,6 +135,9 @@ MACHINES: tuple[TableMachine, ...] = (
     ),
     _alone("no-fallback-slot", "debian-13", "present", "tpm-absent", "key-enrolled"),
     _alone("headless", "debian-13", "present", "tpm-absent", "key-enrolled"),
+    _alone("fido2", "debian-13-tokens", "present", "tpm-absent", "key-removed", "key-replaced"),
+    _alone("fido2-pin", "debian-13-tokens", "present", "key-removed", "key-replaced"),
+    _alone("pkcs11", "debian-13-tokens", "present", "tpm-absent", "soft-token-removed", "soft-token-replaced"),
     _alone("root-tpm2-and-tang", "debian-13-root", *_NETWORK, "no-link"),
     _alone("root-tpm2-or-tang", "debian-13-root", *_NETWORK, "no-link-held"),
     _alone("root-pcr7", "debian-13-root", "present", "key-enrolled", *_UPDATES),

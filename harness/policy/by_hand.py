@@ -7,7 +7,7 @@ the same name, that is meant.
 from collections.abc import Mapping
 
 from harness.policy.enrolment import Enrolment
-from harness.policy.pins import CryptenrollPin, Sss, TangPin, Tpm2Pin
+from harness.policy.pins import CryptenrollPin, Fido2Pin, Pkcs11Pin, Sss, TangPin, Tpm2Pin
 from harness.policy.pins.placeholders import placeholder
 
 _TANG = TangPin("tang", placeholder("URL", "tang"), placeholder("THUMBPRINT", "tang"))
@@ -26,6 +26,9 @@ BY_HAND: Mapping[str, Enrolment] = {
         Enrolment("passphrase-alone"),
         Enrolment("no-fallback-slot", (CryptenrollPin((7,)),), keeps_passphrase=False),
         Enrolment("headless", (CryptenrollPin((7,)),), options=("headless=yes",)),
+        Enrolment("fido2", (Fido2Pin(),)),
+        Enrolment("fido2-pin", (Fido2Pin(asks_pin=True),)),
+        Enrolment("pkcs11", (Pkcs11Pin(),)),
         Enrolment("root-tpm2-and-tang", (Sss(2, (Tpm2Pin(), _TANG)),)),
         Enrolment("root-tpm2-or-tang", (Sss(1, (Tpm2Pin(), _TANG)),)),
         Enrolment("root-pcr7", (CryptenrollPin((7,)),)),

@@ -20,7 +20,7 @@ from harness.machine.spec import Firmware, Machine
 from harness.matrix import cells, run
 from harness.matrix.command import shares
 from harness.matrix.condition import Condition
-from harness.matrix.conditions import CONDITIONS, MAINTENANCE, OF_ROOTS, all_conditions
+from harness.matrix.conditions import CONDITIONS, MAINTENANCE, OF_ROOTS, OF_TOKENS, all_conditions
 from harness.matrix.machines import MACHINES, table_machine
 from harness.matrix.rack import rack
 from harness.matrix.run import BootResult, MachinePlan, cells_of, inputs
@@ -134,12 +134,13 @@ def test_all_machines_and_the_columns_that_make_sense(tmp_path: Path) -> None:
     assert [(share.policy.name, share.image) for share in chosen] == [(each.name, each.image) for each in MACHINES]
     assert {share.image: share.stack for share in chosen} == {
         "debian-13": Stack.DR,
+        "debian-13-tokens": Stack.DR,
         "debian-13-root": Stack.DR,
         "debian-13-initramfs": Stack.IT,
     }
     by_name = {share.policy.name: share for share in chosen}
     assert set(by_name["by-butane"].columns) == {
-        condition.name for condition in all_conditions() if condition not in OF_ROOTS
+        condition.name for condition in all_conditions() if condition not in (*OF_ROOTS, *OF_TOKENS)
     }
     assert len(list(by_name["by-hand"].places)) == (len(CONDITIONS) + len(MAINTENANCE) - 4) * len(
         table_machine("by-hand").policies

@@ -204,12 +204,14 @@ class Leaf(Binding):
         answers: What a guest says when such a leaf answered.
         service: What it talks to, or None for what is in the guest itself.
         needs_network: Whether it can answer only once the guest has an address.
+        carried: Whether a person can take what answers away: a security token.
     """
 
     reported_as: ClassVar[str]
     failures: ClassVar[tuple[Message, ...]] = ()
     answers: ClassVar[tuple[Message, ...]] = ()
     needs_network: ClassVar[bool] = False
+    carried: ClassVar[bool] = False
 
     @property
     @abstractmethod

@@ -34,6 +34,7 @@ class Fido2Pin(Token):
     slot_type: ClassVar[str] = "fido2"
     crypttab_device: ClassVar[str] = "fido2-device=auto"
     reported_as: ClassVar[str] = "fido2"
+    carried: ClassVar[bool] = True
     failures: ClassVar[tuple[Message, ...]] = (
         Message(r"(?P<reason>Wrong security token; needed credentials not present on token\.)"),
         Message(r"(?P<reason>PIN of security token incorrect\.)"),

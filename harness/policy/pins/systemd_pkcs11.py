@@ -36,6 +36,7 @@ class Pkcs11Pin(Token):
     slot_type: ClassVar[str] = "pkcs11"
     crypttab_device: ClassVar[str] = "pkcs11-uri=auto"
     reported_as: ClassVar[str] = "pkcs11"
+    carried: ClassVar[bool] = True
     failures: ClassVar[tuple[Message, ...]] = (
         Message(r"(?P<reason>PIN for token '[^']*' is incorrect, please try again\.)"),
         Message(r"(?P<reason>PIN has been locked, please reset PIN of security token '[^']*'\.)", final=True),
@@ -79,6 +80,10 @@ class Pkcs11Pin(Token):
         if not capabilities.pin:
             return False, "the attacker does not know the PIN"
         return True, "the token's files are on the disk, and the attacker knows the PIN"
+
+
+REMOVE_TOKEN = "find /etc/softhsm/tokens -mindepth 1 -delete"
+"""The command that removes every token."""
 
 
 def new_token() -> tuple[str, ...]:
