@@ -114,7 +114,13 @@ class VolumeEvidence:
 
     @property
     def _answers(self) -> tuple[PinAnswered, ...]:
-        """What the guest said about leaves that answered."""
+        """What the guest said about leaves that answered, if what they gave opened the volume.
+
+        A PKCS#11 token with another key of that size "decrypts" too: to something else (PKCS #1 v1.5 with implicit
+        rejection; seen with SoftHSM2 2.6 and OpenSSL 3.5).
+        """
+        if self.opened is None or self.passphrases:
+            return ()
         found = (event for event in self.seen.events if isinstance(event, PinAnswered))
         return tuple(event for event in found if self.about(event.about))
 

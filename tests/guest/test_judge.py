@@ -12,20 +12,31 @@ from harness.guest.events import (
     KeyslotUsed,
     NoPromptPossible,
     PassphraseWrong,
+    PinAnswered,
     PinFailed,
     PromptKind,
     PromptShown,
     Stream,
+    TokenUsed,
     VolumeAttaching,
     VolumeUnlocked,
 )
 from harness.guest.judge import judge
 from harness.guest.outcome import Outcome, PinFailure, Unlock
 from harness.guest.volumes import VolumePlan
-from harness.guest.witness import End, ExternalEvidence, Observation, TangActivity, TypedPassphrase
+from harness.guest.witness import (
+    End,
+    ExternalEvidence,
+    Observation,
+    TangActivity,
+    TypedPassphrase,
+    security_key_testimony,
+)
 from harness.luks2.metadata import LuksHeader, Token
+from harness.machine.ctap2_log import CtapExchange
 from harness.machine.tpm_log import TpmExchange
-from harness.policy.pins import Pin, Sss, TangPin, Tpm2Pin, holds
+from harness.policy.pins import Fido2Pin, Pin, Pkcs11Pin, Sss, TangPin, Tpm2Pin, holds
+from harness.policy.pins.systemd_fido2 import SECURITY_KEY
 from harness.services.tang_log import TangRequest
 
 TPM, TANG, TWO = Tpm2Pin(), TangPin("tang", "@TANG_URL@"), TangPin("two", "@TANG_URL:two@")
@@ -344,3 +355,35 @@ def test_two_volumes_are_as_bad_as_the_worse() -> None:
 def test_an_answer_for_another_volume_proves_nothing() -> None:
     with pytest.raises(RigError, match="var opened with nothing typed, and neither clevis nor a token"):
         judge([ROOT, VAR], seen(*TWO_OPEN, OPEN), ExternalEvidence((tang(SERVED, SERVED),), (), URLS))
+
+
+PKCS11 = Pkcs11Pin()
+PKCS11_ANSWERED = made(PinAnswered, 32.0, pin="pkcs11")
+PIN_TYPED = TypedPassphrase(31.0, "var", 5, pin=True)
+
+
+def test_a_token_in_the_guest_answered_if_it_says_so_and_the_volume_opened() -> None:
+    outcome = judged(PKCS11, seen(PKCS11_ANSWERED, OPEN, typed=(PIN_TYPED,)), ExternalEvidence())
+    assert (outcome.unlock, outcome.unlocked_by) == (Unlock.PASSPHRASE_FALLBACK, frozenset({"pkcs11"}))
+    with pytest.raises(RigError, match="nothing says that it answered"):
+        judged(PKCS11, seen(OPEN, typed=(PIN_TYPED,)), ExternalEvidence())
+
+
+def test_a_token_with_another_key_says_that_it_answered_too_and_opens_nothing() -> None:
+    events = seen(PKCS11_ANSWERED, end=End.SHUT, why="the unit failed")
+    outcome = judged(PKCS11, events, ExternalEvidence())
+    assert (outcome.unlock, outcome.unlocked_by) == (Unlock.LOCKED, frozenset())
+
+
+def test_a_security_key_is_believed_by_its_own_log_alone() -> None:
+    gave = (CtapExchange("getAssertion with hmac-secret", 0),)
+    opened = seen(made(TokenUsed, 33.0, volume="var"), OPEN)
+    outcome = judged(Fido2Pin(), opened, ExternalEvidence(services={SECURITY_KEY: security_key_testimony(gave)}))
+    assert (outcome.unlock, outcome.unlocked_by) == (Unlock.AUTO, frozenset({"fido2"}))
+    with pytest.raises(RigError, match="no secret that the security key gave"):
+        judged(Fido2Pin(), opened, ExternalEvidence(services={SECURITY_KEY: security_key_testimony(())}))
+    refused = (CtapExchange("getAssertion", 0x2E),)
+    asks = seen(PROMPT, end=End.WAITING, why="it asks")
+    shut = judged(Fido2Pin(), asks, ExternalEvidence(services={SECURITY_KEY: security_key_testimony(refused)}))
+    assert shut.failed_pins == {"fido2"}
+    assert shut.failures[0].source == "security key"
