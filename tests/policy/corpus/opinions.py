@@ -72,9 +72,9 @@ def opinion(folder: Path, name: str, text: str) -> dict[str, Any]:
 
 
 def _said(done: "subprocess.CompletedProcess[str]") -> list[str]:
-    """Messages without the lines of the file that they show."""
+    """Messages without the lines of the file that they show; sorted, since Go walks its maps in any order."""
     words = re.findall(r"^(?:\s*\|\s*\^+ (.*)|((?:Error|error|warning).*))$", done.stderr, re.MULTILINE)
-    return [" ".join(filter(None, word)).strip() for word in words]
+    return sorted(" ".join(filter(None, word)).strip() for word in words)
 
 
 def main() -> int:
