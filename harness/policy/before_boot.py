@@ -4,11 +4,12 @@ Two kinds: mistakes, which would be mistakes on any machine (`check`); and obsta
 in the way of a file that is right (`obstacles`): explaining such a file works, installing it does not.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from harness.policy.disks import COREOS_BOOT_DISK, IMAGE_END_MIB, IMAGE_PARTITIONS, WantedDisk, disk_of, wanted_disks
 from harness.policy.document import Document, KeyPath
+from harness.policy.pins import Pin, leaves
 
 _MOST_MIB = 2 * 1024 * 1024
 """Of a disk: it is a file that grows as it is written to, and this much no laboratory writes."""
@@ -126,12 +127,38 @@ def _label_trouble(label: str, disks: tuple[WantedDisk, ...], *, encrypts: bool)
     return f"storage.disks makes no partition of this label{f'; it makes {labels}' if labels else ''}"
 
 
-def obstacles(document: Document, config: dict[str, Any]) -> tuple[str, ...]:
-    """Why the laboratory's guest cannot have what the file says, each with file, line and key; nothing if it can."""
-    return tuple(
-        f"{document.path.name}:{document.line(path)}: {document.named(path)}: {why}"
-        for path, why in _obstacles(document, config)
-    )
+def obstacles(document: Document, config: dict[str, Any], trees: Sequence[Pin | None]) -> tuple[str, ...]:
+    """Why the laboratory's guest cannot have what the file says, each with file, line and key; nothing if it can.
+
+    Args:
+        document: The file.
+        config: What it means.
+        trees: The pins of the config's volumes, in order.
+    """
+    found = (*_obstacles(document, config), *_out_of_reach(document, config, trees))
+    return tuple(f"{document.path.name}:{document.line(path)}: {document.named(path)}: {why}" for path, why in found)
+
+
+def _out_of_reach(
+    document: Document, config: dict[str, Any], trees: Sequence[Pin | None]
+) -> Iterator[tuple[KeyPath, str]]:
+    """What the first boot would wait for, and never reach: a guest sees the laboratory alone."""
+    storage = config.get("storage", {})
+    for luks, tree in zip(storage.get("luks", []), trees, strict=True):
+        here = place(document, "luks", "name", luks["name"])
+        for leaf in leaves(tree) if tree else ():
+            if leaf.address and leaf.service and not leaf.service.provided:
+                yield (
+                    here,
+                    f"no guest reaches {leaf.address}; write @TANG_URL@ in its place, and the laboratory runs it",
+                )
+        if (source := luks.get("keyFile", {}).get("source", "")) and not source.startswith("data:"):
+            yield (*here, "key_file"), f"no guest reaches {source}; put the key into a file beside this one: local"
+    for file in storage.get("files", []):
+        for part in (file.get("contents", {}), *file.get("append", [])):
+            if (source := part.get("source") or "") and not source.startswith("data:"):
+                here = place(document, "files", "path", file["path"])
+                yield here, f"no guest reaches {source}; put it into a file beside this one: local"
 
 
 def _obstacles(document: Document, config: dict[str, Any]) -> Iterator[tuple[KeyPath, str]]:

@@ -122,7 +122,7 @@ def _policy(understood: Understood) -> Policy:
         source=document.text,
         disks=disks,
         notes=notes(document, config),
-        obstacles=before_boot.obstacles(document, config),
+        obstacles=before_boot.obstacles(document, config, understood.trees),
     )
 
 

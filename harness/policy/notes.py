@@ -39,10 +39,6 @@ def _not_watched(config: dict[str, Any]) -> Iterator[str]:
     yield from _counted("quadlet", quadlets)
     if any(path.startswith(_ZINCATI) for path in paths):
         yield "settings of zincati"
-    for file in storage.get("files", []):
-        for part in (file.get("contents", {}), *file.get("append", [])):
-            if (source := part.get("source", "")) and not source.startswith("data:"):
-                yield f"{file['path']} from {source}, which the first boot must reach"
     for luks in storage.get("luks", []):
         for tang in luks.get("clevis", {}).get("tang", []):
             if (urls.parse(tang["url"]).hostname or "").endswith(".local"):

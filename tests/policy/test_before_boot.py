@@ -223,6 +223,12 @@ def test_partitions_without_a_number_get_the_next_that_is_free(tmp_path: Path) -
             ":4: storage.filesystems[0].format: the guest has neither tools nor a module for btrfs",
         ),
         (luks("/dev/vdb", ", cex: {enabled: true}"), "", ":4: storage.luks[0]: cex needs the crypto card"),
+        (luks("/dev/vdb", ", key_file: {source: 'https://a/k'}"), "", ":4: storage.luks[0].key_file: no guest reaches"),
+        (
+            "files: [{path: /etc/a, contents: {source: 'https://a/b'}}]",
+            "",
+            ":4: storage.files[0]: no guest reaches https",
+        ),
         (
             disk("/dev/sdb", "{number: 4, label: root}"),
             "",

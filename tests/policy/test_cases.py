@@ -12,6 +12,7 @@ FILES = Path(__file__).parent / "corpus" / "files"
 ROOT = "an encrypted root made by the first boot: the guest's root stays as its image made it"
 MDADM = "the guest has no mdadm, so it makes no arrays"
 BTRFS = "the guest has neither tools nor a module for btrfs"
+TANG = "no guest reaches http://tang.attic.example; write @TANG_URL@ in its place, and the laboratory runs it"
 NO_KEY = "the file gives no key, so Ignition makes one that nobody knows"
 
 MISTAKES = {
@@ -31,7 +32,7 @@ TAKEN: dict[str, tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]] = {
     "containers-tang.bu": (
         ("/dev/sda",),
         ("pods /var/lib/containers: http://192.168.77.3:8080 is no server of this laboratory",),
-        (BTRFS,),
+        (BTRFS, TANG.replace("tang.attic.example", "192.168.77.3:8080")),
     ),
     "containers-tang-adapted.bu": (("/dev/vda",), (f"pods /var/lib/containers: {NO_KEY}",), (BTRFS,)),
     "data-behind-tang.bu": (("/dev/nvme0n1",), ("data /var/lib/data",), ()),
@@ -41,7 +42,7 @@ TAKEN: dict[str, tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]] = {
     "flatcar-tang.bu": (
         ("/dev/nvme0n1",),
         ("rootcrypt None: http://tang.attic.example is no server of this laboratory",),
-        (ROOT,),
+        (ROOT, TANG),
     ),
     "groups.bu": (("/dev/vda",), ("var /var",), ()),
     "home-server.bu": (
@@ -50,15 +51,23 @@ TAKEN: dict[str, tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]] = {
         (ROOT,),
     ),
     "home-server-adapted.bu": (("/dev/vda",), (f"root /: {NO_KEY}", "hoard /var/mnt/hoard"), (ROOT,)),
-    "laptop-mdns.bu": (("/dev/nvme0n1",), ("root /: http://keys.local:7500 is no server of this laboratory",), (ROOT,)),
+    "laptop-mdns.bu": (
+        ("/dev/nvme0n1",),
+        ("root /: http://keys.local:7500 is no server of this laboratory",),
+        (ROOT, TANG.replace("tang.attic.example", "keys.local:7500")),
+    ),
     "mirror-tang.bu": (
         ("/dev/sda", "/dev/sdb"),
         ("root /: http://tang.attic.example is no", "var /var: http://tang.attic.example is no server"),
-        (MDADM, MDADM, MDADM, ROOT),
+        (MDADM, MDADM, MDADM, ROOT, TANG, TANG),
     ),
     "second-disk.ign": (("/dev/vda", "/dev/vdb"), (f"sparecrypt /mnt/spare: {NO_KEY}",), ()),
     "tpm-sha1-bank.bu": (("/dev/vda",), (f"var /var: {NO_KEY}",), ()),
-    "var-literal-gateway.bu": (("/dev/nvme0n1",), ("var /var: http://10.0.2.2 is no server of this laboratory",), ()),
+    "var-literal-gateway.bu": (
+        ("/dev/nvme0n1",),
+        ("var /var: http://10.0.2.2 is no server of this laboratory",),
+        (TANG.replace("tang.attic.example", "10.0.2.2"),),
+    ),
     "var-no-neednet.bu": (("/dev/nvme0n1",), ("var /var",), ()),
     "whole-disks.bu": (
         ("/dev/sda", "/dev/sdb", "/dev/sdc", "/dev/sdd"),
@@ -67,7 +76,7 @@ TAKEN: dict[str, tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]] = {
             f"by-tpm /var/lib/by_tpm: {NO_KEY}",
             "by-tang /var/lib/by_tang: https://tang.attic.example is no server of this laboratory",
         ),
-        (),
+        (TANG.replace("http:", "https:"),),
     ),
 }
 """Files that are right: the machine's disks; each volume, where it is mounted, and why nothing is foretold or typed
