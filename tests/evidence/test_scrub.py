@@ -29,7 +29,7 @@ def base64_of(data: bytes) -> str:
     [
         "data:,correct%20%22horse%22%20battery%3A%20staple%0A",
         f"data:;base64,{base64_of(SECRET.encode())}",
-        f"data:;base64,{base64_of(gzip.compress(SECRET.encode()))}",
+        f"data:;base64,{base64_of(gzip.compress(SECRET.encode(), mtime=0))}",
         encode(f"{SECRET}\n".encode())[0],
         encode((SECRET * 100).encode())[0],
     ],
