@@ -14,13 +14,13 @@ from harness.files import end_of, numbered_folder, tail, whole_file, whole_folde
 
 def test_a_file_is_replaced_at_the_end_and_left_alone_when_it_fails(tmp_path: Path) -> None:
     place = tmp_path / "it"
-    write_whole(place, "old", 0o600)
-    assert place.stat().st_mode & 0o777 == 0o600
+    write_whole(place, "old", 0o644)
+    assert place.stat().st_mode & 0o777 == 0o644
     with whole_file(place) as file:
         file.write(b"new")
         assert place.read_text() == "old"
     assert place.read_text() == "new"
-    assert place.stat().st_mode & 0o777 == 0o644
+    assert place.stat().st_mode & 0o777 == 0o600, "private unless another mode is named"
     with pytest.raises(ZeroDivisionError), whole_file(place) as file:
         file.write(b"half")
         raise ZeroDivisionError
@@ -45,7 +45,7 @@ def test_a_folder_takes_its_place_at_the_end_or_not_at_all(tmp_path: Path) -> No
         assert not place.exists()
         assert part.name.startswith(".")
     assert sorted(path.name for path in place.iterdir()) == ["content", "link"]
-    assert place.stat().st_mode & 0o777 == 0o755
+    assert place.stat().st_mode & 0o777 == 0o700, "private unless another mode is named"
     assert list(tmp_path.iterdir()) == [place]
 
 
