@@ -70,7 +70,7 @@ def test_tpm_bus_sniff(sealed: Sealed, attacker: Attacker) -> None:
     assert sealed.boot(attacker.on_the_bus(tap)).unlock is Unlock.AUTO
     assert not tap.encrypted
     with attacker.boot_live_system(disk=attacker.disk()) as system:
-        before = attacker.try_bindings(system, "tpm2")
+        before = attacker.try_bindings(system, "tpm2", control=True)
         has_keys_from(system, tap)
         opened = attacker.try_bindings(system, *sorted(TPM_ALONE), "tpm2-and-tang")
     assert before == set(), "their own TPM opened it, so the wires showed nothing"
@@ -120,7 +120,7 @@ def test_pcr_reset_replay(attacker: Attacker, asked: set[str], falls: set[str]) 
     replay = ResetAndReplay(log_of_a_good_boot(attacker))
     tpm, variables = attacker.tpm(replay), with_another_key(attacker)
     with attacker.boot_live_system(disk=attacker.disk(), tpm=tpm, nvram=variables) as system:
-        before = attacker.try_bindings(system, *sorted(falls))
+        before = attacker.try_bindings(system, *sorted(falls), control=True)
         replay.arm()
         after = attacker.try_bindings(system, *sorted(asked))
     assert before == set()

@@ -97,7 +97,7 @@ def test_tpm_state_rollback(attacker: Attacker) -> None:
         assert not system.unlock_by_binding("var", pin=TPM_PIN), (
             "the TPM was not locked out, so there was nothing to roll back"
         )
-        attacker.submit(system.canary("var"), evidence=system.evidence)
+        attacker.submit(system.canary("var"), evidence=system.evidence, control=True)
     with attacker.boot_live_system(disk=attacker.disk(), tpm=attacker.tpm()) as system:
         assert system.unlock_by_binding("var", pin=TPM_PIN)
         loot = attacker.submit(system.canary("var"), evidence=system.evidence)

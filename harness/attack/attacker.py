@@ -193,12 +193,13 @@ class Attacker(AttackerAssets):
         with rescue_system(self.victim.context, machine, self._folder(), label, image, signer=signer) as opened:
             yield opened
 
-    def try_bindings(self, system: Rescue, *volumes: str) -> frozenset[str]:
+    def try_bindings(self, system: Rescue, *volumes: str, control: bool = False) -> frozenset[str]:
         """Try the bindings of volumes in a live system, with the TPM and the servers that it reaches.
 
         Args:
             system: The live system.
             volumes: Which; all of them when none is named.
+            control: Whether this is tried without the attack, to show that the attack makes the difference.
 
         Returns:
             Those whose canary was printed.
@@ -208,7 +209,7 @@ class Attacker(AttackerAssets):
         for name in volumes or [volume.name for volume in self.victim.policy.volumes]:
             opened = system.unlock_by_binding(name)
             canary = system.canary(name) if opened else None
-            loot[name] = self.submit(canary, volume=name, evidence=system.evidence)
+            loot[name] = self.submit(canary, volume=name, evidence=system.evidence, control=control)
             if opened:
                 system.close(name)
         return frozenset(name for name, printed in loot.items() if printed.extracted)
@@ -229,6 +230,7 @@ class Attacker(AttackerAssets):
         volume: str | None = None,
         guard: str | None = None,
         evidence: Path | str | None = None,
+        control: bool = False,
     ) -> AttackResult:
         """Submit what was got out, be it something or nothing. It is held against what only the encrypted volume knows.
 
@@ -238,6 +240,7 @@ class Attacker(AttackerAssets):
             volume: Which one; the first by default.
             guard: What should have guarded it; by default the volume's name when the policy has several, else its own.
             evidence: A boot's folder (`Outcome.evidence`), or a file in the test's folder, that shows how it was got.
+            control: Whether this was got without the attack, to show that the attack makes the difference.
         """
         victim = self.victim
         name = volume or victim.policy.volumes[0].name
@@ -245,7 +248,7 @@ class Attacker(AttackerAssets):
         extracted |= volume_key is not None and victim.header(name).vouches_for(volume_key)
         shown = Path(evidence).name if evidence else ""
         guard = guard or (name if len(victim.policy.volumes) > 1 else victim.policy.name)
-        victim.context.recorder.attack_tried(Attempt(guard, tuple(sorted(self.grants)), extracted, shown))
+        victim.context.recorder.attack_tried(Attempt(guard, tuple(sorted(self.grants)), extracted, shown, control))
         return AttackResult(canary, volume_key, extracted)
 
     @property

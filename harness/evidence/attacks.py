@@ -1,7 +1,8 @@
 """What attackers had and got (pure), and the matrix of attacks and guards that it makes.
 
 In the matrix a line is an attack with the grants of a try, a column is what guarded the volume; a mark is **X**,
-extracted, or **R**, resisted. What nobody tried is empty.
+extracted, or **R**, resisted, or **C** for a control: an attempt without the attack, which shows what the attack does.
+What nobody tried is empty.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,12 +19,14 @@ class Attempt:
         grants: What they had for it, sorted.
         extracted: Whether they printed the canary or the volume key.
         evidence: A boot's folder, or a file of the test's, that shows it.
+        control: Whether it was made without the attack: what it shows is what the attack is held against.
     """
 
     guard: str
     grants: tuple[str, ...]
     extracted: bool
     evidence: str
+    control: bool = False
 
 
 @dataclass(frozen=True)
@@ -40,8 +43,9 @@ class Attack:
 
     @property
     def extracted(self) -> bool | None:
-        """Whether a try succeeded; None when none came to its end."""
-        return any(attempt.extracted for attempt in self.tries) if self.tries else None
+        """Whether a try succeeded; None when none came to its end. A control is no try of the attack."""
+        attacks = [attempt.extracted for attempt in self.tries if not attempt.control]
+        return any(attacks) if attacks else None
 
     def document(self) -> dict[str, Any]:
         """What `outcome.schema.json` says of it."""
@@ -62,11 +66,19 @@ class AttemptMark:
     extracted: bool
     test: str
     evidence: str
+    control: bool = False
 
     @property
     def letter(self) -> str:
-        """``X`` or ``R``."""
-        return "X" if self.extracted else "R"
+        """``X`` or ``R``, or ``C`` for a control."""
+        return "C" if self.control else "X" if self.extracted else "R"
+
+    @property
+    def meaning(self) -> str:
+        """The letter in words."""
+        if self.control:
+            return f"control: without the attack it {'opened' if self.extracted else 'stayed shut'}"
+        return "extracted" if self.extracted else "resisted"
 
 
 @dataclass(frozen=True)
@@ -85,7 +97,15 @@ class AttackRow:
 
     def guards(self, extracted: bool) -> list[str]:
         """What fell in a try, or what stood."""
-        return sorted(name for name, marks in self.cells.items() if any(mark.extracted is extracted for mark in marks))
+        return self._with("X" if extracted else "R")
+
+    @property
+    def controls(self) -> list[str]:
+        """What was tried without the attack, too."""
+        return self._with("C")
+
+    def _with(self, letter: str) -> list[str]:
+        return sorted(name for name, marks in self.cells.items() if any(mark.letter == letter for mark in marks))
 
 
 def attack_rows(documents: Sequence[Mapping[str, Any]]) -> tuple[AttackRow, ...]:
@@ -95,7 +115,8 @@ def attack_rows(documents: Sequence[Mapping[str, Any]]) -> tuple[AttackRow, ...]
         name = document["test"].partition("::")[2].partition("[")[0].removeprefix("test_").replace("_", "-")
         for attempt in (document.get("attack") or {}).get("tries", ()):
             cells = lines.setdefault((name, tuple(attempt["grants"])), {})
-            mark = AttemptMark(attempt["extracted"], document["test"], attempt["evidence"])
+            control = attempt.get("control", False)
+            mark = AttemptMark(attempt["extracted"], document["test"], attempt["evidence"], control)
             cells[attempt["guard"]] = (*cells.get(attempt["guard"], ()), mark)
     ordered = sorted(lines.items(), key=lambda item: (item[0][0], len(item[0][1]), item[0][1]))
     return tuple(AttackRow(attack, grants, cells) for (attack, grants), cells in ordered)

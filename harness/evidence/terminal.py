@@ -103,7 +103,11 @@ def summary(documents: Sequence[Document], *, width: int = 80, color: bool = Fal
             for document in group:
                 parts += _scenario(document, width)
     if lines := attack_rows(documents):
-        parts += ["", Text("attacks: X extracted, R resisted", "bold"), _attack_table(lines)]
+        parts += [
+            "",
+            Text("attacks: X extracted, R resisted, C control without the attack", "bold"),
+            _attack_table(lines),
+        ]
     parts += ["", _totals(documents)]
     stream = StringIO()
     shown = color and not os.environ.get("NO_COLOR")
@@ -241,12 +245,14 @@ def _attack_table(lines: Sequence[AttackRow]) -> Padding:
     table.add_column(overflow="fold", ratio=1)
     table.add_column(overflow="fold", ratio=1)
     table.add_column(overflow="fold", ratio=1)
+    table.add_column(overflow="fold", ratio=1)
     for line in lines:
         fell, stood = (", ".join(line.guards(extracted)) for extracted in (True, False))
         table.add_row(
             Text(plain(f"{line.attack}: {', '.join(line.grants) or 'nothing'}")),
             Text(plain(f"X {fell}") if fell else "", "red"),
             Text(plain(f"R {stood}") if stood else "", "green"),
+            Text(plain(f"C {', '.join(line.controls)}") if line.controls else "", "dim"),
         )
     return Padding(table, (0, 0, 0, 2))
 

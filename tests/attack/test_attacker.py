@@ -188,7 +188,9 @@ def test_a_boot_succeeds_iff_it_reads_the_canary(
     assert attack(victim) == {
         "grants": ["disk"],
         "extracted": extracted,
-        "tries": [{"guard": "tang", "grants": ["disk"], "extracted": extracted, "evidence": "boot-1"}],
+        "tries": [
+            {"guard": "tang", "grants": ["disk"], "extracted": extracted, "evidence": "boot-1", "control": False}
+        ],
     }
 
 

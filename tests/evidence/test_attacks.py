@@ -72,3 +72,37 @@ def test_each_mark_of_the_page_leads_to_what_shows_it_and_nowhere_else(tmp_path:
         (False, False),
     ]
     assert "foreign-file" not in page
+
+
+REPLAY = scenario(
+    "test_pcr_reset_replay",
+    Attempt("tpm2-pcr7", ("machine", "tpm-bus"), False, "attacker-shell.log", control=True),
+    Attempt("tpm2-pcr7", ("machine", "tpm-bus"), True, "attacker-shell.log"),
+)
+
+
+def test_an_attempt_without_the_attack_is_its_control_and_is_shown_as_that() -> None:
+    (line,) = attack_rows([document(REPLAY)])
+    assert (line.guards(extracted=True), line.guards(extracted=False), line.controls) == (
+        ["tpm2-pcr7"],
+        [],
+        ["tpm2-pcr7"],
+    )
+    assert [mark.letter for mark in line.cells["tpm2-pcr7"]] == ["C", "X"]
+    assert line.cells["tpm2-pcr7"][0].meaning == "control: without the attack it stayed shut"
+    words = " ".join(terminal.summary([document(REPLAY)]).split())
+    assert "X tpm2-pcr7 C tpm2-pcr7" in words
+    assert "R tpm2-pcr7" not in words
+
+
+def test_a_control_is_no_try_of_the_attack() -> None:
+    opened = Attempt("pin", (), True, "", control=True)
+    assert Attack((), (opened,)).extracted is None
+    assert Attack((), (opened, Attempt("pin", (), False, ""))).extracted is False
+
+
+def test_a_document_of_before_has_no_controls() -> None:
+    old = document(CLONE)
+    for attempt in old["attack"]["tries"]:
+        del attempt["control"]
+    assert not any(line.controls for line in attack_rows([old]))
