@@ -8,13 +8,14 @@ import logging
 import shlex
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import paramiko
 
-from harness.deadline import Deadline
+from harness.deadline import Clock, Deadline
 from harness.errors import HostError, RigError
 
 _CHUNK = 65536
@@ -38,8 +39,9 @@ logging.getLogger("paramiko").propagate = False
 class Shell:
     """Runs commands in the guest as root. Made by `connect`."""
 
-    def __init__(self, transport: paramiko.Transport) -> None:
+    def __init__(self, transport: paramiko.Transport, clock: Clock = time.monotonic) -> None:
         self._transport = transport
+        self._clock = clock
 
     def run(self, command: str, timeout: float = 60.0, *, check: bool = True, stdin: bytes = b"") -> str:
         """Run a command.
@@ -56,7 +58,7 @@ class Shell:
         Raises:
             RigError: It failed or took too long, or the connection broke; with the end of what it said.
         """
-        output, errors, status = self._run(command, Deadline.after(timeout), stdin)
+        output, errors, status = self._run(command, Deadline.after(timeout, self._clock), stdin)
         if check and status:
             said = (errors or output).decode(errors="replace")
             raise RigError(f"a command in the guest ended with status {status}: {command}", said[-2000:])
@@ -68,7 +70,7 @@ class Shell:
         Raises:
             RigError: It cannot be read.
         """
-        output, errors, status = self._run(f"cat -- {shlex.quote(path)}", Deadline.after(timeout), b"")
+        output, errors, status = self._run(f"cat -- {shlex.quote(path)}", Deadline.after(timeout, self._clock), b"")
         if status:
             raise RigError(f"{path} of the guest cannot be read", errors.decode(errors="replace"))
         return output
@@ -80,7 +82,7 @@ class Shell:
             RigError: It cannot be written.
         """
         quoted = shlex.quote(path)
-        _, errors, status = self._run(f"cat > {quoted} && sync -- {quoted}", Deadline.after(timeout), data)
+        _, errors, status = self._run(f"cat > {quoted} && sync -- {quoted}", Deadline.after(timeout, self._clock), data)
         if status:
             raise RigError(f"{path} of the guest cannot be written", errors.decode(errors="replace"))
 
@@ -97,8 +99,9 @@ class Shell:
                     output += data
                 while data := channel.recv_stderr(_CHUNK):
                     errors += data
-                if not channel.status_event.wait(deadline.remaining):
-                    raise TimeoutError
+                while not channel.status_event.wait(deadline.remaining):
+                    if deadline.over:
+                        raise TimeoutError
                 return bytes(output), bytes(errors), channel.exit_status
         except TimeoutError as error:
             raise RigError(
@@ -133,7 +136,7 @@ def connect(channel: socket.socket, key_file: Path, deadline: Deadline) -> Itera
     Args:
         channel: Connected to the port; closed at the end of the block.
         key_file: Our private key (ed25519).
-        deadline: When to give up: the guest may not have opened the port yet.
+        deadline: When to give up: the guest may not have opened the port yet. Its clock counts what commands may take.
 
     Raises:
         HostError: The key cannot be read.
@@ -158,7 +161,7 @@ def connect(channel: socket.socket, key_file: Path, deadline: Deadline) -> Itera
                 repr(error),
                 "is the guest's unlock-lab-shell.service up? Its journal is in the evidence",
             ) from error
-        yield Shell(transport)
+        yield Shell(transport, deadline.clock)
     finally:
         transport.close()
         transport.join(5.0)
@@ -167,5 +170,10 @@ def connect(channel: socket.socket, key_file: Path, deadline: Deadline) -> Itera
 
 def _receive(channel: paramiko.Channel, deadline: Deadline) -> bytes:
     """Standard output as it comes; standard error waits, within paramiko's window of 2 MiB."""
-    channel.settimeout(max(deadline.remaining, 0.001))
-    return channel.recv(_CHUNK)
+    while True:
+        channel.settimeout(max(deadline.remaining, 0.001))
+        try:
+            return channel.recv(_CHUNK)
+        except TimeoutError:
+            if deadline.over:
+                raise

@@ -170,7 +170,7 @@ def system_up(
 @contextmanager
 def shell(rig: Rig, image: GuestImage, live: Live | None = None) -> Iterator[Shell]:
     """A root shell in a guest that is up, with its consoles read meanwhile."""
-    deadline = Deadline.after(SHELL_SECONDS)
+    deadline = Deadline.after(SHELL_SECONDS, rig.clock)
     with drained(rig, live), connect(rig.open_ssh_channel(), image.ssh_key, deadline) as opened:
         yield opened
 
@@ -183,7 +183,7 @@ def power_off(rig: Rig, opened: Shell) -> None:
     """
     with suppress(RigError):  # it may go off before it has said that it will; what counts is that it goes
         opened.run("sync; systemctl poweroff --no-block")
-    if not rig.wait_off(Deadline.after(POWER_OFF_SECONDS)):
+    if not rig.wait_off(Deadline.after(POWER_OFF_SECONDS, rig.clock)):
         raise RigError(f"the guest did not power off within {POWER_OFF_SECONDS:.0f} s")
 
 

@@ -99,7 +99,10 @@ class Domain:
 
     def wait_off(self, deadline: Deadline) -> bool:
         """Wait until it is off, and say whether it is."""
-        return self._off.wait(deadline.remaining)
+        while not self._off.wait(deadline.remaining):
+            if deadline.over:
+                return False
+        return True
 
     def power(self) -> tuple[Power, str]:
         """What it does, and why."""

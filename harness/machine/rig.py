@@ -3,7 +3,6 @@
 import json
 import shutil
 import socket
-import time
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -11,13 +10,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness import untrusted
-from harness.deadline import Deadline
+from harness.deadline import Clock, Deadline
 from harness.errors import RigError, UsageError
 from harness.files import numbered_folder
 from harness.host.scratch import scratch
 from harness.host.session import Host
 from harness.host.slots import machine_slot
 from harness.host.user import chown_to
+from harness.machine.clock import MachineClock, waited_for_processor
 from harness.machine.ctap2 import manufacture as manufacture_key
 from harness.machine.ctap2_log import CtapExchange
 from harness.machine.domain_xml import Runtime
@@ -50,7 +50,7 @@ class Rig:
 
     Attributes:
         machine: As it was powered on.
-        started_at: When its CPUs started, in seconds on `time.monotonic`.
+        clock: Seconds since its CPUs started, in its own time.
         console: Connected to the guest's ttyS0, both ways, from before the first byte.
         journal: Connected to the guest's hvc0, likewise.
         client: How its services know it.
@@ -59,7 +59,7 @@ class Rig:
     """
 
     machine: Machine
-    started_at: float
+    clock: Clock
     console: socket.socket
     journal: socket.socket
     client: Client
@@ -233,11 +233,12 @@ def power_on(
             stack.callback(_write_key_exchanges, evidence, key)
         wake_fds = (virtual.wake_fd, swtpm.wake_fd) if swtpm else (virtual.wake_fd,)
         virtual.resume()
-        started_at = time.monotonic()
+        pids = [pid for pid in (virtual.pid, swtpm.pid if swtpm else None) if pid]
+        clock = MachineClock(lambda: waited_for_processor(pids))
         try:
             yield Rig(
                 placed,
-                started_at,
+                clock,
                 console,
                 journal,
                 client,

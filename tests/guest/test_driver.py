@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
+from harness.deadline import Clock
 from harness.errors import RigError
 from harness.guest.driver import drained, watch
 from harness.guest.events import Event, PinFailed, PromptShown
@@ -38,6 +39,12 @@ TANG_FAILED = "[   10.000000] clevis-luks-askpass[3]: Error communicating with s
 ANSWERED = "[   10.000000] clevis-luks-askpass[3]: Unlocked /dev/vda5 (UUID=1-2) successfully\n"
 
 
+def running(pace: float) -> Clock:
+    """A machine's own time, which passes at this pace of the wall's."""
+    started = time.monotonic()
+    return lambda: (time.monotonic() - started) * pace
+
+
 @dataclass
 class FakeRig:
     """Sockets where a rig would be."""
@@ -45,7 +52,7 @@ class FakeRig:
     console: socket.socket
     journal: socket.socket
     wake_fds: tuple[int, ...] = ()
-    started_at: float = field(default_factory=time.monotonic)
+    clock: Clock = field(default_factory=lambda: running(1.0))
     what: str | None = None
 
     def failure(self) -> str | None:
@@ -263,6 +270,35 @@ def test_a_broken_guest(guest: Guest, said: str, words: str) -> None:
     with pytest.raises(RigError, match=words) as caught:
         boot(guest, lambda guest: guest.say(START + said + "trailing words\r\n"))
     assert "trailing words" in caught.value.detail
+
+
+def test_a_machine_that_is_starved_is_given_the_time_that_it_lost(guest: Guest) -> None:
+    """Its stage may take 0.5 s of its own time, and it gets a fifth of a processor."""
+    guest.rig.clock = running(0.2)
+
+    def script(guest: Guest) -> None:
+        guest.say(START)
+        time.sleep(1.2)
+        guest.say(PROMPT)
+        guest.hear_line()
+        guest.say(OPEN + LOGIN)
+
+    assert boot(guest, script, HASTY).end is End.UP
+
+
+def test_a_hold_time_is_the_machine_s(guest: Guest) -> None:
+    guest.rig.clock = running(0.1)
+    asked: list[float] = []
+
+    def script(guest: Guest) -> None:
+        guest.say(START + PROMPT)
+        asked.append(time.monotonic())
+        guest.hear_line()
+        asked.append(time.monotonic())
+        guest.say(OPEN + LOGIN)
+
+    boot(guest, script, replace(PLAN, hold=0.1))
+    assert asked[1] - asked[0] >= 0.8
 
 
 def test_an_emergency_shell_is_a_verdict_when_a_volume_is_shut(guest: Guest) -> None:
