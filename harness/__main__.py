@@ -7,12 +7,14 @@ Each is imported when it is called, so that the doctor works where half of what 
 
 import argparse
 import importlib
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
 
 from harness.errors import HarnessError, HostError
 from harness.paths import CHECKOUT, SETUP
+from harness.progress import takes_escapes
 
 COMMANDS = {
     "setup": ("harness.host.setup:main", "install what is missing on this host; --start: and start what must run"),
@@ -43,6 +45,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     A reader of its output that has seen enough (``unlock-lab list | head``) ends it with 141, as SIGPIPE would.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that is not UTF-8 gets ``?`` and no traceback
     parser = argparse.ArgumentParser(prog="unlock-lab", description="A laboratory for automatic disk unlock.")
     commands = parser.add_subparsers(dest="command", metavar="command", required=True)
     for name, (_, help_text) in COMMANDS.items():
@@ -86,7 +91,7 @@ def _imported(module: str, function: str) -> Callable[[Sequence[str]], int]:
 
 def complain(error: HarnessError) -> None:
     """Print an error on standard error: what happened, the evidence, what to do."""
-    red, cyan, plain = ("\033[1;31m", "\033[36m", "\033[0m") if sys.stderr.isatty() else ("", "", "")
+    red, cyan, plain = ("\033[1;31m", "\033[36m", "\033[0m") if takes_escapes(sys.stderr) else ("", "", "")
     print(f"{red}{error.what}{plain}", file=sys.stderr)
     if error.detail:
         print(error.detail.rstrip(), file=sys.stderr)

@@ -66,12 +66,18 @@ _STAGES = (
 """What ends each stage of a boot, in order."""
 
 
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of boots: 1 or more")
+    return int(text)
+
+
 def main(argv: Sequence[str]) -> int:
     """Run the bench; returns the exit status."""
     parser = argparse.ArgumentParser(prog="unlock-lab bench", description=__doc__)
     parser.add_argument("--policy", default="tpm2-and-tang", help="a policy of scenarios/policies (%(default)s)")
     parser.add_argument("--image", default=DEFAULT_IMAGE, help="a folder of images/ (%(default)s)")
-    parser.add_argument("--runs", type=int, default=3, help="boots of each kind (%(default)s)")
+    parser.add_argument("--runs", type=_count, default=3, help="boots of each kind (%(default)s)")
     parser.add_argument("--artifacts", type=Path, default=Path("artifacts"), help="where bench.json goes (%(default)s)")
     arguments = parser.parse_args(argv)
     options = laboratory.Options("auto", None, console=False, keep=False, run_id=uuid.uuid4().hex, terminal=sys.stderr)

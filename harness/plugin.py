@@ -51,7 +51,7 @@ _WAITED = pytest.StashKey[float]()
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None, object, object]:
     """Keep the real standard error, before capturing takes it: progress and the live console go there."""
-    early_config.stash[_TERMINAL] = os.fdopen(os.dup(2), "w")
+    early_config.stash[_TERMINAL] = os.fdopen(os.dup(2), "w", errors="replace")
     try:
         return (yield)
     finally:
@@ -94,6 +94,8 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "attack(*grants): an attack, and all that the attacker is granted (Grant)")
     config.addinivalue_line("markers", "core: a scenario of the core, which every submission runs")
     if not hasattr(config, "workerinput"):
+        # As with other options that name a file: from where pytest was called, wherever its rootdir is.
+        config.option.lab_artifacts = str(Path(config.invocation_params.dir, config.getoption("--lab-artifacts")))
         workers = len(config.getoption("tx", None) or ["one"])
         config.stash[_STATUS] = Status(config, min(workers, slot_count()))
         config.pluginmanager.register(config.stash[_STATUS], "unlock-lab-status")
@@ -214,6 +216,10 @@ def sealed(request: pytest.FixtureRequest, recorder: EvidenceRecorder) -> Sealed
 
 def _image_of(item: pytest.Item) -> str:
     mark = item.get_closest_marker("image")
+    if mark and len(mark.args) != 1:
+        raise UsageError(
+            f"the mark image of {item.nodeid} names no image", hint='name one: @pytest.mark.image("debian-13")'
+        )
     return str(mark.args[0] if mark else item.config.getoption("--lab-image"))
 
 

@@ -1,5 +1,6 @@
 """Progress with elapsed time, for whatever runs long enough to make a person wonder."""
 
+import os
 import sys
 import threading
 import time
@@ -7,6 +8,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TextIO
+
+
+def takes_escapes(stream: TextIO) -> bool:
+    """Whether escape sequences (ECMA-48) do what they should where this stream ends: not with TERM=dumb."""
+    return stream.isatty() and (os.environ.get("TERM") or "dumb") != "dumb"
 
 
 @dataclass(frozen=True)
@@ -25,7 +31,7 @@ class Progress:
     def step(self, what: str) -> Iterator[None]:
         """Show `what` with the seconds it has taken until the block ends."""
         start = time.monotonic()
-        live = self.stream.isatty() and not self.several
+        live = takes_escapes(self.stream) and not self.several
         done = threading.Event()
 
         def tick() -> None:
@@ -53,5 +59,6 @@ class Progress:
         self._write(line + "\n")
 
     def _write(self, text: str) -> None:
-        self.stream.write(text)
+        encoding = self.stream.encoding or "utf-8"
+        self.stream.write(text.encode(encoding, errors="replace").decode(encoding))
         self.stream.flush()

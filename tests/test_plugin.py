@@ -6,6 +6,7 @@ import xml.etree.ElementTree as ET
 import pytest
 
 import harness.api.attack
+from harness.paths import CHECKOUT
 
 # Pytester forgets what a test imports, and numpy can be loaded once a process: so all that scenarios import is here.
 assert harness.api.attack
@@ -163,3 +164,34 @@ def test_attacks_can_be_selected(run: pytest.Pytester) -> None:
     body = scenario('sealed.boot(Outcome(Unlock.AUTO, "yes"))')
     run.makepyfile(test_one=body, test_two=body.replace("def test", "import pytest\n@pytest.mark.attack()\ndef test"))
     run.runpytest_inprocess("-m", "attack").assert_outcomes(passed=1, deselected=1)
+
+
+def test_a_mark_without_an_argument_ends_no_ones_run(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        "import pytest\n@pytest.mark.policy()\ndef test_a(sealed):\n    pass\n"
+        '@pytest.mark.policy("tang")\n@pytest.mark.image()\ndef test_b(sealed):\n    pass\n'
+        "@pytest.mark.policy()\n@pytest.mark.image()\ndef test_c():\n    pass\n"
+    )
+    result = pytester.runpytest_inprocess()
+    result.assert_outcomes(passed=1, errors=2)
+    result.stdout.no_fnmatch_line("*INTERNALERROR*")
+    result.stdout.fnmatch_lines_random(["*names no policy", "*names no image"])
+
+
+def test_the_evidence_goes_where_pytest_was_called_whatever_its_rootdir(run: pytest.Pytester) -> None:
+    other = run.mkdir("elsewhere")
+    (other / "pytest.ini").write_text("[pytest]\n")
+    (run.path / "conftest.py").rename(other / "conftest.py")
+    (other / "test_one.py").write_text(scenario('sealed.boot(Outcome(Unlock.AUTO, "yes"))'))
+    run.runpytest_inprocess("elsewhere/test_one.py").assert_outcomes(passed=1)
+    assert document(run)["result"] == "passed"
+
+
+def test_a_cache_of_pytest_that_cannot_be_written_loses_no_verdict(run: pytest.Pytester) -> None:
+    """Our own tests take warnings as errors; a scenario of others does not."""
+    run.makepyfile(scenario('sealed.boot(Outcome(Unlock.AUTO, "yes"))'))
+    (run.path / ".pytest_cache").write_text("a file, where the folder should be")
+    assert CHECKOUT
+    assert "filterwarnings" not in (CHECKOUT / "pyproject.toml").read_text(), "it would reach scenarios"
+    result = run.runpytest_subprocess()
+    result.stdout.fnmatch_lines(["*what the disks did*", "*test_it*"])

@@ -18,7 +18,7 @@ def machine_name(item: pytest.Item) -> str:
     if mark is None or len(mark.args) != 1:
         return ""
     name = mark.args[0].name if isinstance(mark.args[0], Enrolment | Policy) else str(mark.args[0])
-    return f"{name} on {image.args[0]}" if image else name
+    return f"{name} on {image.args[0]}" if image and image.args else name
 
 
 def arrange(config: pytest.Config, items: list[pytest.Item], policy_of: Callable[[pytest.Item], Policy]) -> None:

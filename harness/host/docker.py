@@ -18,7 +18,7 @@ from docker.errors import DockerException
 from harness.deadline import Deadline
 from harness.errors import HostError, RigError
 from harness.files import tail
-from harness.host.docker_address import docker_address
+from harness.host.docker_address import SYSTEM_SOCKET, docker_address
 from harness.host.requirement import command
 from harness.ownership import claimed_run_dir
 from harness.paths import DOCTOR
@@ -44,7 +44,7 @@ def docker_client(timeout: int = CALL_SECONDS) -> Iterator[DockerClient]:
     address = _address()
     try:
         version = _version(address, timeout)
-    except (OSError, DockerException, requests.RequestException) as error:
+    except (OSError, ValueError, DockerException, requests.RequestException) as error:
         raise HostError(f"no Docker daemon answers at {address}", str(error), _remedy(address)) from error
     with closing(DockerClient(base_url=address, timeout=timeout, version=version)) as client:
         yield client
@@ -90,7 +90,7 @@ def start_daemon(progress: Progress, timeout: float = 60.0) -> None:
     address = _address()
     if _answers():
         return
-    if os.geteuid() != 0 or not address.startswith("unix://"):
+    if os.geteuid() != 0 or _is_named_elsewhere(address):
         raise HostError(f"no Docker daemon answers at {address}", hint=_remedy(address))
     with progress.step("starting the Docker daemon"):
         if _under_systemd():
@@ -155,7 +155,10 @@ def _answers() -> bool:
 def _address() -> str:
     """The daemon's address, which must lead to this host: guests reach Tang on the loopback of the host they run on."""
     address = docker_address()
-    parts = urlsplit(address)
+    try:
+        parts = urlsplit(address)
+    except ValueError as error:
+        raise HostError(f"DOCKER_HOST is no address: {address}", str(error), "unset DOCKER_HOST") from error
     if parts.scheme != "unix" and parts.hostname not in _LOOPBACK:
         raise HostError(
             f"DOCKER_HOST names another host ({address}), but Tang must run on this one",
@@ -164,7 +167,14 @@ def _address() -> str:
     return address
 
 
+def _is_named_elsewhere(address: str) -> bool:
+    """Whether DOCKER_HOST names another daemon than the system's, which nobody but the user can start."""
+    return "DOCKER_HOST" in os.environ and address != f"unix://{SYSTEM_SOCKET}"
+
+
 def _remedy(address: str) -> str:
+    if _is_named_elsewhere(address):
+        return "DOCKER_HOST names this daemon: start it, or use that of the system: unset DOCKER_HOST"
     path = Path(urlsplit(address).path)
     if command("dockerd") is None and not path.exists():
         return "sudo apt-get install docker.io, or: sudo dnf install moby-engine"

@@ -2,26 +2,29 @@
 
 A machine that has to wait for its processors fails in ways of its own: the guest's TPM driver times out, hold times
 pass before anybody had a chance to answer. So each machine, and each build of an image, takes one of as many slots as
-there are processors (``UNLOCK_LAB_MACHINES`` says otherwise). The locks are the kernel's (flock(2)): a killed process
-holds none.
+there are processors (``UNLOCK_LAB_MACHINES`` says otherwise). They are locks of the whole host
+(`harness.host.hostwide`), whatever the user and the run folder: a killed process holds none.
 """
 
 import os
+import socket
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
-from filelock import FileLock, Timeout
 from tenacity import RetryError, Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 from harness.deadline import Deadline
 from harness.errors import HostError, UsageError
-from harness.paths import run_dir
+from harness.host.hostwide import taken
 from harness.progress import Progress
 
 _WAIT_SECONDS = 3600.0
 _POLL_SECONDS = 0.05
+_QUEUE = "queue"
+
+_held: list[socket.socket] = []
+"""The slots that this process holds."""
 
 _waits: list[float] = []
 """Seconds of each wait of this process. A process has its own, as it has its own processor time."""
@@ -61,30 +64,35 @@ def machine_slot(what: str, progress: Progress, *, wait: float = _WAIT_SECONDS) 
     Raises:
         HostError: No slot came free in time.
     """
-    folder = run_dir() / "slots"
-    folder.mkdir(parents=True, exist_ok=True)
-    locks = [_lock(folder, number) for number in range(slot_count())]
-    if any(lock.is_locked for lock in locks):
+    if _held:
         yield
         return
-    # Whoever waits keeps the queue: a process that gives its slot back and wants the next one waits behind it.
-    queue = FileLock(folder / "queue.lock", thread_local=False)
+    names = [f"slot/{number}" for number in range(slot_count())]
     deadline = Deadline.after(wait)
-    try:
-        queue.acquire(timeout=0)
-        slot = _free(locks)
-    except Timeout:
-        slot = None
+    # Whoever waits keeps the queue: a process that gives its slot back and wants the next one waits behind it.
+    queue = taken(_QUEUE)
+    slot = _free(names) if queue else None
     try:
         if slot is None:
-            with progress.step(f"{what}: waiting for one of {len(locks)} slots for machines"), _counted():
-                slot = _wait_for(queue, locks, deadline)
+            with progress.step(f"{what}: waiting for one of {len(names)} slots for machines"), _counted():
+                try:
+                    queue = queue or _poll(lambda: taken(_QUEUE), deadline)
+                    slot = _poll(lambda: _free(names), deadline)
+                except RetryError as error:
+                    raise HostError(
+                        f"no slot for a machine came free within {deadline.seconds:.0f} s",
+                        hint="other runs on this host, of any user, hold them all: wait for them, or raise "
+                        "UNLOCK_LAB_MACHINES if there are processors left",
+                    ) from error
     finally:
-        queue.release()
+        if queue:
+            queue.close()
+    _held.append(slot)
     try:
         yield
     finally:
-        slot.release()
+        _held.remove(slot)
+        slot.close()
 
 
 @contextmanager
@@ -96,33 +104,16 @@ def _counted() -> Iterator[None]:
         _waits.append(time.monotonic() - started)
 
 
-def _lock(folder: Path, number: int) -> FileLock:
-    # One object a process: it tells whether this process holds the slot.
-    return FileLock(folder / f"{number}.lock", thread_local=False, is_singleton=True)
+def _free(names: Sequence[str]) -> socket.socket | None:
+    return next((slot for name in names if (slot := taken(name))), None)
 
 
-def _free(locks: Sequence[FileLock]) -> FileLock | None:
-    for lock in locks:
-        with suppress(Timeout):
-            lock.acquire(timeout=0)
-            return lock
-    return None
-
-
-def _wait_for(queue: FileLock, locks: Sequence[FileLock], deadline: Deadline) -> FileLock:
+def _poll(attempt: Callable[[], socket.socket | None], deadline: Deadline) -> socket.socket:
     waiting = Retrying(
         retry=retry_if_result(lambda found: found is None),
         stop=stop_after_delay(deadline.remaining),
         wait=wait_fixed(_POLL_SECONDS),
     )
-    try:
-        if not queue.is_locked:
-            queue.acquire(timeout=deadline.remaining, poll_interval=_POLL_SECONDS)
-        slot = waiting(_free, locks)
-    except (Timeout, RetryError) as error:
-        raise HostError(
-            f"no slot for a machine came free within {deadline.seconds:.0f} s",
-            hint="other runs hold them all: wait for them, or raise UNLOCK_LAB_MACHINES if there are processors left",
-        ) from error
-    assert slot is not None
-    return slot
+    found = waiting(attempt)
+    assert found is not None
+    return found

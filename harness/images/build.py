@@ -10,6 +10,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import tarfile
 import uuid
 from pathlib import Path
@@ -33,6 +34,8 @@ _STAGE = "unlock-lab-build"
 _PARTITIONS = ("DISK", "ESP", "BOOT", "ROOT")
 _ROOT_OFFSET = 194 * 2**20
 _TIMEOUT = 1800.0
+_TEMPORARY_GB = 3.0  # the tree that mmdebstrap unpacks, and a sparse disk with it
+_IMAGE_GB = 1.0
 
 
 def stage(recipe: Recipe) -> bytes:
@@ -140,6 +143,8 @@ def build(recipe: Recipe, folder: Path) -> None:
         HostError: A tool is missing, the mirror is not reachable, or the build failed; with the end of what it said.
     """
     with temporary_folder() as scratch:
+        _require_room(scratch, _TEMPORARY_GB, "TMPDIR")
+        _require_room(folder, _IMAGE_GB, "UNLOCK_LAB_CACHE")
         # mmdebstrap without root works as another user of a namespace, which must be able to look in here.
         scratch.chmod(0o755)
         staged = scratch / "stage.tar"
@@ -199,6 +204,20 @@ def build(recipe: Recipe, folder: Path) -> None:
     for path in folder.iterdir():
         if path != key:
             path.chmod(0o644)
+
+
+def _require_room(folder: Path, wanted: float, variable: str) -> None:
+    """See that an image will fit, before the minutes that it takes.
+
+    Raises:
+        HostError: It will not.
+    """
+    free = shutil.disk_usage(folder).free / 1e9
+    if free < wanted:
+        raise HostError(
+            f"no room to build an image: {free:.1f} GB are free for {folder.parent}, {wanted:g} GB are needed",
+            hint=f"free some room, or point {variable} at a larger disk",
+        )
 
 
 def _ended_with_us() -> list[str]:

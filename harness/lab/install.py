@@ -30,6 +30,7 @@ from harness.evidence import artifacts
 from harness.files import write_whole
 from harness.guest.outcome import Outcome, Unlock
 from harness.guest.plan import BootPlan
+from harness.host.docker import docker_client
 from harness.host.slots import waited
 from harness.images import GuestImage, guest_image
 from harness.images.recipe import guest_recipe
@@ -109,6 +110,9 @@ def sealed_machine(lab: Laboratory, image_name: str, policy: Policy, artifacts_r
         HarnessError: It could not be installed; in one run always with the first cause.
     """
     require_installable(policy, guest_recipe(image_name))
+    if policy.tang_servers:
+        with docker_client():
+            pass  # told now, and not after the minutes that an image takes
     image = guest_image(image_name, lab.progress)
     keys = {server: _server_keys(lab, policy, server) for server in policy.tang_servers}
     order = _Order(lab, image, policy, keys)

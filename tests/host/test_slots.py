@@ -1,23 +1,27 @@
 """Slots: as many machines at once as the host has processors, over all processes."""
 
 import io
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
-from filelock import FileLock
 
 from harness.errors import HostError, UsageError
+from harness.host import hostwide
 from harness.host.slots import machine_slot, slot_count, waited
 from harness.progress import Progress
 
 HOLD = """
-import sys
+import os, sys
+from harness.host import hostwide
+from harness.host import hostwide
 from harness.host.slots import machine_slot
 from harness.progress import Progress
+hostwide.PREFIX = sys.argv[1]
+os.setuid(int(sys.argv[2]))
 with machine_slot("other", Progress()):
     print("held", flush=True)
     sys.stdin.read()
@@ -25,15 +29,16 @@ with machine_slot("other", Progress()):
 
 
 @pytest.fixture(autouse=True)
-def run_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("UNLOCK_LAB_RUN", str(tmp_path / "run"))
+def prefix(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Slots of this test's own."""
+    monkeypatch.setattr(hostwide, "PREFIX", f"unlock-lab-test-{os.getpid()}")
 
 
 @contextmanager
-def another_process_with_a_slot() -> Iterator["subprocess.Popen[str]"]:
-    with subprocess.Popen(
-        [sys.executable, "-c", HOLD], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as other:
+def another_process_with_a_slot(user: int | None = None) -> Iterator["subprocess.Popen[str]"]:
+    command = [sys.executable, "-c", HOLD, hostwide.PREFIX, str(os.geteuid() if user is None else user)]
+    environment = {**os.environ, "UNLOCK_LAB_RUN": "/tmp/another-run-folder"}
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment) as other:
         assert other.stdout
         assert other.stdout.readline() == "held\n"
         try:
@@ -69,11 +74,11 @@ def test_who_comes_late_waits_and_says_so(monkeypatch: pytest.MonkeyPatch) -> No
     assert waited() - before >= 0.1
 
 
-def test_nobody_overtakes_who_waits(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_nobody_overtakes_who_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("UNLOCK_LAB_MACHINES", "1")
-    queue = FileLock(tmp_path / "run" / "slots" / "queue.lock")
-    with machine_slot("first", Progress(io.StringIO())), queue.acquire(timeout=1):
-        pass  # who has a slot does not keep the queue
+    with machine_slot("first", Progress(io.StringIO())):
+        queue = hostwide.taken("queue")
+        assert queue, "a process with a slot keeps the queue"
     with (
         queue,
         pytest.raises(HostError, match="no slot"),
@@ -108,3 +113,14 @@ def test_two_slots_are_for_two_processes(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setenv("UNLOCK_LAB_MACHINES", "2")
     with another_process_with_a_slot(), machine_slot("second", Progress(io.StringIO()), wait=0.1):
         pass
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="starts a process of another user")
+def test_a_slot_of_another_user_with_another_run_folder_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UNLOCK_LAB_MACHINES", "1")
+    with (
+        another_process_with_a_slot(user=65534),
+        pytest.raises(HostError, match="no slot"),
+        machine_slot("late", Progress(io.StringIO()), wait=0.1),
+    ):
+        pytest.fail("two machines on one slot")

@@ -1,0 +1,87 @@
+"""What once ended in a traceback, or too late, and now says clearly what is wrong."""
+
+import io
+import os
+import shutil
+import subprocess
+import sys
+from collections import namedtuple
+from pathlib import Path
+
+import pytest
+
+from harness import bench
+from harness.errors import HostError
+from harness.host.docker import docker_client, start_daemon
+from harness.images import build
+from harness.images.recipe import guest_recipe
+from harness.progress import Progress
+
+
+@pytest.mark.parametrize("runs", ["0", "-1", "x"])
+def test_a_bench_of_no_boots_is_refused(runs: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        bench.main(["--runs", runs])
+    assert ended.value.code == 2
+    assert "no number of boots" in capsys.readouterr().err
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(("term", "escapes"), [("dumb", False), ("", False), ("xterm", True)])
+def test_a_dumb_terminal_gets_no_escapes(term: str, escapes: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", term)
+    terminal = Terminal()
+    with Progress(terminal).step("work"):
+        pass
+    assert ("\033" in terminal.getvalue()) is escapes
+
+
+def test_a_stream_that_is_not_utf_8_gets_question_marks() -> None:
+    raw = io.BytesIO()
+    stream = io.TextIOWrapper(raw, encoding="ascii", write_through=True)
+    Progress(stream).say("· ✓ é")
+    assert raw.getvalue() == b"? ? ?\n"
+
+
+COMPLAIN = r"""
+import harness.__main__ as commands
+from harness.errors import UsageError
+commands._imported = lambda *_: lambda _argv: commands.complain(UsageError("\u00e9 \u2717")) or 0
+commands.main(["doctor"])
+"""
+
+
+def test_a_command_where_nothing_is_utf_8_ends_without_a_traceback() -> None:
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii:strict", "LC_ALL": "C", "PYTHONUTF8": "0"}
+    done = subprocess.run(
+        [sys.executable, "-c", "import sys\nfrom harness.__main__ import main\nprint(end='')\nmain(['no-such'])"],
+        capture_output=True,
+        env=environment,
+        check=False,
+    )
+    assert b"Traceback" not in done.stderr
+    done = subprocess.run([sys.executable, "-c", COMPLAIN], capture_output=True, env=environment, check=False)
+    assert done.stderr == b"? ?\n"
+
+
+@pytest.mark.parametrize("address", ["unix:///nowhere/docker.sock", "tcp://127.0.0.1:1", "tcp://[bad", "nonsense"])
+def test_a_dead_docker_host_is_named_and_nothing_is_started(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_HOST", address)
+    with pytest.raises(HostError) as refused, docker_client(timeout=5):
+        pytest.fail("it answered")
+    assert "DOCKER_HOST" in refused.value.hint
+    monkeypatch.setattr("harness.host.docker._start_detached", lambda _: pytest.fail("a daemon was started"))
+    with pytest.raises(HostError, match=r"DOCKER_HOST|answers"):
+        start_daemon(Progress(io.StringIO()))
+
+
+def test_a_full_disk_is_told_before_an_image_is_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(1, 1, 10**8))
+    monkeypatch.setattr("harness.process.run", lambda *_, **__: pytest.fail("the build was begun"))
+    with pytest.raises(HostError, match="no room to build an image"):
+        build.build(guest_recipe("debian-13"), tmp_path)
