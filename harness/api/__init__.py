@@ -1,13 +1,14 @@
 """All that a scenario imports; what an attack needs besides is in `harness.api.attack`.
 
 The fixtures are `sealed`, `machines`, `tang`, `tangs` and `attacker`; the marks are `policy`, `image` and `attack`.
-Three of the names are modules: `faults` changes the hardware of one boot (``sealed.boot(faults.tpm_removed)``);
-`maintenance` is what an owner does to a machine in use (``sealed.maintained(maintenance.rebound)``); `truth_table` is
-the table of policies and conditions.
+Four of the names are modules: `faults` changes the hardware of one boot (``sealed.boot(faults.tpm_removed)``); `events`
+is what a boot says while it is watched (``sealed.boot(meanwhile=…)``); `maintenance` is what an owner does to a machine
+in use (``sealed.maintained(maintenance.rebound)``); `truth_table` is the table of policies and conditions.
 """
 
 from harness.deadline import Deadline
 from harness.errors import RigError, UsageError
+from harness.guest import events
 from harness.guest.outcome import Outcome, Unlock
 from harness.guest.plan import OFFLINE_SECONDS
 from harness.lab import faults
@@ -50,6 +51,7 @@ __all__ = [
     "Tpm2Pin",
     "Unlock",
     "UsageError",
+    "events",
     "faults",
     "maintenance",
     "truth_table",

@@ -18,7 +18,7 @@ from harness.machine.disk import overlay
 from harness.machine.esp import sign_boot_images
 from harness.machine.signing import new_signing_key
 from harness.machine.spec import Firmware, Machine, SegmentCard, TpmVersion
-from harness.machine.tpm_bus import UNSEAL, BusInterceptor, code, error_response
+from harness.machine.tpm_bus import RC_PCR_CHANGED, UNSEAL, BusInterceptor, TpmTransport, code, error_response
 from harness.network.segment import Segment
 from harness.progress import Progress
 
@@ -88,6 +88,23 @@ def tpm_fails(machine: Machine, context: FaultContext) -> Machine:
     return tpm_bus_intercepted(lambda command, tpm: error_response() if code(command) == UNSEAL else tpm.ask(command))(
         machine, context
     )
+
+
+def tpm_pcrs_change(times: int) -> Fault:
+    """A TPM whose PCRs change under the first policy sessions: it refuses to unseal so often, and then works.
+
+    Args:
+        times: How often TPM2_Unseal is answered by TPM_RC_PCR_CHANGED.
+    """
+    refused: list[bytes] = []
+
+    def interceptor(command: bytes, tpm: TpmTransport) -> bytes:
+        if code(command) == UNSEAL and len(refused) < times:
+            refused.append(command)
+            return error_response(RC_PCR_CHANGED)
+        return tpm.ask(command)
+
+    return tpm_bus_intercepted(interceptor)
 
 
 def with_memory(mib: int) -> Fault:

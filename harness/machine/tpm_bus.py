@@ -85,6 +85,10 @@ def success_response() -> bytes:
     return _message(_SESSIONS, 0, struct.pack(">I", 0) + _PASSWORD_ACCEPTED)
 
 
+RC_PCR_CHANGED = 0x128
+"""A PCR was extended while a policy session was open: TPM 2.0 Library, Part 2, 6.6.3, TPM_RC_PCR_CHANGED."""
+
+
 def error_response(response_code: int = RC_FAILURE) -> bytes:
     """The response of a command that failed."""
     return _message(_NO_SESSIONS, response_code, b"")

@@ -108,6 +108,14 @@ class Tang:
         """Delete the keys that were rotated out."""
         self.server.delete_rotated()
 
+    def delete_old_signing_key(self) -> None:
+        """Delete the signing key that was rotated out: a client needs it to bind, and no more to recover."""
+        self.replace_keys(self.keys.without_hidden("verify"))
+
+    def delete_old_exchange_key(self) -> None:
+        """Delete the exchange key that was rotated out, without which no binding to it can be recovered."""
+        self.replace_keys(self.keys.without_hidden("deriveKey"))
+
     def replace_keys(self, keys: TangKeys | None = None) -> None:
         """Put an imposter in its place: other keys (new ones by default) at the same address."""
         mode = self.proxy.mode

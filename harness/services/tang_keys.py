@@ -64,6 +64,14 @@ class TangKeys:
         """Names of the files that only answer recoveries: those that were rotated out."""
         return tuple(name for name, _ in self.files if name.startswith("."))
 
+    def without_hidden(self, operation: str) -> "TangKeys":
+        """The same without the hidden keys that are for an operation (RFC 7517, 4.3, ``key_ops``)."""
+        hidden = [(name, data) for name, data in self.files if name in self.hidden]
+        gone = [name for name, data in hidden if operation in json.loads(data).get("key_ops", ())]
+        if not gone:
+            raise UsageError(f"no key for {operation} was rotated out", hint="rotate_keys comes first")
+        return TangKeys(tuple((name, data) for name, data in self.files if name not in gone))
+
     @property
     def thumbprint(self) -> str:
         """Thumbprint (RFC 7638, SHA-256) of the advertised signing key: what a clevis binding names.

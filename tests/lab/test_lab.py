@@ -1,6 +1,7 @@
 """The laboratory without a machine: faults, records, and what becomes of an installation that fails."""
 
 import io
+import struct
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from harness.lab import faults, install, power
 from harness.lab.faults import Fault, FaultContext
 from harness.lab.recorder import EvidenceRecorder
 from harness.machine.spec import Disk, Firmware, Machine, Tpm, TpmVersion
+from harness.machine.tpm_bus import UNSEAL
 from harness.paths import POLICIES
 from harness.policy.butane import read_policy
 from harness.policy.policy import Policy
@@ -83,6 +85,17 @@ def test_machines_on_a_segment_have_addresses_of_their_own(machine: Machine, con
 def test_a_tpm_that_is_not_there_cannot_be_another(machine: Machine, context: FaultContext, fault: Fault) -> None:
     with pytest.raises(UsageError, match="has a TPM"):
         fault(replace(machine, tpm=None), context)
+
+
+def test_pcrs_that_change_are_answered_so_often_and_no_more(machine: Machine, context: FaultContext) -> None:
+    changed = faults.tpm_pcrs_change(2)(machine, context).tpm
+    assert changed
+    assert changed.interceptor
+    tpm: Any = SimpleNamespace(ask=lambda command: b"from the TPM")
+    unseal, other = struct.pack(">HII", 0x8001, 10, UNSEAL), struct.pack(">HII", 0x8001, 10, 0x17A)
+    said = [changed.interceptor(command, tpm) for command in (other, unseal, unseal, unseal, other)]
+    refusal = struct.pack(">HII", 0x8001, 10, 0x128)
+    assert said == [b"from the TPM", refusal, refusal, b"from the TPM", b"from the TPM"]
 
 
 def test_an_edited_nvram_is_a_new_file(

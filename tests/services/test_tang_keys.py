@@ -52,6 +52,17 @@ def test_hidden_keys_are_not_advertised() -> None:
         _ = keys.thumbprint
 
 
+@pytest.mark.parametrize(("operation", "left"), [("verify", EXCHANGE), ("deriveKey", SIGNING)])
+def test_one_key_of_a_rotated_pair_is_deleted(operation: str, left: str) -> None:
+    rotated = TangKeys.of({f".{name}": data for name, data in FILES.items()} | {"new.jwk": FILES[f"{SIGNING}.jwk"]})
+    assert [name for name, _ in rotated.without_hidden(operation).files] == [f".{left}.jwk", "new.jwk"]
+
+
+def test_a_key_that_was_not_rotated_out_is_not_deleted() -> None:
+    with pytest.raises(UsageError, match="no key for verify was rotated out"):
+        TangKeys.of(FILES).without_hidden("verify")
+
+
 def test_an_exchange_key_alone_has_no_servers_thumbprint() -> None:
     with pytest.raises(HarnessError, match="no advertised signing key"):
         _ = TangKeys.of({f"{EXCHANGE}.jwk": FILES[f"{EXCHANGE}.jwk"]}).thumbprint
