@@ -64,7 +64,8 @@ def _name_disks(config: dict[str, Any]) -> Iterator[str]:
     storage, disks = config.get("storage", {}), wanted_disks(config)
     for kind in ("disks", "luks", "filesystems"):
         for item in storage.get(kind, []):
-            item["device"] = own_node(item["device"], disks)
+            if "device" in item:
+                item["device"] = own_node(item["device"], disks)
     for raid in storage.get("raid", []):
         raid["devices"] = [own_node(device, disks) for device in raid.get("devices", [])]
     for disk in disks:
