@@ -26,7 +26,8 @@ The rooms
 =========
 Imports go one way, from the top of this list to the bottom; `tests/test_architecture.py` holds that::
 
-    plugin, __main__   options, fixtures and commands, no logic
+    plugin, __main__   options and commands, no logic
+    fixtures           what a scenario asks pytest for
     api/               what scenario files import; `api.attack` what attacks import besides
     doctor, housekeeping   what this host has and lacks; what stays on it between runs
     real_tools/        a policy tried by the guest's own tools, a real TPM and real Tang, without a machine
@@ -51,5 +52,5 @@ Imports go one way, from the top of this list to the bottom; `tests/test_archite
     contract           the names in the guest contract (pure)
     temporary          folders that are removed when their process exits
     contents, ownership, untrusted   what is recorded of a folder; whose it is; what another user can change in it
-    files, progress, paths, deadline, errors
+    files, progress, paths, deadline, errors, defaults
 """

@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from harness.deadline import Deadline
+from harness.defaults import IMAGE
 from harness.errors import RigError
 from harness.guest.boot import BootReader
 from harness.guest.events import (
@@ -37,7 +38,6 @@ from harness.guest.events import (
 )
 from harness.host.scratch import scratch
 from harness.host.user import chown_to
-from harness.images.recipe import DEFAULT_IMAGE
 from harness.lab import laboratory
 from harness.lab.install import SealedEntry, copied, sealed_machine, served
 from harness.lab.laboratory import Laboratory
@@ -76,7 +76,7 @@ def main(argv: Sequence[str]) -> int:
     """Run the bench; returns the exit status."""
     parser = argparse.ArgumentParser(prog="unlock-lab bench", description=__doc__)
     parser.add_argument("--policy", default="tpm2-and-tang", help="a policy of scenarios/policies (%(default)s)")
-    parser.add_argument("--image", default=DEFAULT_IMAGE, help="a folder of images/ (%(default)s)")
+    parser.add_argument("--image", default=IMAGE, help="a folder of images/ (%(default)s)")
     parser.add_argument("--runs", type=_count, default=3, help="boots of each kind (%(default)s)")
     parser.add_argument("--artifacts", type=Path, default=Path("artifacts"), help="where bench.json goes (%(default)s)")
     arguments = parser.parse_args(argv)

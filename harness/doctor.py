@@ -210,12 +210,13 @@ def firmware_and_accelerator(progress: Progress) -> CheckRow:
 def guest_image() -> CheckRow:
     """Whether the guest image is there, or can be built from the mirror that answers."""
     from harness.cache import entry
+    from harness.defaults import IMAGE
     from harness.images import archive, guest_key
-    from harness.images.recipe import DEFAULT_IMAGE, guest_recipe
+    from harness.images.recipe import guest_recipe
 
-    if entry("images", guest_key(guest_recipe(DEFAULT_IMAGE))).is_dir():
-        return CheckRow(State.GOOD, "guest image", f"{DEFAULT_IMAGE} is in the cache")
-    return CheckRow(State.GOOD, "guest image", f"{DEFAULT_IMAGE} will be built from {archive.mirror()} on first use")
+    if entry("images", guest_key(guest_recipe(IMAGE))).is_dir():
+        return CheckRow(State.GOOD, "guest image", f"{IMAGE} is in the cache")
+    return CheckRow(State.GOOD, "guest image", f"{IMAGE} will be built from {archive.mirror()} on first use")
 
 
 def room(folder: Path, wanted: float, variable: str, what: str) -> CheckRow:

@@ -5,77 +5,68 @@ It is registered as an entry point, so that a scenario file in any folder can us
 ``name.bu`` beside the test, in a folder ``policies`` beside it, or in scenarios/policies) and, where it is not the
 default one, its image with ``@pytest.mark.image("debian-13")``. An attack names what its attacker has:
 ``@pytest.mark.attack(Grant.DISK)``.
+
+It is loaded by every pytest of its environment, also of people who collect no scenario. So the rooms that do the work
+are imported by the fixture or the hook that needs them.
 """
+# ruff: noqa: PLC0415
 
 import json
 import os
-import sys
-import uuid
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator
 from pathlib import Path
-from typing import TextIO, cast
+from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.attack.attacker import Attacker
-from harness.attack.grants import Grant, mark_line
-from harness.campaign import collection
+from harness import fixtures
 from harness.campaign.repeat import lines as tally_lines
 from harness.campaign.repeat import run_id, tallies
-from harness.campaign.schedule import parse_shard
-from harness.campaign.status import COLLECTED, INSTALLATION, JOBS, WAITED, Status, send
-from harness.errors import HarnessError, UsageError
-from harness.evidence import terminal
-from harness.evidence.record import Failure, Problem, Result, junit_properties
-from harness.host.accel import CHOICES
+from harness.campaign.schedule import COLLECTED, parse_shard
+from harness.defaults import ACCELERATORS, HYPERVISORS, IMAGE
+from harness.errors import HarnessError
+from harness.fixtures import INSTALLED, RECORDER, TERMINAL
 from harness.host.slots import slot_count, waited
-from harness.images.recipe import DEFAULT_IMAGE
-from harness.lab import laboratory
-from harness.lab.laboratory import Laboratory
-from harness.lab.machines import Machines
-from harness.lab.policies import named_policy
-from harness.lab.recorder import EvidenceRecorder
-from harness.lab.sealed import Sealed
-from harness.policy.policy import Policy
-from harness.services.tang import Tang
 
-_TERMINAL = pytest.StashKey[TextIO]()
-_RECORDER = pytest.StashKey[EvidenceRecorder]()
+if TYPE_CHECKING:
+    from harness.campaign.status import Status
+    from harness.evidence.record import Failure
+    from harness.lab.recorder import EvidenceRecorder
+
+pytest_plugins = ("harness.fixtures",)
+
 _DOCUMENT = "unlock_lab"
 """The attribute of a report that carries a test's document, also from an xdist worker to the terminal."""
-_STATUS = pytest.StashKey[Status]()
-_INSTALLED = pytest.StashKey[dict[str, object]]()
+_STATUS: "pytest.StashKey[Status]" = pytest.StashKey()
 _WAITED = pytest.StashKey[float]()
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None, object, object]:
     """Keep the real standard error, before capturing takes it: progress and the live console go there."""
-    early_config.stash[_TERMINAL] = os.fdopen(os.dup(2), "w", errors="replace")
+    early_config.stash[TERMINAL] = os.fdopen(os.dup(2), "w", errors="replace")
     try:
         return (yield)
     finally:
-        early_config.add_cleanup(early_config.stash[_TERMINAL].close)
+        early_config.add_cleanup(early_config.stash[TERMINAL].close)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """The options of the laboratory."""
     group = parser.getgroup("unlock-lab", "automatic disk unlock")
-    group.addoption(
-        "--lab-image", default=DEFAULT_IMAGE, help="guest image, a folder of images/ (default: %(default)s)"
-    )
+    group.addoption("--lab-image", default=IMAGE, help="guest image, a folder of images/ (default: %(default)s)")
     group.addoption("--lab-artifacts", default="artifacts", help="where the evidence goes (default: %(default)s)")
     group.addoption("--lab-console", action="store_true", help="show the consoles of the machines live")
     group.addoption(
         "--lab-keep", action="store_true", help="leave the last machine of each test running; says how to attach"
     )
     group.addoption(
-        "--lab-accel", default="auto", choices=CHOICES, help="KVM or emulation (default: KVM where it works)"
+        "--lab-accel", default="auto", choices=ACCELERATORS, help="KVM or emulation (default: KVM where it works)"
     )
     group.addoption(
         "--lab-hypervisor",
         default="libvirt",
-        choices=sorted(laboratory.HYPERVISORS),
+        choices=HYPERVISORS,
         help="what runs the machines: libvirt, or QEMU without it (default: %(default)s)",
     )
     group.addoption("--lab-libvirt-uri", help="another libvirt of this host than the harness picks")
@@ -96,6 +87,8 @@ def pytest_configure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):
         # As with other options that name a file: from where pytest was called, wherever its rootdir is.
         config.option.lab_artifacts = str(Path(config.invocation_params.dir, config.getoption("--lab-artifacts")))
+        from harness.campaign.status import Status
+
         workers = len(config.getoption("tx", None) or ["one"])
         config.stash[_STATUS] = Status(config, min(workers, slot_count()))
         config.pluginmanager.register(config.stash[_STATUS], "unlock-lab-status")
@@ -112,7 +105,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object | 
     """Give out scenarios by the machine that they start from, unless the user wants another way (``--dist``)."""
     if config.getoption("dist") != "load":
         return None
-    from harness.campaign.workers import MachineScheduling  # noqa: PLC0415  # only where xdist is
+    from harness.campaign.workers import MachineScheduling  # only where xdist is
 
     return MachineScheduling(config, log, config.stash[_STATUS].machines)
 
@@ -126,18 +119,18 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("repetition", range(1, count + 1), indirect=True, ids=run_id)
 
 
-@pytest.fixture
-def repetition(request: pytest.FixtureRequest) -> int:
-    """Which run of the scenario this is, counted from 1."""
-    return int(getattr(request, "param", 1))
-
-
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Generator[None, object, object]:
     """Group the scenarios by machine and put them in order; when all else is deselected, keep one shard."""
-    collection.arrange(config, items, _policy_of)
+    shard = config.getoption("--lab-shard")
+    scheduled = getattr(config, "workerinput", {}).get(COLLECTED)
+    if not shard and not scheduled and not any(item.get_closest_marker("policy") for item in items):
+        return (yield)
+    from harness.campaign import collection
+
+    collection.arrange(config, items, fixtures.policy_of)
     result = yield
-    if shard := config.getoption("--lab-shard"):
+    if shard:
         collection.keep_shard(config, items, *shard)
     return result
 
@@ -146,116 +139,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Tell the process that gives out the scenarios about their machines, from a worker of xdist."""
     if path := getattr(session.config, "workerinput", {}).get(COLLECTED):
+        from harness.campaign.status import JOBS, send
+
         jobs = session.config.stash[JOBS]
         send(Path(path), jobs)
-
-
-@pytest.fixture(scope="session")
-def laboratory_options(request: pytest.FixtureRequest) -> laboratory.Options:
-    """The options of this run, for people who want to override them in a conftest."""
-    config = request.config
-    return laboratory.Options(
-        accel=config.getoption("--lab-accel"),
-        libvirt_uri=config.getoption("--lab-libvirt-uri"),
-        console=config.getoption("--lab-console"),
-        keep=config.getoption("--lab-keep"),
-        hypervisor=config.getoption("--lab-hypervisor"),
-        run_id=_run_id(config),
-        terminal=config.stash.get(_TERMINAL, sys.__stderr__ or sys.stderr),
-    )
-
-
-def _run_id(config: pytest.Config) -> str:
-    workerinput = cast(Mapping[str, str], getattr(config, "workerinput", {}))
-    return workerinput.get("testrunuid") or uuid.uuid4().hex
-
-
-@pytest.fixture(scope="session")
-def lab(laboratory_options: laboratory.Options) -> Iterator[Laboratory]:
-    """The laboratory: this host, prepared. What it lacks is said once, for every test that needs it."""
-    with laboratory.prepared(laboratory_options) as prepared:
-        yield prepared
-
-
-@pytest.fixture
-def recorder(request: pytest.FixtureRequest) -> EvidenceRecorder:
-    """The evidence of this test."""
-    book = EvidenceRecorder.open(
-        Path(request.config.rootpath, request.config.getoption("--lab-artifacts")),
-        request.node.nodeid,
-        (request.node.obj.__doc__ or "").partition("\n")[0],
-    )
-    request.node.stash[_RECORDER] = book
-    return book
-
-
-@pytest.fixture
-def machines(request: pytest.FixtureRequest, recorder: EvidenceRecorder, lab: Laboratory) -> Iterator[Machines]:
-    """Makes any number of machines, each with a policy installed, that can be on at the same time."""
-    with Machines(lab, recorder, request.config.getoption("--lab-image"), request.path.parent) as machines:
-        yield machines
-
-
-@pytest.fixture
-def sealed(request: pytest.FixtureRequest, recorder: EvidenceRecorder) -> Sealed:
-    """A machine with the test's policy installed, which has opened by itself once; this test's own copy of it."""
-    mark = request.node.get_closest_marker("policy")
-    if mark is None or len(mark.args) != 1:
-        raise UsageError(
-            f"{request.node.nodeid} needs a machine and names no policy",
-            hint='mark it: @pytest.mark.policy("tpm2-and-tang")',
-        )
-    image, policy = _image_of(request.node), _policy_of(request.node)
-    recorder.installs(policy, image)
-    # Only now: a mistake in the policy is told before the host is made ready.
-    made: Machines = request.getfixturevalue("machines")
-    machine = made.sealed(policy, image=image)
-    request.node.stash[_INSTALLED] = {"seconds": machine.entry.install_seconds, "key": machine.entry.folder.name}
-    return machine
-
-
-def _image_of(item: pytest.Item) -> str:
-    mark = item.get_closest_marker("image")
-    if mark and len(mark.args) != 1:
-        raise UsageError(
-            f"the mark image of {item.nodeid} names no image", hint='name one: @pytest.mark.image("debian-13")'
-        )
-    return str(mark.args[0] if mark else item.config.getoption("--lab-image"))
-
-
-def _policy_of(item: pytest.Item) -> Policy:
-    mark = item.get_closest_marker("policy")
-    assert mark is not None
-    return named_policy(mark.args[0], _image_of(item), item.path.parent)
-
-
-@pytest.fixture
-def tangs(sealed: Sealed) -> Mapping[str, Tang]:
-    """The Tang servers of the sealed machine, by the name that its policy gives them."""
-    return sealed.tangs
-
-
-@pytest.fixture
-def tang(sealed: Sealed) -> Tang:
-    """The one Tang server of the sealed machine."""
-    if len(sealed.tangs) != 1:
-        names = ", ".join(sealed.tangs) or "none"
-        raise UsageError(
-            f"policy {sealed.policy.name} has not just one Tang server but {names}", hint="ask for the fixture tangs"
-        )
-    return next(iter(sealed.tangs.values()))
-
-
-@pytest.fixture
-def attacker(request: pytest.FixtureRequest, sealed: Sealed) -> Attacker:
-    """The attacker: knows no passphrase, and has what the test's mark grants."""
-    mark = request.node.get_closest_marker("attack")
-    if mark is None:
-        raise UsageError(
-            "this scenario does not say what its attacker is granted",
-            hint=f"mark it; for a disk: {mark_line([Grant.DISK])}",
-        )
-    return Attacker.of(sealed, mark.args)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -274,8 +161,14 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Say the reason first; show an error of the rig as an error, not as a failed assertion."""
     report = yield
-    book = item.stash.get(_RECORDER, None)
+    book = item.stash.get(RECORDER, None)
     error = call.excinfo.value if call.excinfo else None
+    if book is None and not isinstance(error, HarnessError):
+        return report
+    from harness.campaign.status import INSTALLATION, WAITED
+    from harness.evidence import terminal
+    from harness.evidence.record import Problem, Result, junit_properties
+
     if isinstance(error, HarnessError):
         report.longrepr = terminal.rig_error_text(
             error,
@@ -295,7 +188,7 @@ def pytest_runtest_makereport(
     if book and error is not None:
         book.result = Result.FAILED if book.failure else Result.ERROR
         book.error = book.error or (None if book.failure else Problem.of(error))
-    if call.when == "setup" and (installed := item.stash.get(_INSTALLED, None)):
+    if call.when == "setup" and (installed := item.stash.get(INSTALLED, None)):
         setattr(report, INSTALLATION, installed)
     if call.when == "call":
         setattr(report, WAITED, item.stash.get(_WAITED, 0.0))
@@ -307,12 +200,14 @@ def pytest_runtest_makereport(
     return report
 
 
-def _path(book: EvidenceRecorder | None) -> Path | None:
+def _path(book: "EvidenceRecorder | None") -> Path | None:
     return book.folder if book else None
 
 
-def _failure(excinfo: pytest.ExceptionInfo[BaseException], item: pytest.Item) -> Failure:
+def _failure(excinfo: pytest.ExceptionInfo[BaseException], item: pytest.Item) -> "Failure":
     """The assertion as the scenario's author wrote it, with the line of the scenario that it stands in."""
+    from harness.evidence.record import Failure
+
     entries = [entry for entry in excinfo.traceback if Path(entry.path) == item.path]
     entry = entries[-1] if entries else excinfo.traceback[-1]
     place = Path(entry.path)
@@ -330,6 +225,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         if (document := getattr(report, _DOCUMENT, None))
     ]
     if documents:
+        from harness.evidence import terminal
+
         terminalreporter.section("what the disks did")
         writer = config.get_terminal_writer()
         terminalreporter.write_line(terminal.summary(documents, width=writer.fullwidth, color=writer.hasmarkup))

@@ -124,7 +124,7 @@ def test_every_option_is_prefixed_and_documented() -> None:
 
 def test_every_mark_and_fixture_is_documented() -> None:
     marks = re.findall(r'"markers", "(\w+)', (ROOT / "harness" / "plugin.py").read_text())
-    fixtures = re.findall(r"@pytest\.fixture.*\ndef (\w+)", (ROOT / "harness" / "plugin.py").read_text())
+    fixtures = re.findall(r"@pytest\.fixture.*\ndef (\w+)", (ROOT / "harness" / "fixtures.py").read_text())
     assert {"policy", "attack"} <= set(marks)
     assert "sealed" in fixtures
     assert [name for name in (*marks, *fixtures) if f"`{name}" not in reference("plugin.md")] == []

@@ -1,6 +1,8 @@
 """The plugin in a pytest of its own: what is shown, counted and left behind, with no machine."""
 
 import json
+import subprocess
+import sys
 import xml.etree.ElementTree as ET
 
 import pytest
@@ -195,3 +197,21 @@ def test_a_cache_of_pytest_that_cannot_be_written_loses_no_verdict(run: pytest.P
     assert "filterwarnings" not in (CHECKOUT / "pyproject.toml").read_text(), "it would reach scenarios"
     result = run.runpytest_subprocess()
     result.stdout.fnmatch_lines(["*what the disks did*", "*test_it*"])
+
+
+def test_loading_it_imports_no_room_that_does_the_work() -> None:
+    """Every pytest of its environment loads it, also where no scenario is."""
+    heavy = (
+        "libvirt",
+        "docker",
+        "paramiko",
+        "rich",
+        "jinja2",
+        "yaml",
+        "harness.lab",
+        "harness.attack",
+        "harness.evidence",
+    )
+    told = f"import sys, harness.plugin; print([name for name in {heavy!r} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

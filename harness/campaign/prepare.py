@@ -17,8 +17,9 @@ from functools import partial
 from harness import process
 from harness.campaign import durations
 from harness.campaign.durations import Durations
+from harness.defaults import ACCELERATORS
 from harness.errors import HostError
-from harness.host.accel import CHOICES, Accel, firmware_seconds
+from harness.host.accel import Accel, firmware_seconds
 from harness.host.docker import docker_client
 from harness.images import firmware, guest_image
 from harness.lab import laboratory
@@ -33,7 +34,9 @@ def main(argv: Sequence[str]) -> int:
     """Run the command; returns the exit status."""
     parser = argparse.ArgumentParser(prog="unlock-lab prepare", description="Make what the first boots need.")
     parser.add_argument("images", nargs="*", metavar="IMAGE", default=["debian-13"], help="guest images (debian-13)")
-    parser.add_argument("--accel", default="auto", choices=CHOICES, help="fail unless machines run so (%(default)s)")
+    parser.add_argument(
+        "--accel", default="auto", choices=ACCELERATORS, help="fail unless machines run so (%(default)s)"
+    )
     arguments = parser.parse_args(argv)
     progress = Progress(several=True)
     found: list[Accel] = []

@@ -16,6 +16,9 @@ import heapq
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+COLLECTED = "unlock_lab_collected"
+"""What a worker of xdist is told: the file for what it collected, since it sends nothing but node ids by itself."""
+
 
 @dataclass(frozen=True)
 class Job:

@@ -17,7 +17,7 @@ import pytest
 
 from harness.campaign import durations
 from harness.campaign.durations import Durations, Installed
-from harness.campaign.schedule import Costs, Job, by_machine, forecast
+from harness.campaign.schedule import COLLECTED, Costs, Job, by_machine, forecast
 from harness.temporary import temporary_folder
 
 JOBS = pytest.StashKey[list[Job]]()
@@ -26,8 +26,6 @@ JOBS = pytest.StashKey[list[Job]]()
 JOB = pytest.StashKey[Job]()
 """Of a test."""
 
-COLLECTED = "unlock_lab_collected"
-"""What a worker of xdist is told: the file for what it collected, since it sends nothing but node ids by itself."""
 
 INSTALLATION = "unlock_lab_installation"
 """The attribute of a report that says what the installation of its machine took: name, seconds and key."""

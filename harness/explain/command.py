@@ -11,6 +11,7 @@ from types import MappingProxyType
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from rich.console import Console
 
+from harness.defaults import IMAGE
 from harness.errors import UsageError
 from harness.event_log.decode import decode_event_log
 from harness.event_log.events import MeasuredEvent
@@ -21,7 +22,7 @@ from harness.explain.recorded import of_attacks, of_truth_table
 from harness.explain.shape import shape
 from harness.explain.show import show
 from harness.explain.situations import situations
-from harness.images.recipe import DEFAULT_IMAGE, guest_recipe
+from harness.images.recipe import guest_recipe
 from harness.matrix.command import shares
 from harness.paths import DOCS
 from harness.policy.butane import read_policy
@@ -151,7 +152,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--machine", action="append", default=[], type=Path, metavar="DIR", help="a folder that collect.sh filled"
     )
-    parser.add_argument("--image", default=DEFAULT_IMAGE, help="the guest, a folder of images/ (%(default)s)")
+    parser.add_argument("--image", default=IMAGE, help="the guest, a folder of images/ (%(default)s)")
     parser.add_argument("--json", action="store_true", help="print JSON (harness/explain/explain.schema.json)")
     parser.add_argument("--html", type=Path, metavar="PAGE", help="write one page, too")
     parser.add_argument(

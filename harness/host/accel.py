@@ -14,10 +14,10 @@ from pathlib import Path
 import pexpect
 
 from harness import cache
+from harness.defaults import ACCELERATORS
 from harness.errors import UsageError
 from harness.host.user import as_user, groups
 
-CHOICES = ("auto", "kvm", "tcg")
 _DEVICE = Path("/dev/kvm")
 _PROBE_SECONDS = 20.0  # OVMF reaches its boot manager in about a second under KVM
 _EMULATED_SECONDS = 60.0
@@ -48,10 +48,10 @@ def choose_accel(wanted: str, emulator: Path, version: str, firmware: Path, user
         user: Who runs the machines.
 
     Raises:
-        UsageError: `wanted` is none of `CHOICES`.
+        UsageError: `wanted` is none of `ACCELERATORS`.
     """
-    if wanted not in CHOICES:
-        raise UsageError(f"there is no accelerator {wanted!r}", hint=f"one of: {', '.join(CHOICES)}")
+    if wanted not in ACCELERATORS:
+        raise UsageError(f"there is no accelerator {wanted!r}", hint=f"one of: {', '.join(ACCELERATORS)}")
     if wanted != "auto":
         return Accel(wanted, "asked for")
     if not _DEVICE.exists():

@@ -125,7 +125,7 @@ def prepare_host(
 
     Args:
         firmware: Read-only flash image of an OVMF build without Secure Boot, for the probe of KVM.
-        accel: One of `accel.CHOICES`.
+        accel: One of `accel.ACCELERATORS`.
         libvirt_uri: Another libvirt than the one that this module picks.
         progress: Where to say what takes long.
 

@@ -16,7 +16,6 @@ from harness.errors import UsageError
 from harness.paths import IMAGES, own_images
 from harness.policy.world import Stack
 
-DEFAULT_IMAGE = "debian-13"
 SCSI_IMAGE = "debian-13-scsi"
 """The same with the modules of SCSI disks."""
 """What is installed on unless a scenario or the user names another."""

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from rich.console import Console
 
+from harness.defaults import ACCELERATORS, IMAGE
 from harness.errors import HarnessError, UsageError
-from harness.host.accel import CHOICES
-from harness.images.recipe import DEFAULT_IMAGE, SCSI_IMAGE, guest_recipe
+from harness.images.recipe import SCSI_IMAGE, guest_recipe
 from harness.lab.policies import require_installable
 from harness.matrix import verdicts
 from harness.matrix.cells import Matrix
@@ -134,7 +134,7 @@ def _each_once(files: Sequence[Path]) -> Sequence[Path]:
 def _own_machine(file: Path, only: Sequence[str], artifacts: Path, accel: str) -> MachinePlan:
     """A user's own file as it is, on a machine of its own."""
     policy = read_policy(file)
-    image = SCSI_IMAGE if any(disk.node.startswith("/dev/sd") for disk in policy.disks) else DEFAULT_IMAGE
+    image = SCSI_IMAGE if any(disk.node.startswith("/dev/sd") for disk in policy.disks) else IMAGE
     require_installable(policy, guest_recipe(image))
     columns = tuple(condition.name for condition in CONDITIONS if not only or condition.name in only)
     return MachinePlan(policy, columns, image, guest_recipe(image).stack, artifacts, accel, of_a_file=True)
@@ -158,6 +158,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--draw", type=Path, metavar="LIST", help="boot nothing: draw such a list, the picture beside it"
     )
-    parser.add_argument("--accel", default="auto", choices=CHOICES, help="KVM or emulation (%(default)s)")
+    parser.add_argument("--accel", default="auto", choices=ACCELERATORS, help="KVM or emulation (%(default)s)")
     parser.add_argument("--artifacts", type=Path, default=Path("artifacts"), help="where the table goes (%(default)s)")
     return parser

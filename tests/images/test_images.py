@@ -18,6 +18,7 @@ import pytest
 from machines import processes_naming, wait_gone
 
 from harness.contract import SHELL_PORT
+from harness.defaults import IMAGE
 from harness.errors import HostError, UsageError
 from harness.images import archive, build, firmware, guest_image, guest_key, luks, recipe
 from harness.images.keys import key_pair
@@ -80,7 +81,7 @@ def test_a_shipped_recipe_is_right(name: str) -> None:
 
 
 def test_what_is_assumed_of_a_guest_is_declared_by_the_one_that_is_used_by_default() -> None:
-    assert guest_recipe(recipe.DEFAULT_IMAGE).ignition_spec == DEFAULT_SPEC
+    assert guest_recipe(IMAGE).ignition_spec == DEFAULT_SPEC
 
 
 @pytest.mark.parametrize(
