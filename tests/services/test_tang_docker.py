@@ -44,6 +44,7 @@ Server(os.environ["DOCKER_HOST"].removeprefix("unix://"), Handler).serve_forever
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("UNLOCK_LAB_RUN", str(tmp_path / "run"))
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/docker.sock")
+    monkeypatch.setattr(host_docker, "SYSTEM_SOCKET", tmp_path / "docker.sock")  # else nobody but the user may start it
     monkeypatch.setenv("FAKE_PID", str(tmp_path / "pid"))
     return tmp_path
 
