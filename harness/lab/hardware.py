@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from harness.machine.spec import Bus, Disk, Firmware, Machine, SecurityKey, Tpm
-from harness.policy.pins.systemd_fido2 import FIDO2_PIN, SECURITY_KEY
+from harness.policy.pins.systemd_fido2 import SECURITY_KEY
 from harness.policy.policy import Policy
 
 DISK_BYTES = 24 * 2**30
@@ -17,14 +17,13 @@ _BUSES = {"/dev/nvme": Bus.NVME, "/dev/vd": Bus.VIRTIO, "/dev/sd": Bus.SCSI}
 
 def machine_for(policy: Policy, firmware: Firmware, folder: Path) -> Machine:
     """The machine, with its files in a folder; they need not be there yet."""
-    asked = {leaf.service for leaf in policy.leaves}
     return Machine(
         name=policy.name,
         firmware=firmware,
         nvram=folder / "nvram.fd",
         disks=tuple(_disks(policy, folder)),
         tpm=Tpm(folder / "tpm", banks=policy.pcr_banks),
-        security_key=SecurityKey(folder / "security-key.json", FIDO2_PIN) if SECURITY_KEY in asked else None,
+        security_key=_security_key(policy, folder / "security-key.json"),
     )
 
 
@@ -45,3 +44,10 @@ def _disks(policy: Policy, folder: Path) -> list[Disk]:
 
 def _bus(node: str) -> Bus:
     return next(bus for start, bus in _BUSES.items() if node.startswith(start))
+
+
+def _security_key(policy: Policy, state: Path) -> SecurityKey | None:
+    """A security key if the policy has one; with a PIN only if that is typed, or systemd-cryptenroll would ask for it."""
+    leaves = [leaf for leaf in policy.leaves if leaf.service == SECURITY_KEY]
+    pin = next((leaf.typed for leaf in leaves if leaf.typed), None)
+    return SecurityKey(state, pin) if leaves else None

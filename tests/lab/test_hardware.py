@@ -2,10 +2,15 @@
 
 from pathlib import Path
 
+import pytest
+
 from harness.lab.hardware import DATA_DISK_BYTES, DISK_BYTES, disk_sizes, machine_for
 from harness.machine.spec import Bus, Firmware
 from harness.paths import POLICIES
 from harness.policy.butane import read_policy
+from harness.policy.by_hand import BY_HAND
+from harness.policy.enrolment import enrolled
+from harness.policy.pins.systemd_fido2 import FIDO2_PIN
 
 FIRMWARE = Firmware("none", Path("code.fd"), Path("vars.fd"), secure_boot=False)
 CASES = Path(__file__).parent.parent / "policy" / "corpus" / "files"
@@ -38,3 +43,13 @@ def test_a_bank_that_a_pin_needs() -> None:
     tpm = machine_for(read_policy(CASES / "tpm-sha1-bank.bu"), FIRMWARE, Path("m")).tpm
     assert tpm
     assert tpm.banks == ("sha1", "sha256")
+
+
+@pytest.mark.parametrize(("name", "pin"), [("fido2", None), ("fido2-pin", FIDO2_PIN)])
+def test_a_security_key_has_the_pin_that_is_typed(name: str, pin: str | None) -> None:
+    """Seen: systemd-cryptenroll without a PIN waits for ever at a key that has one."""
+    policy = enrolled(read_policy(POLICIES / "passphrase.bu"), BY_HAND[name])
+    key = machine_for(policy, FIRMWARE, Path("m")).security_key
+    assert key
+    assert key.pin == pin
+    assert machine_for(read_policy(POLICIES / "tang.bu"), FIRMWARE, Path("m")).security_key is None
