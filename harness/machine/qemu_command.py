@@ -17,7 +17,7 @@ MAC = "52:54:00:6c:61:62"
 
 _CX16_IS_BROKEN_BEFORE = (8, 0, 0)  # as in domain_xml
 _FIRST_NVME_SLOT = 0x10
-_NET_PORT, _SERIAL_PORT, _FIRST_DISK_PORT = 1, 2, 3
+_NET_PORT, _SCSI_PORT = 1, 2
 
 
 def qemu_command(machine: Machine, runtime: Runtime, monitor_fd: int) -> list[str]:
@@ -44,8 +44,13 @@ def hot_plug_port(machine: Machine) -> str:
     return f"pci.{_rng_port(machine) + 1}"
 
 
+def _serial_port(machine: Machine) -> int:
+    """After the controller of SCSI disks, where there is one."""
+    return _SCSI_PORT + any(disk.bus is Bus.SCSI for disk in machine.disks)
+
+
 def _rng_port(machine: Machine) -> int:
-    return _FIRST_DISK_PORT + sum(disk.bus is Bus.VIRTIO for disk in machine.disks)
+    return _serial_port(machine) + 1 + sum(disk.bus is Bus.VIRTIO for disk in machine.disks)
 
 
 def _options(machine: Machine, runtime: Runtime) -> Iterator[str]:
@@ -53,7 +58,10 @@ def _options(machine: Machine, runtime: Runtime) -> Iterator[str]:
     yield from _board(machine, runtime)
     yield from _platform_strings(machine)
     yield from _ports(_rng_port(machine) + 1)
-    yield from _device(driver="virtio-serial-pci", id="virtio-serial0", bus=f"pci.{_SERIAL_PORT}", addr="0x0")
+    serial = _serial_port(machine)
+    if serial > _SCSI_PORT:
+        yield from _device(driver="virtio-scsi-pci", id="scsi0", bus=f"pci.{_SCSI_PORT}", addr="0x0")
+    yield from _device(driver="virtio-serial-pci", id="virtio-serial0", bus=f"pci.{serial}", addr="0x0")
     yield from _disks(machine)
     yield from ("-netdev", json.dumps({"type": "user", "id": "hostnet0"}))
     yield from _device(
@@ -121,12 +129,16 @@ def _ports(count: int) -> Iterator[str]:
 
 
 def _disks(machine: Machine) -> Iterator[str]:
-    port = _FIRST_DISK_PORT
+    port, lun = _serial_port(machine) + 1, 0
     for order, disk in enumerate(machine.disks):
         yield from ("-blockdev", json.dumps(block_device(disk, f"lab-disk{order}")))
         about = {"drive": f"lab-disk{order}", "serial": disk.serial, "bootindex": order + 1}
         if disk.bus is Bus.NVME:
             yield from _device(driver="nvme", bus="pcie.0", addr=f"{_FIRST_NVME_SLOT + order:#x}", **about)
+        elif disk.bus is Bus.SCSI:
+            place = {"bus": "scsi0.0", "channel": 0, "scsi-id": 0, "lun": lun, "device_id": disk.serial}
+            yield from _device(driver="scsi-hd", **place, **about)
+            lun += 1
         else:
             yield from _device(driver="virtio-blk-pci", bus=f"pci.{port}", addr="0x0", **about)
             port += 1

@@ -58,6 +58,23 @@ def test_a_virtio_disk_comes_before_the_random_numbers() -> None:
     assert [json.loads(v).get("bootindex") for v in values("-device", two) if "bootindex" in v] == [1, 2]
 
 
+def test_the_controller_of_scsi_disks_comes_before_the_serial_ports() -> None:
+    """As libvirt puts it, in the log of the same machine."""
+    scsi = replace(MACHINE, disks=(Disk(Path("/own"), Bus.SCSI, "lab0"), Disk(Path("/two"), Bus.SCSI, "lab1")))
+    placed = [json.loads(value) for value in values("-device", scsi)]
+    ports = {each["driver"]: each["bus"] for each in placed if each.get("bus", "").startswith("pci.")}
+    assert ports == {
+        "virtio-scsi-pci": "pci.2",
+        "virtio-serial-pci": "pci.3",
+        "virtio-net-pci": "pci.1",
+        "virtio-rng-pci": "pci.4",
+    }
+    assert [(each["lun"], each["serial"]) for each in placed if each["driver"] == "scsi-hd"] == [
+        (0, "lab0"),
+        (1, "lab1"),
+    ]
+
+
 def test_there_is_a_root_port_for_each_device_and_one_to_spare() -> None:
     ports = [json.loads(value) for value in values("-device") if "pcie-root-port" in value]
     assert [(port["id"], port["addr"], port["chassis"], port["port"]) for port in ports] == [
