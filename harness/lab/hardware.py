@@ -47,7 +47,7 @@ def _bus(node: str) -> Bus:
 
 
 def _security_key(policy: Policy, state: Path) -> SecurityKey | None:
-    """A security key if the policy has one; with a PIN only if that is typed, or systemd-cryptenroll would ask for it."""
+    """A security key if the policy has one; with a PIN only if one is typed, else systemd-cryptenroll asks for it."""
     leaves = [leaf for leaf in policy.leaves if leaf.service == SECURITY_KEY]
     pin = next((leaf.typed for leaf in leaves if leaf.typed), None)
     return SecurityKey(state, pin) if leaves else None
