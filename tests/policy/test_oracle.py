@@ -185,6 +185,8 @@ def test_separate_bindings_are_asked_in_turn() -> None:
     assert say(separate(TANG, TWO), servers(tang=Server.SILENT)).unlock is A
     assert say(separate(TANG, S7), stalled).unlock is A
     assert say(separate(either(TANG, TPM), TWO), stalled).unlock is A
+    opened = say(separate(TWO, TANG, THREE), stalled)
+    assert "a binding before it hangs" not in opened.reason, "the first one opened it, so none waits for the second"
 
 
 def test_leaves_of_one_name_do_not_answer_for_each_other() -> None:
