@@ -162,6 +162,27 @@ def entries() -> Iterator[Path]:
             yield from sorted(path for path in kind.glob("[!.]*") if path.is_dir() and (path / CONTENTS).exists())
 
 
+def set_damaged_aside(progress: Progress) -> list[Path]:
+    """Read every entry whole, and rename those that are not as they were recorded; each is made anew at its next use.
+
+    Args:
+        progress: Says which, what is wrong, and where it is now.
+
+    Returns:
+        Those that were damaged.
+
+    Raises:
+        UsageError: The cache is a folder that is not ours.
+    """
+    damaged = []
+    for place in entries():
+        with in_use(), FileLock(_lock(place)):
+            if place.is_dir() and (wrong := damage(place, thorough=True)):
+                _set_aside(place, wrong, progress)
+                damaged.append(place)
+    return damaged
+
+
 def remove_abandoned() -> Iterator[Path]:
     """Remove what interrupted builds left and no build under way uses, and damaged entries; yields what went.
 

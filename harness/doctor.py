@@ -68,10 +68,26 @@ Check = Callable[[], CheckRow]
 
 def main(argv: Sequence[str]) -> int:
     """Look at this host and print what was found; the exit status is 0 when scenarios can run, else 1."""
-    argparse.ArgumentParser(prog="unlock-lab doctor", description=main.__doc__).parse_args(argv)
-    rows = [examine(name, check) for name, check in checks(Progress())]
+    parser = argparse.ArgumentParser(prog="unlock-lab doctor", description=main.__doc__)
+    parser.add_argument("--deep", action="store_true", help="also read all of the cache, and set bad entries aside")
+    arguments = parser.parse_args(argv)
+    progress = Progress()
+    rows = [examine(name, check) for name, check in checks(progress)]
+    if arguments.deep:
+        rows.append(examine("cache", lambda: whole_cache(progress)))
     show(rows)
     return int(any(row.state is State.BAD for row in rows))
+
+
+def whole_cache(progress: Progress) -> CheckRow:
+    """Whether every entry of the cache is as it was recorded, to the byte."""
+    from harness import cache
+
+    damaged = cache.set_damaged_aside(progress)
+    if not damaged:
+        return CheckRow(State.GOOD, "cache", "every entry is as it was made")
+    names = "\n".join(map(str, damaged))
+    return CheckRow(State.WARNING, "cache", f"set aside, and made anew at the next use:\n{names}", "unlock-lab clean")
 
 
 def examine(name: str, check: Check) -> CheckRow:

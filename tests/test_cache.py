@@ -14,10 +14,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness import cache
+from harness import cache, doctor
 from harness.contents import CONTENTS, SMALL_BYTES, damage
 from harness.errors import HostError
 from harness.ownership import MARK
+from harness.progress import Progress
 
 
 @pytest.fixture(autouse=True)
@@ -381,6 +382,22 @@ def test_a_large_file_is_hashed_only_when_asked_to_be_thorough() -> None:
         disk.write(b"x")
     assert damage(place) == ""
     assert damage(place, thorough=True) == "disk has other content than when it was made"
+
+
+def test_the_doctor_looks_deeper_sets_a_bad_entry_aside_and_leaves_a_good_one(shelf: Path) -> None:
+    def build(folder: Path) -> None:
+        (folder / "disk").write_bytes(bytes(SMALL_BYTES + 1))
+
+    good, bad = cache.build_once("thing", "good", build), cache.build_once("thing", "bad", build)
+    assert doctor.whole_cache(Progress()).state is doctor.State.GOOD
+    with (bad / "disk").open("r+b") as disk:
+        disk.seek(1000)
+        disk.write(b"x")
+    row = doctor.whole_cache(Progress())
+    assert (row.state, str(bad) in row.found, str(good) in row.found) == (doctor.State.WARNING, True, False)
+    assert good.is_dir() and not bad.exists()
+    assert len(list(shelf.glob("thing/.bad.damaged-*"))) == 1
+    assert cache.build_once("thing", "bad", build) == bad
 
 
 def test_a_link_is_recorded_by_where_it_leads() -> None:
