@@ -73,7 +73,8 @@ def opinion(folder: Path, name: str, text: str) -> dict[str, Any]:
 
 def _said(done: "subprocess.CompletedProcess[str]") -> list[str]:
     """Messages without the lines of the file that they show; sorted, since Go walks its maps in any order."""
-    words = re.findall(r"^(?:\s*\|\s*\^+ (.*)|((?:Error|error|warning).*))$", done.stderr, re.MULTILINE)
+    said = done.stderr.replace(f"{FILES}/", "")  # where this checkout lies is no opinion
+    words = re.findall(r"^(?:\s*\|\s*\^+ (.*)|((?:Error|error|warning).*))$", said, re.MULTILINE)
     return sorted(" ".join(filter(None, word)).strip() for word in words)
 
 
