@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from harness.evidence.record import Failure
     from harness.lab.recorder import EvidenceRecorder
 
-pytest_plugins = ("harness.fixtures",)
-
 _DOCUMENT = "unlock_lab"
 """The attribute of a report that carries a test's document, also from an xdist worker to the terminal."""
 _STATUS: "pytest.StashKey[Status]" = pytest.StashKey()
@@ -79,7 +77,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Register the marks, and tell how the campaign goes."""
+    """Register the marks and the fixtures, and tell how the campaign goes."""
+    config.pluginmanager.register(fixtures, "unlock-lab-fixtures")
     config.addinivalue_line("markers", "policy(name or Enrolment): what the machine is installed with")
     config.addinivalue_line("markers", "image(name): the guest image, a folder of images/")
     config.addinivalue_line("markers", "attack(*grants): an attack, and all that the attacker is granted (Grant)")
