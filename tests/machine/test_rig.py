@@ -378,7 +378,7 @@ from harness.machine.rig import power_on
 host = this_host()
 hypervisor = HYPERVISORS[sys.argv[3]](host)
 with bare_machine(host) as machine, power_on(machine, host, Path(sys.argv[2]), hypervisor=hypervisor) as rig:
-    print(folder_of(rig), machine.nvram.parent, flush=True)
+    print(folder_of(rig).parent, machine.nvram.parent, flush=True)
     sys.stdin.read()
 """
 
