@@ -50,9 +50,8 @@ from harness.paths import IMAGES
 from harness.policy.fit import fit
 from harness.policy.ignition import GuestFile, fill_placeholders, render
 from harness.policy.pins import leaves
-from harness.policy.pins.placeholders import TangAddress
 from harness.policy.policy import Policy
-from harness.services.tang import Tang, make_keys, serve_tang
+from harness.services.tang import Tang, addresses, make_keys, serve_tang
 from harness.services.tang_keys import TangKeys
 
 FIRST_BOOT = ("ignition.firstboot", "ignition.platform.id=qemu", "ip=dhcp", "rd.neednet=1")
@@ -211,14 +210,14 @@ def _install(order: _Order, folder: Path, recorder: EvidenceRecorder) -> None:
     with served(lab, order.ports, order.keys) as tangs:
         context = ScenarioContext(lab, image, policy, tangs, recorder)
         recorder.keep({"manifest.json": image.manifest})
-        addresses = {server: TangAddress(tang.url, tang.thumbprint) for server, tang in tangs.items()}
-        by_hand: list[str] = fill_placeholders(list(policy.enrolment), addresses)
+        reached = addresses(tangs)
+        by_hand: list[str] = fill_placeholders(list(policy.enrolment), reached)
         if image.root_passphrase:
             _first_boot_with_root(context, machine, [*_canary_commands(policy, canaries), *by_hand])
         else:
             assert image.ignition_spec is not None  # `require_installable`
             config = folder / "config.ign"
-            config.write_bytes(render(policy, addresses, _canary_files(policy, canaries), image.ignition_spec))
+            config.write_bytes(render(policy, reached, _canary_files(policy, canaries), image.ignition_spec))
             recorder.keep({artifacts.CONFIG_IGN: config})
             _first_boot(context, machine, config)
             if by_hand:

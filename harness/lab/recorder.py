@@ -24,7 +24,7 @@ class EvidenceRecorder:
         test: pytest's node id, or what else it is about (an installation).
         folder: Where the evidence lies.
         boots: Those that were judged, or went wrong, so far.
-        result: What became of the test; unfinished until somebody says otherwise.
+        result: What became of the test; unfinished until it is set.
         failure: The assertion that did not hold.
         error: What went wrong outside any boot.
     """

@@ -22,9 +22,8 @@ from harness.machine.partition import read_partition
 from harness.machine.spec import Machine, Tpm
 from harness.policy.ignition import fill_placeholders
 from harness.policy.maintenance import MaintenanceTask
-from harness.policy.pins.placeholders import TangAddress
 from harness.policy.policy import Policy
-from harness.services.tang import Tang
+from harness.services.tang import Tang, addresses
 from harness.temporary import KEEP
 
 
@@ -138,8 +137,9 @@ class Sealed:
         Raises:
             RigError: The guest did not come up, or a command failed.
         """
-        addresses = {server: TangAddress(tang.url, tang.thumbprint) for server, tang in self.tangs.items()}
-        return maintain(self.context, self._faulty(under), label, fill_placeholders(list(commands), addresses))
+        return maintain(
+            self.context, self._faulty(under), label, fill_placeholders(list(commands), addresses(self.tangs))
+        )
 
     def maintained(self, chore: MaintenanceTask, *under: Fault, label: str = "maintenance") -> "Sealed":
         """`maintain` it by a chore that changes its volumes; what is returned is judged by what they are then."""

@@ -18,12 +18,11 @@ from harness.matrix.condition import Condition
 from harness.policy.enrolment import volume_env
 from harness.policy.ignition import fill_placeholders
 from harness.policy.pins import bindings, leaves
-from harness.policy.pins.placeholders import TangAddress
 from harness.policy.policy import Volume
 from harness.policy.world import Network, TpmState
 from harness.real_tools.toolbox import SHARED, Toolbox
 from harness.real_tools.tpm import SOCKET, running_tpm
-from harness.services.tang import Tang
+from harness.services.tang import Tang, addresses
 
 UNTOLD: Mapping[str, str] = {
     "tpm-1.2": "the tools of the guest speak to a 1.2 through its kernel",
@@ -110,9 +109,8 @@ def seal(box: Toolbox, volume: Volume, tangs: Mapping[str, Tang], folder: Path) 
     state = folder / "tpm"
     tpms.manufacture(Tpm(state))
     inside = replace(volume, device=f"{SHARED}/volume")
-    addresses = {name: TangAddress(tang.url, tang.thumbprint) for name, tang in tangs.items()}
     bind = [line for pin in bindings(volume.pins) for line in (*pin.opener.bind(pin), _FLUSH)]
-    lines = [*volume_env(inside), *(_by_socket(line) for line in fill_placeholders(bind, addresses))]
+    lines = [*volume_env(inside), *(_by_socket(line) for line in fill_placeholders(bind, addresses(tangs)))]
     with running_tpm(state, box.shared):
         box.run(
             f"export TPM2TOOLS_TCTI={_TCTI}\ntruncate -s {_MIB}M {inside.device}\n"
@@ -164,8 +162,9 @@ def try_under(box: Toolbox, sealed: Sealed, condition: Condition, tangs: Mapping
 def _maintain(box: Toolbox, sealed: Sealed, condition: Condition, tangs: Mapping[str, Tang]) -> None:
     assert condition.maintenance
     commands = condition.maintenance([sealed.volume]).commands
-    addresses = {name: TangAddress(tang.url, tang.thumbprint) for name, tang in tangs.items()}
-    lines = [line for each in fill_placeholders(list(commands), addresses) for line in (_by_socket(each), _FLUSH)]
+    lines = [
+        line for each in fill_placeholders(list(commands), addresses(tangs)) for line in (_by_socket(each), _FLUSH)
+    ]
     box.run("\n".join([f"export TPM2TOOLS_TCTI={_TCTI}", *lines]), _SEAL_SECONDS)
 
 

@@ -1,7 +1,7 @@
 """Tang as a scenario sees it: a server that can be stopped, silenced, restricted, and asked what it saw."""
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
@@ -11,6 +11,7 @@ from harness.network.connection import HOME, Client, Connection, Mode
 from harness.network.fault_proxy import FaultProxy
 from harness.network.namespace import Endpoint
 from harness.network.relay import Tamper
+from harness.policy.pins.placeholders import TangAddress
 from harness.progress import Progress
 from harness.services.tang_image import tang_image
 from harness.services.tang_keys import TangKeys
@@ -174,6 +175,11 @@ class Tang:
     def raw_log(self) -> str:
         """Tang's log as it stands."""
         return self.server.raw_log
+
+
+def addresses(tangs: Mapping[str, Tang]) -> dict[str, TangAddress]:
+    """Where a guest finds each server and who it is, by name: what fills the placeholders of a policy."""
+    return {name: TangAddress(tang.url, tang.thumbprint) for name, tang in tangs.items()}
 
 
 def make_keys(progress: Progress, *, image: str | None = None) -> TangKeys:
