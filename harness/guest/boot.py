@@ -137,4 +137,4 @@ def _event(row: MessagePattern, found: dict[str, object], **common: object) -> E
 
 
 def _convert(value: object, kind: object) -> object:
-    return kind(value) if isinstance(value, str) and kind in (int, PromptKind) and callable(kind) else value
+    return kind(value) if isinstance(value, str) and kind in (int, float, PromptKind) and callable(kind) else value

@@ -86,7 +86,8 @@ def watch(
                 case Broken():
                     watch.drain()
                     last = decide(plan, watch.events, watch.typed, watch.now)
-                    raise watch.error(last.what if isinstance(last, Broken) else step.what)
+                    broken = last if isinstance(last, Broken) else step
+                    raise watch.error(broken.what, starved=broken.starved)
                 case Wait() if step.until > watch.now:
                     watch.read(step.until - watch.now)
                 case Wait() if step.fatal:
@@ -209,12 +210,13 @@ class _Watch:
         except RigError:
             return
 
-    def error(self, what: str) -> RigError:
+    def error(self, what: str, *, starved: bool = False) -> RigError:
         """An error of the rig, with what the guest said last."""
         texts = LineReader(interleaved=True).feed(bytes(self._raw) + b"\n")
         lines = [text.text for text in texts if text.whole]
         last = "\n".join(lines[-_LAST_LINES:]) or "(the console said nothing)"
-        kind = StallError if any(isinstance(event, _STALLS) for event in self.events) else RigError
+        stalled = starved or any(isinstance(event, _STALLS) for event in self.events)
+        kind = StallError if stalled else RigError
         return kind(what, last, "this is no verdict about the guest; the whole console is in the evidence")
 
 

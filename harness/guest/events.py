@@ -253,6 +253,17 @@ class NoPromptPossible(Event):
 
 
 @dataclass(frozen=True)
+class DeviceTimedOut(Event):
+    """The guest waited for a disk as long as its own clock allows, and gave it up.
+
+    Attributes:
+        guest_seconds: What that clock said: seconds since the kernel started.
+    """
+
+    guest_seconds: float
+
+
+@dataclass(frozen=True)
 class EmergencyShell(Event):
     """The boot ended in a shell, or would have if root could log in."""
 

@@ -40,6 +40,7 @@ from harness.guest.events import (
     VolumeUnlocked,
 )
 from harness.guest.failures import can_hold, failed_for_good
+from harness.guest.starvation import given_up_too_early
 from harness.guest.steps import Broken, Finish, Step, Type, Wait
 from harness.guest.volumes import VolumePlan, answers_for, asked_at, concerning, turn_of, volume_of
 from harness.guest.witness import End, TypedPassphrase, hold_time
@@ -164,7 +165,11 @@ def decide(plan: BootPlan, events: Sequence[Event], typed: Sequence[TypedPassphr
         now: Seconds from power-on.
     """
     state = _BootState(plan, tuple(events), tuple(typed), now)
-    return _broken(state) or _ended(state) or _firmware(state) or _volumes(state)
+    step = _broken(state) or _ended(state) or _firmware(state) or _volumes(state)
+    if isinstance(step, Finish) and step.end in (End.SHUT, End.UP) and state.shut:
+        starved = given_up_too_early(state.events)
+        return Broken(starved, starved=True) if starved else step
+    return step
 
 
 @dataclass(frozen=True)

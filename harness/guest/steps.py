@@ -41,9 +41,15 @@ class Finish:
 
 @dataclass(frozen=True)
 class Broken:
-    """The rig is at fault, not the guest's disk."""
+    """The rig is at fault, not the guest's disk.
+
+    Attributes:
+        what: What is wrong.
+        starved: Whether the guest was given too little time: another try may end otherwise.
+    """
 
     what: str
+    starved: bool = False
 
 
 Step = Wait | Type | Finish | Broken

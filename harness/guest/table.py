@@ -16,6 +16,7 @@ from harness.guest.events import (
     ClevisDone,
     ClevisReplyDiscarded,
     ClevisTries,
+    DeviceTimedOut,
     EmergencyShell,
     Event,
     FirmwareStarted,
@@ -134,6 +135,7 @@ STAGES = (  # systemd: core/main.c, core/job.c; dracut-emergency.sh; sulogin.c; 
     _pattern(NetworkUp, r"dhclient\S*: bound to|NetworkManager state is now CONNECTED"),
     _pattern(SystemUp, r"Reached target (?:multi-user|graphical)\.target", once=True),
     _prompt(LoginReached, r"(?:^|[\s)])(?!Last )[\w.-]+ login: "),
+    _pattern(DeviceTimedOut, r"^\[ *(?P<guest_seconds>\d+\.\d+)\] systemd\[1\]: Timed out waiting for device"),
     _pattern(
         EmergencyShell,
         r"Entering emergency mode|You are in (?:emergency|rescue) mode|Dropping to a shell|Could not boot\.",

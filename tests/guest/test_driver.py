@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from harness.deadline import Clock
-from harness.errors import RigError
+from harness.errors import RigError, StallError
 from harness.guest.driver import drained, watch
 from harness.guest.events import Event, PinFailed, PromptShown
 from harness.guest.plan import BootPlan, StageTimeouts
@@ -270,6 +270,16 @@ def test_a_broken_guest(guest: Guest, said: str, words: str) -> None:
     with pytest.raises(RigError, match=words) as caught:
         boot(guest, lambda guest: guest.say(START + said + "trailing words\r\n"))
     assert "trailing words" in caught.value.detail
+
+
+def test_a_disk_given_up_too_early_is_a_stall_and_so_tried_again(guest: Guest) -> None:
+    def script(guest: Guest) -> None:
+        guest.say(START)
+        guest.log("[ 1080.310000] systemd[1]: Timed out waiting for device dev-vdb.device.\n")
+        guest.say("You are in emergency mode.\r\n")
+
+    with pytest.raises(StallError, match="the guest's clock counted 1080 s"):
+        boot(guest, script)
 
 
 def test_a_machine_that_is_starved_is_given_the_time_that_it_lost(guest: Guest) -> None:

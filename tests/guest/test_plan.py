@@ -9,6 +9,7 @@ from harness.guest.events import (
     BootEntryStarted,
     BootRefused,
     ClevisAnswered,
+    DeviceTimedOut,
     EmergencyShell,
     Event,
     FirmwareStarted,
@@ -297,6 +298,40 @@ def test_an_end_with_a_volume_shut_is_a_verdict(kind: type[Event]) -> None:
     assert isinstance(step, Finish)
     assert step.end is End.SHUT
     assert step.why.endswith(f"var stayed shut: {kind.__name__} said")
+
+
+ENDS = [
+    made(EmergencyShell, 41.0),
+    made(PoweredOff, 41.0),
+    made(Rebooting, 41.0),
+    made(SystemUp, 41.0),
+    made(VolumeFailed, 31.0, volume="var"),
+]
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_a_disk_given_up_by_a_clock_that_runs_ahead_is_no_verdict(end: Event) -> None:
+    """Seen on a host under load: 1,080 s on the guest's clock after 40 s of its machine, then an emergency shell."""
+    early = made(DeviceTimedOut, 40.0, guest_seconds=1080.0)
+    step = decide(PLAN, (*STARTED, early, end), (), 45.0)
+    assert isinstance(step, Broken)
+    assert "counted 1080 s where its machine had 40 s" in step.what
+    assert step.starved
+    in_time = made(DeviceTimedOut, 100.0, guest_seconds=98.0)
+    assert not isinstance(decide(PLAN, (*STARTED, in_time, end), (), 45.0), Broken), "the disk is really gone"
+    opened = made(VolumeUnlocked, 30.0, volume="var")
+    if isinstance(end, SystemUp):
+        assert decide(PLAN, (*STARTED, opened, early, end), (), 45.0) == Finish(
+            End.UP, f"the boot went through: {end.line}"
+        )
+
+
+@pytest.mark.parametrize(
+    "said", [made(TooManyAttempts, 31.0, volume="var"), made(NoPromptPossible, 31.0, reason="headless")]
+)
+def test_what_needs_no_clock_is_a_verdict_whatever_the_clock_says(said: Event) -> None:
+    early = made(DeviceTimedOut, 30.0, guest_seconds=1080.0)
+    assert decide(PLAN, (*STARTED, early, said), (), 45.0) == Finish(End.SHUT, f"the guest gave up: {said.line}")
 
 
 @pytest.mark.parametrize("kind", [EmergencyShell, PoweredOff, Rebooting])
