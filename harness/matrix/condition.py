@@ -33,6 +33,7 @@ class Condition:
         before: What is done to every server before the maintenance.
         maintenance: What root does in the guest beforehand, in a boot of its own.
         under: Changes of the hardware for that boot.
+        power_cuts: Boots after that in which all opens as it can, and each of which ends by the power being cut.
         meanwhile: What happens during the boot.
         hold: Seconds after a prompt for which pins may keep silent, at the least.
         edition: Count it up when something else is done under the same name, so that the cells are booted again.
@@ -46,6 +47,7 @@ class Condition:
     before: Callable[[Tang], None] | None = None
     maintenance: MaintenanceTask | None = None
     under: tuple[Fault, ...] = ()
+    power_cuts: int = 0
     meanwhile: Callable[[], Meanwhile] | None = None
     hold: float = HOLD_SECONDS
     edition: int = 1
@@ -69,4 +71,5 @@ class Condition:
     def inputs(self, volumes: Sequence[Volume]) -> tuple[object, ...]:
         """What is declared to decide what it does to a machine with these volumes, JSON-able."""
         commands = (owner_functions(), *self.maintenance(volumes).commands) if self.maintenance else ()
-        return (self.name, self.edition, commands, self.hold)
+        cuts = (self.power_cuts,) if self.power_cuts else ()
+        return (self.name, self.edition, commands, self.hold, *cuts)

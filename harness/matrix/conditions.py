@@ -27,6 +27,7 @@ from harness.policy.maintenance import MaintenanceResult, MaintenanceTask, edite
 from harness.policy.pins import TANG, Pin, Service, TangPin, changed, with_threshold
 from harness.policy.pins.placeholders import placeholder
 from harness.policy.pins.systemd_pkcs11 import REMOVE_TOKEN, new_token
+from harness.policy.pins.tpm import POWER_CUTS
 from harness.policy.world import Header, Network, Server, TokenState, TpmState, World
 from harness.services.tang import Tang
 
@@ -307,6 +308,17 @@ OF_TOKENS: tuple[Condition, ...] = (
 """What happens to security tokens; only policies that have one are put through it."""
 
 
+OF_POWER: tuple[Condition, ...] = (
+    Condition(
+        "power-cuts",
+        "three boots before it ended by a power cut",
+        World(power_cuts=POWER_CUTS),
+        power_cuts=POWER_CUTS,
+    ),
+)
+"""What takes four boots each, and so is for one machine that has every kind of seal, and for one with a PIN."""
+
+
 def all_conditions() -> tuple[Condition, ...]:
-    """Every column: one fault each, maintenance, every subset of the TPM and three servers; for roots; for tokens."""
-    return (*CONDITIONS, *MAINTENANCE, *subsets(("tang", "two", "three")), *OF_ROOTS, *OF_TOKENS)
+    """Every column: one fault each, maintenance, subsets of the TPM and three servers; of roots, tokens, power."""
+    return (*CONDITIONS, *MAINTENANCE, *subsets(("tang", "two", "three")), *OF_ROOTS, *OF_TOKENS, *OF_POWER)

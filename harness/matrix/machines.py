@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from harness.errors import UsageError
 from harness.lab.policies import bare_root, named_policy
-from harness.matrix.conditions import CONDITIONS, MAINTENANCE, OF_ROOTS, OF_TOKENS, all_conditions
+from harness.matrix.conditions import CONDITIONS, MAINTENANCE, OF_POWER, OF_ROOTS, OF_TOKENS, all_conditions
 from harness.matrix.rack import PolicyRow, rack, rack_in_initrd
 from harness.paths import POLICIES
 from harness.policy.by_hand import BY_HAND
@@ -105,9 +105,11 @@ _NOT_IN_INITRAMFS = _NOT_IN_INITRD | {
     "keyslot-wiped": "the first volume that uses its tries up ends the script that opens those after it",
     "tang-silent": "each volume in turn keeps clevis for the two minutes that curl waits",
 }
-_OF_VOLUMES = tuple(condition.name for condition in all_conditions() if condition not in (*OF_ROOTS, *OF_TOKENS))
+_OF_VOLUMES = tuple(
+    condition.name for condition in all_conditions() if condition not in (*OF_ROOTS, *OF_TOKENS, *OF_POWER)
+)
 # Servers in subsets, or changed, are for the thresholds about them.
-_OF_SINGLE_PINS = tuple(each.name for each in (*CONDITIONS, *MAINTENANCE) if each.name not in _OF_SERVERS)
+_OF_SINGLE_PINS = tuple(each.name for each in (*CONDITIONS, *MAINTENANCE, *OF_POWER) if each.name not in _OF_SERVERS)
 
 
 def _alone(name: str, image: str, *columns: str) -> TableMachine:
@@ -131,7 +133,7 @@ MACHINES: tuple[TableMachine, ...] = (
     ),
     _alone(
         *("cryptenroll-pin", "debian-13", "present", "tpm-absent", "tpm-replaced", "tpm-cleared", "tpm-locked-out"),
-        *("tpm-owner-auth", "key-enrolled"),
+        *("tpm-owner-auth", "key-enrolled", "power-cuts"),
     ),
     _alone("no-fallback-slot", "debian-13", "present", "tpm-absent", "key-enrolled"),
     _alone("headless", "debian-13", "present", "tpm-absent", "key-enrolled"),

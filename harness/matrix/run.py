@@ -197,6 +197,8 @@ def boot_under(condition: Condition, sealed: Sealed) -> Outcome:
             condition.before(tang)
     if condition.maintenance:
         sealed = sealed.maintained(condition.maintenance, *condition.under)
+    for _ in range(condition.power_cuts):
+        sealed.boot(label="power-cut")
     condition.apply(sealed.tangs)
     meanwhile = condition.meanwhile() if condition.meanwhile else None
     return sealed.boot(*condition.faults, meanwhile=meanwhile, hold=condition.hold, label=condition.name)

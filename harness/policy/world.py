@@ -95,6 +95,7 @@ class World:
         pcrlock_valid: Whether the initrd has the pcrlock policy, and it allows the present PCRs.
         pin_typed: Whether a person types the PIN of a TPM or a token where one is asked for.
         token: The security token.
+        power_cuts: Boots before this one in which the pins were asked and the power was then cut.
     """
 
     tpm: TpmState = TpmState.PRESENT
@@ -107,3 +108,4 @@ class World:
     pcrlock_valid: bool = True
     pin_typed: bool = True
     token: TokenState = TokenState.PRESENT
+    power_cuts: int = 0

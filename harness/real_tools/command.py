@@ -18,7 +18,7 @@ from harness.evidence.artifacts import plain
 from harness.host.docker import start_daemon
 from harness.host.scratch import scratch
 from harness.matrix.condition import Condition
-from harness.matrix.conditions import CONDITIONS, MAINTENANCE, subsets
+from harness.matrix.conditions import CONDITIONS, MAINTENANCE, OF_POWER, subsets
 from harness.matrix.machines import MACHINES
 from harness.network.namespace import Endpoint
 from harness.policy.butane import read_policy
@@ -131,7 +131,7 @@ def _tried(
 
 def _conditions(volume: Volume, only: Sequence[str]) -> Iterator[Condition]:
     servers = servers_of(volume)
-    for condition in (*CONDITIONS, *MAINTENANCE, *subsets(servers)):
+    for condition in (*CONDITIONS, *MAINTENANCE, *OF_POWER, *subsets(servers)):
         about_servers = condition.servers or condition.before
         if condition.name in UNTOLD or (about_servers and not servers) or (only and condition.name not in only):
             continue

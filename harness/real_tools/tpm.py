@@ -24,13 +24,14 @@ _LARGEST = 4096
 
 
 @contextmanager
-def running_tpm(state: Path, shared: Path, changed_pcrs: Iterable[int] = ()) -> Iterator[None]:
+def running_tpm(state: Path, shared: Path, changed_pcrs: Iterable[int] = (), *, orderly: bool = True) -> Iterator[None]:
     """Run swtpm for the length of the block, started up and with something in every PCR.
 
     Args:
         state: Its folder.
         shared: Where its socket goes.
         changed_pcrs: Those that hold something else than they do without this.
+        orderly: Whether TPM2_Shutdown comes at the end; it does not before a power cut.
 
     Raises:
         HostError: swtpm is missing.
@@ -48,9 +49,10 @@ def running_tpm(state: Path, shared: Path, changed_pcrs: Iterable[int] = ()) -> 
         try:
             _measure(shared / SOCKET, frozenset(changed_pcrs))
             yield
-            with _connected(shared / SOCKET) as tpm:
-                tpm.sendall(shutdown())
-                tpm.recv(_LARGEST)
+            if orderly:
+                with _connected(shared / SOCKET) as tpm:
+                    tpm.sendall(shutdown())
+                    tpm.recv(_LARGEST)
         finally:
             swtpm.terminate()
             with suppress(subprocess.TimeoutExpired):

@@ -49,6 +49,7 @@ _TRY = r"""
 set -u
 export TPM2TOOLS_TCTI={tcti}
 volume={volume}
+{pin}
 for slot in $(clevis luks list -d "$volume" 2>/dev/null | cut -d: -f1); do
     if clevis luks pass -d "$volume" -s "$slot" >/tmp/found && test -s /tmp/found; then
         cryptsetup open --test-passphrase --key-slot "$slot" --key-file /tmp/found "$volume" && echo OPENED && exit 0
@@ -152,11 +153,19 @@ def try_under(box: Toolbox, sealed: Sealed, condition: Condition, tangs: Mapping
         if condition.world.tpm is TpmState.ANOTHER:
             shutil.rmtree(state)
             tpms.manufacture(Tpm(state))
+        for _ in range(condition.power_cuts):
+            with running_tpm(state, box.shared, orderly=False):
+                box.attempt(_script(sealed.volume), _OPEN_SECONDS)
         if condition.world.tpm is not TpmState.ABSENT:
             stack.enter_context(running_tpm(state, box.shared, condition.world.changed_pcrs))
-        script = _TRY.replace("{tcti}", _TCTI).replace("{volume}", f"{SHARED}/volume").replace("{flush}", _FLUSH)
-        status, said = box.attempt(script, _OPEN_SECONDS)
+        status, said = box.attempt(_script(sealed.volume), _OPEN_SECONDS)
     return Trial(status == 0 and "OPENED" in said, said.strip(), time.monotonic() - started)
+
+
+def _script(volume: Volume) -> str:
+    pin = f"export PIN={volume.tpm_pin}" if volume.tpm_pin else ""
+    filled = _TRY.replace("{tcti}", _TCTI).replace("{volume}", f"{SHARED}/volume").replace("{flush}", _FLUSH)
+    return filled.replace("{pin}", pin)
 
 
 def _maintain(box: Toolbox, sealed: Sealed, condition: Condition, tangs: Mapping[str, Tang]) -> None:

@@ -46,6 +46,8 @@ def test_every_column_has_a_name_of_its_own() -> None:
 @pytest.mark.parametrize("condition", CONDITIONS, ids=lambda condition: condition.name)
 def test_what_is_done_is_what_the_oracle_is_told(condition: Condition) -> None:
     done = bool(condition.faults or condition.servers or condition.maintenance or condition.meanwhile)
+    assert condition.power_cuts == condition.world.power_cuts
+    done |= condition.power_cuts > 0
     told = condition.world_of(("tang",)) != World()
     assert done or condition.name == "present"
     assert told or condition.name in HARMLESS

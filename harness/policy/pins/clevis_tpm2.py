@@ -69,8 +69,9 @@ class Tpm2Pin(Leaf):
         return f"TPM, sealed by clevis {tpm.described(self.pcr_ids, self.pcr_bank or 'sha1, the default of clevis')}"
 
     def warnings(self) -> Iterator[tuple[str, str]]:
-        """What a TPM's seal is worth, and the bank that clevis takes."""
+        """What a TPM's seal is worth, what power cuts do to it, and the bank that clevis takes."""
         yield from tpm.warnings(self.bound_pcrs)
+        yield tpm.power_cut_warning("the parent of what clevis sealed is not noDA")
         if self.pcr_ids and self.pcr_bank in (None, "sha1"):
             yield (
                 "its PCRs are those of the bank sha1, clevis's default: a TPM without that bank refuses the binding",
@@ -113,13 +114,16 @@ class Tpm2Pin(Leaf):
 
         The catalogue has lockout not matter, since what clevis seals is noDA. But tpm2_createprimary(1) makes the key
         above without noDA, so a TPM in lockout takes no authorization of that key: seen with clevis 20 and tpm2-tools
-        5.7, Esys_Load(0x921), and a prompt. systemd's SRK is noDA, and its seals open.
+        5.7, Esys_Load(0x921), and a prompt. systemd's SRK is noDA, and its seals open. For the same reason three power
+        cuts lock clevis out: each boot authorizes that key (clevis#333).
         """
         if world.tpm is TpmState.OWNER_AUTH_SET:
             return PinFailureCause("owner authorization is set, so its primary key cannot be made")
-        if world.tpm is TpmState.LOCKED_OUT:
+        if unusable := tpm.unusable(world.tpm):
+            return unusable
+        if tpm.locked_out(world):
             return PinFailureCause("the TPM is locked out, and the parent of what clevis sealed is not noDA")
-        return tpm.unusable(world.tpm) or tpm.pcrs_changed(self.pcr_ids, world)
+        return tpm.pcrs_changed(self.pcr_ids, world)
 
     def extraction(self, capabilities: Capabilities, measured: frozenset[int]) -> tuple[bool, str]:
         """Also on the bus: clevis asks for no encrypted session (CVE-2026-0714)."""

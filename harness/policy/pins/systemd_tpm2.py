@@ -13,7 +13,7 @@ from harness.policy.capabilities import PCRLOCK_PCRS, Capabilities
 from harness.policy.pins import tpm
 from harness.policy.pins.kind import Message, PinFailureCause, Service
 from harness.policy.pins.systemd import Token
-from harness.policy.world import TpmState, World
+from harness.policy.world import World
 
 TPM_PIN = "2580"
 """What is typed where the TPM asks for a PIN. It is no secret here."""
@@ -98,8 +98,10 @@ class CryptenrollPin(Token):
         )
 
     def warnings(self) -> Iterator[tuple[str, str]]:
-        """What a TPM's seal is worth."""
-        return tpm.warnings(self.bound_pcrs)
+        """What a TPM's seal is worth, and what power cuts do to a PIN."""
+        yield from tpm.warnings(self.bound_pcrs)
+        if self.asks_pin:
+            yield tpm.power_cut_warning("what a PIN guards is not noDA")
 
     def enroll(self, *further: str) -> Iterator[str]:
         """``systemd-cryptenroll --tpm2-device=auto``, after the predictions that it needs."""
@@ -164,4 +166,4 @@ def _pin_failure(world: World, headless: bool) -> PinFailureCause | None:
         return PinFailureCause("nobody is asked for its PIN: headless")
     if not world.pin_typed:
         return PinFailureCause("nobody types its PIN", reported=False)
-    return PinFailureCause("the TPM is locked out, so it takes no PIN") if world.tpm is TpmState.LOCKED_OUT else None
+    return PinFailureCause("the TPM is locked out, so it takes no PIN") if tpm.locked_out(world) else None

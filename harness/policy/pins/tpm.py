@@ -53,6 +53,32 @@ def unusable(tpm: TpmState) -> PinFailureCause | None:
     return PinFailureCause(_UNUSABLE[tpm]) if tpm in _UNUSABLE else None
 
 
+POWER_CUTS = 3
+"""What locks the TPM out, if what a pin authorizes is not noDA: so many power cuts, each after a use of it.
+
+A start after which no TPM2_Shutdown came counts as a failed try of what had been used (TPM 2.0 Library, Part 1, 19.8);
+libtpms, like many chips, allows three (TPM_PT_MAX_AUTH_FAIL).
+"""
+
+
+def locked_out(world: World) -> bool:
+    """Whether the TPM refuses every authorization of an object that is not noDA, this pin being asked at each boot."""
+    return world.tpm is TpmState.LOCKED_OUT or world.power_cuts >= POWER_CUTS
+
+
+def power_cut_warning(what: str) -> tuple[str, str]:
+    """What the owner should hear of a pin whose use is not noDA.
+
+    Args:
+        what: It authorizes.
+    """
+    return (
+        f"{POWER_CUTS} power cuts lock the TPM out, as {what}: the boot after them asks, and "
+        "`tpm2_dictionarylockout --clear-lockout` repairs it",
+        "TPM 2.0 Library, Part 1, 19.8; clevis#333; systemd#30330; scenarios/test_power_cuts.py",
+    )
+
+
 def pcrs_changed(bound: Iterable[int], world: World) -> PinFailureCause | None:
     """Why a seal that is bound to these PCRs does not open."""
     changed = sorted(world.changed_pcrs.intersection(bound))
