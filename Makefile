@@ -1,5 +1,6 @@
 # `make` alone says what there is. Every target first makes the host ready (harness/host/setup.py): nothing to do is instant.
 #   make scenarios ALL=1                      all scenarios, not just the core
+#   make scenarios BUTANE=my.bu               what the rules say of your own file, booted
 #   make scenarios ARGS='-k tang_down -v'     passes arguments to pytest; those that select scenarios select among all
 #   make scenarios PYTHON=python3.12          makes the .venv with another Python (3.11 or newer)
 SHELL := /bin/bash
@@ -28,8 +29,8 @@ start: ## set-up, and start what must run: Docker
 prepare: start ## make what the first boots need, all at once: images, firmware, Tang
 	@$(VENV)/python -m harness prepare
 
-scenarios: prepare ## boot real machines and judge their unlock: the core, or ALL=1; ARGS goes to pytest
-	$(VENV)/pytest scenarios/ -n auto $(if $(ALL)$(filter -m% -k%,$(ARGS)),,-m core) $(ARGS)
+scenarios: prepare ## boot real machines and judge their unlock: the core, or ALL=1; ARGS goes to pytest. BUTANE="a.bu b.ign" proves those files instead
+	$(if $(BUTANE),$(VENV)/unlock-lab prove $(BUTANE) $(ARGS),$(VENV)/pytest scenarios/ -n auto $(if $(ALL)$(filter -m% -k%,$(ARGS)),,-m core) $(ARGS))
 
 test: lint types unit ## lint, types and tests of the harness itself
 

@@ -24,6 +24,10 @@ COMMANDS = {
         "harness.real_tools.command:main",
         "try a policy by the guest's own tools, a TPM and Tang; no machine",
     ),
+    "prove": (
+        "harness.prove.command:main",
+        "boot what explain says of a Butane file: fewest boots, most in doubt first",
+    ),
     "doctor": ("harness.doctor:main", "what this host has, lacks, and how to get it; status 0 when scenarios can run"),
     "images": ("harness.housekeeping:images", "list guest images, firmware and cache; `images build` makes them all"),
     "report": (

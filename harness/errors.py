@@ -5,6 +5,7 @@
     HarnessError(what, detail, hint)
      ├─ UsageError    the scenario, the policy file or the call is wrong: file, line, key
      ├─ HostError     this host cannot run it: what is missing and the command that installs it
+     ├─ ControlError  it was installed as the policy says, and its control boot did not open it by itself
      └─ RigError      emulated hardware misbehaved: what was awaited, the last lines of the console
          └─ StallError    it stood still, or crashed at random: another try may go otherwise
 """
@@ -42,6 +43,13 @@ class UsageError(HarnessError):
 
 class HostError(HarnessError):
     """This host cannot run it."""
+
+
+class ControlError(HarnessError):
+    """A policy was installed, and its control boot did not open it by itself: an outcome, told by the guest.
+
+    What stays shut by itself shows nothing of any fault, so nothing else is tried on it.
+    """
 
 
 class RigError(HarnessError):

@@ -68,7 +68,15 @@ def explained(file: Path, image: str) -> Answer:
     Raises:
         UsageError: The file is wrong, or there is no such image.
     """
-    policy = read_policy(file)
+    return explained_policy(read_policy(file), image)
+
+
+def explained_policy(policy: Policy, image: str) -> Answer:
+    """The same of a policy that was read already.
+
+    Raises:
+        UsageError: There is no such image.
+    """
     recipe = guest_recipe(image)
     return _answered(policy, recipe.stack, situations(policy, root=bool(recipe.root_passphrase)))
 

@@ -25,7 +25,7 @@ from pathlib import Path
 
 from harness import untrusted
 from harness.cache import build_once, digest
-from harness.errors import HarnessError, RigError, UsageError
+from harness.errors import ControlError, HarnessError, RigError, UsageError
 from harness.evidence import artifacts
 from harness.files import write_whole
 from harness.guest.outcome import Outcome, Unlock
@@ -106,6 +106,7 @@ def sealed_machine(lab: Laboratory, image_name: str, policy: Policy, artifacts_r
 
     Raises:
         UsageError: The policy encrypts nothing, or is for another kind of image.
+        ControlError: It was installed, and does not open by itself; the error names its evidence.
         HarnessError: It could not be installed; in one run always with the first cause.
     """
     require_installable(policy, guest_recipe(image_name))
@@ -173,7 +174,7 @@ class _Order:
 def _raise_again(failure: Path) -> None:
     if failure.exists():
         name, what, detail, hint, evidence = json.loads(failure.read_text())
-        kinds = {kind.__name__: kind for kind in (UsageError, RigError)}
+        kinds = {kind.__name__: kind for kind in (UsageError, RigError, ControlError)}
         before = f"the installation failed before in this run: {what}"
         raise kinds.get(name, HarnessError)(before, detail, hint, evidence)
 
@@ -277,14 +278,15 @@ def require_control(policy: Policy, outcome: Outcome, canaries: Mapping[str, str
     """Without a control boot that opens as promised, a machine that stays shut later would prove nothing.
 
     Raises:
-        RigError: A volume did not open by itself (with a PIN: by the TPM once it was typed), or its canary is not ours.
+        ControlError: A volume did not open by itself (with a PIN: by the TPM once it was typed).
+        RigError: Its canary is not ours.
     """
     for volume in policy.volumes:
         seen = outcome.volumes.get(volume.name, outcome)
         names = {leaf.name for leaf in leaves(volume.pins)} if volume.pins else set()
         by_pin = volume.tpm_pin is not None and bool(seen.unlocked_by & names)
         if volume.pins and seen.unlock is not Unlock.AUTO and not by_pin:
-            raise RigError(
+            raise ControlError(
                 f"policy {policy.name} was installed, and in its control boot {volume.name} did not open by itself: "
                 f"{seen.reason}",
                 "\n".join(f"{failure.pin}: {failure.reason} ({failure.source})" for failure in seen.failures),

@@ -5,6 +5,7 @@ An image is known by what its recipe declares (stack, Ignition, encrypted root),
 
 from pathlib import Path
 
+from harness.defaults import IMAGE
 from harness.errors import UsageError
 from harness.images import encrypted_root
 from harness.images.recipe import SCSI_IMAGE, Recipe
@@ -36,6 +37,11 @@ def named_policy(named: str | Enrolment | Policy, image: str, beside: Path = POL
             return read_policy(find_policy(named, beside))
         named = BY_HAND[named]
     return enrolled(bare_root(image) or read_policy(find_policy(named.base, beside)), named)
+
+
+def image_for(policy: Policy) -> str:
+    """The image that a Butane file is installed on unless its user names another: one with modules for its disks."""
+    return SCSI_IMAGE if any(disk.node.startswith("/dev/sd") for disk in policy.disks) else IMAGE
 
 
 def bare_root(image: str) -> Policy | None:

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from harness.defaults import ACCELERATORS, IMAGE
+from harness.defaults import ACCELERATORS
 from harness.errors import HarnessError, UsageError
-from harness.images.recipe import SCSI_IMAGE, guest_recipe
-from harness.lab.policies import require_installable
+from harness.images.recipe import guest_recipe
+from harness.lab.policies import image_for, require_installable
 from harness.matrix import verdicts
 from harness.matrix.cells import Matrix
 from harness.matrix.conditions import CONDITIONS, all_conditions
@@ -134,7 +134,7 @@ def _each_once(files: Sequence[Path]) -> Sequence[Path]:
 def _own_machine(file: Path, only: Sequence[str], artifacts: Path, accel: str) -> MachinePlan:
     """A user's own file as it is, on a machine of its own."""
     policy = read_policy(file)
-    image = SCSI_IMAGE if any(disk.node.startswith("/dev/sd") for disk in policy.disks) else IMAGE
+    image = image_for(policy)
     require_installable(policy, guest_recipe(image))
     columns = tuple(condition.name for condition in CONDITIONS if not only or condition.name in only)
     return MachinePlan(policy, columns, image, guest_recipe(image).stack, artifacts, accel, of_a_file=True)

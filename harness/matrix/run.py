@@ -40,7 +40,7 @@ from harness.lab.sealed import Sealed
 from harness.matrix import cells
 from harness.matrix.cells import MATRIX, Cell, Matrix
 from harness.matrix.condition import Condition
-from harness.matrix.conditions import all_conditions
+from harness.matrix.conditions import all_conditions, subsets
 from harness.policy.oracle import predict
 from harness.policy.policy import Policy, Volume
 from harness.policy.world import Stack
@@ -84,8 +84,9 @@ class MachinePlan:
 
     @property
     def conditions(self) -> Iterator[Condition]:
-        """Its columns, in the order of all conditions."""
-        return (condition for condition in all_conditions() if condition.name in self.columns)
+        """Its columns, in order: of all conditions, and of every subset of its own servers."""
+        known = {each.name: each for each in (*all_conditions(), *subsets(self.policy.tang_servers))}
+        return (known[name] for name in self.columns if name in known)
 
     def predicted(self, condition: Condition) -> Iterator[tuple[Volume, Cell]]:
         """What the oracle says of a column: each volume, and its cell before anybody boots it."""
@@ -129,7 +130,6 @@ def boot_cells(shares: Sequence[MachinePlan]) -> tuple[Matrix, tuple[HarnessErro
     Returns:
         The table of just these shares, and why a machine is missing from it: it could not be installed, say.
     """
-    artifacts = shares[0].artifacts
     spawn = multiprocessing.get_context("spawn")
     workers = min(slot_count(), len(shares))
     with ProcessPoolExecutor(workers, spawn, initializer=_end_with, initargs=(os.getpid(),)) as pool:
@@ -139,7 +139,12 @@ def boot_cells(shares: Sequence[MachinePlan]) -> tuple[Matrix, tuple[HarnessErro
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-    return _load(artifacts).ordered(place for share in shares for place in share.places), errors
+    return booted(*shares), errors
+
+
+def booted(*shares: MachinePlan) -> Matrix:
+    """What is known of these shares, which have their artifacts in common."""
+    return _load(shares[0].artifacts).ordered(place for share in shares for place in share.places)
 
 
 def _end_with(parent: int) -> None:
@@ -156,13 +161,14 @@ def _boot_share(share: MachinePlan) -> HarnessError | None:
     )
     try:
         with laboratory.prepared(options) as lab:
-            _boot_columns(share, lab, sealed_machine(lab, share.image, share.policy, share.artifacts))
+            boot_columns(share, lab, sealed_machine(lab, share.image, share.policy, share.artifacts))
     except HarnessError as error:
         return error
     return None
 
 
-def _boot_columns(share: MachinePlan, lab: Laboratory, entry: SealedEntry) -> None:
+def boot_columns(share: MachinePlan, lab: Laboratory, entry: SealedEntry) -> None:
+    """Boot one machine's columns in their order, but for those that are known; each is written down as it ends."""
     matrix = _load(share.artifacts)
     left = [condition for condition in share.conditions if not _asked_anew(matrix, share, entry, condition)]
     started = time.monotonic()

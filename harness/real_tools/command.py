@@ -71,6 +71,23 @@ def main(argv: Sequence[str]) -> int:
     arguments = _parser().parse_args(argv)
     progress, started = Progress(), time.monotonic()
     volumes = list(_of_files(arguments.files)) if arguments.files else list(_of_table())
+    found = try_volumes(volumes, progress, arguments.only)
+    _show(found, Console(), time.monotonic() - started)
+    return 0 if all(line.agrees for line in found) else 1
+
+
+def try_volumes(volumes: Sequence[Volume], progress: Progress, only: Sequence[str] = ()) -> list[Line]:
+    """Seal volumes and try each under the conditions that can be told here.
+
+    Args:
+        volumes: Those that `can_be_sealed`.
+        progress: Says what is under way.
+        only: Names of conditions; all that make sense unless some are named.
+
+    Raises:
+        HostError: Something that it takes is missing on this host.
+        RigError: A tool failed that must not.
+    """
     start_daemon(progress)
     found: list[Line] = []
     with ExitStack() as stack:
@@ -84,14 +101,13 @@ def main(argv: Sequence[str]) -> int:
         box = stack.enter_context(toolbox(tree, shared, tangs))
         for number, volume in enumerate(volumes, 1):
             with progress.step(f"{number} of {len(volumes)}: {volume.name}"):
-                found += _tried(box, volume, tangs, arguments.only, shared)
-    _show(found, Console(), time.monotonic() - started)
-    return 0 if all(line.agrees for line in found) else 1
+                found += _tried(box, volume, tangs, only)
+    return found
 
 
 def _of_files(files: Sequence[Path]) -> Iterator[Volume]:
     for file in files:
-        volumes = [volume for volume in read_policy(file).volumes if _can_be_sealed(volume)]
+        volumes = [volume for volume in read_policy(file).volumes if can_be_sealed(volume)]
         if not volumes:
             raise UsageError(
                 f"{file} has no volume that can be tried here",
@@ -104,10 +120,10 @@ def _of_table() -> Iterator[Volume]:
     """Every policy of the truth table's machines on this image that can be sealed here."""
     for machine in MACHINES:
         if machine.image == IMAGE:
-            yield from (volume for volume in machine.policy.volumes if _can_be_sealed(volume))
+            yield from (volume for volume in machine.policy.volumes if can_be_sealed(volume))
 
 
-def _can_be_sealed(volume: Volume) -> bool:
+def can_be_sealed(volume: Volume) -> bool:
     """Whether its pins can be bound without a boot, and asked without a person."""
     found = list(leaves(volume.pins)) if volume.pins else []
     by_boot = any(getattr(leaf, name, ()) for leaf in found for name in ("initrd_pcr_ids", "signed_pcr_ids", "pcrlock"))
@@ -115,9 +131,7 @@ def _can_be_sealed(volume: Volume) -> bool:
     return bool(found) and volume.passphrase is not None and volume.tpm_pin is None and known and not by_boot
 
 
-def _tried(
-    box: Toolbox, volume: Volume, tangs: Mapping[str, Tang], only: Sequence[str], shared: Path
-) -> Iterator[Line]:
+def _tried(box: Toolbox, volume: Volume, tangs: Mapping[str, Tang], only: Sequence[str]) -> Iterator[Line]:
     own = {name: tangs[name] for name in servers_of(volume)}
     with ExitStack() as stack:
         sealed = seal(box, volume, own, stack.enter_context(scratch(None)))

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from harness.errors import RigError, UsageError
+from harness.errors import ControlError, RigError, UsageError
 from harness.evidence import record
 from harness.evidence.record import Problem
 from harness.guest.outcome import Outcome, PinFailure, Unlock
@@ -274,7 +274,7 @@ def test_servers_are_at_one_port_after_the_other_but_where_the_policy_says(machi
 def test_a_control_boot_that_asked_is_no_control(policy: Policy) -> None:
     failure = PinFailure("tang", "refused", "journal")
     asked = Outcome(Unlock.PASSPHRASE_FALLBACK, "it asked", failures=(failure,), canary="secret")
-    with pytest.raises(RigError, match="did not open by itself: it asked") as caught:
+    with pytest.raises(ControlError, match="did not open by itself: it asked") as caught:
         install.require_control(policy, asked, {"var": "secret"})
     assert "tang: refused (journal)" in caught.value.detail
     install.require_control(policy, Outcome(Unlock.AUTO, "yes", canary="secret"), {"var": "secret"})

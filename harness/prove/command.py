@@ -1,0 +1,170 @@
+"""``unlock-lab prove``: boot what `unlock-lab explain` says of a Butane file, and show both side by side.
+
+What was booted is kept in the folder of artifacts, by the hash of all that went in: a run that was cut off, or is
+repeated, goes on where it was. The status is 0 when every boot and every attack was as the rules say.
+"""
+
+import argparse
+import sys
+import uuid
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from harness.campaign import durations
+from harness.campaign.durations import Durations, Installed
+from harness.campaign.schedule import Costs
+from harness.defaults import ACCELERATORS, HYPERVISORS
+from harness.errors import ControlError, HarnessError
+from harness.evidence import record
+from harness.explain.answer import Answer
+from harness.explain.command import explained_policy
+from harness.images.recipe import guest_recipe
+from harness.lab import laboratory
+from harness.lab.install import sealed_machine
+from harness.lab.laboratory import Laboratory
+from harness.lab.policies import image_for, require_installable
+from harness.matrix.conditions import all_conditions, subsets
+from harness.matrix.run import MachinePlan, boot_columns, booted
+from harness.policy.butane import read_policy
+from harness.policy.policy import Policy
+from harness.progress import Progress
+from harness.prove.attacks import AttackLine, Staged, play, staged, told
+from harness.prove.plan import CONTROL, Step, plan
+from harness.prove.show import Line, lines_of, never_opens, show
+from harness.real_tools.command import can_be_sealed, try_volumes
+from harness.real_tools.trial import UNTOLD
+
+_TRIED_ON = "debian-13"
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the command; the status is 0 when every boot and every attack was as the rules say."""
+    arguments = _parser().parse_args(argv)
+    progress = Progress()
+    return max(_prove(file, arguments, progress) for file in arguments.files)
+
+
+def _prove(file: Path, arguments: argparse.Namespace, progress: Progress) -> int:
+    policy = read_policy(file)
+    image = arguments.image or image_for(policy)
+    require_installable(policy, guest_recipe(image))
+    answer = explained_policy(policy, image)
+    differing = frozenset[str]() if arguments.no_try or image != _TRIED_ON else _differing(policy, progress)
+    steps = plan(answer, _power_ons(policy), differing, UNTOLD)
+    attacks = () if arguments.no_attacks else tuple(staged(policy))
+    progress.say(announced(answer, steps, attacks, durations.expected(durations.of_this_host(), _elsewhere())))
+    if arguments.plan:
+        return 0
+    share = MachinePlan(
+        policy,
+        tuple(step.condition for step in steps if step.boots),
+        image,
+        guest_recipe(image).stack,
+        arguments.artifacts,
+        arguments.accel,
+        of_a_file=True,
+    )
+    options = laboratory.Options(
+        *(arguments.accel, None),
+        console=False,
+        keep=False,
+        run_id=uuid.uuid4().hex,
+        terminal=sys.stderr,
+        hypervisor=arguments.hypervisor,
+    )
+    with laboratory.prepared(options) as lab:
+        try:
+            found, attacked = _booted(share, steps, attacks, answer, lab)
+        except ControlError as error:
+            return never_opens(answer, error, record.load(Path(error.evidence)), Console())
+    return show(answer, found, attacked, Console())
+
+
+def _booted(
+    share: MachinePlan, steps: Sequence[Step], attacks: Sequence[Staged], answer: Answer, lab: Laboratory
+) -> tuple[list[Line], list[AttackLine]]:
+    """Install, and boot what is not known yet.
+
+    Raises:
+        ControlError: It does not open by itself.
+        HarnessError: It could not be installed.
+    """
+    entry = sealed_machine(lab, share.image, share.policy, share.artifacts)
+    measured = Installed(entry.install_seconds, entry.folder.name)
+    durations.remember(Durations(installations={share.policy.name: measured}))
+    boot_columns(share, lab, entry)
+    attacked: list[AttackLine] = []
+    for number, attack in enumerate(attacks, 1):
+        with lab.progress.step(f"{share.policy.name}: attack {attack.name} ({number} of {len(attacks)})"):
+            document = play(attack, lab, entry, share.artifacts)
+        attacked += told(attack, document, share.policy, answer.volumes)
+    rows = [share.row(volume) for volume in share.policy.volumes]
+    return list(lines_of(answer, steps, rows, booted(share))), attacked
+
+
+def _elsewhere() -> Durations:
+    return durations.of_another_host()
+
+
+def _power_ons(policy: Policy) -> Mapping[str, int]:
+    """How many power-ons each condition takes that can be booted: with its maintenance, two.
+
+    The control is told by the installation where all must open by themselves for it to succeed.
+    """
+    known = (*all_conditions(), *subsets(policy.tang_servers))
+    told_already = all(volume.pins and volume.tpm_pin is None for volume in policy.volumes)
+    return {each.name: 2 if each.maintenance else 1 for each in known} | {CONTROL: 0 if told_already else 1}
+
+
+def _differing(policy: Policy, progress: Progress) -> Collection[str]:
+    """Conditions under which the guest's own tools do something else than the rules say; a host may not let them."""
+    volumes = [volume for volume in policy.volumes if can_be_sealed(volume)]
+    try:
+        lines = try_volumes(volumes, progress) if volumes else []
+    except HarnessError as error:
+        progress.say(f"! the guest's tools were not tried before: {error.what}")
+        return frozenset()
+    return frozenset(line.condition for line in lines if not line.agrees)
+
+
+def announced(answer: Answer, steps: Sequence[Step], attacks: Sequence[Staged], costs: Costs) -> str:
+    """What will be booted and how long that takes on this host, in words.
+
+    Args:
+        answer: What is proved.
+        steps: Its boots, the control among them.
+        attacks: A boot each.
+        costs: What to expect here.
+    """
+    told_by = sum(1 + len(step.stands_for) for step in steps)
+    boots = sum(step.boots for step in steps)
+    installation = costs.installation(answer.policy)
+    seconds = (boots + len(attacks)) * costs.scenario("") + installation
+    lines = [
+        f"{answer.policy}: {boots} boots tell {told_by} conditions ({boots / max(told_by, 1):.2f} a condition), and "
+        f"{len(attacks)} play attackers; some {seconds / 60:.0f} min on this host, "
+        + (f"{installation / 60:.0f} of them to install it" if installation else "since it is installed already")
+    ]
+    for step in steps:
+        rest = f", which stands for {', '.join(step.stands_for)}" if step.stands_for else ""
+        lines.append(f"  {step.condition}{rest}: {step.doubt.words}" + (", 2 boots" if step.boots > 1 else ""))
+    return "\n".join([*lines, *(f"  {attack.name}: {attack.about}" for attack in attacks)])
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="unlock-lab prove", description=__doc__)
+    parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="a Butane file or Ignition config")
+    parser.add_argument(
+        "--image", help="the guest, a folder of images/ (by default debian-13, with its disks' modules)"
+    )
+    parser.add_argument("--plan", action="store_true", help="say what would be booted, and end")
+    parser.add_argument("--no-try", action="store_true", help="do not have the guest's own tools tried before")
+    parser.add_argument("--no-attacks", action="store_true", help="play no attackers")
+    parser.add_argument("--accel", default="auto", choices=ACCELERATORS, help="KVM or emulation (%(default)s)")
+    parser.add_argument("--hypervisor", default="libvirt", choices=HYPERVISORS, help="what runs them (%(default)s)")
+    parser.add_argument(
+        "--artifacts", type=Path, default=Path("artifacts"), help="where the evidence goes (%(default)s)"
+    )
+    return parser
