@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
+from harness.errors import UsageError
 from harness.explain.answer import Situation
 from harness.matrix.condition import Condition
 from harness.matrix.conditions import CONDITIONS, MAINTENANCE, OF_ROOTS, OF_TOKENS, subsets
@@ -40,7 +41,7 @@ def situations(policy: Policy, *, root: bool) -> Iterator[Situation]:
     """What can be asked of a policy.
 
     Args:
-        policy: Conditions of Tang servers are left out where it has none.
+        policy: Conditions of Tang servers are left out where it has none, and maintenance that no owner can do to it.
         root: Whether its volumes are opened by the initrd of an image with an encrypted root.
     """
     servers = policy.tang_servers
@@ -51,7 +52,16 @@ def situations(policy: Policy, *, root: bool) -> Iterator[Situation]:
             continue
         if condition.name == _NEEDS_THE_SERVER_CALLED_TWO and "two" not in servers:
             continue
-        yield _situation(condition, servers)
+        if _can_be_done(condition, policy):
+            yield _situation(condition, servers)
+
+
+def _can_be_done(condition: Condition, policy: Policy) -> bool:
+    """Whether its maintenance changes something, and can be done: without a passphrase no binding is made anew."""
+    try:
+        return condition.maintenance is None or bool(condition.maintenance(policy.volumes).commands)
+    except UsageError:
+        return False
 
 
 def _situation(condition: Condition, servers: tuple[str, ...]) -> Situation:

@@ -1,8 +1,9 @@
 """TPMs: swtpm processes over folders of state.
 
 `manufacture` makes the state (keys, seeds, endorsement certificates by a certificate authority of the harness's own),
-`clone` copies it, `powered_tpm` runs it for one power cycle. swtpm holds a lock in the folder, so copy it only when the
-machine is off.
+`clone` copies it, `powered_tpm` runs it for one power cycle of a machine, `listening_tpm` for programs that speak to a
+socket. Either ends with the thread that called, SIGKILL included (prctl(2), PR_SET_PDEATHSIG). swtpm holds a lock in
+the folder, so copy it only when the machine is off.
 """
 
 import os
@@ -115,8 +116,7 @@ def powered_tpm(tpm: Tpm, control: Path, log: Path, *, user: str | None, outlive
     """Run swtpm for one power cycle.
 
     The control socket is bound here and handed on, so that it can be connected to before swtpm has started. swtpm ends
-    when QEMU closes the connection, at the end of the block, and with the thread that called (prctl(2),
-    PR_SET_PDEATHSIG).
+    when QEMU closes the connection, and at the end of the block.
 
     Args:
         tpm: Its state must be there, and belong to `user`.
@@ -128,9 +128,7 @@ def powered_tpm(tpm: Tpm, control: Path, log: Path, *, user: str | None, outlive
     Raises:
         HostError: setpriv or swtpm is missing.
     """
-    for tool in ("setpriv", "swtpm"):
-        if shutil.which(tool) is None:
-            raise HostError(f"{tool} is not installed", hint=f"{DOCTOR} says what is missing")
+    _require_tools()
     command = as_user(user) if outlive else bound_to_caller(user)
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(control))
@@ -139,14 +137,7 @@ def powered_tpm(tpm: Tpm, control: Path, log: Path, *, user: str | None, outlive
         command += ["swtpm", "socket", "--ctrl", f"type=unixio,fd={listener.fileno()}", "--terminate"]
         command += ["--tpmstate", f"dir={tpm.state}", "--log", f"file={log},level={_LOG_LEVEL},truncate"]
         command += ["--tpm2"] if tpm.version is TpmVersion.TPM_2_0 else []
-        swtpm = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            pass_fds=[listener.fileno()],
-            start_new_session=True,  # Ctrl-C is for the harness, which then turns the machine off in order
-        )
+        swtpm = _started(command, listener.fileno())
     running = Swtpm(swtpm, log)
     try:
         yield running
@@ -156,6 +147,48 @@ def powered_tpm(tpm: Tpm, control: Path, log: Path, *, user: str | None, outlive
             swtpm.returncode = 0  # disowned: subprocess warns about a child that goes on
         else:
             _end(swtpm)
+
+
+@contextmanager
+def listening_tpm(state: Path, server: Path) -> Iterator[None]:
+    """Run swtpm as the caller, started up (TPM2_Startup), on a socket of its own for one client at a time.
+
+    Args:
+        state: Its folder.
+        server: Where the socket goes, and beside it, with ``.ctrl`` behind the name, the one for control: there
+            libtss2-tcti-swtpm looks for it.
+
+    Raises:
+        HostError: setpriv or swtpm is missing.
+    """
+    _require_tools()
+    control = server.with_name(f"{server.name}.ctrl")
+    for path in (server, control):
+        path.unlink(missing_ok=True)
+    command = [*bound_to_caller(None), "swtpm", "socket", "--tpm2", "--tpmstate", f"dir={state}"]
+    command += ["--server", f"type=unixio,path={server}", "--ctrl", f"type=unixio,path={control}"]
+    swtpm = _started([*command, "--flags", "not-need-init,startup-clear"])
+    try:
+        yield
+    finally:
+        _end(swtpm)
+
+
+def _require_tools() -> None:
+    for tool in ("setpriv", "swtpm"):
+        if shutil.which(tool) is None:
+            raise HostError(f"{tool} is not installed", hint=f"{DOCTOR} says what is missing")
+
+
+def _started(command: list[str], *descriptors: int) -> "subprocess.Popen[bytes]":
+    return subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        pass_fds=descriptors,
+        start_new_session=True,  # Ctrl-C is for the harness, which then turns the machine off in order
+    )
 
 
 def _end(swtpm: "subprocess.Popen[bytes]") -> None:

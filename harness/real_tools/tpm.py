@@ -1,63 +1,44 @@
 """A real TPM on a socket, for the guest's own tools: swtpm on a folder of state, with something in every PCR."""
 
-import shutil
 import socket
-import subprocess
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
-from harness.errors import HostError, RigError
+from harness.errors import RigError
+from harness.machine.tpm import listening_tpm
 from harness.machine.tpm_bus import code, pcr_extend, shutdown
 
 SOCKET = "tpm"
 """Of the TPM, in the folder that the toolbox shares."""
 
-_CONTROL = f"{SOCKET}.ctrl"
-"""Where libtss2-tcti-swtpm looks for the control channel."""
 _START_SECONDS = 10.0
 _PCRS = range(16)
 _LARGEST = 4096
 
 
 @contextmanager
-def running_tpm(state: Path, shared: Path, changed_pcrs: Iterable[int] = (), *, orderly: bool = True) -> Iterator[None]:
+def running_tpm(state: Path, shared: Path, changed_pcrs: Iterable[int] = ()) -> Iterator[None]:
     """Run swtpm for the length of the block, started up and with something in every PCR.
 
     Args:
         state: Its folder.
         shared: Where its socket goes.
         changed_pcrs: Those that hold something else than they do without this.
-        orderly: Whether TPM2_Shutdown comes at the end; it does not before a power cut.
 
     Raises:
         HostError: swtpm is missing.
-        RigError: It did not start.
+        RigError: It did not start, or did not end.
     """
-    if shutil.which("swtpm") is None:
-        raise HostError("swtpm is not installed", hint="unlock-lab doctor says what is missing")
-    for name in (SOCKET, _CONTROL):
-        (shared / name).unlink(missing_ok=True)
-    command = ["swtpm", "socket", "--tpm2", "--tpmstate", f"dir={state}", "--flags", "not-need-init,startup-clear"]
-    command += ["--server", f"type=unixio,path={shared / SOCKET}", "--ctrl", f"type=unixio,path={shared / _CONTROL}"]
-    with subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-    ) as swtpm:
-        try:
-            _measure(shared / SOCKET, frozenset(changed_pcrs))
-            yield
-            if orderly:
-                with _connected(shared / SOCKET) as tpm:
-                    tpm.sendall(shutdown())
-                    tpm.recv(_LARGEST)
-        finally:
-            swtpm.terminate()
-            with suppress(subprocess.TimeoutExpired):
-                swtpm.wait(_START_SECONDS)
-            swtpm.kill()
+    with listening_tpm(state, shared / SOCKET):
+        _measure(shared / SOCKET, frozenset(changed_pcrs))
+        yield
+        with _connected(shared / SOCKET) as tpm:
+            tpm.sendall(shutdown())
+            tpm.recv(_LARGEST)
 
 
 def _measure(where: Path, changed: frozenset[int]) -> None:

@@ -132,3 +132,13 @@ def test_the_page_holds_warnings_tree_conditions_and_attackers(tmp_path: Path) -
     for wanted in ("bound to no PCR", "both of", Unlock.PASSPHRASE_FALLBACK.value, "extracted", "resisted"):
         assert wanted in text
     assert "<script" not in text
+
+
+def test_of_a_file_without_a_passphrase_nothing_is_asked_that_needs_one(tmp_path: Path) -> None:
+    path = tmp_path / "mine.bu"
+    text = (POLICIES / "tpm2.bu").read_text()
+    path.write_text(re.sub(r"\n +key_file:\n +inline: .*", "", text))
+    (volume,) = command.explained(path, "debian-13").volumes
+    said = {line.condition: line.unlock for line in volume.conditions}
+    assert said["tpm-absent"] is Unlock.LOCKED
+    assert not {"regenerated", "threshold-edited"} & said.keys()

@@ -5,10 +5,11 @@ import os
 import select
 import shutil
 import signal
+import socket
 import struct
 import subprocess
 import sys
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -207,6 +208,30 @@ with powered_tpm(Tpm(folder / "tpm"), folder / "s", folder / "log", user=None) a
     gone = poll.poll(5_000)
     os.close(handle)
     assert gone, "swtpm outlived the harness"
+
+
+@pytest.mark.real
+def test_a_listening_tpm_does_not_outlive_a_harness_that_was_killed(tmp_path: Path) -> None:
+    script = """
+import sys
+from pathlib import Path
+from harness.machine.tpm import listening_tpm
+with listening_tpm(Path(sys.argv[1]), Path(sys.argv[1], "tpm")):
+    while not Path(sys.argv[1], "tpm").exists():
+        pass
+    print("up", flush=True)
+    sys.stdin.read()
+"""
+    command = [sys.executable, "-c", script, str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout
+        assert child.stdout.readline() == "up\n"
+        with socket.socket(socket.AF_UNIX) as tpm:
+            tpm.connect(str(tmp_path / "tpm"))
+            tpm.settimeout(5)
+            child.send_signal(signal.SIGKILL)
+            with suppress(ConnectionResetError):
+                assert tpm.recv(1) == b""  # or it times out: swtpm outlived the harness
 
 
 @pytest.mark.usefixtures("cache")
