@@ -112,7 +112,7 @@ def attack_rows(documents: Sequence[Mapping[str, Any]]) -> tuple[AttackRow, ...]
     """The lines of the matrix, sorted: those of one attack stand together, fewer grants first."""
     lines: dict[tuple[str, tuple[str, ...]], dict[str, tuple[AttemptMark, ...]]] = {}
     for document in documents:
-        name = document["test"].partition("::")[2].partition("[")[0].removeprefix("test_").replace("_", "-")
+        name = attack_name(document["test"])
         for attempt in (document.get("attack") or {}).get("tries", ()):
             cells = lines.setdefault((name, tuple(attempt["grants"])), {})
             control = attempt.get("control", False)
@@ -120,6 +120,11 @@ def attack_rows(documents: Sequence[Mapping[str, Any]]) -> tuple[AttackRow, ...]
             cells[attempt["guard"]] = (*cells.get(attempt["guard"], ()), mark)
     ordered = sorted(lines.items(), key=lambda item: (item[0][0], len(item[0][1]), item[0][1]))
     return tuple(AttackRow(attack, grants, cells) for (attack, grants), cells in ordered)
+
+
+def attack_name(test: str) -> str:
+    """What an attack is called: the name of its test's function without ``test_``, hyphens in it."""
+    return test.partition("::")[2].partition("[")[0].removeprefix("test_").replace("_", "-")
 
 
 def guards(lines: Sequence[AttackRow]) -> tuple[str, ...]:

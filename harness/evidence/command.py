@@ -5,6 +5,7 @@
     unlock-lab report [ARTIFACTS] [-o PAGE]                      one run: every test, its boots, their consoles
     unlock-lab report --merge JOB… [--since NIGHT] [-o PAGE]     a night: all jobs, and what has changed since another
     unlock-lab report --summary JOB…                             a job in Markdown, on standard output
+    unlock-lab report --record LIST [ARTIFACTS…]                 what attackers got, added to such a list
 
 A job is a folder of artifacts. Beside its page a night leaves ``night.json``, which the next night is compared with.
 """
@@ -15,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harness.errors import HostError
-from harness.evidence import night, report
+from harness.evidence import attack_list, night, report
 from harness.evidence.html import template
 from harness.files import write_whole
 from harness.ownership import require_own_file
@@ -31,6 +32,9 @@ def main(argv: Sequence[str]) -> int:
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--merge", action="store_true", help="one page of many jobs (night.html)")
     which.add_argument("--summary", action="store_true", help="Markdown for a job, on standard output")
+    which.add_argument(
+        "--record", type=Path, metavar="LIST", help="add what attackers got to a list (docs/attacks.csv)"
+    )
     parser.add_argument("--since", type=Path, metavar="NIGHT", help="with --merge: night.json of another night")
     options = parser.parse_args(argv)
     folders = options.folders or [Path("artifacts")]
@@ -39,6 +43,8 @@ def main(argv: Sequence[str]) -> int:
     if options.summary:
         print(night.summary(night.gather(folders)), end="")
         return 0
+    if options.record:
+        return _record(folders, options.record)
     if options.merge:
         return _merge(folders, options.since, options.output or Path("night.html"))
     if len(folders) > 1:
@@ -46,6 +52,14 @@ def main(argv: Sequence[str]) -> int:
     output = options.output or folders[0] / "report.html"
     report.write(folders[0], output)
     print(output)
+    return 0
+
+
+def _record(folders: Sequence[Path], path: Path) -> int:
+    attack_list.load(path)  # what is no list is told before anything else
+    found = list(attack_list.verdicts(attack_list.evidence_of(folders)))
+    attack_list.record(found, path)
+    print(f"{path}: {len(found)} attacks of {', '.join(map(str, folders))}")
     return 0
 
 

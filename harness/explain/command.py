@@ -24,9 +24,9 @@ from harness.explain.show import show
 from harness.explain.situations import situations
 from harness.images.recipe import guest_recipe
 from harness.matrix.command import shares
-from harness.paths import DOCS
+from harness.paths import DOCS, POLICIES
 from harness.policy.butane import read_policy
-from harness.policy.policy import Policy
+from harness.policy.policy import Policy, Volume
 from harness.policy.world import Stack
 from harness.unlock import Unlock
 
@@ -114,8 +114,14 @@ def _answered(
     plans = shares([], [], [], Path(), "auto")
     guards = {plan.row(volume): volume for plan in plans for volume in plan.policy.volumes}
     verdicts = of_truth_table(plans, {shape(volume) for volume in policy.volumes}, _TRUTH_TABLE)
+    guards |= {volume.name: volume for volume in _side_by_side() if volume.name not in guards}
     attacks = of_attacks(guards, _ATTACKS)
     return answer(policy, stack, asked, verdicts, attacks, withheld=withheld, events=events, facts=facts)
+
+
+def _side_by_side() -> tuple[Volume, ...]:
+    """The volumes on which many attacks are tried at once, each named after what guards it."""
+    return read_policy(POLICIES / "side-by-side.bu").volumes
 
 
 def collect(argv: Sequence[str]) -> int:

@@ -4,22 +4,17 @@
 named after a policy of this project, whose shape is looked up here, so that a stranger's file finds its like.
 """
 
-import csv
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping
-from io import StringIO
 from pathlib import Path
 
-from harness.errors import UsageError
+from harness.evidence import attack_list
 from harness.explain.answer import AttackVerdicts, Recorded, Verdicts
 from harness.explain.shape import Shape, nameless, numbered, shape
 from harness.matrix.run import MachinePlan
 from harness.matrix.verdicts import load
 from harness.policy.policy import Volume
 from harness.policy.world import Stack
-
-ATTACK_COLUMNS = ("attack", "grants", "guard", "extracted")
-"""Of the list of attacks: what `harness.evidence.attacks.Attempt` says, a line for each attempt."""
 
 
 def of_truth_table(plans: Iterable[MachinePlan], shapes: Collection[Shape], path: Path) -> Verdicts:
@@ -58,15 +53,7 @@ def of_attacks(volumes: Mapping[str, Volume], path: Path) -> AttackVerdicts:
         UsageError: It is no such list.
     """
     found: dict[tuple[Shape, str], Counter[bool]] = defaultdict(Counter)
-    if not path.exists():
-        return found
-    try:
-        reader = csv.reader(StringIO(path.read_text()), strict=True)
-        if tuple(next(reader, ())) != ATTACK_COLUMNS:
-            raise ValueError(f"it should begin with {','.join(ATTACK_COLUMNS)}")
-        for attack, _grants, guard, extracted in reader:
-            if guard in volumes:
-                found[shape(volumes[guard]), attack][{"X": True, "R": False}[extracted]] += 1
-    except (OSError, UnicodeDecodeError, ValueError, KeyError, csv.Error) as error:
-        raise UsageError(f"{path} is no list of attacks", str(error)) from error
+    for verdict in attack_list.load(path):
+        if verdict.guard in volumes:
+            found[shape(volumes[verdict.guard]), verdict.attack][verdict.extracted] += 1
     return found

@@ -21,13 +21,14 @@ _LARGEST = 4096
 
 
 @contextmanager
-def running_tpm(state: Path, shared: Path, changed_pcrs: Iterable[int] = ()) -> Iterator[None]:
+def running_tpm(state: Path, shared: Path, changed_pcrs: Iterable[int] = (), *, orderly: bool = True) -> Iterator[None]:
     """Run swtpm for the length of the block, started up and with something in every PCR.
 
     Args:
         state: Its folder.
         shared: Where its socket goes.
         changed_pcrs: Those that hold something else than they do without this.
+        orderly: Whether TPM2_Shutdown comes at the end; it does not before a power cut.
 
     Raises:
         HostError: swtpm is missing.
@@ -36,9 +37,10 @@ def running_tpm(state: Path, shared: Path, changed_pcrs: Iterable[int] = ()) -> 
     with listening_tpm(state, shared / SOCKET):
         _measure(shared / SOCKET, frozenset(changed_pcrs))
         yield
-        with _connected(shared / SOCKET) as tpm:
-            tpm.sendall(shutdown())
-            tpm.recv(_LARGEST)
+        if orderly:
+            with _connected(shared / SOCKET) as tpm:
+                tpm.sendall(shutdown())
+                tpm.recv(_LARGEST)
 
 
 def _measure(where: Path, changed: frozenset[int]) -> None:

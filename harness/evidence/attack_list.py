@@ -1,0 +1,115 @@
+"""What attackers got in real runs, as CSV: ``docs/attacks.csv`` is such a list, and `unlock-lab explain` reads it.
+
+``attack,grants,guard,extracted``: a line for each try, its grants apart by a blank, **X** where the key or the canary
+was printed and **R** where it was not. ``unlock-lab report --record LIST`` makes the lines, of evidence alone:
+
+- what was printed is proof, whatever became of the test; that nothing was printed counts where the test has passed, its
+  control included (a Tang server that was out of reach, say, shows nothing);
+- a control, which is a try without the attack, is no line.
+"""
+
+import csv
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+
+from harness.errors import UsageError
+from harness.evidence import artifacts
+from harness.evidence.attacks import attack_name
+from harness.evidence.record import OUTCOME, Document, Result
+from harness.evidence.record import load as load_document
+
+_COLUMNS = ("attack", "grants", "guard", "extracted")
+_LETTERS = {"X": True, "R": False}
+_SCENARIOS = "scenarios/"
+
+
+@dataclass(frozen=True, order=True)
+class AttackVerdict:
+    """One try.
+
+    Attributes:
+        attack: The name of the test's function, without ``test_``.
+        grants: What the attacker had, sorted.
+        guard: What guarded the volume: a policy's name, or a volume's.
+        extracted: Whether they printed the key or the canary.
+    """
+
+    attack: str
+    grants: tuple[str, ...]
+    guard: str
+    extracted: bool
+
+
+def verdicts(documents: Iterable[Document]) -> Iterator[AttackVerdict]:
+    """What the evidence says of this project's own scenarios; a stranger's guards may be called like ours."""
+    for document in documents:
+        if document["test"].startswith(_SCENARIOS) and document.get("attack"):
+            passed = document["result"] == Result.PASSED.value
+            for attempt in document["attack"]["tries"]:
+                if not attempt.get("control", False) and (passed or attempt["extracted"]):
+                    yield AttackVerdict(
+                        attack_name(document["test"]), tuple(attempt["grants"]), attempt["guard"], attempt["extracted"]
+                    )
+
+
+def evidence_of(folders: Iterable[Path]) -> Iterator[Document]:
+    """The documents of all tests in these folders of artifacts; what was cut off, or is another version's, is none.
+
+    Raises:
+        UsageError: A folder is not there.
+    """
+    for folder in folders:
+        if not folder.is_dir():
+            raise UsageError(f"there is no folder {folder}", hint="name the folders of artifacts that runs left")
+        for path in sorted(folder.glob(f"*/{OUTCOME}")):
+            with suppress(UsageError):
+                yield load_document(path.parent)
+
+
+def record(found: Sequence[AttackVerdict], path: Path) -> None:
+    """Add verdicts to a list, in place of those that it had of the same attack, grants and guard, atomically.
+
+    Args:
+        found: What is new.
+        path: The list; made if it is not there.
+
+    Raises:
+        UsageError: There is something else than such a list.
+        HostError: It cannot be written.
+    """
+    new = {(each.attack, each.grants, each.guard) for each in found}
+    kept = [each for each in load(path) if (each.attack, each.grants, each.guard) not in new]
+    text = StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(_COLUMNS)
+    for each in sorted((*kept, *found)):
+        writer.writerow((each.attack, " ".join(each.grants), each.guard, "X" if each.extracted else "R"))
+    artifacts.save(path.parent, {path.name: text.getvalue()}, 0o644)
+
+
+def load(path: Path) -> tuple[AttackVerdict, ...]:
+    """Read a list; one that is not there is empty.
+
+    Raises:
+        UsageError: It cannot be read, or a line of it is wrong; with its number.
+    """
+    if not path.exists():
+        return ()
+    hint = "such a list is what `unlock-lab report --record` writes"
+    try:
+        reader = csv.reader(StringIO(path.read_text()), strict=True)
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} cannot be read", str(error), hint) from error
+    try:
+        if tuple(next(reader, ())) != _COLUMNS:
+            raise ValueError(f"it should read {','.join(_COLUMNS)}")
+        return tuple(
+            AttackVerdict(attack, tuple(grants.split()), guard, _LETTERS[extracted])
+            for attack, grants, guard, extracted in reader
+        )
+    except (ValueError, KeyError, csv.Error) as error:
+        detail = f"line {max(reader.line_num, 1)}: {error}"
+        raise UsageError(f"{path} is no list of attacks", detail, hint) from error
