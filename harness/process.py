@@ -18,6 +18,7 @@ def run(
     env: Mapping[str, str] | None = None,
     stdin: str | bytes | None = None,
     user: str | None = None,
+    pass_fds: Sequence[int] = (),
 ) -> str:
     """Run a command and return what it printed on standard output.
 
@@ -28,6 +29,7 @@ def run(
         env: The whole environment; the caller's by default.
         stdin: What it reads; nothing by default.
         user: The user to run as (root only); its groups become that user's main one alone.
+        pass_fds: Descriptors that it gets too, under the same numbers.
 
     Raises:
         HostError: It is not installed or not allowed, it failed, or it took too long; with the end of
@@ -47,6 +49,7 @@ def run(
             user=user,
             group=group,
             extra_groups=[] if user else None,
+            pass_fds=pass_fds,
             check=False,
         )
     except OSError as error:

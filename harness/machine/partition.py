@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from harness import process
 from harness.errors import RigError
+from harness.machine.qemu_img import qemu_img
 from harness.temporary import temporary_folder
 
 _SECTOR = 512
@@ -119,9 +119,9 @@ def _window(disk: Path, offset: int, size: int) -> str:
 
 def _copy_out(disk: Path, offset: int, size: int, to: Path) -> None:
     window = _window(disk, offset, size)
-    process.run(["qemu-img", "convert", "-q", "-U", "--image-opts", "-O", "raw", window, to], timeout=_SECONDS)
+    qemu_img(disk, ["convert", "-q", "-U", "--image-opts", "-O", "raw", window, to], to, timeout=_SECONDS)
 
 
 def _copy_in(disk: Path, offset: int, size: int, part: Path) -> None:
     window = _window(disk, offset, size)
-    process.run(["qemu-img", "convert", "-q", "-n", "-f", "raw", "--target-image-opts", part, window], timeout=_SECONDS)
+    qemu_img(disk, ["convert", "-q", "-n", "-f", "raw", "--target-image-opts", part, window], part, timeout=_SECONDS)

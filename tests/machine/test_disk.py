@@ -1,8 +1,10 @@
 """Disk images, with the real qemu-img: it needs no machine, no root, and milliseconds."""
 
+import json
 import shutil
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,6 +28,11 @@ def base(tmp_path: Path) -> Path:
     return imported(raw)
 
 
+def info(of: Path) -> dict[str, Any]:
+    said: dict[str, Any] = json.loads(process.run(["qemu-img", "info", "--output=json", of], timeout=30))
+    return said
+
+
 def imported(raw: Path) -> Path:
     out = raw.with_suffix(".qcow2")
     process.run(["qemu-img", "convert", "-f", "raw", "-O", "qcow2", raw, out], timeout=30)
@@ -37,10 +44,10 @@ def test_an_overlay_is_a_copy_in_no_time_that_leaves_its_base_alone(base: Path, 
     start = time.monotonic()
     copy = disk.overlay(base, tmp_path / "copy.qcow2")
     assert time.monotonic() - start < 1.0
-    assert disk.info(copy).base == base
-    assert disk.info(copy).virtual_size == 64 * MIB
-    assert disk.info(copy).actual_size < MIB
-    disk.grow(copy, 128 * MIB)
+    said = info(copy)
+    assert said["full-backing-filename"] == str(base)
+    assert said["virtual-size"] == 64 * MIB
+    assert said["actual-size"] < MIB
     assert base.read_bytes() == before
 
 
@@ -48,22 +55,15 @@ def test_a_relative_base_is_found_from_elsewhere(base: Path, tmp_path: Path, mon
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path)
     copy = disk.overlay(Path("base.qcow2"), Path("elsewhere/copy.qcow2"))
-    assert disk.info(copy).base == base
+    assert info(copy)["full-backing-filename"] == str(base)
 
 
 def test_an_overlay_can_be_larger_than_its_base(base: Path, tmp_path: Path) -> None:
-    assert disk.info(disk.overlay(base, tmp_path / "c", size=256 * MIB)).virtual_size == 256 * MIB
+    assert info(disk.overlay(base, tmp_path / "c", size=256 * MIB))["virtual-size"] == 256 * MIB
 
 
-def test_a_copy_is_the_same_file_again(base: Path, tmp_path: Path) -> None:
-    assert disk.copy(base, tmp_path / "copy.qcow2").read_bytes() == base.read_bytes()
-
-
-def test_growing_and_blank_disks(tmp_path: Path) -> None:
-    empty = disk.blank(tmp_path / "blank.qcow2", 10 * MIB)
-    assert disk.info(empty) == disk.DiskInfo(10 * MIB, disk.info(empty).actual_size, None)
-    disk.grow(empty, 20 * MIB)
-    assert disk.info(empty).virtual_size == 20 * MIB
+def test_blank_disks(tmp_path: Path) -> None:
+    assert info(disk.blank(tmp_path / "blank.qcow2", 10 * MIB))["virtual-size"] == 10 * MIB
 
 
 def test_a_missing_base_is_said(tmp_path: Path) -> None:
