@@ -81,7 +81,7 @@ def test_it_works_from_another_folder_in_a_venv_of_its_own(wheel: Path, tmp_path
     python = tmp_path / "venv" / "bin" / "python"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv"], check=True)
     pip = [sys.executable, "-m", "pip", "--python", str(python), "--disable-pip-version-check", "install", "--quiet"]
-    pins = {"PIP_CONSTRAINT": str(ROOT / "constraints.txt"), "PIP_BUILD_CONSTRAINT": str(ROOT / "constraints.txt")}
+    pins = dict.fromkeys(("PIP_CONSTRAINT", "PIP_BUILD_CONSTRAINT"), (ROOT / "constraints.txt").as_uri())
     subprocess.run([*pip, str(wheel)], check=True, env={**os.environ, **pins})
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()

@@ -95,8 +95,9 @@ def make_venv(clone: Path) -> None:
     STAMP.unlink(missing_ok=True)
     constraints = str(clone / "constraints.txt")
     # The variables reach the isolated environments that packages are built in: pip before 25.3 reads the first, newer
-    # ones the second.
-    pins = (f"PIP_CONSTRAINT={constraints}", f"PIP_BUILD_CONSTRAINT={constraints}")
+    # ones the second. Each is a list that blanks divide, so a path that may have some is an address.
+    address = (clone / "constraints.txt").as_uri()
+    pins = (f"PIP_CONSTRAINT={address}", f"PIP_BUILD_CONSTRAINT={address}")
     pip = (str(python), "-m", "pip", "--disable-pip-version-check", "install", "--quiet")
     run("env", *pins, *pip, "--constraint", constraints, "--editable", f"{clone}[dev]")
     STAMP.write_text(state)
