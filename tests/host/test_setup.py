@@ -11,6 +11,8 @@ import tomllib
 from collections.abc import Callable, Iterator
 from itertools import chain
 from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 import pytest
 from packaging.requirements import Requirement as PackageRequirement
@@ -255,6 +257,25 @@ def test_what_it_needs_in_turn_is_pinned_too() -> None:
             requirement = PackageRequirement(line)
             if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
                 todo.append(canonicalize_name(requirement.name))
+
+
+def test_a_clone_whose_path_has_blanks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """pip divides PIP_CONSTRAINT at blanks; without the file named there it fails."""
+    clone = tmp_path / "a clone"
+    clone.mkdir()
+    for name in ("pyproject.toml", "constraints.txt"):
+        (clone / name).write_text("")
+    ran: list[tuple[str, ...]] = []
+    monkeypatch.setattr(setup, "VENV", clone / ".venv")
+    monkeypatch.setattr(setup, "STAMP", clone / "stamp")
+    monkeypatch.setattr(setup, "run", lambda *words: ran.append(words))
+    setup.make_venv(clone)
+    _, install = ran
+    pins = [word.partition("=")[2] for word in install if word.startswith("PIP_")]
+    assert len(pins) == 2
+    for pin in pins:
+        assert url2pathname(urlsplit(pin).path) == str(clone / "constraints.txt")
+        assert " " not in pin
 
 
 def test_a_changed_pin_is_another_stamp(tmp_path: Path) -> None:
