@@ -46,6 +46,7 @@ Imports go one way, from the top of this list to the bottom; `tests/test_archite
     images             builds what the folders of images/ describe
     host/              what this host has, lacks and must start
     policy/            pins, Butane, Ignition, the oracle (pure, but for what reads the file)
+    attestation/       what a TPM vouches for: keys, certificates, quotes (pure)
     event_log/         what the firmware measured, in words, and where two boots part
     luks2/             LUKS2 headers and the splitter, bytes in and bytes out (pure)
     unlock             what a disk can do at a boot: observed, and predicted (pure)

@@ -1,4 +1,4 @@
-"""The fixtures of the plugin: `sealed`, `machines`, `tang`, `tangs`, `attacker`, and what they are made of.
+"""The fixtures of the plugin: `sealed`, `machines`, `tang`, `tangs`, `verifier`, `attacker`, and what they are made of.
 
 The rooms that do the work are imported by the fixture that needs them: `harness.plugin` says why.
 """
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from harness.lab.sealed import Sealed
     from harness.policy.policy import Policy
     from harness.services.tang import Tang
+    from harness.services.verifier import Verifier
 
 TERMINAL = pytest.StashKey[TextIO]()
 """Of the config: the real standard error."""
@@ -153,6 +154,17 @@ def tang(sealed: "Sealed") -> "Tang":
             f"policy {sealed.policy.name} has not just one Tang server but {names}", hint="ask for the fixture tangs"
         )
     return next(iter(sealed.tangs.values()))
+
+
+@pytest.fixture
+def verifier(sealed: "Sealed", recorder: "EvidenceRecorder") -> Iterator["Verifier"]:
+    """A verifier that cuts machines off from the sealed machine's Tang servers; `Sealed.reaching` puts it in reach."""
+    from harness.machine.tpm import authorities
+    from harness.services.verifier import serve_verifier
+
+    with serve_verifier("verifier", authorities(), sealed.tangs.values()) as served:
+        yield served
+        recorder.keep_log(served.name, served.raw_log)
 
 
 @pytest.fixture

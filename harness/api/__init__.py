@@ -1,11 +1,13 @@
 """All that a scenario imports; what an attack needs besides is in `harness.api.attack`.
 
-The fixtures are `sealed`, `machines`, `tang`, `tangs` and `attacker`; the marks are `policy`, `image` and `attack`.
-Four of the names are modules: `faults` changes the hardware of one boot (``sealed.boot(faults.tpm_removed)``); `events`
-is what a boot says while it is watched (``sealed.boot(meanwhile=…)``); `maintenance` is what an owner does to a machine
-in use (``sealed.maintained(maintenance.rebound)``); `truth_table` is the table of policies and conditions.
+The fixtures are `sealed`, `machines`, `tang`, `tangs`, `verifier` and `attacker`; the marks are `policy`, `image` and
+`attack`. Four of the names are modules: `faults` changes the hardware of one boot
+(``sealed.boot(faults.tpm_removed)``); `events` is what a boot says while it is watched (``sealed.boot(meanwhile=…)``);
+`maintenance` is what an owner does to a machine in use (``sealed.maintained(maintenance.rebound)``); `truth_table` is
+the table of policies and conditions.
 """
 
+from harness.attestation.verdict import Refusal
 from harness.deadline import Deadline
 from harness.errors import RigError, UsageError
 from harness.guest import events
@@ -25,6 +27,7 @@ from harness.policy.new_volume import NewVolume
 from harness.policy.pins import CryptenrollPin, Fido2Pin, Pin, Pkcs11Pin, Sss, TangPin, Tpm2Pin
 from harness.policy.pins.systemd_tpm2 import TPM_PIN
 from harness.services.tang import Tang
+from harness.services.verifier import Verifier
 
 __all__ = [
     "OFFLINE_SECONDS",
@@ -42,6 +45,7 @@ __all__ = [
     "Pin",
     "Pkcs11Pin",
     "Powered",
+    "Refusal",
     "Rescue",
     "RigError",
     "Sealed",
@@ -51,6 +55,7 @@ __all__ = [
     "Tpm2Pin",
     "Unlock",
     "UsageError",
+    "Verifier",
     "events",
     "faults",
     "maintenance",

@@ -25,6 +25,7 @@ from harness.lab.retry import retry_on_stall, saved
 from harness.machine.rig import Rig, power_on
 from harness.machine.spec import Machine
 from harness.policy.policy import Policy
+from harness.services.service import Service
 from harness.services.tang import Tang
 from harness.temporary import temporary_folder
 
@@ -45,6 +46,7 @@ class ScenarioContext:
         tangs: The servers in reach, by name.
         recorder: Where the evidence goes.
         control_event_log: The file with the event log of the control boot, once there was one.
+        others: Further services in reach, which no pin asks.
     """
 
     lab: Laboratory
@@ -53,6 +55,7 @@ class ScenarioContext:
     tangs: Mapping[str, Tang]
     recorder: EvidenceRecorder
     control_event_log: Path | None = None
+    others: tuple[Service, ...] = ()
 
     @property
     def urls(self) -> dict[str, str]:
@@ -137,7 +140,7 @@ def machine_on(context: ScenarioContext, machine: Machine, label: str, *, keep: 
         label: What this power-on is for, in the evidence.
         keep: Leave it on at the end of the block.
     """
-    lab, services = context.lab, context.tangs.values()
+    lab, services = context.lab, (*context.tangs.values(), *context.others)
     with (
         recorded(context.recorder, label, machine) as record,
         power_on(machine, lab.host, record.folder, services, hypervisor=lab.hypervisor, keep=keep) as rig,

@@ -1,11 +1,12 @@
 """One boot that is judged: watched, asked about by every witness, and kept as evidence."""
 
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 
+from harness.attestation.verdict import Verdict
 from harness.errors import RigError
 from harness.event_log.decode import decode_event_log
 from harness.event_log.difference import differences
@@ -25,8 +26,11 @@ from harness.policy.disks import DevicePlace, place_of
 from harness.policy.pins.systemd_fido2 import SECURITY_KEY
 from harness.policy.policy import Policy, Volume
 from harness.services.tang import Calls
+from harness.services.verifier import AGENT, Verifier
 
 MAINTENANCE_SECONDS = 600.0
+ATTEST_SECONDS = 120.0
+_ATTEST_FOLDER = "/run/attest"
 EVENT_LOG = "event-log"
 """A boot's file: what the firmware says that it measured (TCG PC Client Platform Firmware Profile, 10)."""
 
@@ -70,6 +74,20 @@ class Powered:
         if self._shell is None:
             raise RigError("the guest did not come up, so it has no shell", self.outcome.reason)
         return self._shell
+
+    def attest(self, verifier: Verifier, lie: Callable[[str], str] = str) -> Verdict:
+        """Have the guest give a verifier a quote; returns what that thinks of it.
+
+        Args:
+            verifier: In its reach, by `Sealed.reaching`.
+            lie: Changes the agent that it runs, as whoever is root there can. What earlier runs left lies in the
+                agent's folder.
+        """
+        node, before = self.rig.client.machine, len(verifier.verdicts(self.rig.client.machine))
+        command = f"mkdir -p {_ATTEST_FOLDER} && bash -s -- {verifier.url(node)} {_ATTEST_FOLDER} 2>&1"
+        self.shell.run(command, ATTEST_SECONDS, check=False, stdin=lie(AGENT.read_text()).encode())
+        given = verifier.verdicts(node)[before:]
+        return given[-1] if given else verifier.miss(node)
 
     def device(self, volume: str) -> str:
         """What an open volume of the guest lies on."""

@@ -97,6 +97,10 @@ class EvidenceRecorder:
         """Keep files beside the boots."""
         artifacts.save(self.folder, self._scrubbed(files))
 
+    def keep_log(self, service: str, log: str) -> None:
+        """Keep what a service said, under its name."""
+        self.keep({f"{service}.log": log})
+
     def keep_tang_log(self, server: str, log: str) -> None:
         """Keep what a server said: the one that needs no name as ``tang.log``, another under its own."""
         self.keep({artifacts.TANG_LOG if server == DEFAULT_SERVER else f"{server}.log": log})

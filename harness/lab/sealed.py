@@ -23,6 +23,7 @@ from harness.machine.spec import Machine, Tpm
 from harness.policy.ignition import fill_placeholders
 from harness.policy.maintenance import MaintenanceTask
 from harness.policy.policy import Policy
+from harness.services.service import Service
 from harness.services.tang import Tang, addresses
 from harness.temporary import KEEP
 
@@ -86,6 +87,10 @@ class Sealed:
     def tangs(self) -> Mapping[str, Tang]:
         """The Tang servers that the policy needs, by name."""
         return self.context.tangs
+
+    def reaching(self, *services: Service) -> "Sealed":
+        """The same machine with further services in its network, beside the Tang servers of its policy."""
+        return replace(self, context=replace(self.context, others=(*self.context.others, *services)))
 
     def header(self, volume: str) -> LuksHeader:
         """The LUKS header of a volume as it is on the disk now; the machine must be off."""

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from cryptography.x509 import Certificate, load_pem_x509_certificate
 from filelock import FileLock
 
 from harness import cache, process, untrusted
@@ -46,6 +47,19 @@ def clone(tpm: Tpm, to: Path) -> Tpm:
     """Copy a TPM that is off, keys and all, into a new folder."""
     untrusted.copy(tpm.state, to, without=".lock")
     return Tpm(to, tpm.version, tpm.banks)
+
+
+def authorities() -> tuple[Certificate, ...]:
+    """The certificate authority of the TPMs that were made here: the one that signs their EKs, and its root.
+
+    Raises:
+        HostError: No TPM was made here yet.
+    """
+    try:
+        files = [(_authority() / name).read_bytes() for name in ("issuercert.pem", "swtpm-localca-rootca-cert.pem")]
+    except FileNotFoundError as error:
+        raise HostError("no TPM was made here yet, so there is no certificate authority", str(error)) from error
+    return tuple(map(load_pem_x509_certificate, files))
 
 
 def _setup_command(tpm: Tpm, folder: Path) -> list[str]:

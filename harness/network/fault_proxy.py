@@ -64,6 +64,7 @@ class FaultProxy:
         self._mode = Mode.REFUSE
         self._sites: frozenset[str] | None = None
         self._elsewhere = Mode.DROP
+        self._refused: frozenset[str] = frozenset()
         self._upstream: Address | None = None
         self._tamper: Tamper | None = None
         self._doors: list[_Door] = []
@@ -118,7 +119,7 @@ class FaultProxy:
             ConnectionRefusedError: What such a client meets is not `Mode.OPEN`.
         """
         self._require_running()
-        if self._treatment_at(site) is not Mode.OPEN:
+        if self._treatment_of(client, site) is not Mode.OPEN:
             raise ConnectionRefusedError(f"{self._name} does not answer {client.machine} at {site}")
         near, far = socket.socketpair()
         far.setblocking(False)
@@ -153,6 +154,15 @@ class FaultProxy:
         self._change(sites=None if sites is None else frozenset(sites), elsewhere=elsewhere)
 
     @property
+    def refused(self) -> frozenset[str]:
+        """Names of machines that are refused wherever they stand."""
+        return self._refused
+
+    @refused.setter
+    def refused(self, machines: frozenset[str]) -> None:
+        self._change(refused=machines)
+
+    @property
     def tamper(self) -> Tamper | None:
         """A function that is given each whole reply of the service and returns what the guest gets instead."""
         return self._tamper
@@ -176,8 +186,10 @@ class FaultProxy:
         counts = [*self._closed_doors_dropped.items(), *((door.client, _drops(door.listener)) for door in self._doors)]
         return sum(count for whose, count in counts if client in (None, whose))
 
-    def _treatment_at(self, site: str) -> Mode:
-        """What a connection from there meets now, all considered."""
+    def _treatment_of(self, client: Client, site: str) -> Mode:
+        """What a connection of this machine from there meets now, all considered."""
+        if client.machine in self._refused:
+            return Mode.REFUSE
         allowed = self._sites is None or site in self._sites
         return self._mode if allowed or self._mode is not Mode.OPEN else self._elsewhere
 
@@ -191,17 +203,17 @@ class FaultProxy:
         for name, value in settings.items():
             setattr(self, f"_{name}", value)
         for door in self._doors:
-            await self._treat(door, self._treatment_at(door.site))
+            await self._treat(door, self._treatment_of(door.client, door.site))
 
     async def _open(self, door: _Door) -> None:
         self._doors.append(door)
-        await self._treat(door, self._treatment_at(door.site))
+        await self._treat(door, self._treatment_of(door.client, door.site))
 
     async def _move(self, client: Client, site: str) -> None:
         for door in self._doors:
             if door.client == client:
                 door.site = site
-                await self._treat(door, self._treatment_at(site))
+                await self._treat(door, self._treatment_of(client, site))
 
     async def _shut(self, door: _Door) -> None:
         await self._treat(door, Mode.REFUSE)

@@ -98,7 +98,7 @@ def try_volumes(volumes: Sequence[Volume], progress: Progress, only: Sequence[st
             name: stack.enter_context(serve_tang(name, None, Endpoint(_PORT, f"{_NETWORK}{number}"), progress))
             for number, name in enumerate(names, 1)
         }
-        box = stack.enter_context(toolbox(tree, shared, tangs))
+        box = stack.enter_context(toolbox(tree, shared, tangs.values()))
         for number, volume in enumerate(volumes, 1):
             with progress.step(f"{number} of {len(volumes)}: {volume.name}"):
                 found += _tried(box, volume, tangs, only)

@@ -8,7 +8,7 @@ import secrets
 import selectors
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +18,7 @@ from harness.errors import HostError, RigError
 from harness.network.connection import HOME, Client
 from harness.network.namespace import guest_network, isolated
 from harness.policy.pins.placeholders import GATEWAY
-from harness.services.service import endpoints, reached
-from harness.services.tang import Tang
+from harness.services.service import Service, endpoints, reached
 
 SHARED = "/run/lab"
 """Where the shell finds the caller's folder."""
@@ -96,13 +95,13 @@ class Toolbox:
 
 
 @contextmanager
-def toolbox(tree: Path, shared: Path, tangs: Mapping[str, Tang]) -> Iterator[Toolbox]:
-    """Open a shell among a guest's files, with these servers in reach, for the length of the block.
+def toolbox(tree: Path, shared: Path, services: Collection[Service]) -> Iterator[Toolbox]:
+    """Open a shell among a guest's files, with these services in reach, for the length of the block.
 
     Args:
         tree: The guest's files.
         shared: A folder with a short path, for sockets.
-        tangs: None of them at the gateway: that is the loopback here.
+        services: None of them at the gateway: that is the loopback here.
 
     Raises:
         HostError: Namespaces are forbidden here, or unshare(1) is missing.
@@ -111,9 +110,9 @@ def toolbox(tree: Path, shared: Path, tangs: Mapping[str, Tang]) -> Iterator[Too
     unshare = shutil.which("unshare")
     if unshare is None:
         raise HostError("unshare is not installed", hint="apt install util-linux")
-    assert all(tang.endpoint.address != GATEWAY for tang in tangs.values())
+    assert all(service.endpoint.address != GATEWAY for service in services)
     with ExitStack() as stack:
-        network = stack.enter_context(guest_network(shared, endpoints(tangs.values()), None))
+        network = stack.enter_context(guest_network(shared, endpoints(services), None))
         words = [str(isolated(Path(unshare), ())), "--user", "--map-root-user", "--mount", "--pid", "--fork"]
         set_up = _SET_UP.replace("{devices}", " ".join(_DEVICES)).replace("{shared}", SHARED)
         shell = stack.enter_context(
@@ -128,7 +127,7 @@ def toolbox(tree: Path, shared: Path, tangs: Mapping[str, Tang]) -> Iterator[Too
         )
         stack.callback(shell.kill)
         sockets = network.sockets()
-        stack.enter_context(reached(tangs.values(), sockets, Client("the guest's tools", shared.name), HOME))
+        stack.enter_context(reached(services, sockets, Client("the guest's tools", shared.name), HOME))
         opened = Toolbox(shared, shell)
         opened.run("true", _START_SECONDS)
         yield opened

@@ -21,13 +21,21 @@ _LARGEST = 4096
 
 
 @contextmanager
-def running_tpm(state: Path, shared: Path, changed_pcrs: Iterable[int] = (), *, orderly: bool = True) -> Iterator[None]:
+def running_tpm(
+    state: Path,
+    shared: Path,
+    changed_pcrs: Iterable[int] = (),
+    *,
+    empty_pcrs: Iterable[int] = (),
+    orderly: bool = True,
+) -> Iterator[None]:
     """Run swtpm for the length of the block, started up and with something in every PCR.
 
     Args:
         state: Its folder.
         shared: Where its socket goes.
         changed_pcrs: Those that hold something else than they do without this.
+        empty_pcrs: Those that nothing has extended yet.
         orderly: Whether TPM2_Shutdown comes at the end; it does not before a power cut.
 
     Raises:
@@ -35,7 +43,7 @@ def running_tpm(state: Path, shared: Path, changed_pcrs: Iterable[int] = (), *, 
         RigError: It did not start, or did not end.
     """
     with listening_tpm(state, shared / SOCKET):
-        _measure(shared / SOCKET, frozenset(changed_pcrs))
+        _measure(shared / SOCKET, sorted(set(_PCRS) - set(empty_pcrs)), frozenset(changed_pcrs))
         yield
         if orderly:
             with _connected(shared / SOCKET) as tpm:
@@ -43,10 +51,10 @@ def running_tpm(state: Path, shared: Path, changed_pcrs: Iterable[int] = (), *, 
                 tpm.recv(_LARGEST)
 
 
-def _measure(where: Path, changed: frozenset[int]) -> None:
+def _measure(where: Path, pcrs: Iterable[int], changed: frozenset[int]) -> None:
     """Extend each PCR, as a firmware does, and those that changed once more."""
     with _connected(where) as tpm:
-        for pcr in _PCRS:
+        for pcr in pcrs:
             for what in (f"PCR {pcr}", *([f"another PCR {pcr}"] if pcr in changed else [])):
                 tpm.sendall(pcr_extend(pcr, [("sha256", sha256(what.encode()).hexdigest())]))
                 if code(tpm.recv(_LARGEST)):

@@ -340,6 +340,21 @@ def test_each_machine_meets_what_its_own_site_is_allowed(proxy: FaultProxy, port
     ]
 
 
+def test_a_machine_that_is_refused_by_name_is_cut_wherever_it_stands(proxy: FaultProxy, port: int) -> None:
+    with listening(proxy, THERE) as other:
+        with connect(other) as cut:
+            wait_for(lambda: proxy.connections, "the connection")
+            proxy.refused = frozenset({THERE.machine})
+            with pytest.raises(ConnectionResetError):
+                cut.recv(1)
+        proxy.move(THERE, "elsewhere")
+        with pytest.raises(ConnectionRefusedError):
+            connect(other)
+        assert ask(port) == REPLY
+        proxy.refused = frozenset()
+        assert ask(other) == REPLY
+
+
 def test_a_door_opens_and_shuts_as_often_as_it_is_told_to(proxy: FaultProxy, port: int) -> None:
     """A socket that has listened is made to refuse and to listen again, with connections of before still about."""
     kept = []

@@ -34,7 +34,7 @@ REPAIRED = replace(
 def box() -> Iterator[Toolbox]:
     with ExitStack() as stack:
         tree = stack.enter_context(guest_tree("debian-13", Progress()))
-        yield stack.enter_context(toolbox(tree, stack.enter_context(scratch(None)), {}))
+        yield stack.enter_context(toolbox(tree, stack.enter_context(scratch(None)), []))
 
 
 def volume(pin: Pin) -> Volume:

@@ -70,7 +70,7 @@ def test_the_guests_tools_do_what_its_boots_do() -> None:
         tree = stack.enter_context(guest_tree(command.IMAGE, Progress()))
         shared = stack.enter_context(scratch(None))
         tang = stack.enter_context(serve_tang("tang", None, Endpoint(80, "10.0.9.1"), Progress()))
-        box = stack.enter_context(toolbox(tree, shared, {"tang": tang}))
+        box = stack.enter_context(toolbox(tree, shared, [tang]))
         with pytest.raises(RigError, match="status 3"):
             box.run("exit 3")
         assert servers_of(volume) == ("tang",)
