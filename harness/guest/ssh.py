@@ -9,7 +9,7 @@ import shlex
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,6 +22,9 @@ _CHUNK = 65536
 
 _BROKEN_OFF = (paramiko.SSHException, OSError, EOFError)
 """What paramiko raises when the connection goes."""
+
+_BACKSTOP_SECONDS = 3600.0
+"""For waits of paramiko that know the wall's clock only; ours end them before."""
 
 _WAKE_SECONDS = 1
 """How long the connection may be idle before something is sent that wakes the guest.
@@ -89,12 +92,13 @@ class Shell:
     def _run(self, command: str, deadline: Deadline, stdin: bytes) -> tuple[bytes, bytes, int]:
         output, errors = bytearray(), bytearray()
         try:
-            with self._transport.open_session(timeout=deadline.remaining) as channel:
-                channel.settimeout(deadline.remaining)
+            with self._hung_up_at(deadline, command):
+                channel = self._transport.open_session(timeout=_BACKSTOP_SECONDS)
+            with channel:
                 with self._hung_up_at(deadline, command):
                     channel.exec_command(command)
-                channel.sendall(stdin)
-                channel.shutdown_write()
+                    channel.sendall(stdin)
+                    channel.shutdown_write()
                 while data := _receive(channel, deadline):
                     output += data
                 while data := channel.recv_stderr(_CHUNK):
@@ -113,10 +117,16 @@ class Shell:
 
     @contextmanager
     def _hung_up_at(self, deadline: Deadline, command: str) -> Iterator[None]:
-        """Paramiko waits without end for the answer to a request, unless the connection goes."""
-        alarm = threading.Timer(deadline.remaining, self._transport.close)
-        alarm.daemon = True
-        alarm.start()
+        """Paramiko waits by the wall's clock or without end, unless the connection goes."""
+        answered = threading.Event()
+
+        def hang_up() -> None:
+            while not answered.wait(deadline.remaining):
+                if deadline.over:
+                    self._transport.close()
+                    return
+
+        threading.Thread(target=hang_up, name="ssh deadline", daemon=True).start()
         try:
             yield
         except _BROKEN_OFF as error:
@@ -126,7 +136,7 @@ class Shell:
                 f"the shell in the guest did not take a command within {deadline.seconds:.0f} s: {command}", repr(error)
             ) from error
         finally:
-            alarm.cancel()
+            answered.set()
 
 
 @contextmanager
@@ -149,11 +159,12 @@ def connect(channel: socket.socket, key_file: Path, deadline: Deadline) -> Itera
         raise HostError(f"the key {key_file} cannot be used", str(error)) from error
     transport = paramiko.Transport(channel)
     try:
-        transport.banner_timeout = deadline.remaining
-        transport.auth_timeout = deadline.remaining
+        transport.banner_timeout = _BACKSTOP_SECONDS
         try:
-            transport.start_client(timeout=deadline.remaining)
-            transport.auth_publickey("root", key)
+            _wait(transport, deadline, lambda answered: transport.start_client(event=answered))
+            _wait(transport, deadline, lambda answered: transport.auth_publickey("root", key, event=answered))
+            if not transport.is_authenticated():
+                raise transport.get_exception() or paramiko.AuthenticationException("the guest refused our key")
             transport.set_keepalive(_WAKE_SECONDS)
         except _BROKEN_OFF as error:
             raise RigError(
@@ -166,6 +177,17 @@ def connect(channel: socket.socket, key_file: Path, deadline: Deadline) -> Itera
         transport.close()
         transport.join(5.0)
         channel.close()
+
+
+def _wait(transport: paramiko.Transport, deadline: Deadline, ask: Callable[[threading.Event], object]) -> None:
+    """Ask for something, and wait until paramiko says that it was answered, or that the connection broke."""
+    answered = threading.Event()
+    ask(answered)
+    while not answered.wait(deadline.remaining):
+        if deadline.over:
+            raise paramiko.SSHException("no answer")
+    if not transport.is_active():
+        raise transport.get_exception() or paramiko.SSHException("the connection broke")
 
 
 def _receive(channel: paramiko.Channel, deadline: Deadline) -> bytes:

@@ -29,6 +29,7 @@ class Server(paramiko.ServerInterface):
 
     key: paramiko.PKey
     path: Path
+    slow: float = 0.0
     threads: list[threading.Thread] = field(default_factory=list)
     woken: threading.Event = field(default_factory=threading.Event)
     over: threading.Event = field(default_factory=threading.Event)
@@ -38,6 +39,7 @@ class Server(paramiko.ServerInterface):
         return False
 
     def check_auth_publickey(self, username: str, key: paramiko.PKey) -> int:
+        time.sleep(self.slow)
         good = username == "root" and key == self.key
         return paramiko.common.AUTH_SUCCESSFUL if good else paramiko.common.AUTH_FAILED
 
@@ -50,6 +52,7 @@ class Server(paramiko.ServerInterface):
     def check_channel_exec_request(self, channel: paramiko.Channel, command: bytes) -> bool:
         if command == b"deaf":
             self.over.wait(10)
+        time.sleep(self.slow)
         thread = threading.Thread(target=self._run, args=(channel, command.decode()))
         self.threads.append(thread)
         thread.start()
@@ -88,11 +91,11 @@ def key_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @contextmanager
-def served(key: paramiko.PKey, path: Path) -> Iterator[socket.socket]:
+def served(key: paramiko.PKey, path: Path, slow: float = 0.0) -> Iterator[socket.socket]:
     ours, theirs = socket.socketpair()
     transport = paramiko.Transport(theirs)
     transport.add_server_key(HOST_KEY)
-    server = Server(key, path)
+    server = Server(key, path, slow)
     transport.start_server(event=threading.Event(), server=server)
     with ours, theirs:
         yield ours
@@ -188,6 +191,14 @@ def test_nobody_answers(key_file: Path) -> None:
     ):
         pass
     assert ours.fileno() == -1
+
+
+def test_a_guest_that_is_starved_is_given_the_time_that_it_lost(key_file: Path, tmp_path: Path) -> None:
+    """It gets a tenth of a processor: login and command may take 0.4 s of its own time, and take 1 s of the wall's."""
+    key = paramiko.Ed25519Key.from_private_key_file(str(key_file))
+    deadline = Deadline.after(0.4, lambda: time.monotonic() / 10)
+    with served(key, tmp_path, slow=1.0) as channel, connect(channel, key_file, deadline) as shell:
+        assert shell.run("echo here", timeout=0.4) == "here\n"
 
 
 def test_a_closed_channel(key_file: Path) -> None:
