@@ -3,6 +3,9 @@
 QEMU does not wait for whoever reads a console. What a guest says while the socket is full never reaches the reader,
 only the log file: hw/char/virtio-console.c, flush_buf, "silently dropping console data"; hw/char/serial.c gives up
 after some tries. Seen with nine volumes, whose journal filled the socket while the reader was parsing.
+
+A serial console comes byte by byte. What came within `GATHER_SECONDS` is handed on at once: a reader that looks at each
+byte by itself takes seconds of the processor that the machine would have.
 """
 
 import asyncio
@@ -12,6 +15,9 @@ from contextlib import ExitStack, contextmanager, suppress
 
 from harness.network.loop import LoopThread
 from harness.network.stream import CHUNK, copy, hang_up
+
+GATHER_SECONDS = 0.02
+"""How long the first byte that was said may wait for the next."""
 
 
 @contextmanager
@@ -43,9 +49,15 @@ async def _take(source: socket.socket, said: "asyncio.Queue[bytes]") -> None:
 
 async def _give(said: "asyncio.Queue[bytes]", far: socket.socket) -> None:
     loop = asyncio.get_running_loop()
+    more = True
     with suppress(OSError):  # the reader hung up
-        while data := await said.get():
-            await loop.sock_sendall(far, data)
+        while more:
+            data = [await said.get()]
+            await asyncio.sleep(GATHER_SECONDS)
+            while not said.empty():
+                data.append(said.get_nowait())
+            more = data[-1] != b""
+            await loop.sock_sendall(far, b"".join(data))
         far.shutdown(socket.SHUT_WR)
 
 

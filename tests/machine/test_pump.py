@@ -36,6 +36,23 @@ def test_a_reader_that_does_not_read_holds_up_nobody(qemu: tuple[socket.socket, 
         assert read_all(console) == MUCH
 
 
+def test_a_console_that_speaks_byte_by_byte_wakes_its_reader_seldom(qemu: tuple[socket.socket, socket.socket]) -> None:
+    """Each time it is woken the reader looks at all that happened so far."""
+    says, source = qemu
+
+    def say() -> None:
+        for _ in range(100):
+            says.send(b".")
+            threading.Event().wait(0.001)
+        says.shutdown(socket.SHUT_WR)
+
+    with pumped(source) as console:
+        threading.Thread(target=say, daemon=True).start()
+        pieces = list(iter(lambda: console.recv(65536), b""))
+    assert b"".join(pieces) == b"." * 100
+    assert len(pieces) < 50
+
+
 def test_what_is_typed_arrives(qemu: tuple[socket.socket, socket.socket]) -> None:
     says, source = qemu
     with pumped(source) as console:
