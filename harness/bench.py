@@ -37,6 +37,7 @@ from harness.guest.events import (
     VolumeUnlocked,
 )
 from harness.host.scratch import scratch
+from harness.host.slots import machine_slot
 from harness.host.user import chown_to
 from harness.lab import laboratory
 from harness.lab.install import SealedEntry, copied, sealed_machine, served
@@ -139,6 +140,7 @@ def bare_boot(lab: Laboratory, entry: SealedEntry) -> dict[str, float]:
     """Boot a copy under QEMU alone and return when each stage ended, in seconds from QEMU's start."""
     keys = {server: entry.keys(server) for server in entry.ports}
     with ExitStack() as stack:
+        stack.enter_context(machine_slot("bare QEMU", lab.progress))
         folder = stack.enter_context(scratch(lab.host.user))
         tangs = stack.enter_context(served(lab, entry.ports, keys)).values()
         sockets = folder / "q"
@@ -148,7 +150,8 @@ def bare_boot(lab: Laboratory, entry: SealedEntry) -> dict[str, float]:
         for path in (sockets, machine.nvram, machine.disks[0].path, folder / "tpm"):
             chown_to(path, lab.host.user)
         emulator = isolated(lab.host.emulator, lab.host.emulator_version)
-        runtime = Runtime("bare", sockets, lab.host.accel.name, emulator, lab.host.emulator_version)
+        accel, version = lab.host.accel.name, lab.host.emulator_version
+        runtime = Runtime("bare", sockets, accel, emulator, version, network.environment)
         assert machine.tpm is not None
         stack.enter_context(powered_tpm(machine.tpm, runtime.tpm_socket, runtime.tpm_log, user=lab.host.user))
         started = time.monotonic()
