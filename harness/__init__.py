@@ -28,9 +28,10 @@ Imports go one way, from the top of this list to the bottom; `tests/test_archite
 
     plugin, __main__   options and commands, no logic
     fixtures           what a scenario asks pytest for
-    api/               what scenario files import; `api.attack` what attacks import besides
+    api/               what scenario files import; `api.attack` and `api.edge` what some import besides
     doctor, housekeeping   what this host has and lacks; what stays on it between runs
     prove/             what the rules say of a file, booted: one boot for each class of conditions, then attacks
+    edge/              a model of the document of Avassa's Edge Enforcer, not of its code: shares, hosts, a tower
     real_tools/        a policy tried by the guest's own tools, a real TPM and real Tang, without a machine
     bench              where the time of a boot goes
     explain/           what a policy will do and what an attacker gets, told from the rules, without a boot

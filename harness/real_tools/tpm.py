@@ -2,7 +2,7 @@
 
 import socket
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from hashlib import sha256
 from pathlib import Path
 
@@ -10,10 +10,14 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_f
 
 from harness.errors import RigError
 from harness.machine.tpm import listening_tpm
-from harness.machine.tpm_bus import code, pcr_extend, shutdown
+from harness.machine.tpm_bus import BusInterceptor, code, pcr_extend, shutdown
+from harness.real_tools.relay import intercepted
 
 SOCKET = "tpm"
 """Of the TPM, in the folder that the toolbox shares."""
+
+_BEHIND = f"{SOCKET}.chip"
+"""Where it is itself when an interceptor is on its bus."""
 
 _START_SECONDS = 10.0
 _PCRS = range(16)
@@ -27,6 +31,7 @@ def running_tpm(
     changed_pcrs: Iterable[int] = (),
     *,
     empty_pcrs: Iterable[int] = (),
+    interceptor: BusInterceptor | None = None,
     orderly: bool = True,
 ) -> Iterator[None]:
     """Run swtpm for the length of the block, started up and with something in every PCR.
@@ -36,17 +41,22 @@ def running_tpm(
         shared: Where its socket goes.
         changed_pcrs: Those that hold something else than they do without this.
         empty_pcrs: Those that nothing has extended yet.
+        interceptor: What is on its bus.
         orderly: Whether TPM2_Shutdown comes at the end; it does not before a power cut.
 
     Raises:
         HostError: swtpm is missing.
         RigError: It did not start, or did not end.
     """
-    with listening_tpm(state, shared / SOCKET):
-        _measure(shared / SOCKET, sorted(set(_PCRS) - set(empty_pcrs)), frozenset(changed_pcrs))
-        yield
+    chip = shared / (_BEHIND if interceptor else SOCKET)
+    with listening_tpm(state, chip):
+        _measure(chip, sorted(set(_PCRS) - set(empty_pcrs)), frozenset(changed_pcrs))
+        with ExitStack() as bus:
+            if interceptor:
+                bus.enter_context(intercepted(shared / SOCKET, chip, _connected, interceptor))
+            yield
         if orderly:
-            with _connected(shared / SOCKET) as tpm:
+            with _connected(chip) as tpm:
                 tpm.sendall(shutdown())
                 tpm.recv(_LARGEST)
 
