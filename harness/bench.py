@@ -138,11 +138,11 @@ def measure(lab: Laboratory, entry: SealedEntry, runs: int, artifacts: Path) -> 
 
 def bare_boot(lab: Laboratory, entry: SealedEntry) -> dict[str, float]:
     """Boot a copy under QEMU alone and return when each stage ended, in seconds from QEMU's start."""
-    keys = {server: entry.keys(server) for server in entry.ports}
+    keys = {server: entry.keys(server) for server in entry.places}
     with ExitStack() as stack:
         stack.enter_context(machine_slot("bare QEMU", lab.progress))
         folder = stack.enter_context(scratch(lab.host.user))
-        tangs = stack.enter_context(served(lab, entry.ports, keys)).values()
+        tangs = stack.enter_context(served(lab, entry.places, keys)).values()
         sockets = folder / "q"
         sockets.mkdir(mode=0o700)
         network = stack.enter_context(guest_network(sockets, endpoints(tangs), lab.host.user))

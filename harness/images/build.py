@@ -20,7 +20,7 @@ from harness.errors import HostError
 from harness.images import luks
 from harness.images.archive import date_options, mirror
 from harness.images.keys import key_pair
-from harness.images.recipe import BOOT_CHAINS, Recipe
+from harness.images.recipe import BOOT_CHAINS, PREPARE, Recipe
 from harness.luks2.header import HEADER_BYTES
 from harness.paths import IMAGES
 from harness.temporary import temporary_folder
@@ -151,7 +151,8 @@ def build(recipe: Recipe, folder: Path) -> None:
         staged.write_bytes(stage(recipe))
         raw = scratch / "disk.raw"
         wanted = {"disk.raw": raw, **{name: folder / name for name in BOOT_CHAINS[recipe.boot_chain]}}
-        hooks = [f"tar-in {shlex.quote(str(staged))} /", f'chroot "$1" /{_STAGE}/build']
+        scripts = [PREPARE, "build"] if PREPARE in recipe.files() else ["build"]
+        hooks = [f"tar-in {shlex.quote(str(staged))} /", *(f'chroot "$1" /{_STAGE}/{script}' for script in scripts)]
         if recipe.root_passphrase:
             hooks.append(f'chroot "$1" sh -c {shlex.quote(_room_for_the_header(recipe))}')
         hooks += [f"download /{_STAGE}/out/{name} {shlex.quote(str(path))}" for name, path in wanted.items()]
@@ -242,6 +243,8 @@ def _explained(recipe: Recipe, error: HostError) -> HostError:
         )
     elif re.search(r"Failed to fetch|Could not (resolve|connect)|Connection (failed|refused|timed out)", text):
         hint = f"{mirror()} does not answer: name another mirror in UNLOCK_LAB_DEBIAN_MIRROR"
+    elif re.search(r"^go: .*(dial tcp|no such host|timeout|reading http)", text, re.MULTILINE):
+        hint = "the proxy for Go modules does not answer: name another one in GOPROXY"
     elif os.geteuid() != 0:
         hint = (
             "without root, mmdebstrap needs the package uidmap and lines for this user in /etc/subuid and /etc/subgid"

@@ -14,11 +14,8 @@ import yaml
 
 from harness.errors import UsageError
 from harness.paths import IMAGES, own_images
+from harness.policy.needs import Need
 from harness.policy.world import Stack
-
-SCSI_IMAGE = "debian-13-scsi"
-"""The same with the modules of SCSI disks."""
-"""What is installed on unless a scenario or the user names another."""
 
 BOOT_CHAINS = {
     "bare": ("uki.efi", "packages"),
@@ -35,7 +32,8 @@ class Recipe:
     Attributes:
         name: Its name, and that of its folder.
         folder: Where the recipe lies, with its file trees ``root/`` and ``initrd/``, ``dracut.conf.d/`` and the scripts
-            ``configure`` (in the guest) and ``trim-initrd`` (in the unpacked initrd).
+            ``prepare`` (in the guest, while that has a network), ``configure`` (in the guest) and ``trim-initrd`` (in
+            the unpacked initrd).
         suite: Debian's code name of the release.
         components: Of the archive.
         source_date_epoch: The date that everything in the image bears, seconds since 1970.
@@ -51,6 +49,7 @@ class Recipe:
         root_passphrase: What opens keyslot 0 of the LUKS volume that the root file system lies in; "" when it lies in
             none. It is no secret.
         crypttab: The options of that volume in /etc/crypttab, crypttab(5).
+        offers: What a config may need that not every image has, each a `Need`.
         extends: The recipe that this one builds on.
         without: Files and folders of that one's folder that this one does not have.
     """
@@ -70,6 +69,7 @@ class Recipe:
     boot_chain: str = "uki"
     root_passphrase: str = ""
     crypttab: str = "luks"
+    offers: tuple[str, ...] = ()
     extends: "Recipe | None" = None
     without: tuple[str, ...] = ()
 
@@ -77,6 +77,11 @@ class Recipe:
     def ignition_spec(self) -> int | None:
         """The minor version of the Ignition 3 spec that it takes; None without Ignition."""
         return int(self.ignition.split(".")[1]) if self.ignition else None
+
+    @property
+    def offered(self) -> frozenset[Need]:
+        """What it offers a config."""
+        return frozenset(map(Need, self.offers))
 
     def files(self) -> dict[str, Path]:
         """What its folder holds, and those that it builds on, by the name below the folder.
@@ -98,7 +103,10 @@ class Recipe:
         return found
 
 
-_SCRIPTS = ("configure", "trim-initrd")
+PREPARE = "prepare"
+"""The script of a recipe that runs in the new system before the build, while that still has a network."""
+
+_SCRIPTS = (PREPARE, "configure", "trim-initrd")
 
 
 def _move_aside(found: dict[str, Path], name: str) -> None:
@@ -172,6 +180,8 @@ def _guest_recipe(name: str, builds_on_it: tuple[str, ...]) -> Recipe:
         raise UsageError(f"{path}: boot_chain: there is no '{recipe.boot_chain}'", there)
     if not re.fullmatch(r"|3\.\d+\.0", recipe.ignition):
         raise UsageError(f"{path}: ignition: '{recipe.ignition}' is no spec", 'one is 3.3.0; "" is no Ignition')
+    if unknown := sorted(set(recipe.offers) - set(Need)):
+        raise UsageError(f"{path}: offers: there is no {', '.join(unknown)}", f"there is: {', '.join(Need)}")
     return recipe
 
 

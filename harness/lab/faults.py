@@ -116,6 +116,22 @@ def with_memory(mib: int) -> Fault:
     return fault
 
 
+def disk_pulled(number: int) -> Fault:
+    """One of several disks is gone, as when it has died; the firmware starts the first of those that are left.
+
+    Args:
+        number: Which, from 0.
+    """
+
+    def fault(machine: Machine, _context: FaultContext) -> Machine:
+        left = tuple(disk for index, disk in enumerate(machine.disks) if index != number)
+        if not left or len(left) == len(machine.disks):
+            raise UsageError(f"of {len(machine.disks)} disks, number {number} cannot be pulled")
+        return replace(machine, disks=left)
+
+    return fault
+
+
 def network_unplugged(machine: Machine, _context: FaultContext) -> Machine:
     """The network cable is out."""
     return replace(machine, link_up=False)

@@ -20,7 +20,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import count
 from pathlib import Path
 
 from harness import untrusted
@@ -38,6 +37,7 @@ from harness.lab.hardware import disk_sizes, machine_for
 from harness.lab.install_key import InstallInputs
 from harness.lab.laboratory import Laboratory
 from harness.lab.owner import owner_functions
+from harness.lab.places import endpoints
 from harness.lab.policies import require_installable
 from harness.lab.power import ScenarioContext, power_off, retry_stalled, system_up
 from harness.lab.powered import EVENT_LOG, boot, canary_path, maintain
@@ -60,9 +60,6 @@ FIRST_BOOT = ("ignition.firstboot", "ignition.platform.id=qemu", "ip=dhcp", "rd.
 CONFIG = "opt/com.coreos/config"
 """Where Ignition looks for its config under QEMU: ignition's docs, supported platforms."""
 
-FIRST_PORT = 8080
-"""Where a guest finds the first Tang server whose port its policy leaves open. Every guest has a network of its own."""
-
 _ENROLMENT = "enrolment.txt"
 
 
@@ -75,7 +72,7 @@ class SealedEntry:
         policy: What was installed.
         image: What it was installed on.
         machine: The hardware, with the entry's own files.
-        ports: Where each Tang server must listen.
+        places: Where each Tang server must be.
         canaries: The secrets on the encrypted volumes, by the name of the volume.
         install_seconds: How long the first boot and the control boot took, without what they waited for a slot.
         versions: Of what took part in the installation, the guest's packages among them.
@@ -85,7 +82,7 @@ class SealedEntry:
     policy: Policy
     image: GuestImage
     machine: Machine
-    ports: Mapping[str, int]
+    places: Mapping[str, Endpoint]
     canaries: Mapping[str, str]
     install_seconds: float
     versions: Mapping[str, str]
@@ -163,13 +160,6 @@ class _Order:
             canaries=_canary_files(self.policy, {volume.name: "" for volume in self.policy.volumes}),
         ).key
 
-    @property
-    def ports(self) -> dict[str, int]:
-        """Where each server listens: what the policy says, else one port after the other."""
-        fixed = {server: port for server in self.keys if (port := self.policy.tang_port(server))}
-        free = (port for port in count(FIRST_PORT) if port not in fixed.values())
-        return {server: fixed.get(server) or next(free) for server in self.keys}
-
 
 def _raise_again(failure: Path) -> None:
     if failure.exists():
@@ -190,11 +180,11 @@ def _server_keys(lab: Laboratory, policy: Policy, server: str) -> TangKeys:
 
 
 @contextmanager
-def served(lab: Laboratory, ports: Mapping[str, int], keys: Mapping[str, TangKeys]) -> Iterator[dict[str, Tang]]:
+def served(lab: Laboratory, places: Mapping[str, Endpoint], keys: Mapping[str, TangKeys]) -> Iterator[dict[str, Tang]]:
     """The Tang servers of a machine, running."""
     with ExitStack() as stack:
         yield {
-            server: stack.enter_context(serve_tang(server, held, Endpoint(ports[server]), lab.progress))
+            server: stack.enter_context(serve_tang(server, held, places[server], lab.progress))
             for server, held in keys.items()
         }
 
@@ -208,7 +198,7 @@ def _install(order: _Order, folder: Path, recorder: EvidenceRecorder) -> None:
     overlay(image.disk, machine.disks[0].path, size=disk_sizes(policy)[0])
     for disk, size in zip(machine.disks[1:], disk_sizes(policy)[1:], strict=True):
         blank(disk.path, size)
-    with served(lab, order.ports, order.keys) as tangs:
+    with served(lab, endpoints(policy), order.keys) as tangs:
         context = ScenarioContext(lab, image, policy, tangs, recorder)
         recorder.keep({"manifest.json": image.manifest})
         reached = addresses(tangs)
@@ -235,7 +225,6 @@ def _install(order: _Order, folder: Path, recorder: EvidenceRecorder) -> None:
         (folder / EVENT_LOG).write_bytes(log.read_bytes())
     about = {
         "canaries": canaries,
-        "ports": order.ports,
         "install_seconds": round(time.monotonic() - waited() - start, 1),
         "versions": versions,
     }
@@ -258,7 +247,7 @@ def _first_boot(context: ScenarioContext, machine: Machine, config: Path) -> Non
     """Let Ignition do what the config says."""
     wanted = [argument for argument in context.policy.kernel_arguments if argument not in FIRST_BOOT]
     stub = "io.systemd.stub.kernel-cmdline-extra=" + " ".join([*FIRST_BOOT, *wanted])
-    first = replace(machine, smbios_oem_strings=(stub,), fw_cfg=((CONFIG, config),))
+    first = replace(machine, smbios_oem_strings=(*machine.smbios_oem_strings, stub), fw_cfg=((CONFIG, config),))
 
     def attempt() -> None:
         with system_up(context, first, "install", BootPlan(())) as (on, opened):
@@ -304,7 +293,7 @@ def _load(order: _Order, folder: Path) -> SealedEntry:
         policy=order.policy,
         image=order.image,
         machine=machine,
-        ports=about["ports"],
+        places=endpoints(order.policy),
         canaries=about["canaries"],
         install_seconds=about["install_seconds"],
         versions=about["versions"],

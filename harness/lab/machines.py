@@ -104,8 +104,8 @@ class Machines:
         self._recorder.keep({f"{prefix}{artifacts.CONFIG_IGN}": entry.folder / "config.ign"})
         # The host may have been updated since the installation; the guest cannot have been.
         artifacts.save_versions(self._recorder.folder, {**entry.versions, **self._lab.versions})
-        keys = {server: entry.keys(server) for server in entry.ports}
-        servers = self._stack.enter_context(served(self._lab, entry.ports, keys))
+        keys = {server: entry.keys(server) for server in entry.places}
+        servers = self._stack.enter_context(served(self._lab, entry.places, keys))
         self._stack.callback(self._keep_logs, servers, prefix)
         return servers
 

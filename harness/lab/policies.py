@@ -8,7 +8,7 @@ from pathlib import Path
 from harness.defaults import IMAGE
 from harness.errors import UsageError
 from harness.images import encrypted_root
-from harness.images.recipe import SCSI_IMAGE, Recipe
+from harness.images.recipe import Recipe, guest_names, guest_recipe
 from harness.paths import POLICIES
 from harness.policy.butane import read_policy
 from harness.policy.by_hand import BY_HAND
@@ -37,11 +37,6 @@ def named_policy(named: str | Enrolment | Policy, image: str, beside: Path = POL
             return read_policy(find_policy(named, beside))
         named = BY_HAND[named]
     return enrolled(bare_root(image) or read_policy(find_policy(named.base, beside)), named)
-
-
-def image_for(policy: Policy) -> str:
-    """The image that a Butane file is installed on unless its user names another: one with modules for its disks."""
-    return SCSI_IMAGE if any(disk.node.startswith("/dev/sd") for disk in policy.disks) else IMAGE
 
 
 def bare_root(image: str) -> Policy | None:
@@ -85,11 +80,29 @@ def _require_obstacles_away(policy: Policy, image: Recipe) -> None:
             "\n".join(policy.obstacles),
             "`unlock-lab explain` says by the rules what it would do",
         )
-    if "virtio_scsi" not in image.initrd_modules and any(disk.node.startswith("/dev/sd") for disk in policy.disks):
+    if missing := sorted(policy.needs - image.offered):
+        other = image_for(policy)
         raise UsageError(
-            f"policy {policy.name} names SCSI disks (/dev/sda), for which the image {image.name} has no module",
-            hint=f"take the image {SCSI_IMAGE}: --lab-image {SCSI_IMAGE}",
+            f"policy {policy.name} {' and '.join(need.asked for need in missing)}, "
+            f"for which the image {image.name} is not made",
+            hint=f"take the image {other}: --lab-image {other}",
         )
+
+
+def image_for(policy: Policy) -> str:
+    """The image that a policy file is installed on unless another is named: the plainest that offers what it needs.
+
+    Raises:
+        UsageError: None does.
+    """
+    if not policy.needs:
+        return IMAGE
+    known = [
+        recipe for recipe in map(guest_recipe, guest_names()) if recipe.ignition and policy.needs <= recipe.offered
+    ]
+    if not known:
+        raise UsageError(f"no image offers what policy {policy.name} needs: {', '.join(sorted(policy.needs))}")
+    return min(known, key=lambda recipe: (len(recipe.offers), recipe.name)).name
 
 
 def find_policy(name: str, beside: Path) -> Path:

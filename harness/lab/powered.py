@@ -23,6 +23,7 @@ from harness.lab.request import BootRequest
 from harness.machine.rig import Rig
 from harness.machine.spec import Machine
 from harness.policy.disks import DevicePlace, place_of
+from harness.policy.needs import lies_on
 from harness.policy.pins.systemd_fido2 import SECURITY_KEY
 from harness.policy.policy import Policy, Volume
 from harness.services.tang import Calls
@@ -41,9 +42,11 @@ def canary_path(mount_point: str) -> str:
 
 
 def volume_place(policy: Policy, volume: str) -> DevicePlace:
-    """Where a volume is made; the policy knows an encrypted root by its UUID."""
+    """Where a volume is made: its first disk or partition, where it lies on an array of several."""
     found = next(v for v in policy.volumes if v.name == volume)
-    return DevicePlace(0, "root") if found.mount_point == "/" else place_of(found.device, policy.disks)
+    if found.mount_point == "/" and not policy.disks:  # that of an image, which is known by its UUID
+        return DevicePlace(0, "root")
+    return place_of(lies_on(found.device, policy.config.get("storage", {}))[0], policy.disks)
 
 
 @dataclass(frozen=True)

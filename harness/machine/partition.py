@@ -17,6 +17,11 @@ _SECTOR = 512
 _ENTRIES_AT = 72
 """In the GPT's header: where the entries start, how many there are, and how long each is."""
 
+_MD_SUPERBLOCK = 4096
+_MD_MAGIC = 0xA92B4EFC
+_MD_DATA_OFFSET = 128
+"""Of a member of an array, version 1.2: Linux, include/uapi/linux/raid/md_p.h, struct mdp_superblock_1."""
+
 _SECONDS = 60.0
 
 
@@ -45,7 +50,7 @@ def write_disk(disk: Path, offset: int, data: bytes) -> None:
 
 
 def read_partition(disk: Path, partition: str | int, size: int) -> bytes:
-    """The first `size` bytes of a partition.
+    """The first `size` bytes of a partition, or of what the array holds that it is a member of.
 
     Args:
         disk: A qcow2 image that nobody writes to.
@@ -56,11 +61,11 @@ def read_partition(disk: Path, partition: str | int, size: int) -> bytes:
         HostError: qemu-img failed.
         RigError: The disk has no GPT, or no such partition.
     """
-    return read_disk(disk, _partition(disk, partition)[0] if partition else 0, size)
+    return read_disk(disk, _data(disk, partition), size)
 
 
 def write_partition(disk: Path, partition: str | int, data: bytes, at: int = 0) -> None:
-    """Write into a partition, `at` so many bytes from its beginning.
+    """Write into a partition, `at` so many bytes from its beginning, or into one member of an array.
 
     Args:
         disk: A qcow2 image that nobody uses.
@@ -72,7 +77,7 @@ def write_partition(disk: Path, partition: str | int, data: bytes, at: int = 0) 
         HostError: qemu-img failed.
         RigError: The disk has no GPT, or no such partition.
     """
-    write_disk(disk, (_partition(disk, partition)[0] if partition else 0) + at, data)
+    write_disk(disk, _data(disk, partition) + at, data)
 
 
 @contextmanager
@@ -95,6 +100,15 @@ def edited_partition(disk: Path, label: str) -> Iterator[Path]:
         yield part
         if part.stat().st_mtime_ns != before:
             _copy_in(disk, start, size, part)
+
+
+def _data(disk: Path, partition: str | int) -> int:
+    """Where the data of a partition or of the whole disk begin; bytes."""
+    start = _partition(disk, partition)[0] if partition else 0
+    block = read_disk(disk, start + _MD_SUPERBLOCK, _SECTOR)
+    if struct.unpack_from("<I", block)[0] != _MD_MAGIC:
+        return start
+    return start + int(struct.unpack_from("<Q", block, _MD_DATA_OFFSET)[0]) * _SECTOR
 
 
 def _partition(disk: Path, partition: str | int) -> tuple[int, int]:

@@ -47,15 +47,18 @@ class Endpoint:
         port: TCP; any, those below 1024 too.
         address: IPv4, as the guest writes it: `GATEWAY`, which is the loopback of its namespace, or any other outside
             10.0.2.0/24.
+        name: What the guest calls that address, or nothing; somebody must tell it the name.
     """
 
     port: int
     address: str = GATEWAY
+    name: str = ""
 
     @property
     def url(self) -> str:
         """What a guest calls it, without the port where that is HTTP's own."""
-        return f"http://{self.address}" if self.port == 80 else f"http://{self.address}:{self.port}"
+        host = self.name or self.address
+        return f"http://{host}" if self.port == 80 else f"http://{host}:{self.port}"
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from typing import Any
 
 from harness.policy.disks import COREOS_BOOT_DISK, IMAGE_END_MIB, IMAGE_PARTITIONS, WantedDisk, disk_of, wanted_disks
 from harness.policy.document import Document, KeyPath
+from harness.policy.needs import lies_on, mapping, new_root
 from harness.policy.pins import Pin, leaves
 
 _MOST_MIB = 2 * 1024 * 1024
@@ -16,6 +17,10 @@ _MOST_MIB = 2 * 1024 * 1024
 
 _FORMATS = ("ext4", "xfs", "vfat", "swap", "none")
 """What the guest has both tools and a module for (images/debian-13/recipe.yaml)."""
+
+_LEVELS = ("raid1",)
+_ROOT_FORMATS = ("ext4", "xfs")
+_MOVED = "the first boot keeps the system for a file system with label: root and wipe_filesystem: true, else it is gone"
 
 _ROOTS = ("root", "ROOT")
 """What Fedora CoreOS and Flatcar call the partition with the system."""
@@ -147,11 +152,9 @@ def _out_of_reach(
     for luks, tree in zip(storage.get("luks", []), trees, strict=True):
         here = place(document, "luks", "name", luks["name"])
         for leaf in leaves(tree) if tree else ():
-            if leaf.address and leaf.service and not leaf.service.provided:
-                yield (
-                    here,
-                    f"no guest reaches {leaf.address}; write @TANG_URL@ in its place, and the laboratory runs it",
-                )
+            if leaf.address and leaf.not_run:
+                run = "write @TANG_URL@ in its place, and the laboratory runs it"
+                yield here, f"no guest reaches {leaf.address}: {leaf.not_run}; {run}"
         if (source := luks.get("keyFile", {}).get("source", "")) and not source.startswith("data:"):
             yield (*here, "key_file"), f"no guest reaches {source}; put the key into a file beside this one: local"
     for file in storage.get("files", []):
@@ -167,24 +170,42 @@ def _obstacles(document: Document, config: dict[str, Any]) -> Iterator[tuple[Key
         here = place(document, "disks", "device", disks[0].name)
         yield (*here, "device"), "the disk with the system is the first of its kind here"
     for raid in storage.get("raid", []):
-        yield place(document, "raid", "name", raid["name"]), "the guest has no mdadm, so it makes no arrays"
+        if raid.get("level") not in _LEVELS:
+            here = place(document, "raid", "name", raid["name"])
+            yield (*here, "level"), f"the guest makes arrays of the level {_LEVELS[0]} alone"
     for luks in storage.get("luks", []):
         here = place(document, "luks", "name", luks["name"])
         if luks.get("cex", {}).get("enabled"):
             yield here, "cex needs the crypto card of an s390x machine"
-        if _is_root(luks["device"]):
-            yield here, "an encrypted root made by the first boot: the guest's root stays as its image made it"
+        if any(map(_is_root, lies_on(luks["device"], storage))) and not _holds_root(luks["name"], storage):
+            yield here, f"root is not moved into it: {_MOVED}"
     for filesystem in storage.get("filesystems", []):
-        form = filesystem.get("format") or "none"
         here = place(document, "filesystems", "device", filesystem["device"])
-        if form not in _FORMATS:
-            yield (*here, "format"), f"the guest has neither tools nor a module for {form}"
-        if _is_root(filesystem["device"]) and filesystem.get("wipeFilesystem"):
-            yield here, "a root that is made anew: the guest's root stays as its image made it"
+        yield from (((*here, *key), why) for key, why in _filesystem_obstacles(document, filesystem, storage))
+
+
+def _filesystem_obstacles(
+    document: Document, filesystem: dict[str, Any], storage: dict[str, Any]
+) -> Iterator[tuple[KeyPath, str]]:
+    form, below = filesystem.get("format") or "none", lies_on(filesystem["device"], storage)
+    if form not in _FORMATS:
+        yield ("format",), f"the guest has neither tools nor a module for {form}"
+    elif filesystem is not new_root(storage):
+        if filesystem.get("wipeFilesystem") and any(map(_is_root, below)):
+            yield (), f"root is not moved to it: {_MOVED}"
+    elif form not in _ROOT_FORMATS:
+        yield ("format",), f"the guest's root is one of {', '.join(_ROOT_FORMATS)}"
+    elif not all(map(_is_root, below)) and not document.data.get("boot_device", {}).get("mirror"):
+        yield (), "root is moved to where it was, or to a mirror by boot_device.mirror, and to no other place"
+
+
+def _holds_root(volume: str, storage: dict[str, Any]) -> bool:
+    root = new_root(storage)
+    return root is not None and mapping(root["device"]) == volume
 
 
 def _is_root(device: str) -> bool:
     disk, number = disk_of(device)
     boot = disk in (COREOS_BOOT_DISK, "/dev/sda", "/dev/vda", "/dev/nvme0n1")
     names = (f"{by}{root}" for by in (_BY_PARTLABEL, _BY_LABEL) for root in _ROOTS)
-    return device in (*names, "/dev/md/md-root") or (boot and number == 4)
+    return device in names or (boot and number == 4)

@@ -10,6 +10,7 @@ file, line and key, all in one round, and no key is dropped in silence. The tran
 hold it to what the real ``butane`` made of the same files (tests/policy/corpus).
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from harness.policy import before_boot, checks
 from harness.policy.clevis import read_pins
 from harness.policy.disks import own_node, wanted_disks
 from harness.policy.document import Document, KeyPath
+from harness.policy.needs import mapping, needs, new_root
 from harness.policy.notes import notes, typed, unpredictable
 from harness.policy.pins import Pin, leaves
 from harness.policy.policy import Policy, Volume
@@ -108,7 +110,9 @@ def _check_servers(document: Document, path: KeyPath, trees: list[Pin | None]) -
 def _policy(understood: Understood) -> Policy:
     document, config = understood.document, understood.config
     storage = config.get("storage", {})
-    mounts = {fs["device"]: fs["path"] for fs in storage.get("filesystems", []) if fs.get("path")}
+    mounts = {mapping(fs["device"]): fs["path"] for fs in storage.get("filesystems", []) if fs.get("path")}
+    if root := new_root(storage):
+        mounts[mapping(root["device"])] = "/"
     disks = wanted_disks(config)
     return Policy(
         name=document.path.stem,
@@ -121,8 +125,18 @@ def _policy(understood: Understood) -> Policy:
         kernel_arguments=tuple(config.get("kernelArguments", {}).get("shouldExist", [])),
         source=document.text,
         disks=disks,
-        notes=notes(document, config),
+        notes=(*notes(document, config), *_stand_ins(understood.trees)),
         obstacles=before_boot.obstacles(document, config, understood.trees),
+        needs=needs(config),
+    )
+
+
+def _stand_ins(trees: Iterable[Pin | None]) -> tuple[str, ...]:
+    """The servers that the laboratory runs in the place of the user's."""
+    keys = dict.fromkeys(pair for tree in trees if tree for leaf in leaves(tree) for pair in leaf.own_keys)
+    return tuple(
+        f"the server at {url}: it is the laboratory's, which has another key than {thumbprint}"
+        for url, thumbprint in keys
     )
 
 
@@ -131,14 +145,15 @@ def _volume(
 ) -> Volume:
     name = luks["name"]
     passphrase, untypable = typed(luks.get("keyFile", {}))
-    mount_point = mounts.get(f"/dev/mapper/{name}") or mounts.get(f"/dev/disk/by-id/dm-name-{name}")
+    mount_point = mounts.get(name)
     return Volume(
         name=name,
         device=device,
         pins=pins,
         passphrase=passphrase,
-        mount_point=mount_point or ("/" if name == "root" else None),
-        key_file=pins is None,  # Ignition keeps the key under /etc/luks unless clevis is bound
+        mount_point=mount_point,
+        # Ignition keeps the key under /etc/luks unless clevis is bound; root's own is no use there.
+        key_file=pins is None and mount_point != "/",
         untypable=untypable,
         unpredictable=unpredictable(config, luks, pins),
     )

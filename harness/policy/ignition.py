@@ -56,7 +56,7 @@ def render(
     """
     for name in policy.tang_servers:
         _check_address(policy, name, servers)
-    config = fill_placeholders(fit(policy.config, spec).config, servers)
+    config = fill_placeholders(_with_own_keys(fit(policy.config, spec).config, policy.own_keys), servers)
     for file in extra_files:
         _add(policy, config, file)
     return (json.dumps(config, indent=2, sort_keys=True) + "\n").encode()
@@ -72,8 +72,7 @@ def _check_address(policy: Policy, name: str, servers: Mapping[str, TangAddress]
     if not _URL.fullmatch(address.url) or not _THUMBPRINT.fullmatch(address.thumbprint):
         raise UsageError(f"the address of the Tang server {name} is malformed", repr(address))
     for pin in policy.leaves:
-        fixed = pin.service == Service(TANG, name) and pin.service.port
-        if fixed and _place(pin.address) != _place(address.url):
+        if pin.service == Service(TANG, name) and pin.address and _place(pin.address) != _place(address.url):
             raise UsageError(
                 f"the policy {policy.name} wants the Tang server {name} at {pin.address}, not at {address.url}"
             )
@@ -82,6 +81,26 @@ def _check_address(policy: Policy, name: str, servers: Mapping[str, TangAddress]
 def _place(url: str) -> tuple[str | None, int, str]:
     parts = urls.parse(url)
     return parts.hostname, parts.port or 80, parts.path.rstrip("/")
+
+
+def _with_own_keys(value: Any, keys: Mapping[tuple[str, str], str]) -> Any:
+    """The same value with the harness's own keys for servers that it runs in the place of the user's.
+
+    Args:
+        value: JSON-able.
+        keys: Placeholders by URL and thumbprint.
+    """
+    if isinstance(value, list):
+        return [_with_own_keys(inner, keys) for inner in value]
+    if not isinstance(value, dict):
+        return value
+    found = {name: _with_own_keys(inner, keys) for name, inner in value.items()}
+    for name in ("thumbprint", "thp"):  # as Ignition and as clevis call it
+        if (key := (str(found.get("url")), str(found.get(name)))) in keys:
+            found[name] = keys[key]
+    if keys and {"pin", "config"} <= found.keys():  # a custom pin of clevis has JSON in it
+        found["config"] = json.dumps(_with_own_keys(json.loads(found["config"]), keys))
+    return found
 
 
 def fill_placeholders(value: Any, servers: Mapping[str, TangAddress]) -> Any:

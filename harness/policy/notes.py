@@ -42,7 +42,7 @@ def _not_watched(config: dict[str, Any]) -> Iterator[str]:
     for luks in storage.get("luks", []):
         for tang in luks.get("clevis", {}).get("tang", []):
             if (urls.parse(tang["url"]).hostname or "").endswith(".local"):
-                yield f"the name in {tang['url']}: an initrd asks no mDNS, so it is not found there"
+                yield f"the name in {tang['url']}: an initrd asks no mDNS; here /etc/hosts has it"
     if config.get("kernelArguments", {}).get("shouldNotExist"):
         yield "kernel arguments that shall not exist (the guest starts with its own)"
 

@@ -4,8 +4,10 @@
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 from harness.policy.disks import WantedDisk
+from harness.policy.needs import Need
 from harness.policy.pins import TANG, Leaf, Pin, Service, leaves
 
 
@@ -55,10 +57,11 @@ class Policy:
         disks: Those that the machine must have, the one with the system first; none where an image decides.
         notes: What the file asks for that no boot here shows, one phrase each.
         obstacles: Why the laboratory's guest cannot have what the file says, each with file, line and key.
+        needs: What the image must offer for it, beside Ignition.
     """
 
     name: str
-    config: dict[str, object]
+    config: dict[str, Any]
     volumes: tuple[Volume, ...]
     disk: str
     kernel_arguments: tuple[str, ...]
@@ -67,6 +70,7 @@ class Policy:
     disks: tuple[WantedDisk, ...] = ()
     notes: tuple[str, ...] = ()
     obstacles: tuple[str, ...] = ()
+    needs: frozenset[Need] = frozenset()
 
     @property
     def leaves(self) -> tuple[Leaf, ...]:
@@ -84,11 +88,17 @@ class Policy:
         return tuple(sorted({"sha256"}.union(*(leaf.pcr_banks for leaf in self.leaves))))
 
     @property
+    def own_keys(self) -> dict[tuple[str, str], str]:
+        """Placeholders of the harness's own keys, by URL and thumbprint of the servers in whose place it runs some."""
+        return {pair: own for leaf in self.leaves for pair, own in leaf.own_keys.items()}
+
+    @property
     def tang_servers(self) -> tuple[str, ...]:
         """Names of the Tang servers that the harness must run, in order, each once."""
         return tuple(service.name for service in self.provided if service.kind == TANG)
 
-    def tang_port(self, server: str) -> int | None:
-        """The port that the policy file fixes for a Tang server of the harness, or None when any will do."""
-        wanted = Service(TANG, server)
-        return next((leaf.service.port for leaf in self.leaves if leaf.service == wanted and leaf.service.port), None)
+    def tang_url(self, server: str) -> str:
+        """Where the policy file puts a Tang server of the harness, or nothing when any place will do."""
+        return next(
+            (leaf.address for leaf in self.leaves if leaf.service == Service(TANG, server) and leaf.address), ""
+        )

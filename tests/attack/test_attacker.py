@@ -57,7 +57,7 @@ def victim(tmp_path: Path) -> Any:
         folder=folder,
         tangs=tangs,
         canaries={"var": "the secret"},
-        policy=SimpleNamespace(name="tang", disks=(), volumes=(SimpleNamespace(name="var"),)),
+        policy=SimpleNamespace(name="tang", config={}, disks=(), volumes=(SimpleNamespace(name="var"),)),
         header=lambda _: SimpleNamespace(vouches_for=lambda key: key == b"the key"),
         context=SimpleNamespace(recorder=EvidenceRecorder.open(tmp_path / "artifacts", "t.py::test", ""), tangs=tangs),
     )

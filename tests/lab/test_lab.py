@@ -87,6 +87,16 @@ def test_a_tpm_that_is_not_there_cannot_be_another(machine: Machine, context: Fa
         fault(replace(machine, tpm=None), context)
 
 
+def test_one_of_several_disks_is_pulled_and_the_next_is_started(machine: Machine, context: FaultContext) -> None:
+    two = replace(machine, disks=(Disk(Path("a")), Disk(Path("b"), serial="lab1")))
+    assert faults.disk_pulled(0)(two, context).disks == two.disks[1:]
+    assert faults.disk_pulled(1)(two, context).disks == two.disks[:1]
+    with pytest.raises(UsageError, match="of 2 disks, number 2 cannot be pulled"):
+        faults.disk_pulled(2)(two, context)
+    with pytest.raises(UsageError, match="of 1 disks, number 0 cannot be pulled"):
+        faults.disk_pulled(0)(replace(machine, disks=two.disks[:1]), context)
+
+
 def test_pcrs_that_change_are_answered_so_often_and_no_more(machine: Machine, context: FaultContext) -> None:
     changed = faults.tpm_pcrs_change(2)(machine, context).tpm
     assert changed
@@ -261,14 +271,6 @@ def test_where_the_canary_lies_decides_it_too(
     before = order(machine, policy).key
     monkeypatch.setattr(install, "canary_path", lambda mount_point: f"{mount_point}/bird")
     assert order(machine, policy).key != before
-
-
-def test_servers_are_at_one_port_after_the_other_but_where_the_policy_says(machine: Machine, policy: Policy) -> None:
-    assert order(machine, policy).ports == {"tang": 8080}
-    servers = ("first", "fixed", "second")
-    fixed: Any = SimpleNamespace(tang_port=lambda server: 8080 if server == "fixed" else None, tang_servers=servers)
-    asked = replace(order(machine, policy), policy=fixed, keys=dict.fromkeys(servers, TangKeys(())))
-    assert asked.ports == {"first": 8081, "fixed": 8080, "second": 8082}
 
 
 def test_a_control_boot_that_asked_is_no_control(policy: Policy) -> None:

@@ -20,10 +20,10 @@ def events(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     told: list[str] = []
 
     @contextmanager
-    def served(_lab: object, ports: Mapping[str, int], _keys: object) -> Iterator[dict[str, Any]]:
-        told.append(f"serves {','.join(ports)}")
-        yield {name: SimpleNamespace(raw_log=f"log of {name}") for name in ports}
-        told.append(f"served {','.join(ports)}")
+    def served(_lab: object, places: Mapping[str, Any], _keys: object) -> Iterator[dict[str, Any]]:
+        told.append(f"serves {','.join(places)}")
+        yield {name: SimpleNamespace(raw_log=f"log of {name}") for name in places}
+        told.append(f"served {','.join(places)}")
 
     def copied(entry: Any, folder: Path) -> Machine:
         firmware = Firmware("trixie", folder / "code.fd", folder / "vars.fd", secure_boot=True)
@@ -42,7 +42,7 @@ def entry(folder: Path, policy: str, *servers: str) -> Any:
         policy=SimpleNamespace(name=policy, notes=(), source=f"source of {policy}", volumes=()),
         canaries={},
         image=SimpleNamespace(name="debian-13"),
-        ports=dict.fromkeys(servers, 8080),
+        places=dict.fromkeys(servers),
         keys=lambda server: server,
         versions={"image": policy},
     )

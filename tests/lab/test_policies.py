@@ -6,7 +6,7 @@ import pytest
 
 from harness.errors import UsageError
 from harness.images.recipe import guest_recipe
-from harness.lab.policies import bare_root, find_policy, named_policy, require_installable
+from harness.lab.policies import bare_root, find_policy, image_for, named_policy, require_installable
 from harness.paths import POLICIES
 from harness.policy.enrolment import Enrolment
 from harness.policy.pins import CryptenrollPin, Tpm2Pin
@@ -59,3 +59,33 @@ def test_a_policy_needs_an_image_that_declares_what_it_takes() -> None:
         require_installable(on_var, guest_recipe("debian-13-root"))
     with pytest.raises(UsageError, match="root-pcr7 is for an encrypted root, which the image debian-13 does not have"):
         require_installable(on_root, guest_recipe("debian-13"))
+
+
+@pytest.mark.parametrize(
+    ("text", "image", "asked"),
+    [
+        ("storage: {files: []}", "debian-13", ""),
+        ("storage: {disks: [{device: /dev/sda}]}", "debian-13-scsi", r"names SCSI disks \(/dev/sda\)"),
+        ("boot_device: {luks: {tpm2: true}}", "debian-13-storage", "makes the root file system anew"),
+        (
+            "boot_device: {mirror: {devices: [/dev/sda, /dev/sdb]}}",
+            "debian-13-storage",
+            r"makes RAID arrays and makes the root file system anew and names SCSI disks \(/dev/sda\)",
+        ),
+    ],
+)
+def test_what_a_file_needs_decides_its_image(tmp_path: Path, text: str, image: str, asked: str) -> None:
+    (tmp_path / "mine.bu").write_text(f"variant: fcos\nversion: 1.5.0\n{text}\n")
+    policy = named_policy("mine", "debian-13", tmp_path)
+    assert image_for(policy) == image
+    if asked:
+        with pytest.raises(UsageError, match=f"policy mine {asked}, for which the image debian-13 is not") as raised:
+            require_installable(policy, guest_recipe("debian-13"))
+        assert raised.value.hint == f"take the image {image}: --lab-image {image}"
+
+
+def test_what_no_image_offers_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mine.bu").write_text("variant: fcos\nversion: 1.5.0\nstorage: {disks: [{device: /dev/sda}]}\n")
+    monkeypatch.setattr("harness.lab.policies.guest_names", lambda: ("debian-13", "debian-13-root"))
+    with pytest.raises(UsageError, match="no image offers what policy mine needs: scsi"):
+        image_for(named_policy("mine", "debian-13", tmp_path))

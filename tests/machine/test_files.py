@@ -95,3 +95,14 @@ def test_a_partition_is_written_into_and_nothing_beside_it(disk: Path, tmp_path:
     assert after[:at] + before[at : at + 512] + after[at + 512 :] == before
     with pytest.raises(RigError, match="GPT"):
         write_partition(blank(tmp_path / "blank.qcow2", MIB), BOOT, bytes(512))
+
+
+def test_of_a_member_of_an_array_it_is_what_the_array_holds(disk: Path) -> None:
+    """A superblock of version 1.2 is 4 KiB into the member, and says how far into it the data begin."""
+    superblock = bytearray(512)
+    superblock[:4] = 0xA92B4EFC.to_bytes(4, "little")
+    superblock[128:136] = (2048).to_bytes(8, "little")
+    write_partition(disk, BOOT, bytes(superblock), at=4096)
+    write_partition(disk, BOOT, b"held".ljust(512))
+    assert read_partition(disk, BOOT, 512).startswith(b"held")
+    assert read_disk(disk, 6 * MIB, 512).startswith(b"held")

@@ -158,7 +158,7 @@ def test_a_disk_of_other_hardware_is_the_machines_own(tmp_path: Path) -> None:
     rendered = json.loads(render(policy, {}))["storage"]
     assert rendered["disks"][0]["device"] == "/dev/nvme0n1"
     assert rendered["luks"][0]["device"] == "/dev/nvme0n1p5"
-    assert policy.config["storage"]["disks"][0]["device"].endswith("ata-Some_Disk_1")  # type: ignore[index]
+    assert policy.config["storage"]["disks"][0]["device"].endswith("ata-Some_Disk_1")
 
 
 @pytest.mark.parametrize(
@@ -214,9 +214,24 @@ def test_partitions_without_a_number_get_the_next_that_is_free(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("storage", "more", "obstacle"),
     [
-        ("files: []", "boot_device: {luks: {tpm2: true}}", ":5: boot_device: an encrypted root made by the first boot"),
-        (by_label("root"), "", ":4: storage.luks[0]: an encrypted root made by the first boot"),
-        (luks("/dev/vda4"), "", ":4: storage.luks[0]: an encrypted root"),
+        (by_label("root"), "", ":4: storage.luks[0]: root is not moved into it: the first boot keeps the system for a"),
+        (luks("/dev/vda4"), "", ":4: storage.luks[0]: root is not moved into it"),
+        (
+            "filesystems: [{device: /dev/vda4, format: xfs, label: system, wipe_filesystem: true}]",
+            "",
+            ":4: storage.filesystems[0]: root is not moved to it",
+        ),
+        (
+            by_label("root")
+            + "filesystems: [{device: /dev/mapper/a, format: vfat, label: root, wipe_filesystem: true}]",
+            "",
+            ":5: storage.filesystems[0].format: the guest's root is one of ext4, xfs",
+        ),
+        (
+            "filesystems: [{device: /dev/vdb, format: xfs, label: root, wipe_filesystem: true}]",
+            "",
+            ":4: storage.filesystems[0]: root is moved to where it was, or to a mirror by boot_device.mirror",
+        ),
         (
             "filesystems: [{device: /dev/vdb, format: btrfs}]",
             "",
@@ -236,10 +251,10 @@ def test_partitions_without_a_number_get_the_next_that_is_free(tmp_path: Path) -
         ),
         (
             disk("/dev/vdb", "{label: b}", "{label: c}")
-            + "raid: [{name: d, level: raid1, devices: [/dev/disk/by-partlabel/b, /dev/disk/by-partlabel/c]}]\n"
+            + "raid: [{name: d, level: raid0, devices: [/dev/disk/by-partlabel/b, /dev/disk/by-partlabel/c]}]\n"
             + luks("/dev/md/d"),
             "",
-            ":5: storage.raid[0]: the guest has no mdadm",
+            ":5: storage.raid[0].level: the guest makes arrays of the level raid1 alone",
         ),
     ],
 )
@@ -285,8 +300,8 @@ UNIT = "systemd: {{units: [{{name: a.service, contents: '[Service]\n\n      Exec
         ("", ", clevis: {tang: [{url: '@TANG_URL@'}]}", ""),
         (
             "",
-            ", clevis: {tang: [{url: 'http://a', thumbprint: dx9dNzgs-DeXg0SCBQW5rb7WQkSIN1B8MIgcO6WxJfI}]}",
-            "http://a is no server of this laboratory",
+            ", clevis: {tang: [{url: 'https://a', thumbprint: dx9dNzgs-DeXg0SCBQW5rb7WQkSIN1B8MIgcO6WxJfI}]}",
+            "https://a is no server of this laboratory",
         ),
         ("", ", cex: {enabled: true}", "a crypto card decides"),
         ("", ", key_file: {source: 'https://a/key'}", "its key comes from https://a/key, which was not read"),

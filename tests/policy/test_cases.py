@@ -3,16 +3,16 @@
 from pathlib import Path
 
 import pytest
+from policy.corpus import cases
 
 from harness.errors import UsageError
 from harness.policy.butane import read_policy
 
 FILES = Path(__file__).parent / "corpus" / "files"
 
-ROOT = "an encrypted root made by the first boot: the guest's root stays as its image made it"
-MDADM = "the guest has no mdadm, so it makes no arrays"
+NO_ROOT = "and wipe_filesystem: true, else it is gone"
 BTRFS = "the guest has neither tools nor a module for btrfs"
-TANG = "no guest reaches http://tang.attic.example; write @TANG_URL@ in its place, and the laboratory runs it"
+RUN = "write @TANG_URL@ in its place, and the laboratory runs it"
 NO_KEY = "the file gives no key, so Ignition makes one that nobody knows"
 
 MISTAKES = {
@@ -31,42 +31,42 @@ TAKEN: dict[str, tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]] = {
     "by-number.bu": (("/dev/nvme0n1",), ("var /var",), ()),
     "containers-tang.bu": (
         ("/dev/sda",),
-        ("pods /var/lib/containers: http://192.168.77.3:8080 is no server of this laboratory",),
-        (BTRFS, TANG.replace("tang.attic.example", "192.168.77.3:8080")),
+        (f"pods /var/lib/containers: {NO_KEY}",),
+        (BTRFS,),
     ),
     "containers-tang-adapted.bu": (("/dev/vda",), (f"pods /var/lib/containers: {NO_KEY}",), (BTRFS,)),
     "data-behind-tang.bu": (("/dev/nvme0n1",), ("data /var/lib/data",), ()),
-    "discard-root.bu": (("/dev/vda",), (f"root /: {NO_KEY}",), (ROOT,)),
-    "discard-root-adapted.bu": (("/dev/vda",), (f"root /: {NO_KEY}",), (ROOT,)),
+    "discard-root.bu": (("/dev/vda",), (f"root /: {NO_KEY}",), ()),
+    "discard-root-adapted.bu": (("/dev/vda",), (f"root /: {NO_KEY}",), ()),
     "enrol-unit.bu": (("/dev/vda",), ("data /var/lib/data: enrol.service has cryptenroll in it",), ()),
     "flatcar-tang.bu": (
         ("/dev/nvme0n1",),
-        ("rootcrypt None: http://tang.attic.example is no server of this laboratory",),
-        (ROOT, TANG),
+        (f"rootcrypt None: {NO_KEY}",),
+        (NO_ROOT,),
     ),
     "groups.bu": (("/dev/vda",), ("var /var",), ()),
     "home-server.bu": (
         ("/dev/nvme0n1",),
         (f"root /: {NO_KEY}", "hoard /var/mnt/hoard: its key is bytes that are no text, which no keyboard types"),
-        (ROOT,),
+        (),
     ),
-    "home-server-adapted.bu": (("/dev/vda",), (f"root /: {NO_KEY}", "hoard /var/mnt/hoard"), (ROOT,)),
+    "home-server-adapted.bu": (("/dev/vda",), (f"root /: {NO_KEY}", "hoard /var/mnt/hoard"), ()),
     "laptop-mdns.bu": (
         ("/dev/nvme0n1",),
-        ("root /: http://keys.local:7500 is no server of this laboratory",),
-        (ROOT, TANG.replace("tang.attic.example", "keys.local:7500")),
+        ("root /",),
+        (),
     ),
     "mirror-tang.bu": (
         ("/dev/sda", "/dev/sdb"),
-        ("root /: http://tang.attic.example is no", "var /var: http://tang.attic.example is no server"),
-        (MDADM, MDADM, MDADM, ROOT, TANG, TANG),
+        (f"root /: {NO_KEY}", f"var /var: {NO_KEY}"),
+        (),
     ),
     "second-disk.ign": (("/dev/vda", "/dev/vdb"), (f"sparecrypt /mnt/spare: {NO_KEY}",), ()),
     "tpm-sha1-bank.bu": (("/dev/vda",), (f"var /var: {NO_KEY}",), ()),
     "var-literal-gateway.bu": (
         ("/dev/nvme0n1",),
-        ("var /var: http://10.0.2.2 is no server of this laboratory",),
-        (TANG.replace("tang.attic.example", "10.0.2.2"),),
+        (f"var /var: {NO_KEY}",),
+        (),
     ),
     "var-no-neednet.bu": (("/dev/nvme0n1",), ("var /var",), ()),
     "whole-disks.bu": (
@@ -76,7 +76,7 @@ TAKEN: dict[str, tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]] = {
             f"by-tpm /var/lib/by_tpm: {NO_KEY}",
             "by-tang /var/lib/by_tang: https://tang.attic.example is no server of this laboratory",
         ),
-        (TANG.replace("http:", "https:"),),
+        (f"no guest reaches https://tang.attic.example: no guest trusts a certificate of the laboratory; {RUN}",),
     ),
 }
 """Files that are right: the machine's disks; each volume, where it is mounted, and why nothing is foretold or typed
@@ -119,9 +119,18 @@ def test_every_case_is_in_the_table() -> None:
         ("discard-root.bu", "discard, openOptions of root (the guest's Ignition takes spec 3.3.0 at most)"),
         ("groups.bu", "made for it: the groups wheel, docker, which the guest does not have"),
         ("home-server.bu", "the quadlet web.pod"),
-        ("laptop-mdns.bu", "the name in http://keys.local:7500: an initrd asks no mDNS, so it is not found there"),
+        (
+            "laptop-mdns.bu",
+            "the name in http://keys.local:7500: an initrd asks no mDNS; here /etc/hosts has it",
+        ),
         ("mirror-tang.bu", "kernel arguments that shall not exist (the guest starts with its own)"),
     ],
 )
 def test_what_is_taken_and_said(name: str, note: str) -> None:
     assert note in read_policy(FILES / name).notes
+
+
+def test_the_page_of_cases_says_what_each_gives() -> None:
+    again = "`PYTHONPATH=tests python -m policy.corpus.cases` writes it anew"
+    assert cases.PAGE.read_text() == cases.page(), again
+    assert set(cases.SOURCES) == {name.partition(".")[0] for name in (*MISTAKES, *TAKEN)}

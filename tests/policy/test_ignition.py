@@ -162,3 +162,20 @@ def test_what_is_no_data_url(url: str) -> None:
 def test_what_is_not_gzip(packed: bytes) -> None:
     with pytest.raises(ValueError, match="not gzip"):
         urls.unpack(packed)
+
+
+def test_a_server_that_runs_in_the_place_of_the_users_has_its_own_key() -> None:
+    literal = TangPin("tang-example", "http://tang.example", "x" * 43)
+    other = {"url": "http://other.example", "thumbprint": "x" * 43}
+    sss = {"t": 1, "pins": {"tang": [{"url": "http://tang.example", "thp": "x" * 43}]}}
+    asked = policy(literal)
+    asked.config["storage"]["luks"] = [
+        {"clevis": {"tang": [{"url": "http://tang.example", "thumbprint": "x" * 43}, other]}},
+        {"clevis": {"custom": {"pin": "sss", "config": json.dumps(sss), "needsNetwork": True}}},
+    ]
+    rendered = json.loads(render(asked, {"tang-example": TangAddress("http://tang.example", THUMBPRINT)}))
+    by_section, by_hand = (luks["clevis"] for luks in rendered["storage"]["luks"])
+    assert by_section["tang"] == [{"url": "http://tang.example", "thumbprint": THUMBPRINT}, other]
+    (nested,) = json.loads(by_hand["custom"]["config"])["pins"]["tang"]
+    assert nested == {"url": "http://tang.example", "thp": THUMBPRINT}
+    assert asked.config["storage"]["luks"][0]["clevis"]["tang"][0]["thumbprint"] == "x" * 43

@@ -6,7 +6,7 @@ Sources: clevis-encrypt-tang(1); clevis 20 clevis-decrypt-tang; tang 15.
 import ipaddress
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -27,6 +27,10 @@ _URL = re.compile(r"https?://[A-Za-z0-9._~:/?\[\]@%=+,-]+")
 _THUMBPRINT = re.compile(r"[A-Za-z0-9_-]{27}|[A-Za-z0-9_-]{43}|[A-Za-z0-9_-]{64}|[A-Za-z0-9_-]{86}")
 """Base64url of a SHA-1, SHA-256, SHA-384 or SHA-512 digest (RFC 7638, section 3)."""
 
+_NAME = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*")
+_GUEST_NETWORK = ipaddress.ip_network("10.0.2.0/24")
+_ADVERTISED = "its advertisement is that of another server"
+
 _RESERVED = ("passphrase",)
 """What opens a volume by hand is called so in an outcome."""
 
@@ -44,8 +48,8 @@ class TangPin(Leaf):
     """clevis-encrypt-tang(1).
 
     Attributes:
-        server: The name of the harness's own server for a placeholder (``tang``, or what the placeholder names),
-            else the URL that the policy file gives.
+        server: The name of the harness's own server: of a placeholder ``tang`` or what it names, of a literal URL that
+            the harness can run a server at ``tang-example-com-7500``; else the URL.
         url: As the guest will see it, or a placeholder.
         thumbprint: Of the signing key (RFC 7638), or a placeholder.
     """
@@ -73,15 +77,26 @@ class TangPin(Leaf):
 
     @property
     def service(self) -> Service:
-        """Its server; one with literal URL and thumbprint is the user's own."""
-        provided = self.server != self.url
-        port = (urls.parse(self.url).port or 80) if provided and self.address else None
-        return Service(TANG, self.server, provided, port)
+        """Its server; one at a place where the harness can run none is the user's own."""
+        return Service(TANG, self.server, self.server != self.url)
 
     @property
     def address(self) -> str:
         """Its URL, if that is literal."""
         return "" if placeholder_server(self.url, "URL") else self.url
+
+    @property
+    def not_run(self) -> str:
+        """Why no server can be at its URL, in the network of a guest."""
+        return "" if self.service.provided else why_not_run(self.url) or _ADVERTISED
+
+    @property
+    def own_keys(self) -> Mapping[tuple[str, str], str]:
+        """The key of the harness's own server, in place of that of the user's."""
+        literal = self.address and self.thumbprint and not placeholder_server(self.thumbprint, "THUMBPRINT")
+        if not literal or not self.service.provided:
+            return {}
+        return {(self.url, str(self.thumbprint)): placeholder("THUMBPRINT", self.server)}
 
     @property
     def described(self) -> str:
@@ -144,6 +159,35 @@ class TangPin(Leaf):
         return False, "the attacker is kept from the server"
 
 
+def why_not_run(url: str) -> str:
+    """Why the harness can run no server at a literal URL, in the network of a guest, or nothing."""
+    parts = urls.parse(url)
+    host = parts.hostname or ""
+    if parts.scheme != "http":
+        return "no guest trusts a certificate of the laboratory"
+    if "@" in parts.netloc or parts.path.strip("/") or parts.query or parts.fragment:
+        return "it serves http://HOST:PORT alone"
+    if _is_ip(host):
+        return _not_at_address(host)
+    return "" if _NAME.fullmatch(host) else "that is no name of a host"
+
+
+def _not_at_address(host: str) -> str:
+    address = ipaddress.ip_address(host)
+    if address.version != 4:
+        return "a guest's network is IPv4"
+    if host != GATEWAY and address in _GUEST_NETWORK:
+        return f"of that network a guest reaches {GATEWAY} alone"
+    odd = address.is_loopback or address.is_multicast or address.is_unspecified or address.is_reserved
+    return "no other machine is at such an address" if odd else ""
+
+
+def _named(url: str) -> str:
+    """What the harness calls its server at a literal URL."""
+    name = re.sub(r"[^a-z0-9]+", "-", url.lower().removeprefix("http://")).strip("-")
+    return name if name.startswith("tang") else f"tang-{name}"
+
+
 def _is_ip(host: str) -> bool:
     try:
         ipaddress.ip_address(host)
@@ -180,12 +224,13 @@ def _pin(place: Place, tang: dict[str, Any], thumbprint_key: str) -> TangPin:
         )
     elif not thumbprint and "adv" not in tang:
         place.wrong(f"{thumbprint_key} is missing: clevis would ask whom to trust, and nobody is there", thumbprint_key)
-    elif key_server and not url_server and parts.scheme and (parts.scheme, parts.hostname) != ("http", GATEWAY):
-        place.wrong(f"a server of the harness is at the guest's gateway, http://{GATEWAY}:PORT, or @TANG_URL@", "url")
+    elif key_server and not url_server and (why := why_not_run(url)):
+        place.wrong(f"the harness runs no server there: {why}; write @TANG_URL@", "url")
     elif thumbprint and not key_server and not _THUMBPRINT.fullmatch(thumbprint):
         signs = "43 characters of base64url (27 for SHA-1), as tang-show-keys prints"
         place.wrong(f"no thumbprint: it has {signs}", thumbprint_key)
-    server = url_server or key_server or url
+    own = "" if why_not_run(url) or {"adv", "advertisement"} & tang.keys() else _named(url)
+    server = url_server or key_server or own or url
     if server.startswith("tpm2") or server in _RESERVED:
         place.wrong(f"a server cannot be called {server}: outcomes name another pin like that", "url")
     return TangPin(server, url, thumbprint)

@@ -13,7 +13,7 @@ is one module of this package, and nothing outside of it tests which kind a pin 
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -34,13 +34,11 @@ class Service:
         kind: Such as ``tang``.
         name: Which one of that kind.
         provided: Whether it is a server that the harness runs for the guest.
-        port: The port that the policy fixes for it, or None when any will do.
     """
 
     kind: str
     name: str
     provided: bool = field(default=False, compare=False)
-    port: int | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -227,6 +225,19 @@ class Leaf(Binding):
     def address(self) -> str:
         """The URL at which the policy puts its service, or "" when it puts it nowhere."""
         return ""
+
+    @property
+    def not_run(self) -> str:
+        """Why the harness cannot run its service in the place that the policy gives it, or nothing."""
+        return ""
+
+    @property
+    def own_keys(self) -> Mapping[tuple[str, str], str]:
+        """Where the harness runs a server in the place of the user's, whose key it does not have: what to write for it.
+
+        By URL and thumbprint, as the policy has them.
+        """
+        return {}
 
     @property
     def bound_pcrs(self) -> frozenset[int] | None:

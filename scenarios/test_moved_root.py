@@ -1,0 +1,37 @@
+"""A root that Ignition encrypts: the first boot moves the system into it, the next ones open it in the initrd."""
+
+import pytest
+
+from harness.api import Sealed, Tang, Unlock, faults
+
+pytestmark = pytest.mark.image("debian-13-storage")
+
+
+@pytest.mark.policy("moved-root")
+def test_a_root_of_boot_device_opens_by_itself_and_without_tang_not_at_all(sealed: Sealed, tang: Tang) -> None:
+    """TPM and Tang open root in the initrd; with Tang gone it asks, and there is no keyslot for an answer.
+
+    Ignition removes the key that it made the volume with. Source: Butane's documentation of fcos, ``boot_device.luks``;
+    Ignition, internal/exec/stages/disks/luks.go.
+    """
+    opened = sealed.boot()
+    assert opened.unlock is Unlock.AUTO
+    assert opened.unlocked_by == {"tpm2", "tang"}
+    assert opened.canary == sealed.canary
+    tang.stop()
+    shut = sealed.boot()
+    assert shut.unlock is Unlock.LOCKED
+    assert shut.failed_pins == {"tang"}
+    assert shut.prompts
+
+
+@pytest.mark.policy("moved-root-with-passphrase")
+def test_a_root_that_was_moved_asks_for_its_passphrase_without_the_tpm(sealed: Sealed) -> None:
+    """The same written out, with a passphrase, which opens root when the TPM is gone.
+
+    With the TPM it opened by itself at the end of the installation. Source: the same.
+    """
+    asked = sealed.boot(faults.tpm_removed)
+    assert asked.unlock is Unlock.PASSPHRASE_FALLBACK
+    assert asked.failed_pins == {"tpm2"}
+    assert asked.canary == sealed.canary

@@ -1,0 +1,42 @@
+"""Where a guest finds the servers of its policy."""
+
+import base64
+
+from harness.lab.places import endpoints, names
+from harness.network.namespace import Endpoint
+from harness.policy.pins import Sss, TangPin
+from harness.policy.policy import Policy, Volume
+
+
+def policy(*pins: TangPin) -> Policy:
+    return Policy("p", {}, (Volume("a", "/dev/a", Sss(1, pins), None, None),), "/dev/vda", (), "")
+
+
+def test_servers_are_at_one_port_after_the_other_but_where_the_policy_says() -> None:
+    first, second = TangPin("first", "@TANG_URL:first@"), TangPin("second", "@TANG_URL:second@")
+    fixed = TangPin("fixed", "http://10.0.2.2:8080", "@TANG_THUMBPRINT:fixed@")
+    found = endpoints(policy(first, fixed, second))
+    assert found == {"first": Endpoint(8081), "fixed": Endpoint(8080), "second": Endpoint(8082)}
+    assert names(found.values()) == ()
+
+
+def test_an_address_and_a_name_are_taken_at_their_word() -> None:
+    address = TangPin("tang-192-168-77-3-8080", "http://192.168.77.3:8080", "x")
+    name, again = TangPin("tang-a-example", "http://a.example", "y"), TangPin("tang-b", "http://a.example:81", "z")
+    found = endpoints(policy(address, name, again))
+    assert list(found.values()) == [
+        Endpoint(8080, "192.168.77.3"),
+        Endpoint(80, "192.0.2.1", "a.example"),
+        Endpoint(81, "192.0.2.1", "a.example"),
+    ]
+    assert [each.url for each in found.values()] == [pin.url for pin in (address, name, again)]
+
+
+def test_a_guest_is_told_the_names_by_a_credential() -> None:
+    (string,) = names([Endpoint(80, "192.0.2.1", "a.example"), Endpoint(81, "192.0.2.1", "a.example"), Endpoint(1)])
+    credential, _, encoded = string.partition("=")
+    assert credential == "io.systemd.credential.binary:tmpfiles.extra"
+    assert base64.b64decode(encoded).decode().splitlines() == [
+        r"f+ /etc/hosts 0644 root root - 127.0.0.1 localhost\n127.0.1.1 unlock-lab\n192.0.2.1 a.example\n",
+        r"f /etc/nsswitch.conf 0644 root root - hosts: files dns\n",
+    ]
