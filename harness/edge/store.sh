@@ -99,13 +99,16 @@ write_share() {
 
 # read_share FOLDER [unchecked]: prints the share; the digest tells whether it is that which was written.
 read_share() {
-    local folder=$1/share check=${2-} clear line
-    clear=$(mktemp)
+    local folder=$1/share check=${2-} clear said line
+    clear=$(mktemp) said=$(mktemp)
     if [[ -e $folder/plain ]]; then
         cp "$folder/plain" "$clear"
     elif [[ -e $folder/parsec ]]; then
         while read -r line; do
-            parsec-tool decrypt --key-name "$parsec_key" "$line" | head -c -1
+            parsec-tool decrypt --key-name "$parsec_key" "$line" 2> "$said" | head -c -1 || {
+                cat "$said" >&2
+                return 1
+            }
         done < "$folder/parsec" > "$clear"
         truncate -s -1 "$clear"      # the line end of the string that was encrypted
     elif [[ -e $folder/tpm ]]; then
@@ -120,7 +123,7 @@ read_share() {
         return 4
     fi
     cat "$clear"
-    rm "$clear"
+    rm "$clear" "$said"
 }
 
 # form_of FOLDER: how the share lies there.

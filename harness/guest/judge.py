@@ -23,7 +23,7 @@ from harness.guest.outcome import Outcome, Seconds, Unlock
 from harness.guest.volume_evidence import VolumeEvidence, format_event
 from harness.guest.volumes import VolumePlan, asked_at, rounds_of
 from harness.guest.witness import End, ExternalEvidence, Observation, hold_time
-from harness.policy.pins import Pin, Service, holds, leaves
+from harness.policy.pins import OPENERS, Pin, Service, holds, leaves
 
 PASSPHRASE = "passphrase"
 """What `Outcome.unlocked_by` says when a person's passphrase opened the volume."""
@@ -94,6 +94,9 @@ def judge_volume(volume: VolumePlan, seen: Observation, witnesses: ExternalEvide
 _SEVERITY = {Unlock.AUTO: 0, Unlock.PASSPHRASE_FALLBACK: 1, Unlock.LOCKED: 2, Unlock.REFUSED: 3}
 
 
+_SYSTEMD_OPENS_BY = tuple(opener.token_type for opener in OPENERS if opener.token_type)
+
+
 def _locked(case: VolumeEvidence) -> Outcome:
     if case.volume.name in case.witnesses.open:
         raise case.contradiction(f"{case.volume.name} is open in the guest, and nobody was seen to open it")
@@ -118,7 +121,7 @@ def _by_itself(case: VolumeEvidence, opened: VolumeUnlocked) -> Outcome:
         return case.outcome(Unlock.AUTO, reason, proofs=[format_event(opened)])
     header = case.witnesses.headers.get(name)
     token = header.token_of(case.keyslot.keyslot) if header and case.keyslot else None
-    by_systemd = case.token or (case.keyslot if token and token.type.startswith("systemd-") else None)
+    by_systemd = case.token or (case.keyslot if token and token.type.startswith(_SYSTEMD_OPENS_BY) else None)
     # On IT there is one way in past a prompt that we did not answer: clevis writes to askpass's FIFO, and says nothing.
     past_prompt = case.prompts[-1:] if not opened.opener_is_logged else ()
     if not case.clevis and by_systemd is None and not past_prompt:

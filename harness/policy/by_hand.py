@@ -7,7 +7,7 @@ the same name, that is meant.
 from collections.abc import Mapping
 
 from harness.policy.enrolment import Enrolment
-from harness.policy.pins import CryptenrollPin, Fido2Pin, Pkcs11Pin, Sss, TangPin, Tpm2Pin
+from harness.policy.pins import CryptenrollPin, Fido2Pin, Parsec, ParsecProvider, Pkcs11Pin, Sss, TangPin, Tpm2Pin
 from harness.policy.pins.placeholders import placeholder
 
 _TANG = TangPin("tang", placeholder("URL", "tang"), placeholder("THUMBPRINT", "tang"))
@@ -29,6 +29,8 @@ BY_HAND: Mapping[str, Enrolment] = {
         Enrolment("fido2", (Fido2Pin(),)),
         Enrolment("fido2-pin", (Fido2Pin(asks_pin=True),)),
         Enrolment("pkcs11", (Pkcs11Pin(),)),
+        Enrolment("parsec-tpm", (Parsec(ParsecProvider.TPM),)),
+        Enrolment("parsec-mbed-crypto", (Parsec(ParsecProvider.MBED_CRYPTO),)),
         Enrolment("root-tpm2-and-tang", (Sss(2, (Tpm2Pin(), _TANG)),)),
         Enrolment("root-tpm2-or-tang", (Sss(1, (Tpm2Pin(), _TANG)),)),
         Enrolment("root-pcr7", (CryptenrollPin((7,)),)),

@@ -7,6 +7,7 @@ binding too.
 kind            what a pin says of itself: the questions that everything else asks
 clevis          the tool of `clevis_tpm2`, `clevis_tang` and `sss`
 systemd         the tool of the tokens: `systemd_tpm2`, `systemd_pkcs11`, `systemd_fido2`
+parsec          a key file that the Parsec service decrypts, and the unit that has it do so
 sss             thresholds, and the one evaluation of a tree
 tpm             what the kinds that a TPM answers for share
 placeholders    what a policy file writes for a server that the harness makes
@@ -19,6 +20,7 @@ from harness.policy.pins.clevis import CLEVIS
 from harness.policy.pins.clevis_tang import TANG, TangPin
 from harness.policy.pins.clevis_tpm2 import Tpm2Pin
 from harness.policy.pins.kind import Binding, Leaf, Opener, PinFailureCause, Service
+from harness.policy.pins.parsec import PARSEC_KEY, Parsec, ParsecProvider
 from harness.policy.pins.sss import Pin, Sss, bindings, changed, evaluate, holds, leaves, subtrees, with_threshold
 from harness.policy.pins.systemd import CRYPTENROLL
 from harness.policy.pins.systemd_fido2 import Fido2Pin
@@ -34,6 +36,8 @@ __all__ = [
     "Fido2Pin",
     "Leaf",
     "Opener",
+    "Parsec",
+    "ParsecProvider",
     "Pin",
     "PinFailureCause",
     "Pkcs11Pin",
@@ -50,8 +54,8 @@ __all__ = [
     "with_threshold",
 ]
 
-KINDS: tuple[type[Leaf], ...] = (TangPin, Tpm2Pin, CryptenrollPin, Pkcs11Pin, Fido2Pin)
+KINDS: tuple[type[Leaf], ...] = (TangPin, Tpm2Pin, CryptenrollPin, Pkcs11Pin, Fido2Pin, Parsec)
 """Every kind of leaf."""
 
-OPENERS: tuple[Opener, ...] = (CLEVIS, CRYPTENROLL)
+OPENERS: tuple[Opener, ...] = (CLEVIS, CRYPTENROLL, PARSEC_KEY)
 """The tools that bind them."""

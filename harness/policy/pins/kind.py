@@ -79,6 +79,8 @@ class Opener(ABC):
         stacks: The initrds in which it runs.
         answers_prompts: Whether all that it does under systemd is to answer the prompt for the passphrase. Its bindings
             then have their turns one after the other.
+        token_type: How the type of its tokens in a LUKS2 header begins, where systemd-cryptsetup opens by their
+            keyslots and shows no prompt; "" where it does not.
         claims_keyslots: Whether systemd knows its keyslots, and does not take them for a passphrase's
             (check_registered_passwords in cryptsetup.c).
     """
@@ -89,6 +91,7 @@ class Opener(ABC):
     stacks: ClassVar[frozenset[Stack]] = frozenset(Stack)
     answers_prompts: ClassVar[bool] = False
     claims_keyslots: ClassVar[bool] = False
+    token_type: ClassVar[str] = ""
 
     # Lines for root's shell in the guest. They expect what `harness.policy.enrolment.volume_env` sets: $device and
     # $PASSWORD.
@@ -157,7 +160,7 @@ class Binding(ABC):
         raise UsageError(f"clevis has no such pin: {self}")
 
     def enroll(self, *further: str) -> Iterator[str]:
-        """The lines of systemd-cryptenroll(1) for it.
+        """The lines of systemd-cryptenroll(1) for it, or of another tool that has one way to enroll it.
 
         Args:
             *further: Further arguments.

@@ -19,6 +19,7 @@ class Cryptenroll(Opener):
     name: ClassVar[str] = "systemd-cryptenroll"
     stacks: ClassVar[frozenset[Stack]] = frozenset({Stack.DR})
     claims_keyslots: ClassVar[bool] = True
+    token_type: ClassVar[str] = "systemd-"
     reported_as: ClassVar[str] = "token"
     failures: ClassVar[tuple[Message, ...]] = (
         Message(r"(?P<reason>Timed out waiting for security device)", final=True),
