@@ -8,8 +8,9 @@ Names are per network namespace, so processes in a container with its own networ
 import errno
 import os
 import socket
+import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -42,6 +43,20 @@ def announced(use: str) -> Iterator[None]:
 
 def users(use: str) -> list[int]:
     """The process ids registered by `announced`, from /proc/net/unix (proc(5))."""
-    head = f"@{PREFIX}/{use}/"
+    return sorted(int(name.split("/")[0]) for name in _names(use))
+
+
+@contextmanager
+def in_line(queue: str) -> Iterator[Callable[[], bool]]:
+    """Stand in a line for the length of the block; what it gives says whether nobody of the host came before."""
+    mine = f"{time.monotonic_ns():020}/{os.getpid()}"
+    bound = taken(f"{queue}/{mine}")
+    assert bound, mine
+    with bound:
+        yield lambda: min(_names(queue)) == mine
+
+
+def _names(head: str) -> list[str]:
+    start = f"@{PREFIX}/{head}/"
     paths = (line.split()[-1] for line in Path("/proc/net/unix").read_text().splitlines()[1:])
-    return sorted(int(path.removeprefix(head).split("/")[0]) for path in paths if path.startswith(head))
+    return [path.removeprefix(start) for path in paths if path.startswith(start)]

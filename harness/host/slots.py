@@ -16,11 +16,11 @@ from tenacity import RetryError, Retrying, retry_if_result, stop_after_delay, wa
 
 from harness.deadline import Deadline
 from harness.errors import HostError, UsageError
-from harness.host.hostwide import taken
+from harness.host.hostwide import in_line, taken
 from harness.progress import Progress
 
 _WAIT_SECONDS = 3600.0
-_POLL_SECONDS = 0.05
+_POLL_SECONDS = 0.2
 _QUEUE = "queue"
 
 _held: list[socket.socket] = []
@@ -69,24 +69,22 @@ def machine_slot(what: str, progress: Progress, *, wait: float = _WAIT_SECONDS) 
         return
     names = [f"slot/{number}" for number in range(slot_count())]
     deadline = Deadline.after(wait)
-    # Whoever waits keeps the queue: a process that gives its slot back and wants the next one waits behind it.
-    queue = taken(_QUEUE)
-    slot = _free(names) if queue else None
-    try:
+    with in_line(_QUEUE) as first:
+
+        def attempt() -> socket.socket | None:
+            return _free(names) if first() else None
+
+        slot = attempt()
         if slot is None:
             with progress.step(f"{what}: waiting for one of {len(names)} slots for machines"), _counted():
                 try:
-                    queue = queue or _poll(lambda: taken(_QUEUE), deadline)
-                    slot = _poll(lambda: _free(names), deadline)
+                    slot = _poll(attempt, deadline)
                 except RetryError as error:
                     raise HostError(
                         f"no slot for a machine came free within {deadline.seconds:.0f} s",
                         hint="other runs on this host, of any user, hold them all: wait for them, or raise "
                         "UNLOCK_LAB_MACHINES if there are processors left",
                     ) from error
-    finally:
-        if queue:
-            queue.close()
     _held.append(slot)
     try:
         yield

@@ -2,13 +2,17 @@
 
 import io
 import os
+import select
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 import pytest
 
+from harness.deadline import Deadline
 from harness.errors import HostError, UsageError
 from harness.host import hostwide
 from harness.host.slots import machine_slot, slot_count, waited
@@ -76,17 +80,38 @@ def test_who_comes_late_waits_and_says_so(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_nobody_overtakes_who_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("UNLOCK_LAB_MACHINES", "1")
-    with machine_slot("first", Progress(io.StringIO())):
-        queue = hostwide.taken("queue")
-        assert queue, "a process with a slot keeps the queue"
     with (
-        queue,
+        hostwide.in_line("queue"),
         pytest.raises(HostError, match="no slot"),
         machine_slot("second", Progress(io.StringIO()), wait=0.2),
     ):
         pytest.fail("it overtook who waits")
     with machine_slot("third", Progress(io.StringIO()), wait=0.2):
         pass
+
+
+def test_who_waits_longest_is_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Six wait for one slot, each in a process of its own: they get it in the order in which they came."""
+    monkeypatch.setenv("UNLOCK_LAB_MACHINES", "1")
+    with ExitStack() as stack:
+        with another_process_with_a_slot():
+            waiting = []
+            for _ in range(6):
+                command = [sys.executable, "-c", HOLD, hostwide.PREFIX, str(os.geteuid())]
+                other = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+                stack.enter_context(other)
+                stack.callback(other.kill)
+                waiting.append(other)
+                in_line = Deadline.after(20)
+                while f"/{other.pid}\n" not in Path("/proc/net/unix").read_text():
+                    assert not in_line.over
+                    time.sleep(0.02)
+        for other in waiting:
+            outputs = [each.stdout for each in waiting if each.stdout and each.poll() is None]
+            ready, _, _ = select.select(outputs, [], [], 20)
+            assert ready == [other.stdout], "another one overtook it"
+            other.kill()
+            other.wait()
 
 
 def test_a_killed_process_holds_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
