@@ -50,6 +50,7 @@ def predicted(sealed: Sealed, attacker: Attacker) -> set[str]:
     return {volume.name for volume in volumes if extract(volume, capabilities(attacker.grants)).extracted}
 
 
+@pytest.mark.homelab
 @pytest.mark.core
 @pytest.mark.policy("tpm2-and-tang")
 @pytest.mark.attack(Grant.DISK, Grant.NETWORK)
@@ -66,6 +67,7 @@ def test_disk_clone_stays_shut_without_the_tpm(sealed: Sealed, attacker: Attacke
     assert tang.recoveries, "Tang was out of the attacker's reach, so this showed nothing"
 
 
+@pytest.mark.homelab
 @pytest.mark.core
 @pytest.mark.policy("tang")
 @pytest.mark.attack(Grant.DISK, Grant.NETWORK)

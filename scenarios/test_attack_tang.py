@@ -10,6 +10,7 @@ from harness.api import Powered, Sealed, Tang, Unlock
 from harness.api.attack import Attacker, Grant, find_secret, tang_exchange
 
 
+@pytest.mark.homelab
 @pytest.mark.parametrize(
     "guard", [pytest.param(name, marks=pytest.mark.policy(name)) for name in ("tang", "tpm2-and-tang")]
 )

@@ -5,6 +5,7 @@ import pytest
 from harness.api import Sealed, Tang, Unlock
 
 
+@pytest.mark.homelab
 @pytest.mark.core
 @pytest.mark.policy("tpm2-and-tang")
 def test_control_unlocks_with_nothing_typed(sealed: Sealed, tang: Tang) -> None:
@@ -20,6 +21,7 @@ def test_control_unlocks_with_nothing_typed(sealed: Sealed, tang: Tang) -> None:
     assert outcome.canary == sealed.canary
 
 
+@pytest.mark.homelab
 @pytest.mark.policy("seed-000")
 def test_control_of_the_whole_seed(sealed: Sealed) -> None:
     """The Butane file of the article installs unchanged, with its Argon2id keyslots, and opens by itself.

@@ -1,16 +1,8 @@
 """What an owner does to a machine in use: in the right order nobody is asked, in the wrong one a person must type."""
 
-from dataclasses import replace
-
 import pytest
 
-from harness.api import Enrolment, Pin, Sealed, Sss, Tang, Tpm2Pin, Unlock, faults, maintenance
-
-
-def one_is_enough(pins: Pin) -> Pin:
-    """The same pins, any of which opens."""
-    assert isinstance(pins, Sss)
-    return replace(pins, threshold=1)
+from harness.api import Enrolment, Sealed, Tang, Tpm2Pin, Unlock, faults, maintenance
 
 
 @pytest.mark.policy("tpm2-and-tang")
@@ -39,19 +31,6 @@ def test_tang_rotation_in_the_wrong_order(sealed: Sealed, tang: Tang) -> None:
     assert late.unlock is Unlock.PASSPHRASE_FALLBACK
     assert late.failed_pins == {"tang"}
     assert sealed.maintained(maintenance.rebound).boot().unlock is Unlock.AUTO
-
-
-@pytest.mark.policy("tpm2-and-tang")
-def test_a_lower_threshold_makes_the_tpm_enough(sealed: Sealed, tang: Tang) -> None:
-    """``clevis luks edit`` with t=1 in place of 2: what was AND is OR, and the TPM alone opens it.
-
-    Source: seed 000; clevis-luks-edit(1).
-    """
-    sealed = sealed.maintained(maintenance.edited(one_is_enough))
-    tang.stop()
-    outcome = sealed.boot()
-    assert outcome.unlock is Unlock.AUTO
-    assert outcome.unlocked_by == {"tpm2"}
 
 
 @pytest.mark.policy("tpm2-and-tang")

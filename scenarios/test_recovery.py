@@ -20,6 +20,7 @@ def test_wrong_passphrase_then_the_right_one(sealed: Sealed, tang: Tang) -> None
     assert outcome.canary == sealed.canary
 
 
+@pytest.mark.homelab
 @pytest.mark.policy("tpm2-and-tang")
 def test_manual_mount_in_a_rescue_machine(sealed: Sealed) -> None:
     """The disk in another machine: the passphrase opens it by hand, a wrong one does not.

@@ -7,6 +7,7 @@ from harness.api import OFFLINE_SECONDS, Enrolment, Sealed, Tang, TangPin, Tpm2P
 TANG_THEN_TPM2 = Enrolment("tang-then-tpm2", (TangPin("tang", "@TANG_URL@", "@TANG_THUMBPRINT@"), Tpm2Pin()))
 
 
+@pytest.mark.homelab
 @pytest.mark.core
 @pytest.mark.policy("tpm2-and-tang")
 def test_tang_down_asks_for_the_passphrase(sealed: Sealed, tang: Tang) -> None:
@@ -59,6 +60,7 @@ def test_tang_blackhole_gives_way_to_the_next_binding(sealed: Sealed, tang: Tang
     assert outcome.canary == sealed.canary
 
 
+@pytest.mark.homelab
 @pytest.mark.policy("tpm2-and-tang")
 def test_stolen_server_offsite_asks_for_the_passphrase(sealed: Sealed, tang: Tang) -> None:
     """The whole machine is stolen, TPM and all; Tang answers only the network at home.

@@ -5,6 +5,7 @@ import pytest
 from harness.api import Sealed, Tang, Unlock, faults
 
 
+@pytest.mark.homelab
 @pytest.mark.core
 @pytest.mark.policy("tpm2-and-tang")
 def test_tpm_disabled_asks_for_the_passphrase(sealed: Sealed) -> None:

@@ -96,6 +96,21 @@ def test_a_newcomer_finds_what_to_write_at_the_head_of_contributing() -> None:
         assert re.search(r"\| one (function|file|module|folder)\b.*\]\(docs/", rows[one]), one
 
 
+def test_the_tutorial_of_a_home_server_names_just_its_steps() -> None:
+    """They bear the mark by which ``make scenarios ARGS='-m homelab'`` runs them."""
+    marked: set[str] = set()
+    for path in (ROOT / "scenarios").glob("test_*.py"):
+        tree = ast.parse(path.read_text())
+        whole = "pytestmark = pytest.mark.homelab" in path.read_text()
+        for node in tree.body:
+            if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
+                marks = {ast.unparse(mark) for mark in node.decorator_list}
+                if whole or "pytest.mark.homelab" in marks:
+                    marked.add(node.name)
+    table = [line for line in (ROOT / "docs" / "tutorial-homelab.md").read_text().splitlines() if line.startswith("|")]
+    assert set(re.findall(r"`(test_\w+)`", "\n".join(table))) == marked
+
+
 # Reference
 
 

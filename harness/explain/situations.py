@@ -25,7 +25,7 @@ SCENARIOS: Mapping[str, str] = {
     "token-removed": "test_attack_header.py::test_unbound_token",
     "regenerated": "test_maintenance.py::test_tang_rotation_in_the_right_order",
     "regenerated-late": "test_maintenance.py::test_tang_rotation_in_the_wrong_order",
-    "threshold-edited": "test_maintenance.py::test_a_lower_threshold_makes_the_tpm_enough",
+    "threshold-edited": "test_homelab.py::test_from_two_pins_to_one_and_back_on_a_running_machine",
     "unbound": "test_maintenance.py::test_unbound_it_asks_though_all_is_well",
     "firmware-renewed": "test_maintenance.py::test_firmware_update_with_recovery_and_enrolment_anew",
     "kernel-updated": "test_signed_policy.py::test_raw_pcr_11_asks_after_a_kernel_update",
