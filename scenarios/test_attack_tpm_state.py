@@ -104,6 +104,34 @@ def test_tpm_state_rollback(attacker: Attacker) -> None:
     assert loot.extracted
 
 
+@pytest.mark.image("debian-13-tpm12")
+@pytest.mark.policy("root-tpm12")
+@pytest.mark.attack(Grant.DISK, Grant.NVRAM, Grant.TPM_STATE)
+def test_tpm_1_2_state_cloned(attacker: Attacker) -> None:
+    """A machine with a virtual TPM 1.2 is copied whole, its TPM's state too: the copy boots, and its root opens.
+
+    Granted: disk, UEFI variables and TPM state, as a backup of a virtual machine holds them. The firmware measures the
+    same into the copy. The cure: a TPM that is a chip, or a second factor that is not in the machine. Source: seed 001;
+    swtpm(8); TCG TPM Main, Part 1, 4.
+    """
+    outcome = attacker.boot(disk=attacker.disk())
+    assert outcome.unlock is Unlock.AUTO
+    assert outcome.canary == attacker.victim.canary
+
+
+@pytest.mark.image("debian-13-tpm12")
+@pytest.mark.policy("root-tpm12")
+@pytest.mark.attack(Grant.DISK, Grant.NVRAM)
+def test_disk_cloned_without_its_tpm_1_2(attacker: Attacker) -> None:
+    """The same without the TPM's state, in a machine with another 1.2: its storage root key is not there.
+
+    Granted: disk and UEFI variables. Source: as above.
+    """
+    outcome = attacker.boot(disk=attacker.disk())
+    assert outcome.unlock is Unlock.LOCKED
+    assert outcome.failed_pins == {"tpm12"}
+
+
 @pytest.mark.policy("cryptenroll-pcr7")
 @pytest.mark.attack(Grant.ROOT, Grant.DISK)
 def test_late_unseal(attacker: Attacker) -> None:

@@ -52,3 +52,21 @@ def test_tpm_io_error_asks_for_the_passphrase(sealed: Sealed) -> None:
     assert outcome.unlock is Unlock.PASSPHRASE_FALLBACK
     assert outcome.failed_pins == {"tpm2"}
     assert outcome.canary == sealed.canary
+
+
+@pytest.mark.parametrize(
+    "tool",
+    [
+        pytest.param("clevis", marks=pytest.mark.policy("tpm2-and-tang")),
+        pytest.param("systemd", marks=pytest.mark.policy("cryptenroll-pcr7")),
+    ],
+)
+def test_a_tpm_1_2_in_the_place_of_a_2_0_asks_for_the_passphrase(sealed: Sealed, tool: str) -> None:
+    """Neither clevis nor systemd has a TPM 1.2: what a 2.0 sealed stays shut, and a person must type.
+
+    Source: seed 001, which keeps the two apart; clevis#462; systemd#22091.
+    """
+    outcome = sealed.boot(faults.tpm_downgraded_to_1_2)
+    assert outcome.unlock is Unlock.PASSPHRASE_FALLBACK
+    assert outcome.failed_pins == {"tpm2"}
+    assert outcome.canary == sealed.canary

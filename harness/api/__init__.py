@@ -24,7 +24,7 @@ from harness.matrix import truth_table
 from harness.policy import maintenance
 from harness.policy.enrolment import Enrolment
 from harness.policy.new_volume import NewVolume
-from harness.policy.pins import CryptenrollPin, Fido2Pin, Pin, Pkcs11Pin, Sss, TangPin, Tpm2Pin
+from harness.policy.pins import CryptenrollPin, Fido2Pin, Pin, Pkcs11Pin, Sss, TangPin, Tpm2Pin, Tpm12Pin
 from harness.policy.pins.systemd_tpm2 import TPM_PIN
 from harness.services.tang import Tang
 from harness.services.verifier import Verifier
@@ -53,6 +53,7 @@ __all__ = [
     "Tang",
     "TangPin",
     "Tpm2Pin",
+    "Tpm12Pin",
     "Unlock",
     "UsageError",
     "Verifier",

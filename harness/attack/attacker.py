@@ -263,12 +263,17 @@ class Attacker(AttackerAssets):
             victim,
             name="attacker",
             disks=(disk,),
-            tpm=tpm or (self.tpm() if grants & {Grant.TPM_STATE, Grant.MACHINE} else Tpm(folder / "tpm")),
+            tpm=tpm or (self.tpm() if grants & {Grant.TPM_STATE, Grant.MACHINE} else self._own_tpm(folder)),
             nvram=nvram or (self.nvram() if grants & {Grant.NVRAM, Grant.MACHINE} else folder / "nvram.fd"),
             firmware=firmware or victim.firmware,
             site=self._site,
             security_key=self.security_key() if Grant.TOKENS in grants else None,
         )
+
+    def _own_tpm(self, folder: Path) -> Tpm:
+        """One of the attacker's own, of the kind that the victim has."""
+        theirs = self.victim.machine.tpm
+        return Tpm(folder / "tpm", theirs.version) if theirs else Tpm(folder / "tpm")
 
     def _require_taken(self, path: Path | None) -> None:
         """Whatever is the victim's must have come through one of the methods that ask for a grant."""

@@ -124,7 +124,8 @@ def _by_itself(case: VolumeEvidence, opened: VolumeUnlocked) -> Outcome:
     by_systemd = case.token or (case.keyslot if token and token.type.startswith(_SYSTEMD_OPENS_BY) else None)
     # On IT there is one way in past a prompt that we did not answer: clevis writes to askpass's FIFO, and says nothing.
     past_prompt = case.prompts[-1:] if not opened.opener_is_logged else ()
-    if not case.clevis and by_systemd is None and not past_prompt:
+    by_keyscript = case.answers[-1:]  # which says so itself, and asks nobody before
+    if not case.clevis and by_systemd is None and not past_prompt and not by_keyscript:
         raise case.contradiction(
             f"{name} opened with nothing typed, and neither clevis nor a token is said to have done it"
         )
@@ -134,7 +135,7 @@ def _by_itself(case: VolumeEvidence, opened: VolumeUnlocked) -> Outcome:
     if header and case.keyslot and token is None:
         raise case.contradiction(f"keyslot {case.keyslot.keyslot} opened {name}, and no token leads to it")
     reason = f"{' and '.join(sorted(answered))} answered; {name} opened with nothing typed"
-    openers = [*case.clevis[-1:], *([case.token] if case.token else []), *past_prompt]
+    openers = [*case.clevis[-1:], *([case.token] if case.token else []), *past_prompt, *by_keyscript]
     proofs = ["0 bytes typed", *answered.values(), *map(format_event, openers), format_event(opened)]
     return case.outcome(Unlock.AUTO, reason, frozenset(answered), proofs)
 

@@ -106,14 +106,14 @@ class VolumeEvidence:
             if leaf.name in silent:
                 continue
             if leaf.service is None:
-                if own := [event for event in self._answers if event.pin == leaf.reported_as]:
+                if own := [event for event in self.answers if event.pin == leaf.reported_as]:
                     proofs[leaf.name] = format_event(own[0])
             elif (testimony := testimonies.get(leaf.service)) and testimony.answers:
                 proofs[leaf.name] = testimony.proof
         return proofs
 
     @property
-    def _answers(self) -> tuple[PinAnswered, ...]:
+    def answers(self) -> tuple[PinAnswered, ...]:
         """What the guest said about leaves that answered, if what they gave opened the volume.
 
         A PKCS#11 token with another key of that size "decrypts" too: to something else (PKCS #1 v1.5 with implicit

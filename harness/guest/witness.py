@@ -102,8 +102,8 @@ class Testimony:
     lacking: str
 
 
-_TPM_STEPS = ("Load", "Unseal")
-"""The commands of clevis-decrypt-tpm2 that fail when the seal does not fit."""
+_TPM_STEPS = ("Load", "Unseal", "LoadKey2")
+"""The commands that fail when the seal does not fit: of clevis-decrypt-tpm2, and of tpm_unsealdata, which a 1.2 has."""
 
 _TPM_TRY_AGAIN = frozenset({0x902, 0x903, 0x908, 0x90A, 0x922})
 """Answers that the kernel's resource manager takes for "later" (TPM 2.0 Library, Part 2, 6.6.3): memory for objects and
@@ -117,10 +117,11 @@ def tpm_testimony(exchanges: tuple[TpmExchange, ...] | None) -> Testimony:
         for exchange in exchanges or ()
         if exchange.command in _TPM_STEPS and not exchange.ok and exchange.response not in _TPM_TRY_AGAIN
     )
-    unseals = sum(exchange.command == "Unseal" and exchange.ok for exchange in exchanges or ())
+    unseals = [exchange for exchange in exchanges or () if exchange.command == "Unseal" and exchange.ok]
+    name = unseals[0].full_name if unseals else "TPM2_Unseal"
     return Testimony(
-        answers=unseals,
-        proof=f"tpm: {unseals} × TPM2_Unseal succeeded",
+        answers=len(unseals),
+        proof=f"tpm: {len(unseals)} × {name} succeeded",
         failures=tuple((words, "tpm") for words in dict.fromkeys(refused)),
         concerns_all=False,
         shown_by="the TPM shows",

@@ -4,11 +4,12 @@ A fault is a function from machine to machine. It may write new files into the c
 boot; it never edits a file that the machine already has. Faults of a key server are verbs on the server (`Tang.stop`).
 """
 
+import fnmatch
 import hashlib
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from harness.errors import UsageError
 from harness.images import FirmwareImage
@@ -16,6 +17,7 @@ from harness.images import firmware as firmware_image
 from harness.machine import nvram
 from harness.machine.disk import overlay
 from harness.machine.esp import sign_boot_images
+from harness.machine.files import BOOT, files
 from harness.machine.signing import new_signing_key
 from harness.machine.spec import Firmware, Machine, SegmentCard, TpmVersion
 from harness.machine.tpm_bus import RC_PCR_CHANGED, UNSEAL, BusInterceptor, TpmTransport, code, error_response
@@ -201,6 +203,30 @@ def secure_boot_owned(machine: Machine, context: FaultContext) -> Machine:
 def boot_entry_added(machine: Machine, context: FaultContext) -> Machine:
     """One more boot entry in the NVRAM. The firmware measures the boot variables into PCR 1."""
     return _nvram(machine, context, nvram.add_boot_entry)
+
+
+def boot_file_changed(pattern: str, change: Callable[[bytes], bytes]) -> Fault:
+    """A file of the boot partition changed, as by an update, or by whoever has the disk; GRUB measures it into PCR 9.
+
+    Args:
+        pattern: The path of the file, with ``*`` for what differs from kernel to kernel.
+        change: What it holds in, what it is to hold out.
+    """
+
+    def fault(machine: Machine, context: FaultContext) -> Machine:
+        first, *others = machine.disks
+        changed = replace(first, path=overlay(first.path, context.folder / "boot-changed.qcow2"))
+        with files(changed.path, BOOT) as boot:
+            found = fnmatch.filter(boot.names(str(PurePosixPath(pattern).parent)), pattern)
+            if len(found) != 1:
+                raise UsageError(f"{pattern} is not one file of the boot partition but {len(found)}")
+            before = boot.read(found[0])
+            if change(before) == before:
+                raise UsageError(f"{found[0]} is as it was: the change found nothing to change")
+            boot.write(found[0], change(before))
+        return replace(machine, disks=(changed, *others))
+
+    return fault
 
 
 def smbios_cmdline(arguments: str) -> Fault:

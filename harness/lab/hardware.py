@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from harness.lab.places import endpoints, names
-from harness.machine.spec import Bus, Disk, Firmware, Machine, SecurityKey, Tpm
+from harness.machine.spec import Bus, Disk, Firmware, Machine, SecurityKey, Tpm, TpmVersion
 from harness.policy.pins.systemd_fido2 import SECURITY_KEY
 from harness.policy.policy import Policy
 
@@ -23,7 +23,7 @@ def machine_for(policy: Policy, firmware: Firmware, folder: Path) -> Machine:
         firmware=firmware,
         nvram=folder / "nvram.fd",
         disks=tuple(_disks(policy, folder)),
-        tpm=Tpm(folder / "tpm", banks=policy.pcr_banks),
+        tpm=Tpm(folder / "tpm", TpmVersion(policy.tpm_version), policy.pcr_banks),
         smbios_oem_strings=names(endpoints(policy).values()),
         security_key=_security_key(policy, folder / "security-key.json"),
     )

@@ -216,7 +216,7 @@ def power_on(
             swtpm = stack.enter_context(
                 powered_tpm(placed.tpm, socket_of_swtpm, runtime.tpm_log, user=host.user, outlive=keep)
             )
-            stack.callback(_write_exchanges, evidence, swtpm)
+            stack.callback(_write_exchanges, evidence, swtpm, placed.tpm.pcr_bank)
             if placed.tpm.interceptor:
                 proxy = intercepted(placed.tpm.interceptor, runtime.tpm_socket, socket_of_swtpm, user=host.user)
                 stack.callback(_write_traffic, evidence, stack.enter_context(proxy))
@@ -307,10 +307,10 @@ def _keep_logs(evidence: Path, runtime: Runtime) -> None:
             untrusted.copy(log, evidence / log.name)
 
 
-def _write_exchanges(evidence: Path, swtpm: Swtpm) -> None:
+def _write_exchanges(evidence: Path, swtpm: Swtpm, bank: str) -> None:
     exchanges = swtpm.exchanges()
     (evidence / "swtpm.log").write_text("".join(f"{exchange}\n" for exchange in exchanges))
-    (evidence / "pcrs.json").write_text(json.dumps(replay_pcrs(exchanges), indent=1, sort_keys=True) + "\n")
+    (evidence / "pcrs.json").write_text(json.dumps(replay_pcrs(exchanges, bank), indent=1, sort_keys=True) + "\n")
 
 
 def _write_key_exchanges(evidence: Path, key: PluggedKey) -> None:

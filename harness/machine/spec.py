@@ -58,6 +58,11 @@ class Tpm:
     banks: tuple[str, ...] = ("sha256",)
     interceptor: BusInterceptor | None = None
 
+    @property
+    def pcr_bank(self) -> str:
+        """The bank whose values are evidence: sha256; a 1.2 has but one."""
+        return "sha256" if self.version is TpmVersion.TPM_2_0 else "sha1"
+
 
 @dataclass(frozen=True)
 class SecurityKey:

@@ -92,8 +92,31 @@ _COMMANDS = {
     0x18C: "PolicyPassword",
     0x192: "PolicyAuthorizeNV",
 }
+_COMMANDS_1_2 = {
+    0x0A: "OIAP",
+    0x0B: "OSAP",
+    0x0D: "TakeOwnership",
+    0x14: "Extend",
+    0x15: "PCRRead",
+    0x17: "Seal",
+    0x18: "Unseal",
+    0x41: "LoadKey2",
+    0x46: "GetRandom",
+    0x50: "SelfTestFull",
+    0x53: "ContinueSelfTest",
+    0x5B: "OwnerClear",
+    0x65: "GetCapability",
+    0x7C: "ReadPubek",
+    0x98: "SaveState",
+    0x99: "Startup",
+    0xBA: "FlushSpecific",
+}
+"""Those that a boot and its owner send. Source: TCG TPM Main, Part 2: Structures, 17 (ordinals)."""
+
+_EXTEND_1_2, _SHA1_BYTES = 0x14, 20
 _PCR_RESET = 0x13D
 _TPM_2_TAGS = (0x8001, 0x8002)  # without and with sessions, Part 2, 6.9 TPM_ST
+_STARTS = (STARTUP, 0x99)
 _DUMP = re.compile(
     r"^ *SWTPM_IO_(?P<way>Read|Write): length (?P<length>\d+)\n(?P<bytes>(?:^ *(?:[0-9A-Fa-f]{2} ?)+\n)*)", re.M
 )
@@ -104,11 +127,12 @@ class TpmExchange:
     """A command and its response, without what either carried.
 
     Attributes:
-        command: Its name without ``TPM2_``, or the code in hexadecimal for one that is not known (all of TPM 1.2's).
+        command: Its name without ``TPM2_`` (1.2: ``TPM_``), or the code in hexadecimal for one that is not known.
         code: Its number.
         response: 0 for success, else an error (TCG TPM 2.0 Library, Part 2, 6.6 TPM_RC): 0x99d is a policy that
-            does not hold, 0x1df a sealed object of another TPM, 0x921 lockout.
-        pcr: What PCR_Extend extended or PCR_Reset reset.
+            does not hold, 0x1df a sealed object of another TPM, 0x921 lockout. Of a 1.2 (TPM Main, Part 2, 16): 0x18 is
+            that PCRs have changed, 0x21 a key of another TPM.
+        pcr: What PCR_Extend (1.2: Extend) extended or PCR_Reset reset.
         digests: Bank and digest (hex) of each value that PCR_Extend extended it with.
     """
 
@@ -117,6 +141,11 @@ class TpmExchange:
     response: int
     pcr: int | None = None
     digests: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def full_name(self) -> str:
+        """Its command as the specifications call it; a 1.2 counts its commands below 0x100."""
+        return f"{'TPM' if self.code < 0x100 else 'TPM2'}_{self.command}"
 
     @property
     def ok(self) -> bool:
@@ -139,7 +168,7 @@ def decode(command: bytes, answer: bytes) -> TpmExchange:
     tag, _, code = HEADER.unpack_from(command)
     (_, _, response) = HEADER.unpack_from(answer)
     if tag not in _TPM_2_TAGS:
-        return TpmExchange(f"{code:#x}", code, response)
+        return _exchange_1_2(command, code, response)
     name = _COMMANDS.get(code, f"{code:#x}")
     if code == PCR_EXTEND:
         return TpmExchange(name, code, response, _handle(command), tuple(_extended(command)))
@@ -154,7 +183,7 @@ def replay_pcrs(exchanges: Iterable[TpmExchange], bank: str = "sha256") -> dict[
     for exchange in exchanges:
         if not exchange.ok:
             continue
-        if exchange.code == STARTUP:
+        if exchange.code in _STARTS:
             values.clear()
         elif exchange.code == _PCR_RESET and exchange.pcr is not None:
             values.pop(exchange.pcr, None)
@@ -165,6 +194,15 @@ def replay_pcrs(exchanges: Iterable[TpmExchange], bank: str = "sha256") -> dict[
                     before = bytes.fromhex(values.get(exchange.pcr, start))
                     values[exchange.pcr] = hashlib.new(bank, before + bytes.fromhex(digest)).hexdigest()
     return values
+
+
+def _exchange_1_2(command: bytes, code: int, response: int) -> TpmExchange:
+    """The same of a TPM 1.2, whose Extend names one digest (TPM Main, Part 3: Commands, 16.1)."""
+    name = _COMMANDS_1_2.get(code, f"{code:#x}")
+    if code != _EXTEND_1_2:
+        return TpmExchange(name, code, response)
+    start = HEADER.size + 4
+    return TpmExchange(name, code, response, _handle(command), (("sha1", command[start : start + _SHA1_BYTES].hex()),))
 
 
 def _exchanges(text: str) -> Iterator[TpmExchange]:

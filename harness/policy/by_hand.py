@@ -7,7 +7,17 @@ the same name, that is meant.
 from collections.abc import Mapping
 
 from harness.policy.enrolment import Enrolment
-from harness.policy.pins import CryptenrollPin, Fido2Pin, Parsec, ParsecProvider, Pkcs11Pin, Sss, TangPin, Tpm2Pin
+from harness.policy.pins import (
+    CryptenrollPin,
+    Fido2Pin,
+    Parsec,
+    ParsecProvider,
+    Pkcs11Pin,
+    Sss,
+    TangPin,
+    Tpm2Pin,
+    Tpm12Pin,
+)
 from harness.policy.pins.placeholders import placeholder
 
 _TANG = TangPin("tang", placeholder("URL", "tang"), placeholder("THUMBPRINT", "tang"))
@@ -38,6 +48,7 @@ BY_HAND: Mapping[str, Enrolment] = {
         Enrolment("root-signed-pcr11", (CryptenrollPin(signed_pcr_ids=(11,)),)),
         Enrolment("root-pcr15", (CryptenrollPin(initrd_pcr_ids=(15,), measures=True),)),
         Enrolment("root-pcrlock", (CryptenrollPin(initrd_pcr_ids=(7, 11), pcrlock=True),)),
+        Enrolment("root-tpm12", (Tpm12Pin((4, 8, 9)),)),
         Enrolment("root-recovery-key", (CryptenrollPin((7,)),), keeps_passphrase=False, recovery_key=True),
     )
 }

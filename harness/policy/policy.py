@@ -93,6 +93,11 @@ class Policy:
         return {pair: own for leaf in self.leaves for pair, own in leaf.own_keys.items()}
 
     @property
+    def tpm_version(self) -> str:
+        """The specification that the machine's TPM must follow: ``2.0``, but for a policy about a 1.2."""
+        return next((leaf.tpm_version for leaf in self.leaves if leaf.tpm_version), "2.0")
+
+    @property
     def tang_servers(self) -> tuple[str, ...]:
         """Names of the Tang servers that the harness must run, in order, each once."""
         return tuple(service.name for service in self.provided if service.kind == TANG)

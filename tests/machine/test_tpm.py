@@ -68,13 +68,23 @@ def test_a_log_that_ends_anywhere_gives_no_half_exchange(end: int) -> None:
     assert decode_log(text) == (TpmExchange("Startup", 0x144, 0),)
 
 
-def test_an_unknown_command_and_tpm_1_2_keep_their_numbers() -> None:
+def test_unknown_commands_keep_their_numbers_and_those_of_a_1_2_have_names_of_their_own() -> None:
     unknown = bytes.fromhex("80010000000a20000001")
-    tpm_1_2 = bytes.fromhex("00c10000000c000000990001"), bytes.fromhex("00c40000000a00000026")
-    assert [str(exchange) for exchange in decode_log(log_of((unknown, SUCCESS), tpm_1_2))] == [
-        "0x20000001 -> success",
-        "0x99 -> 0x26",
-    ]
+    refused = bytes.fromhex("00c40000000a00000026")
+    started, unknown_1_2 = bytes.fromhex("00c10000000c000000990001"), bytes.fromhex("00c10000000a000000f1")
+    said = decode_log(log_of((unknown, SUCCESS), (started, refused), (unknown_1_2, refused)))
+    assert [str(exchange) for exchange in said] == ["0x20000001 -> success", "Startup -> 0x26", "0xf1 -> 0x26"]
+
+
+def test_a_1_2_extends_its_one_bank() -> None:
+    started, ok = bytes.fromhex("00c10000000c000000990001"), bytes.fromhex("00c40000000a00000000")
+    digest = hashlib.sha1(b"kernel").digest()
+    extend = bytes.fromhex("00c1000000220000001400000008") + digest
+    exchanges = decode_log(log_of((started, ok), (extend, ok)))
+    assert str(exchanges[1]) == f"Extend 8 sha1:{digest.hex()} -> success"
+    assert replay_pcrs(exchanges, "sha1") == {8: hashlib.sha1(bytes(20) + digest).hexdigest()}
+    assert replay_pcrs((*exchanges, exchanges[0]), "sha1") == {}
+    assert replay_pcrs(exchanges) == {}
 
 
 def test_extends_add_up_to_pcrs() -> None:

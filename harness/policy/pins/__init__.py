@@ -8,6 +8,7 @@ kind            what a pin says of itself: the questions that everything else as
 clevis          the tool of `clevis_tpm2`, `clevis_tang` and `sss`
 systemd         the tool of the tokens: `systemd_tpm2`, `systemd_pkcs11`, `systemd_fido2`
 parsec          a key file that the Parsec service decrypts, and the unit that has it do so
+tpm12           a TPM 1.2, and tpm-tools, which seals by it
 sss             thresholds, and the one evaluation of a tree
 tpm             what the kinds that a TPM answers for share
 placeholders    what a policy file writes for a server that the harness makes
@@ -26,6 +27,7 @@ from harness.policy.pins.systemd import CRYPTENROLL
 from harness.policy.pins.systemd_fido2 import Fido2Pin
 from harness.policy.pins.systemd_pkcs11 import Pkcs11Pin
 from harness.policy.pins.systemd_tpm2 import CryptenrollPin
+from harness.policy.pins.tpm12 import TPM_TOOLS, Tpm12Pin
 
 __all__ = [
     "KINDS",
@@ -45,6 +47,7 @@ __all__ = [
     "Sss",
     "TangPin",
     "Tpm2Pin",
+    "Tpm12Pin",
     "bindings",
     "changed",
     "evaluate",
@@ -54,8 +57,8 @@ __all__ = [
     "with_threshold",
 ]
 
-KINDS: tuple[type[Leaf], ...] = (TangPin, Tpm2Pin, CryptenrollPin, Pkcs11Pin, Fido2Pin, Parsec)
+KINDS: tuple[type[Leaf], ...] = (TangPin, Tpm2Pin, CryptenrollPin, Pkcs11Pin, Fido2Pin, Parsec, Tpm12Pin)
 """Every kind of leaf."""
 
-OPENERS: tuple[Opener, ...] = (CLEVIS, CRYPTENROLL, PARSEC_KEY)
+OPENERS: tuple[Opener, ...] = (CLEVIS, CRYPTENROLL, PARSEC_KEY, TPM_TOOLS)
 """The tools that bind them."""

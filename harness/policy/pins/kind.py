@@ -206,6 +206,7 @@ class Leaf(Binding):
         service: What it talks to, or None for what is in the guest itself.
         needs_network: Whether it can answer only once the guest has an address.
         carried: Whether a person can take what answers away: a security token.
+        tpm_version: The specification that the machine's TPM must follow for it, or "" for the usual 2.0.
     """
 
     reported_as: ClassVar[str]
@@ -213,6 +214,7 @@ class Leaf(Binding):
     answers: ClassVar[tuple[Message, ...]] = ()
     needs_network: ClassVar[bool] = False
     carried: ClassVar[bool] = False
+    tpm_version: ClassVar[str] = ""
 
     @property
     @abstractmethod
