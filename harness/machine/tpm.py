@@ -164,13 +164,14 @@ def powered_tpm(tpm: Tpm, control: Path, log: Path, *, user: str | None, outlive
 
 
 @contextmanager
-def listening_tpm(state: Path, server: Path) -> Iterator[None]:
-    """Run swtpm as the caller, started up (TPM2_Startup), on a socket of its own for one client at a time.
+def listening_tpm(state: Path, server: Path, version: TpmVersion = TpmVersion.TPM_2_0) -> Iterator[None]:
+    """Run swtpm as the caller, started up (TPM2_Startup, TPM_Startup), on a socket of its own for one client at a time.
 
     Args:
         state: Its folder.
         server: Where the socket goes, and beside it, with ``.ctrl`` behind the name, the one for control: there
             libtss2-tcti-swtpm looks for it.
+        version: What it is.
 
     Raises:
         HostError: setpriv or swtpm is missing.
@@ -179,7 +180,8 @@ def listening_tpm(state: Path, server: Path) -> Iterator[None]:
     control = server.with_name(f"{server.name}.ctrl")
     for path in (server, control):
         path.unlink(missing_ok=True)
-    command = [*bound_to_caller(None), "swtpm", "socket", "--tpm2", "--tpmstate", f"dir={state}"]
+    command = [*bound_to_caller(None), "swtpm", "socket", "--tpmstate", f"dir={state}"]
+    command += ["--tpm2"] if version is TpmVersion.TPM_2_0 else []
     command += ["--server", f"type=unixio,path={server}", "--ctrl", f"type=unixio,path={control}"]
     swtpm = _started([*command, "--flags", "not-need-init,startup-clear"])
     try:

@@ -24,6 +24,7 @@ RC_FAILURE = 0x101
 """TPM_RC_FAILURE: the TPM is in failure mode, or says so (Part 2, 6.6)."""
 
 _NO_SESSIONS, _SESSIONS = 0x8001, 0x8002  # Part 2, 6.9 TPM_ST
+_REQUEST_1_2 = 0xC1  # TPM Main, Part 2, 6 TPM_TAG_RQU_COMMAND
 _ENCRYPT = 1 << 6
 _EMPTY_PASSWORD = bytes.fromhex("40000009 0000 00 0000")  # TPM_RS_PW, no nonce, no attributes, no password
 _PASSWORD_ACCEPTED = bytes.fromhex("0000 01 0000")  # no nonce, continueSession, no HMAC
@@ -78,6 +79,16 @@ def pcr_extend(pcr: int, digests: Iterable[tuple[str, str]]) -> bytes:
     parameters = struct.pack(">I", len(values)) + b"".join(values)
     authorization = struct.pack(">I", len(_EMPTY_PASSWORD)) + _EMPTY_PASSWORD
     return _message(_SESSIONS, PCR_EXTEND, struct.pack(">I", pcr) + authorization + parameters)
+
+
+def extend_1_2(pcr: int, digest: bytes) -> bytes:
+    """TPM_Extend of a TPM 1.2 (TPM Main, Part 3, 16.1).
+
+    Args:
+        pcr: Which.
+        digest: 20 bytes.
+    """
+    return _message(_REQUEST_1_2, 0x14, struct.pack(">I", pcr) + digest)
 
 
 def success_response() -> bytes:

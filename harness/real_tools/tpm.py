@@ -3,14 +3,15 @@
 import socket
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from hashlib import sha256
+from hashlib import sha1, sha256
 from pathlib import Path
 
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from harness.errors import RigError
+from harness.machine.spec import TpmVersion
 from harness.machine.tpm import listening_tpm
-from harness.machine.tpm_bus import BusInterceptor, code, pcr_extend, shutdown
+from harness.machine.tpm_bus import BusInterceptor, code, extend_1_2, pcr_extend, shutdown
 from harness.real_tools.relay import intercepted
 
 SOCKET = "tpm"
@@ -32,6 +33,7 @@ def running_tpm(
     *,
     empty_pcrs: Iterable[int] = (),
     interceptor: BusInterceptor | None = None,
+    version: TpmVersion = TpmVersion.TPM_2_0,
     orderly: bool = True,
 ) -> Iterator[None]:
     """Run swtpm for the length of the block, started up and with something in every PCR.
@@ -42,6 +44,7 @@ def running_tpm(
         changed_pcrs: Those that hold something else than they do without this.
         empty_pcrs: Those that nothing has extended yet.
         interceptor: What is on its bus.
+        version: What it is; the state must be of that version.
         orderly: Whether TPM2_Shutdown comes at the end; it does not before a power cut.
 
     Raises:
@@ -49,26 +52,33 @@ def running_tpm(
         RigError: It did not start, or did not end.
     """
     chip = shared / (_BEHIND if interceptor else SOCKET)
-    with listening_tpm(state, chip):
-        _measure(chip, sorted(set(_PCRS) - set(empty_pcrs)), frozenset(changed_pcrs))
+    with listening_tpm(state, chip, version):
+        _measure(chip, version, sorted(set(_PCRS) - set(empty_pcrs)), frozenset(changed_pcrs))
         with ExitStack() as bus:
             if interceptor:
                 bus.enter_context(intercepted(shared / SOCKET, chip, _connected, interceptor))
             yield
-        if orderly:
+        if orderly and version is TpmVersion.TPM_2_0:
             with _connected(chip) as tpm:
                 tpm.sendall(shutdown())
                 tpm.recv(_LARGEST)
 
 
-def _measure(where: Path, pcrs: Iterable[int], changed: frozenset[int]) -> None:
+def _measure(where: Path, version: TpmVersion, pcrs: Iterable[int], changed: frozenset[int]) -> None:
     """Extend each PCR, as a firmware does, and those that changed once more."""
     with _connected(where) as tpm:
         for pcr in pcrs:
             for what in (f"PCR {pcr}", *([f"another PCR {pcr}"] if pcr in changed else [])):
-                tpm.sendall(pcr_extend(pcr, [("sha256", sha256(what.encode()).hexdigest())]))
+                tpm.sendall(_extend(version, pcr, what.encode()))
                 if code(tpm.recv(_LARGEST)):
                     raise RigError(f"swtpm did not extend PCR {pcr}")
+
+
+def _extend(version: TpmVersion, pcr: int, value: bytes) -> bytes:
+    """The command that extends a PCR in each bank; one that the TPM does not have is passed over (Part 3, 22.2)."""
+    if version is TpmVersion.TPM_1_2:
+        return extend_1_2(pcr, sha1(value).digest())
+    return pcr_extend(pcr, [("sha1", sha1(value).hexdigest()), ("sha256", sha256(value).hexdigest())])
 
 
 def _connected(where: Path) -> socket.socket:

@@ -1,0 +1,90 @@
+"""Keys in a TPM 2.0 beside the disk's, without a machine: tpm2-pkcs11, for SSH and for a LUKS volume."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from key_box import KeyBox, key_tools
+from ssh_server import ssh_server
+
+pytestmark = pytest.mark.real
+
+PIN, WRONG = "1234", "0000"
+MAKE = f"""
+rm -rf $lab/store; mkdir $lab/store
+ptool init
+ptool addtoken --pid=1 --label=ssh --userpin={PIN} --sopin=5678
+ptool addkey --algorithm=ecc256 --label=ssh --userpin={PIN}
+ptool addkey --algorithm=rsa2048 --label=ssh --key-label=disk --userpin={PIN}
+"""
+
+
+@pytest.fixture(scope="module")
+def keys() -> Iterator[KeyBox]:
+    with key_tools() as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def made(keys: KeyBox) -> tuple[Path, str]:
+    """A TPM with a token's keys below it, and the public key for SSH."""
+    state = keys.new_tpm("made")
+    with keys.on(state):
+        keys.run(MAKE, 120.0)
+        public = keys.run("ssh-keygen -D $library")
+    return state, next(line for line in public.splitlines() if line.startswith("ecdsa-"))
+
+
+def login(keys: KeyBox, state: Path, public: str, *pins: str, cut: bool = False) -> list[tuple[bool, str]]:
+    """Whether each PIN in turn logs in, with the TPM on for all of them, and what ssh said."""
+    said = []
+    with ssh_server(keys.box.shared / "ssh", public), keys.on(state, cut=cut):
+        for pin in pins:
+            said.append(keys.attempt(f"ssh_by $library {pin}")[1])
+            keys.attempt("flush")
+    return [("logged in" in text, text) for text in said]
+
+
+def opened(found: list[tuple[bool, str]]) -> list[bool]:
+    return [logged_in for logged_in, _ in found]
+
+
+def test_the_key_logs_in_after_each_orderly_power_cycle(keys: KeyBox, made: tuple[Path, str]) -> None:
+    state, public = keys.copied(made[0], "cycles"), made[1]
+    assert [opened(login(keys, state, public, PIN)) for _ in range(4)] == [[True]] * 4
+
+
+def test_a_cloned_store_is_nothing_without_the_tpm(keys: KeyBox, made: tuple[Path, str]) -> None:
+    """Another TPM refuses it; so does the same once cleared; with the TPM's state cloned, too, it logs in."""
+    cleared = keys.copied(made[0], "cleared")
+    with keys.on(cleared):
+        keys.run("tpm2_clear -c lockout")
+    assert opened(login(keys, keys.new_tpm("another"), made[1], PIN)) == [False]
+    assert opened(login(keys, cleared, made[1], PIN)) == [False]
+    assert opened(login(keys, keys.copied(made[0], "clone"), made[1], PIN)) == [True]
+
+
+def test_without_a_tpm_there_is_no_key(keys: KeyBox, made: tuple[Path, str]) -> None:
+    with ssh_server(keys.box.shared / "ssh", made[1]):
+        status, said = keys.attempt(f"ssh_by $library {PIN}")
+    assert status != 0
+    assert "logged in" not in said
+
+
+def test_three_wrong_pins_lock_the_right_one_out_until_the_owner_helps(keys: KeyBox, made: tuple[Path, str]) -> None:
+    state = keys.copied(made[0], "guessed")
+    guessed = login(keys, state, made[1], WRONG, WRONG, WRONG, PIN)
+    assert opened(guessed) == [False] * 4
+    assert "locked" in guessed[3][1]
+    with keys.on(state):
+        keys.run("tpm2_dictionarylockout --clear-lockout")
+    assert opened(login(keys, state, made[1], PIN)) == [True]
+
+
+def test_three_power_cuts_lock_the_right_pin_out(keys: KeyBox, made: tuple[Path, str]) -> None:
+    """Nobody guesses: the PIN is right each time, and the power is cut afterwards."""
+    state = keys.copied(made[0], "cuts")
+    assert [opened(login(keys, state, made[1], PIN, cut=True)) for _ in range(3)] == [[True]] * 3
+    locked = login(keys, state, made[1], PIN)
+    assert opened(locked) == [False]
+    assert "locked" in locked[0][1]
