@@ -33,9 +33,9 @@ class KeyBox:
     folder: Path
     version: TpmVersion = TpmVersion.TPM_2_0
 
-    def new_tpm(self, name: str) -> Path:
+    def new_tpm(self, name: str, banks: tuple[str, ...] = ("sha1", "sha256")) -> Path:
         """A TPM that nobody has used."""
-        tpm = Tpm(self.folder / name, self.version, ("sha1", "sha256"))
+        tpm = Tpm(self.folder / name, self.version, banks)
         tpms.manufacture(tpm)
         return tpm.state
 
@@ -59,9 +59,9 @@ class KeyBox:
 
 
 @contextmanager
-def key_tools(version: TpmVersion = TpmVersion.TPM_2_0) -> Iterator[KeyBox]:
+def key_tools(image: str = IMAGE, version: TpmVersion = TpmVersion.TPM_2_0) -> Iterator[KeyBox]:
     """Open such a toolbox for the block. Needs the guest image: minutes where the cache does not have it."""
     with ExitStack() as stack:
-        tree = stack.enter_context(guest_tree(IMAGE, Progress()))
+        tree = stack.enter_context(guest_tree(image, Progress()))
         box = stack.enter_context(toolbox(tree, stack.enter_context(scratch(None)), {}))
         yield KeyBox(box, stack.enter_context(scratch(None)), version)

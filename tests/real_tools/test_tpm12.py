@@ -19,7 +19,7 @@ PUT_AWAY, BACK = "mv $lab/tcsd/system.data $lab/kept", "mv $lab/kept $lab/tcsd/s
 
 @pytest.fixture(scope="module")
 def keys() -> Iterator[KeyBox]:
-    with key_tools(TpmVersion.TPM_1_2) as opened:
+    with key_tools(version=TpmVersion.TPM_1_2) as opened:
         yield opened
 
 
