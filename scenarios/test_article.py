@@ -22,6 +22,7 @@ def test_the_commands_of_the_article_do_what_it_says(sealed: Sealed) -> None:
         run = on.shell.run
         assert run("cat /sys/class/tpm/tpm0/tpm_version_major").strip() == "2"
         assert "tpm" in run("journalctl -k --grep=tpm --no-pager")
+        run("exec 3<>/dev/tpm0; ! (exec 4<>/dev/tpm0) 2>/dev/null")  # one client at a time, unlike /dev/tpmrm0
         device = run("systemd-cryptenroll --tpm2-device=list | awk '/tpmrm/ {print $1}'").strip()
         assert device == "/dev/tpmrm0"
         run(NEW)

@@ -35,7 +35,7 @@ from harness.guest.witness import (
 from harness.luks2.metadata import LuksHeader, Token
 from harness.machine.ctap2_log import CtapExchange
 from harness.machine.tpm_log import TpmExchange
-from harness.policy.pins import Fido2Pin, Pin, Pkcs11Pin, Sss, TangPin, Tpm2Pin, holds
+from harness.policy.pins import Fido2Pin, Pin, Pkcs11Pin, Sss, TangPin, Tpm2Pin, Tpm12Pin, holds
 from harness.policy.pins.systemd_fido2 import SECURITY_KEY
 from harness.services.tang_log import TangRequest
 
@@ -387,3 +387,37 @@ def test_a_security_key_is_believed_by_its_own_log_alone() -> None:
     shut = judged(Fido2Pin(), asks, ExternalEvidence(services={SECURITY_KEY: security_key_testimony(refused)}))
     assert shut.failed_pins == {"fido2"}
     assert shut.failures[0].source == "security key"
+
+
+# A keyscript that has a TPM 1.2 unseal: it asks nobody, and says itself what it did.
+
+UNSEALED_12 = TpmExchange("Unseal", 0x18, 0)
+SAID = made(PinAnswered, 20.0, Stream.CONSOLE, pin="tpm12", about="var")
+SET_UP = made(VolumeUnlocked, 21.0, Stream.CONSOLE, volume="var", opener_is_logged=False)
+
+
+def test_a_keyscript_opens_without_a_prompt_and_the_tpm_bears_it_out() -> None:
+    outcome = judged(Tpm12Pin((8,)), seen(SAID, SET_UP), ExternalEvidence(tpm=(UNSEALED_12,)))
+    assert outcome.unlock is Unlock.AUTO
+    assert outcome.unlocked_by == {"tpm12"}
+    assert outcome.proofs[:2] == ("0 bytes typed", "tpm: 1 × TPM_Unseal succeeded")
+
+
+@pytest.mark.parametrize(("events", "tpm"), [((SET_UP,), (UNSEALED_12,)), ((SAID, SET_UP), ()), ((SAID, SET_UP), None)])
+def test_half_of_that_is_no_verdict(events: tuple[Event, ...], tpm: tuple[TpmExchange, ...] | None) -> None:
+    with pytest.raises(RigError):
+        judged(Tpm12Pin((8,)), seen(*events), ExternalEvidence(tpm=tpm))
+
+
+def test_a_1_2_that_refuses_is_told_with_its_code() -> None:
+    failed = made(PinFailed, 20.0, Stream.CONSOLE, pin="tpm12", reason="unsealing failed: TPM_NOSRK (18)", final=True)
+    refused = TpmExchange("LoadKey2", 0x41, 0x12)
+    asked = made(PromptShown, 21.0, Stream.CONSOLE, volume="var", asks=PromptKind.PASSPHRASE)
+    opened = made(VolumeUnlocked, 24.0, Stream.CONSOLE, volume="var", opener_is_logged=False)
+    observed = seen(failed, asked, opened, typed=(TypedPassphrase(22.0, "var", 7),))
+    outcome = judged(Tpm12Pin((8,)), observed, ExternalEvidence(tpm=(refused,)))
+    assert outcome.unlock is Unlock.PASSPHRASE_FALLBACK
+    assert {failure.reason for failure in outcome.failures} == {
+        "unsealing failed: TPM_NOSRK (18)",
+        "LoadKey2 -> 0x12",
+    }

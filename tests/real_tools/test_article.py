@@ -42,6 +42,15 @@ def test_cryptenroll_binds_to_pcrs_0_and_7(keys: KeyBox, tpm: Path) -> None:
             assert (keys.attempt(OPENS)[0] == 0) is opens
 
 
+def test_cryptenroll_wants_luks2(keys: KeyBox, tpm: Path) -> None:
+    """ "A LUKS2 device": a volume of LUKS1 is refused."""
+    with keys.on(tpm):
+        keys.run(NEW.replace("luksFormat", "luksFormat --type luks1"))
+        status, said = keys.attempt(f"PASSWORD=pw systemd-cryptenroll --tpm2-device={TPM} $lab/volume")
+    assert status != 0
+    assert "LUKS2" in said
+
+
 @pytest.mark.parametrize("what", ["1", "tpm2"])
 def test_wipe_slot_by_number_or_by_kind_takes_key_and_token(keys: KeyBox, tpm: Path, what: str) -> None:
     """``systemd-cryptenroll --wipe-slot=1`` and ``--wipe-slot=tpm2``; the passphrase stays."""

@@ -88,3 +88,30 @@ def test_three_power_cuts_lock_the_right_pin_out(keys: KeyBox, made: tuple[Path,
     locked = login(keys, state, made[1], PIN)
     assert opened(locked) == [False]
     assert "locked" in locked[0][1]
+
+
+NEW_VOLUME = f"""
+truncate -s 32M $lab/volume
+printf pw | cryptsetup luksFormat -q --pbkdf pbkdf2 --pbkdf-force-iterations 1000 $lab/volume -
+PASSWORD=pw PIN={PIN} systemd-cryptenroll --pkcs11-token-uri='pkcs11:token=ssh;object=disk;type=public' $lab/volume
+flush
+"""
+
+
+def opens_by_token(keys: KeyBox, state: Path, pin: str) -> bool:
+    with keys.on(state):
+        script = (
+            f"printf {pin} | cryptsetup open --test-passphrase --token-only --token-type systemd-pkcs11 $lab/volume"
+        )
+        return keys.attempt(script)[0] == 0
+
+
+def test_a_luks_volume_opens_by_its_pkcs11_token_in_the_tpm(keys: KeyBox, made: tuple[Path, str]) -> None:
+    """Enrolled as any PKCS#11 token: the PIN opens it, another PIN or another TPM does not."""
+    state = keys.copied(made[0], "volume")
+    with keys.on(state):
+        keys.run(NEW_VOLUME, 120.0)
+    assert opens_by_token(keys, state, PIN)
+    assert not opens_by_token(keys, keys.copied(state, "volume-wrong"), WRONG)
+    assert not opens_by_token(keys, keys.new_tpm("volume-another"), PIN)
+    assert opens_by_token(keys, state, PIN)
