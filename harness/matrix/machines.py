@@ -140,6 +140,7 @@ MACHINES: tuple[TableMachine, ...] = (
     _alone("fido2", "debian-13-tokens", "present", "tpm-absent", "key-removed", "key-replaced"),
     _alone("fido2-pin", "debian-13-tokens", "present", "key-removed", "key-replaced"),
     _alone("pkcs11", "debian-13-tokens", "present", "tpm-absent", "soft-token-removed", "soft-token-replaced"),
+    _alone("pkcs11-in-tpm", "debian-13-keys", "present", "tpm-absent", "tpm-replaced", "power-cuts"),
     _alone("root-tpm2-and-tang", "debian-13-root", *_NETWORK, "no-link"),
     _alone("root-tpm2-or-tang", "debian-13-root", *_NETWORK, "no-link-held"),
     _alone("root-pcr7", "debian-13-root", "present", "key-enrolled", *_UPDATES),
@@ -153,6 +154,7 @@ MACHINES: tuple[TableMachine, ...] = (
     _alone("root-recovery-key", "debian-13-root", "present", "tpm-absent", "key-enrolled"),
     _alone("root-tpm2-and-tang", "debian-13-initramfs", *_NETWORK, "no-link"),
     _alone("root-tpm2-or-tang", "debian-13-initramfs", *_NETWORK, "no-link-held"),
+    _alone("root-tpm12", "debian-13-tpm12", "present", "tpm-absent", "tpm-replaced"),
 )
 """In the order of the table."""
 

@@ -41,6 +41,7 @@ BY_HAND: Mapping[str, Enrolment] = {
         Enrolment("pkcs11", (Pkcs11Pin(),)),
         Enrolment("parsec-tpm", (Parsec(ParsecProvider.TPM),)),
         Enrolment("parsec-mbed-crypto", (Parsec(ParsecProvider.MBED_CRYPTO),)),
+        Enrolment("pkcs11-in-tpm", (Pkcs11Pin(in_tpm=True),)),
         Enrolment("root-tpm2-and-tang", (Sss(2, (Tpm2Pin(), _TANG)),)),
         Enrolment("root-tpm2-or-tang", (Sss(1, (Tpm2Pin(), _TANG)),)),
         Enrolment("root-pcr7", (CryptenrollPin((7,)),)),

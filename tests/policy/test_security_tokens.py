@@ -16,11 +16,12 @@ from harness.policy.pins import Fido2Pin, Pin, Pkcs11Pin, Sss, Tpm2Pin
 from harness.policy.pins.systemd_fido2 import FIDO2_PIN
 from harness.policy.pins.systemd_pkcs11 import PKCS11_PIN
 from harness.policy.policy import Policy, Volume
-from harness.policy.world import Stack, TokenState, World
+from harness.policy.world import Stack, TokenState, TpmState, World
 from harness.unlock import Unlock
 
 A, P, E = Unlock.AUTO, Unlock.PASSPHRASE_FALLBACK, Unlock.LOCKED
 KEY, KEY_WITH_PIN, SOFT = Fido2Pin(), Fido2Pin(asks_pin=True), Pkcs11Pin()
+IN_TPM = Pkcs11Pin(in_tpm=True)
 THIEF = Capabilities(machine=True, disk=True)
 
 
@@ -50,6 +51,31 @@ def test_what_a_security_token_decides(token: TokenState, expected: list[Unlock]
     assert [each.unlock for each in said] == expected
     there = token is TokenState.PRESENT
     assert [each.failed_pins for each in said] == [set() if there else {pin.name} for pin in (KEY, KEY_WITH_PIN, SOFT)]
+
+
+@pytest.mark.parametrize(
+    ("world", "opens"),
+    [
+        (World(), True),
+        (World(tpm=TpmState.ABSENT), False),
+        (World(tpm=TpmState.ANOTHER), False),
+        (World(power_cuts=2), True),
+        (World(power_cuts=3), False),
+    ],
+)
+def test_a_token_in_the_tpm_answers_by_that_tpm_alone(world: World, opens: bool) -> None:
+    said = predict(volume(IN_TPM), world, Stack.DR)
+    assert said.unlock is P, "its PIN is asked for, or the passphrase"
+    assert said.failed_pins == (set() if opens else {"pkcs11"})
+
+
+def test_a_thief_of_the_disk_has_its_files_and_not_its_keys() -> None:
+    has = [
+        Capabilities(disk=True, pin=True),
+        replace(THIEF, pin=True),
+        Capabilities(disk=True, pin=True, tpm_state=True),
+    ]
+    assert [extract(volume(IN_TPM), each).extracted for each in has] == [False, True, True]
 
 
 def test_a_pin_that_nobody_types_is_waited_for() -> None:

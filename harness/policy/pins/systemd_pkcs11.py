@@ -1,8 +1,9 @@
 """A token of systemd-cryptenroll whose key an RSA key in a PKCS#11 token decrypts (pure).
 
-The token is SoftHSM2, in files of the guest's own.
+The token is SoftHSM2, in files of the guest's own, or tpm2-pkcs11's, whose keys lie under the machine's TPM.
 
-Sources: systemd-cryptenroll(1), crypttab(5), softhsm2-util(1), pkcs11-tool(1), p11-kit(8); systemd 257 pkcs11-util.c.
+Sources: systemd-cryptenroll(1), crypttab(5), softhsm2-util(1), pkcs11-tool(1), p11-kit(8); systemd 257 pkcs11-util.c;
+tpm2-pkcs11 1.9, docs/PKCS11_TOOL.md.
 """
 
 from collections.abc import Iterator
@@ -10,9 +11,10 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from harness.policy.capabilities import Capabilities
+from harness.policy.pins import tpm
 from harness.policy.pins.kind import Message, PinFailureCause, Service
 from harness.policy.pins.systemd import Token, security_token_cause
-from harness.policy.world import TokenState, World
+from harness.policy.world import TokenState, TpmState, World
 
 PKCS11_PIN = "24680"
 """The PIN of the token. It is no secret here."""
@@ -21,6 +23,7 @@ LABEL, KEY = "lab", "disk"
 """What the token and the key in it are called."""
 
 _MODULE = "/usr/lib/softhsm/libsofthsm2.so"
+_STORE = "/etc/tpm2_pkcs11"
 
 
 @dataclass(frozen=True)
@@ -29,9 +32,11 @@ class Pkcs11Pin(Token):
 
     Attributes:
         name: What failed pins are called in an outcome.
+        in_tpm: Whether it is tpm2-pkcs11's (image `debian-13-keys`) and not SoftHSM2's.
     """
 
     name: str = "pkcs11"
+    in_tpm: bool = False
 
     slot_type: ClassVar[str] = "pkcs11"
     crypttab_device: ClassVar[str] = "pkcs11-uri=auto"
@@ -58,28 +63,47 @@ class Pkcs11Pin(Token):
     @property
     def described(self) -> str:
         """What it is, and that a person must know something."""
-        return "PKCS#11 token, with its PIN"
+        return f"PKCS#11 token{' in the TPM' if self.in_tpm else ''}, with its PIN"
 
     def enroll(self, *further: str) -> Iterator[str]:
         """Make token and key if they are not there, and ``systemd-cryptenroll --pkcs11-token-uri=``."""
-        yield f"softhsm2-util --show-slots | grep -q 'Label: *{LABEL}' || {{ {' && '.join(new_token())}; }}"
+        if self.in_tpm:
+            yield f"[[ -e {_STORE} ]] || {{ {' && '.join(_new_token_in_tpm())}; }}"
+        else:
+            yield f"softhsm2-util --show-slots | grep -q 'Label: *{LABEL}' || {{ {' && '.join(new_token())}; }}"
         uri = f"pkcs11:token={LABEL};object={KEY};type=public"
         options = " ".join([*further, f"--pkcs11-token-uri='{uri}'"])
         yield f'PIN={PKCS11_PIN} systemd-cryptenroll {options} "$device"'
 
     def failure_cause(self, world: World, *, headless: bool) -> PinFailureCause | None:
-        """It answers to whoever types its PIN."""
+        """It answers to whoever types its PIN; in a TPM, to that TPM alone, while it takes any PIN."""
+        if self.in_tpm and (unusable := tpm.unusable(world.tpm)):
+            return unusable
+        if self.in_tpm and tpm.locked_out(world):
+            return PinFailureCause("the TPM is locked out, so it takes no PIN")
         return security_token_cause(world, asks_pin=True, headless=headless)
 
     def prompts(self, world: World) -> bool:
         """If there is a token that has the label: with another key in it, it asks too."""
-        return world.token is not TokenState.ABSENT
+        return world.token is not TokenState.ABSENT and not (self.in_tpm and world.tpm is TpmState.ABSENT)
 
     def extraction(self, capabilities: Capabilities, measured: frozenset[int]) -> tuple[bool, str]:
         """Its files are on the disk, so it takes the PIN alone: a SoftHSM keeps nobody from trying them all."""
         if not capabilities.pin:
             return False, "the attacker does not know the PIN"
+        if self.in_tpm and not (capabilities.machine or capabilities.tpm_state):
+            return False, "the attacker does not have the TPM"
         return True, "the token's files are on the disk, and the attacker knows the PIN"
+
+
+def _new_token_in_tpm() -> tuple[str, ...]:
+    token = f"--label={LABEL} --userpin={PKCS11_PIN} --path={_STORE}"
+    return (
+        f"mkdir -m 700 {_STORE}",
+        f"tpm2_ptool init --path={_STORE}",
+        f"tpm2_ptool addtoken --pid=1 --sopin={PKCS11_PIN} {token}",
+        f"tpm2_ptool addkey --algorithm=rsa2048 --key-label={KEY} {token}",
+    )
 
 
 REMOVE_TOKEN = "find /etc/softhsm/tokens -mindepth 1 -delete"
