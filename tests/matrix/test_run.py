@@ -135,8 +135,10 @@ def test_all_machines_and_the_columns_that_make_sense(tmp_path: Path) -> None:
     assert {share.image: share.stack for share in chosen} == {
         "debian-13": Stack.DR,
         "debian-13-tokens": Stack.DR,
+        "debian-13-keys": Stack.DR,
         "debian-13-root": Stack.DR,
         "debian-13-initramfs": Stack.IT,
+        "debian-13-tpm12": Stack.IT,
     }
     by_name = {share.policy.name: share for share in chosen}
     assert set(by_name["by-butane"].columns) == {
