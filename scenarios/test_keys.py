@@ -14,7 +14,7 @@ LOGIN = (
     "/usr/sbin/sshd -f /dev/null -h /run/host-key -p 2222 -o ListenAddress=127.0.0.1 -o PidFile=none;"
     "SSH_ASKPASS=/run/askpass SSH_ASKPASS_REQUIRE=force "
     f"ssh -F none -I {LIBRARY} -p 2222 -o StrictHostKeyChecking=no -o PreferredAuthentications=publickey"
-    " -o IdentityFile=none 127.0.0.1 echo logged in"
+    " 127.0.0.1 echo logged in"
 )
 
 

@@ -12,7 +12,7 @@ ssh_by() {
     chmod +x /tmp/askpass
     SSH_ASKPASS=/tmp/askpass SSH_ASKPASS_REQUIRE=force timeout 30 ssh -F none -I "$1" -l owner \
         -o ProxyCommand="socat - UNIX-CONNECT:$lab/ssh" -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null \
-        -o PreferredAuthentications=publickey -o IdentitiesOnly=yes -o IdentityFile=none tpm true
+        -o PreferredAuthentications=publickey tpm true
 }
 
 # flush: what the kernel's resource manager does for each program that ends.
@@ -35,7 +35,6 @@ with_tcsd() {
         sed -E 's/^tss:x:[0-9]+(:[0-9]+)?/tss:x:0\1/; /^tss:/s/^(tss:x:0):[0-9]+:/\1:0:/' "/etc/$file" > "/tmp/$file"
         mount --bind "/tmp/$file" "/etc/$file"
     done
-    ip link set lo up
     mkdir -p "$lab/tcsd"
     printf 'port = 30003\nsystem_ps_file = %s/system.data\n' "$lab/tcsd" > /tmp/tcsd.conf
     chmod 640 /tmp/tcsd.conf
