@@ -30,7 +30,7 @@ def made(keys: KeyBox) -> tuple[Path, str]:
     """A TPM with a token's keys below it, and the public key for SSH."""
     state = keys.new_tpm("made")
     with keys.on(state):
-        keys.run(MAKE, 120.0)
+        keys.run(MAKE, 300.0)
         public = keys.run("ssh-keygen -D $library")
     return state, next(line for line in public.splitlines() if line.startswith("ecdsa-"))
 
@@ -90,9 +90,12 @@ def test_three_power_cuts_lock_the_right_pin_out(keys: KeyBox, made: tuple[Path,
     assert "locked" in locked[0][1]
 
 
-NEW_VOLUME = f"""
+VOLUME = """
 truncate -s 32M $lab/volume
 printf pw | cryptsetup luksFormat -q --pbkdf pbkdf2 --pbkdf-force-iterations 1000 $lab/volume -
+"""
+NEW_VOLUME = f"""
+{VOLUME}
 PASSWORD=pw PIN={PIN} systemd-cryptenroll --pkcs11-token-uri='pkcs11:token=ssh;object=disk;type=public' $lab/volume
 flush
 """
@@ -115,3 +118,35 @@ def test_a_luks_volume_opens_by_its_pkcs11_token_in_the_tpm(keys: KeyBox, made: 
     assert not opens_by_token(keys, keys.copied(state, "volume-wrong"), WRONG)
     assert not opens_by_token(keys, keys.new_tpm("volume-another"), PIN)
     assert opens_by_token(keys, state, PIN)
+
+
+SEAL = f"""
+{VOLUME}
+PASSWORD=pw systemd-cryptenroll --tpm2-device=swtpm:path=$lab/tpm --tpm2-pcrs=7 $lab/volume
+"""
+UNSEAL = "systemd-cryptenroll --unlock-tpm2-device=swtpm:path=$lab/tpm --recovery-key $lab/volume"
+SRK = "0x81000001"
+"""Where systemd keeps its storage root key: TCG TPM v2.0 Provisioning Guidance, 7.8."""
+
+
+@pytest.mark.parametrize("who_came_first", ["systemd", "tpm2-pkcs11"])
+def test_a_store_that_came_first_is_where_systemd_has_its_srk(keys: KeyBox, who_came_first: str) -> None:
+    """tpm2_ptool persists its primary key at that handle if it is free, and systemd then seals below it, unasked.
+
+    That key is not noDA. So three power cuts shut a seal without a PIN, too, which they do not where systemd came
+    first. Seen with tpm2-pkcs11 1.9.1 and systemd 257.13.
+    """
+    state = keys.new_tpm(f"first-{who_came_first}")
+    store = "rm -rf $lab/other; mkdir $lab/other; TPM2_PKCS11_STORE=$lab/other ptool init; flush"
+    steps = [SEAL, store] if who_came_first == "systemd" else [store, SEAL]
+    with keys.on(state):
+        keys.run(steps[0], 120.0)
+        assert SRK in keys.run("tpm2_getcap handles-persistent")
+        keys.run(steps[1], 120.0)
+        noda = "noda" in keys.run(f"tpm2_readpublic -c {SRK} | grep value: | head -n 2 | tail -n 1")
+    opened_after = []
+    for _ in range(4):
+        with keys.on(state, cut=True):
+            opened_after.append(keys.attempt(UNSEAL)[0] == 0)
+    assert noda is (who_came_first == "systemd")
+    assert opened_after == [True, True, True, noda]
