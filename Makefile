@@ -15,7 +15,7 @@ PAGES := harness.api harness.guest.events harness.lab.faults harness.policy.main
 SCRIPTS = $(shell grep -rlE --exclude-dir=artifacts '^\#!.*[/ ](ba|da)?sh( |$$)|^\# shellcheck shell=' .ci images harness)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup start prepare scenarios test lint format types unit real slow matrix bench doctor images report docs clean constraints corpus fuzz chaos soak
+.PHONY: help setup start prepare scenarios test lint format types unit real slow matrix bench doctor images report docs clean constraints corpus fuzz mutants chaos soak
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,13 +52,18 @@ unit: setup ## fast tests of the harness: no root, no machine; ARGS goes to pyte
 real: start ## tests of each real part (swtpm, Docker, libvirt, QEMU), one at a time; ARGS goes to pytest
 	$(VENV)/pytest -m "real and not slow" $(ARGS)
 
-slow: start ## tests that take many minutes: the same bytes from two builds of an image; ARGS goes to pytest
+slow: start ## tests that take many minutes: the same bytes from two builds of an image, all mutants; ARGS goes to pytest
+	@$(VENV)/pip install --quiet --requirement tests/mutation/requirements.txt
 	$(VENV)/pytest -m slow $(ARGS)
 
 fuzz: setup ## fuzz the readers by coverage, SECONDS each (3600); what is found is kept in tests/fuzz/seeds
 	@$(VENV)/pip install --quiet --requirement tests/fuzz/requirements.txt
 	@for target in $$(cd tests && ../$(VENV)/python -c 'print(*__import__("fuzz_targets").TARGETS)'); do \
 	  echo "== $$target"; PYTHONPATH=tests $(VENV)/python tests/fuzz/run.py $$target $(SECONDS) || exit 1; done
+
+mutants: setup ## change the code in small ways and see that a test notices; ARGS=judge tries modules with that in their path
+	@$(VENV)/pip install --quiet --requirement tests/mutation/requirements.txt
+	PYTHONPATH=tests $(VENV)/python tests/mutation/run.py $(ARGS)
 
 chaos: start ## break the laboratory at random points (100 hits, as root) and look what it leaves behind; ARGS goes to it
 	$(VENV)/python tests/stress/chaos.py $(ARGS)

@@ -1,0 +1,240 @@
+"""What mutation testing found, and which of it is accepted (pure).
+
+mutmut writes each mutant of a function below the original, in one file, with two more beside it: ``.meta`` holds how
+the tests ended under each mutant, ``.spans`` which lines each function takes. They are its own; its version is pinned.
+"""
+
+import ast
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from difflib import SequenceMatcher
+
+WORDS = "other words"
+"""What `Accepted.becomes` says where any change to the text of the line's strings is accepted, and nothing else is."""
+
+_KILLED = frozenset({1, 3})
+_TIMED_OUT = frozenset({24, -24, 36, 152, 255})
+_SURVIVED = frozenset({0, 5, 33})
+"""0: all tests passed; 5 and 33: no test runs the function at all."""
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One change to one function.
+
+    Attributes:
+        module: The file, from the root of the repository.
+        function: ``name`` or ``Class.name``.
+        line: What was changed, without indentation; more lines if the change takes more.
+        becomes: What it was changed to; "" when the lines went.
+        source: The whole function as changed, as it stands in the file.
+    """
+
+    module: str
+    function: str
+    line: str
+    becomes: str
+    source: str = ""
+
+    def __str__(self) -> str:
+        told = [f"{self.module}: {self.function}"]
+        told += [f"  - {line}" for line in self.line.splitlines()]
+        told += [f"  + {line}" for line in self.becomes.splitlines()]
+        return "\n".join(told)
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """A mutant that may survive; see `survivors.yaml`.
+
+    Attributes:
+        module: The file, from the root of the repository.
+        function: ``name`` or ``Class.name``.
+        line: The line that is changed.
+        becomes: What it is changed to, or `WORDS`.
+        reason: Why no test has to notice.
+    """
+
+    module: str
+    function: str
+    line: str
+    becomes: str
+    reason: str
+
+    def covers(self, mutant: Mutant) -> bool:
+        """Whether this is about a mutant."""
+        if (self.module, self.function, self.line) != (mutant.module, mutant.function, mutant.line):
+            return False
+        return only_words(mutant) if self.becomes == WORDS else self.becomes == mutant.becomes
+
+
+@dataclass(frozen=True)
+class Tally:
+    """How the mutants of one module ended.
+
+    Attributes:
+        module: The file, from the root of the repository.
+        killed: How many a test noticed.
+        timed_out: How many ran into mutmut's time limit, as a loop without an end does.
+        survivors: Those that no test noticed.
+        by_types: How many of those mypy refuses, so that they are no survivors.
+        unclear: Exit codes that say nothing: an interrupted run, a crash.
+    """
+
+    module: str
+    killed: int
+    timed_out: int
+    survivors: tuple[Mutant, ...]
+    by_types: int = 0
+    unclear: tuple[int | None, ...] = ()
+
+    @property
+    def mutants(self) -> int:
+        """How many there were."""
+        return self.killed + self.timed_out + self.by_types + len(self.survivors) + len(self.unclear)
+
+
+def only_words(mutant: Mutant) -> bool:
+    """Whether nothing but the letters of strings differs: their case, or XX around them."""
+    return _letters(mutant.line) == _letters(mutant.becomes)
+
+
+def _letters(line: str) -> str:
+    return line.replace("XX", "").lower()
+
+
+def undecorated(source: str) -> str:
+    """Write decorators of functions as the calls that they stand for: mutmut leaves decorated functions alone.
+
+    ``@property`` above ``def a(self)`` becomes ``a = property(a)`` below it. Functions named ``_`` stay as they are:
+    their decorators register them under another name.
+    """
+    lines = source.splitlines()
+    for node in sorted(_decorated(ast.parse(source)), key=lambda node: -node.lineno):
+        first, last = node.decorator_list[0].lineno - 1, node.end_lineno
+        assert last is not None
+        called = node.name
+        for decorator in reversed(node.decorator_list):
+            called = f"{ast.unparse(decorator)}({called})"
+        indent = " " * node.col_offset
+        lines[first:last] = [*lines[node.lineno - 1 : last], f"{indent}{node.name} = {called}"]
+    return "\n".join(lines) + "\n"
+
+
+def _decorated(tree: ast.Module) -> Iterator[ast.FunctionDef]:
+    """Functions and methods that mutmut would not look into, but for its own two exceptions."""
+    for scope in (tree, *(node for node in tree.body if isinstance(node, ast.ClassDef))):
+        for node in scope.body:
+            if isinstance(node, ast.FunctionDef) and node.decorator_list and node.name != "_":
+                names = {ast.unparse(decorator) for decorator in node.decorator_list}
+                if not names & {"staticmethod", "classmethod", "overload"} and not any("." in name for name in names):
+                    yield node
+
+
+def read_tally(module: str, meta: str, spans: str, generated: str) -> Tally:
+    """What mutmut found out about one module.
+
+    Args:
+        module: The file, from the root of the repository.
+        meta: What its ``.meta`` holds.
+        spans: What its ``.spans`` holds.
+        generated: The file with all mutants.
+    """
+    exits: dict[str, int | None] = json.loads(meta)["exit_code_by_key"]
+    lines = generated.splitlines()
+    functions = {name: "\n".join(lines[a - 1 : b]) for name, (a, b) in json.loads(spans)["spans"].items()}
+    survived = [name.rpartition(".")[2] for name, code in exits.items() if code in _SURVIVED]
+    return Tally(
+        module,
+        killed=sum(code in _KILLED for code in exits.values()),
+        timed_out=sum(code in _TIMED_OUT for code in exits.values()),
+        survivors=tuple(_mutant(module, name, functions) for name in survived),
+        unclear=tuple(code for code in exits.values() if code not in _KILLED | _TIMED_OUT | _SURVIVED),
+    )
+
+
+def _mutant(module: str, name: str, functions: Mapping[str, str]) -> Mutant:
+    mangled = name.partition("__mutmut_")[0]
+    function = mangled.removeprefix("x").strip("ǁ").replace("ǁ", ".") if "ǁ" in mangled else mangled.removeprefix("x_")
+    bare = function.rpartition(".")[2]
+    before, after = (
+        re.sub(rf"\bdef {re.escape(mangled)}__mutmut_\w+\(", f"def {bare}(", functions[which], count=1)
+        for which in (f"{mangled}__mutmut_orig", name)
+    )
+    return Mutant(module, function, *_changed(before, after), after)
+
+
+def _changed(before: str, after: str) -> tuple[str, str]:
+    """The lines that differ, without indentation."""
+    one, two = ([line.strip() for line in text.splitlines()] for text in (before, after))
+    parts = [part for part in SequenceMatcher(None, one, two, autojunk=False).get_opcodes() if part[0] != "equal"]
+    gone = [line for _, start, end, _, _ in parts for line in one[start:end]]
+    come = [line for _, _, _, start, end in parts for line in two[start:end]]
+    return "\n".join(gone), "\n".join(come)
+
+
+def with_mutant(source: str, mutant: Mutant) -> str:
+    """A module's source with one function changed; its decorators stay."""
+    owner, _, name = mutant.function.rpartition(".")
+    tree = ast.parse(source)
+    scopes = [tree, *(node for node in tree.body if isinstance(node, ast.ClassDef))]
+    scope = next(node for node in scopes if getattr(node, "name", "") == owner)
+    found = next(node for node in scope.body if isinstance(node, ast.FunctionDef) and node.name == name)
+    lines = source.splitlines()
+    lines[found.lineno - 1 : found.end_lineno] = mutant.source.strip("\n").splitlines()
+    return "\n".join(lines) + "\n"
+
+
+def read_accepted(listed: Mapping[str, Iterable[Mapping[str, object]]]) -> list[Accepted]:
+    """What `survivors.yaml` accepts, in its order."""
+    found = []
+    for module, entries in listed.items():
+        for entry in entries:
+            reason, function = str(entry["reason"]), str(entry["function"])
+            if not reason.strip():
+                raise ValueError(f"{module}: {function}: a survivor without a reason")
+            line, becomes = str(entry["line"]).strip(), entry["becomes"]
+            each = becomes if isinstance(becomes, list) else [becomes]
+            found += [Accepted(module, function, line, str(one).strip(), reason) for one in each]
+    return found
+
+
+def unaccepted(tallies: Iterable[Tally], accepted: Iterable[Accepted]) -> list[Mutant]:
+    """Survivors that nobody gave a reason for."""
+    known = list(accepted)
+    survivors = (mutant for tally in tallies for mutant in tally.survivors)
+    return [mutant for mutant in survivors if not any(one.covers(mutant) for one in known)]
+
+
+def outdated(tallies: Iterable[Tally], accepted: Iterable[Accepted]) -> list[Accepted]:
+    """Reasons for what does not survive, or is not there any more; only in modules that were tried."""
+    by_module = {tally.module: tally.survivors for tally in tallies}
+    return [
+        one
+        for one in accepted
+        if one.module in by_module and not any(one.covers(mutant) for mutant in by_module[one.module])
+    ]
+
+
+def table(tallies: Iterable[Tally], accepted: Iterable[Accepted]) -> str:
+    """The counts, one line a module, and their sum."""
+    known = list(accepted)
+    rows = [
+        (
+            tally.module,
+            tally.mutants,
+            tally.killed,
+            tally.by_types,
+            tally.timed_out,
+            len(tally.survivors) - len(unaccepted([tally], known)),
+            len(unaccepted([tally], known)),
+        )
+        for tally in tallies
+    ]
+    total = ("all", *(sum(column) for column in list(zip(*rows, strict=True))[1:]))
+    head = ("module", "mutants", "killed", "by types", "timed out", "with a reason", "survived")
+    return "\n".join(
+        f"{name:44} " + " ".join(f"{value:>13}" for value in values) for name, *values in (head, *rows, total)
+    )
