@@ -1,0 +1,244 @@
+"""What a verdict says, to the letter: its reason and its proofs are what a person believes it by."""
+
+from collections.abc import Sequence
+from types import MappingProxyType
+
+import pytest
+
+from harness.errors import RigError
+from harness.guest.events import (
+    ClevisAnswered,
+    Event,
+    KeyslotUsed,
+    PinAnswered,
+    PinFailed,
+    PromptKind,
+    PromptShown,
+    Stream,
+    TokenUsed,
+    VolumeFailed,
+    VolumeUnlocked,
+)
+from harness.guest.judge import judge
+from harness.guest.outcome import Outcome, PinFailure, Unlock
+from harness.guest.volumes import VolumePlan
+from harness.guest.witness import End, ExternalEvidence, Observation, TangActivity, TypedPassphrase
+from harness.luks2.metadata import LuksHeader, Token
+from harness.machine.tpm_log import TpmExchange
+from harness.policy.pins import CryptenrollPin, Pin, Pkcs11Pin, Sss, TangPin, Tpm2Pin
+from harness.services.tang_log import TangRequest
+
+TPM, TANG, TWO = Tpm2Pin(), TangPin("tang", "@TANG_URL@"), TangPin("two", "@TANG_URL:two@")
+URLS = MappingProxyType({"tang": "http://10.0.2.2:80", "two": "http://10.0.2.2:81"})
+UNSEALED, OTHER_PCRS = TpmExchange("Unseal", 0x15E, 0), TpmExchange("Unseal", 0x15E, 0x99D)
+AGREE = "the evidence does not agree, so there is no verdict; run it again, with --lab-console"
+
+
+def made(kind: type[Event], at: float, **fields: object) -> Event:
+    return kind(at, Stream.JOURNAL, f"{kind.__name__} said", **fields)
+
+
+def prompt(at: float, volume: str = "var", asks: PromptKind = PromptKind.PASSPHRASE) -> Event:
+    return made(PromptShown, at, volume=volume, asks=asks)
+
+
+def answered(at: float, volume: str = "var") -> Event:
+    return made(ClevisAnswered, at, device=f"/dev/{volume}")
+
+
+def opened(at: float, volume: str = "var", *, logged: bool = True) -> Event:
+    return made(VolumeUnlocked, at, volume=volume, opener_is_logged=logged)
+
+
+def keyslot(number: int, volume: str = "var") -> Event:
+    return made(KeyslotUsed, 33.0, keyslot=number, volume=volume)
+
+
+def failed(at: float, pin: str = "tang", about: str = "", server: str = "tang") -> Event:
+    url = URLS[server] if pin == "tang" else ""
+    return made(PinFailed, at, pin=pin, reason="no answer", about=about, url=url)
+
+
+def served(server: str = "tang", *statuses: int) -> TangActivity:
+    return TangActivity(server, tuple(TangRequest(0.0, "POST", "/rec/kid", status, None) for status in statuses))
+
+
+def volume(name: str, pins: Pin | None) -> VolumePlan:
+    return VolumePlan(name, f"/dev/{name}", pins)
+
+
+def judged(
+    pins: Pin | None | Sequence[VolumePlan],
+    events: Sequence[Event],
+    typed: Sequence[TypedPassphrase] = (),
+    *,
+    end: End = End.UP,
+    **said: object,
+) -> Outcome:
+    volumes = pins if isinstance(pins, Sequence) else [volume("var", pins)]
+    seen = Observation(tuple(events), tuple(typed), end, "as it ended", 90.0, 25.0)
+    return judge(volumes, seen, ExternalEvidence(urls=URLS, **said))  # type: ignore[arg-type]
+
+
+def test_several_volumes_together_say_all_that_each_of_them_says() -> None:
+    """One opened by Tang, one by hand since its Tang was down: whoever reads the whole must miss neither."""
+    events = (
+        *(prompt(20.0), answered(28.0), opened(29.0)),
+        *(prompt(30.0, "srv"), failed(31.0, server="two"), opened(60.0, "srv")),
+    )
+    outcome = judged(
+        [volume("var", TANG), volume("srv", TWO)],
+        events,
+        [TypedPassphrase(50.0, "srv", 7)],
+        tang=(served("tang", 200), served("two")),
+    )
+    assert outcome.unlock is Unlock.PASSPHRASE_FALLBACK
+    assert outcome.reason == (
+        "var: tang answered; var opened with nothing typed; "
+        "srv: two failed, so its pins could not open it; the passphrase typed at 50.0 s opened srv"
+    )
+    assert outcome.unlocked_by == {"tang", "passphrase"}
+    assert outcome.failures == (PinFailure("two", "no answer", "journal"),)
+    assert outcome.proofs == (
+        "0 bytes typed",
+        "tang log: tang served 1 × POST /rec => 200",
+        "journal at 28.0 s: ClevisAnswered said",
+        "journal at 29.0 s: VolumeUnlocked said",
+        "journal at 30.0 s: PromptShown said",
+        "7 bytes typed, the last at 50.0 s",
+        "journal at 60.0 s: VolumeUnlocked said",
+    )
+    assert (outcome.prompts, outcome.typed_bytes) == (2, 7)
+    assert (outcome.seconds.prompt, outcome.seconds.unlock, outcome.seconds.end) == (20.0, 60.0, 90.0)
+
+
+def test_several_volumes_that_said_the_same_are_shown_saying_it_once() -> None:
+    events = (failed(25.0), *(made(VolumeFailed, 60.0, volume=name) for name in ("var", "srv")))
+    outcome = judged([volume("var", TANG), volume("srv", TANG)], events, end=End.SHUT, tang=(served(),))
+    assert outcome.failures == (PinFailure("tang", "no answer", "journal"),)
+    assert (outcome.seconds.prompt, outcome.seconds.unlock) == (None, None), "none asked and none opened"
+
+
+def test_a_volume_without_pins_opened_by_a_key_that_the_guest_has() -> None:
+    outcome = judged(None, (keyslot(1), opened(34.0)))
+    assert outcome.reason == "var opened with nothing typed, by a key that the guest has"
+    assert outcome.proofs == ("journal at 34.0 s: VolumeUnlocked said", "journal at 33.0 s: KeyslotUsed said")
+
+
+CLEVIS_TOKEN = MappingProxyType({"var": LuksHeader(((1, "pbkdf2"),), (Token(0, "clevis", (1,)),))})
+SYSTEMD_TOKEN = MappingProxyType({"var": LuksHeader(((1, "pbkdf2"),), (Token(0, "systemd-tpm2", (1,)),))})
+
+
+def test_a_keyslot_of_clevis_s_token_is_no_word_of_clevis() -> None:
+    """systemd-cryptsetup tries its own tokens by itself; a keyslot of clevis's opens by what clevis gave, or was typed."""
+    with pytest.raises(RigError, match="neither clevis nor a token is said to have done it"):
+        judged(TPM, (keyslot(1), opened(34.0)), tpm=(UNSEALED,), headers=CLEVIS_TOKEN)
+    assert judged(CryptenrollPin((7,)), (keyslot(1), opened(34.0)), tpm=(UNSEALED,), headers=SYSTEMD_TOKEN).token == 0
+
+
+def test_the_last_prompt_is_the_one_that_was_answered_past() -> None:
+    """initramfs-tools: clevis writes to askpass's FIFO, and nothing says so."""
+    events = (prompt(20.0), prompt(25.0), opened(34.0, logged=False))
+    outcome = judged(TANG, events, tang=(served("tang", 200),))
+    assert outcome.proofs == (
+        "0 bytes typed",
+        "tang log: tang served 1 × POST /rec => 200",
+        "journal at 25.0 s: PromptShown said",
+        "journal at 34.0 s: VolumeUnlocked said",
+    )
+    with pytest.raises(RigError, match="neither clevis nor a token"):
+        judged(TANG, (prompt(20.0), opened(34.0)), tang=(served("tang", 200),))
+
+
+def test_the_last_answer_of_clevis_and_the_token_are_what_opened_it() -> None:
+    token = made(TokenUsed, 32.0, volume="var")
+    outcome = judged(TANG, (answered(28.0), answered(31.0), token, opened(34.0)), tang=(served("tang", 200),))
+    assert outcome.proofs == (
+        "0 bytes typed",
+        "tang log: tang served 1 × POST /rec => 200",
+        "journal at 31.0 s: ClevisAnswered said",
+        "journal at 32.0 s: TokenUsed said",
+        "journal at 34.0 s: VolumeUnlocked said",
+    )
+
+
+PIN_TYPED = (TypedPassphrase(31.0, "var", 5, pin=True),)
+BOTH_ASK = Sss(2, (CryptenrollPin((7,), asks_pin=True), Pkcs11Pin()))
+
+
+def test_a_pin_that_was_typed_and_the_tokens_that_answered_to_it() -> None:
+    said = made(PinAnswered, 32.0, pin="pkcs11")
+    outcome = judged(BOTH_ASK, (said, opened(34.0)), PIN_TYPED, tpm=(UNSEALED,))
+    assert outcome.unlock is Unlock.PASSPHRASE_FALLBACK
+    assert outcome.reason == "it asked for the PIN; pkcs11 and tpm2 answered and var opened"
+    assert outcome.unlocked_by == {"pkcs11", "tpm2"}
+    assert outcome.proofs == (
+        "5 bytes of PIN typed",
+        "tpm: 1 × TPM2_Unseal succeeded",
+        "journal at 32.0 s: PinAnswered said",
+        "journal at 34.0 s: VolumeUnlocked said",
+    )
+
+
+@pytest.mark.parametrize(
+    ("pins", "lacking"),
+    [
+        (None, "and it has no pins"),
+        (Pkcs11Pin(), "and nothing says that it answered"),
+        (BOTH_ASK, "with no TPM2_Unseal that succeeded"),
+    ],
+)
+def test_a_pin_that_was_typed_and_nothing_that_answered_to_it(pins: Pin | None, lacking: str) -> None:
+    with pytest.raises(RigError) as caught:
+        judged(pins, (opened(34.0),), PIN_TYPED, tpm=())
+    assert caught.value.what == f"var opened after a PIN was typed, {lacking}"
+    assert caught.value.hint == AGREE
+
+
+def test_every_pin_that_is_not_proved_to_have_answered_is_named() -> None:
+    with pytest.raises(RigError) as caught:
+        judged(Sss(2, (TPM, TANG)), (answered(28.0), opened(29.0)), tpm=None, tang=(served(),))
+    assert caught.value.what == (
+        "var auto-unlocked under a TPM policy and nobody listened to the TPM "
+        "and a Tang policy with no recovery in Tang's log"
+    )
+    assert caught.value.detail == "journal at 28.0 s: ClevisAnswered said\njournal at 29.0 s: VolumeUnlocked said"
+
+
+def typed_at(at: float) -> tuple[TypedPassphrase, ...]:
+    return (TypedPassphrase(at, "var", 7),)
+
+
+def test_a_passphrase_may_open_it_in_the_moment_in_which_it_is_typed() -> None:
+    outcome = judged(None, (prompt(20.0), opened(30.0)), typed_at(30.0))
+    assert outcome.reason == "no pin guards it; the passphrase typed at 30.0 s opened var"
+
+
+@pytest.mark.parametrize(
+    ("pins", "events", "why"),
+    [
+        (
+            Sss(1, (TPM, TANG)),
+            [failed(22.0), failed(23.0, "tpm2")],
+            "tang and tpm2 failed, so its pins could not open it",
+        ),
+        (
+            Sss(1, (TPM, TANG, TWO)),
+            [failed(22.0), failed(23.0, "tpm2")],
+            "its pins did not open it within the hold time of 25 s after the prompt; tang and tpm2 failed",
+        ),
+        (TANG, [], "its pins did not open it within the hold time of 25 s after the prompt"),
+    ],
+)
+def test_why_a_passphrase_was_typed(pins: Pin, events: list[Event], why: str) -> None:
+    tang = (served(), served("two"))
+    outcome = judged(pins, (prompt(20.0), *events, opened(60.0)), typed_at(50.0), tang=tang, tpm=())
+    assert outcome.reason == f"{why}; the passphrase typed at 50.0 s opened var"
+
+
+def test_one_answer_for_two_volumes_names_both_and_all_that_they_need_it_for() -> None:
+    events = (answered(28.0), opened(29.0), answered(30.0, "srv"), opened(31.0, "srv"))
+    with pytest.raises(RigError) as caught:
+        judged([volume("var", TPM), volume("srv", Tpm2Pin((7,), name="tpm2-pcr7"))], events, tpm=(UNSEALED,))
+    assert caught.value.what == "var and srv auto-unlocked by tpm2 or tpm2-pcr7, and the TPM shows 1 answers"
+    assert caught.value.hint == AGREE
