@@ -46,7 +46,7 @@ class TangRequest:
     @property
     def is_advertisement(self) -> bool:
         """Whether the server gave its advertisement."""
-        return self.method == "GET" and self.path.rstrip("/").startswith("/adv") and self.status == 200
+        return self.method == "GET" and self.path.startswith("/adv") and self.status == 200
 
 
 def stamp(time: float, line: str) -> str:

@@ -115,7 +115,7 @@ def test_requests_are_read_from_the_log() -> None:
     assert [each.is_recovery for each in requests] == [False, False, True, False, False]
     assert [each.is_advertisement for each in requests] == [True, False, False, False, False]
     assert requests[2] == TangRequest(1795316223.0, "POST", f"/rec/{EXCHANGE}", 200, "10.0.2.2")
-    assert requests[0].client is None
+    assert requests[0].address is None
 
 
 def test_a_client_cannot_write_a_line_that_looks_like_a_recovery() -> None:

@@ -1,5 +1,8 @@
 """Tang's log as a witness: what is a recovery, what an advertisement, and which machine asked for it."""
 
+import time
+from collections.abc import Iterator
+
 import pytest
 
 from harness.network.connection import HOME, Client, Connection, Mode
@@ -36,8 +39,21 @@ def test_an_advertisement_is_an_answered_get_of_adv(method: str, path: str, stat
     assert TangRequest(0.0, method, path, status, None).is_advertisement is advertisement
 
 
-def test_a_line_is_stamped_in_utc_to_the_microsecond() -> None:
-    assert stamp(0.5, "said") == "1970-01-01T00:00:00.500000Z said"
+@pytest.fixture
+def abroad(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A host that does not live by UTC."""
+    monkeypatch.setenv("TZ", "EST+5")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.usefixtures("abroad")
+def test_a_line_is_stamped_and_read_in_utc_wherever_the_host_is() -> None:
+    line = stamp(0.5, "<unknown> GET /adv => 200 (a:1)")
+    assert line == "1970-01-01T00:00:00.500000Z <unknown> GET /adv => 200 (a:1)"
+    assert parse_log(line) == (TangRequest(0.5, "GET", "/adv", 200, None),)
 
 
 def test_a_time_without_a_fraction_and_an_address_are_read() -> None:
