@@ -68,7 +68,7 @@ def volume(name: str, pins: Pin | None) -> VolumePlan:
 
 
 def judged(
-    pins: Pin | None | Sequence[VolumePlan],
+    pins: Pin | Sequence[VolumePlan] | None,
     events: Sequence[Event],
     typed: Sequence[TypedPassphrase] = (),
     *,
@@ -130,7 +130,7 @@ SYSTEMD_TOKEN = MappingProxyType({"var": LuksHeader(((1, "pbkdf2"),), (Token(0, 
 
 
 def test_a_keyslot_of_clevis_s_token_is_no_word_of_clevis() -> None:
-    """systemd-cryptsetup tries its own tokens by itself; a keyslot of clevis's opens by what clevis gave, or was typed."""
+    """systemd-cryptsetup tries its own tokens alone; a keyslot of clevis's opens by what clevis gave, or was typed."""
     with pytest.raises(RigError, match="neither clevis nor a token is said to have done it"):
         judged(TPM, (keyslot(1), opened(34.0)), tpm=(UNSEALED,), headers=CLEVIS_TOKEN)
     assert judged(CryptenrollPin((7,)), (keyslot(1), opened(34.0)), tpm=(UNSEALED,), headers=SYSTEMD_TOKEN).token == 0

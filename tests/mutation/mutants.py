@@ -125,12 +125,17 @@ def undecorated(source: str) -> str:
 
 def _decorated(tree: ast.Module) -> Iterator[ast.FunctionDef]:
     """Functions and methods that mutmut would not look into, but for its own two exceptions."""
-    for scope in (tree, *(node for node in tree.body if isinstance(node, ast.ClassDef))):
+    for scope in _scopes(tree):
         for node in scope.body:
             if isinstance(node, ast.FunctionDef) and node.decorator_list and node.name != "_":
                 names = {ast.unparse(decorator) for decorator in node.decorator_list}
                 if not names & {"staticmethod", "classmethod", "overload"} and not any("." in name for name in names):
                     yield node
+
+
+def _scopes(tree: ast.Module) -> list[ast.Module | ast.ClassDef]:
+    """Where mutmut looks for functions: the module, and its classes."""
+    return [tree, *(node for node in tree.body if isinstance(node, ast.ClassDef))]
 
 
 def read_tally(module: str, meta: str, spans: str, generated: str) -> Tally:
@@ -178,9 +183,7 @@ def _changed(before: str, after: str) -> tuple[str, str]:
 def with_mutant(source: str, mutant: Mutant) -> str:
     """A module's source with one function changed; its decorators stay."""
     owner, _, name = mutant.function.rpartition(".")
-    tree = ast.parse(source)
-    scopes = [tree, *(node for node in tree.body if isinstance(node, ast.ClassDef))]
-    scope = next(node for node in scopes if getattr(node, "name", "") == owner)
+    scope = next(node for node in _scopes(ast.parse(source)) if getattr(node, "name", "") == owner)
     found = next(node for node in scope.body if isinstance(node, ast.FunctionDef) and node.name == name)
     lines = source.splitlines()
     lines[found.lineno - 1 : found.end_lineno] = mutant.source.strip("\n").splitlines()
