@@ -97,7 +97,15 @@ def settings(modules: Sequence[str], tests: Sequence[str]) -> str:
         "source_paths": ["harness"],
         "only_mutate": list(modules),
         "also_copy": list(LINKED),
-        "pytest_add_cli_args": ["-p", "no:cacheprovider", "--hypothesis-seed=0", "-m", "not real and not slow"],
+        "pytest_add_cli_args": [
+            "-p",
+            "no:cacheprovider",
+            "-p",
+            "no:unraisableexception",
+            "--hypothesis-seed=0",
+            "-m",
+            "not real and not slow",
+        ],
         "pytest_add_cli_args_test_selection": list(tests),
         # Seconds of wall clock, times 15, for what takes no time by itself: a busy host is no endless loop.
         "timeout_constant": 4.0,
