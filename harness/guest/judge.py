@@ -20,7 +20,7 @@ from harness.guest.events import (
 )
 from harness.guest.failures import can_hold
 from harness.guest.outcome import Outcome, Seconds, Unlock
-from harness.guest.volume_evidence import VolumeEvidence, format_event
+from harness.guest.volume_evidence import NO_VERDICT, VolumeEvidence, format_event
 from harness.guest.volumes import VolumePlan, asked_at, rounds_of
 from harness.guest.witness import End, ExternalEvidence, Observation, hold_time
 from harness.policy.pins import OPENERS, Pin, Service, holds, leaves
@@ -68,7 +68,7 @@ def judge(volumes: Sequence[VolumePlan], seen: Observation, witnesses: ExternalE
     )
 
 
-def judge_volume(volume: VolumePlan, seen: Observation, witnesses: ExternalEvidence, *, alone: bool = True) -> Outcome:
+def judge_volume(volume: VolumePlan, seen: Observation, witnesses: ExternalEvidence, *, alone: bool) -> Outcome:
     """Judge what a boot did to one volume.
 
     Args:
@@ -144,8 +144,8 @@ def _by_pin(case: VolumeEvidence, opened: VolumeUnlocked) -> Outcome:
     """It opened after a PIN was typed: a person was asked, and a token answered."""
     name, pins, answered = case.volume.name, case.volume.pins, case.answered
     if pins is None or not holds(pins, frozenset(answered)):
-        lacking = _lacking(case, pins, answered) if pins else [("", "and it has no pins")]
-        raise case.contradiction(f"{name} opened after a PIN was typed, {lacking[0][1]}")
+        lacking = _lacking(case, pins, answered)[0][1] if pins else "and it has no pins"
+        raise case.contradiction(f"{name} opened after a PIN was typed, {lacking}")
     reason = f"it asked for the PIN; {' and '.join(sorted(answered))} answered and {name} opened"
     proofs = [f"{sum(entry.size for entry in case.typed)} bytes of PIN typed", *answered.values(), format_event(opened)]
     return case.outcome(Unlock.PASSPHRASE_FALLBACK, reason, frozenset(answered), proofs)
@@ -229,5 +229,5 @@ def _enough_answers(
             raise RigError(
                 f"{' and '.join(needing)} auto-unlocked by {' or '.join(sorted(own))}, "
                 f"and {testimony.shown_by} {testimony.answers} answers",
-                hint="the evidence does not agree, so there is no verdict; run it again, with --lab-console",
+                hint=NO_VERDICT,
             )

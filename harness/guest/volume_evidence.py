@@ -20,6 +20,9 @@ from harness.guest.volumes import VolumePlan, answers_for, concerning, volume_of
 from harness.guest.witness import ExternalEvidence, Observation, TypedPassphrase
 from harness.policy.pins import leaves
 
+NO_VERDICT = "the evidence does not agree, so there is no verdict; run it again, with --lab-console"
+"""What to do about it."""
+
 
 @dataclass(frozen=True)
 class VolumeEvidence:
@@ -170,9 +173,7 @@ class VolumeEvidence:
     def contradiction(self, what: str) -> RigError:
         """The error for evidence that does not agree."""
         events = "\n".join(format_event(event) for event in self.seen.events if not isinstance(event, PromptShown))
-        return RigError(
-            what, events, "the evidence does not agree, so there is no verdict; run it again, with --lab-console"
-        )
+        return RigError(what, events, NO_VERDICT)
 
 
 def format_event(event: Event) -> str:
