@@ -244,9 +244,10 @@ def test_pins_are_typed_in_order_and_never_twice_at_one_prompt() -> None:
     assert decide(plan, again, first, 34.0) == Type("var", "2580", pin=True)
     both = (*first, TypedPassphrase(34.0, "var", 5, pin=True))
     late = decide(plan, again, both, 34.0 + plan.timeouts.opening)
-    assert isinstance(late, Wait)
-    assert late.fatal
-    assert isinstance(decide(plan, (*again, pin_prompt(35.0, 3)), both, 36.0), Finish)
+    assert late == Wait(334.0, "var to open by the PIN", 34.0, fatal=True)
+    assert decide(plan, (*again, pin_prompt(35.0, 3)), both, 36.0) == Finish(
+        End.WAITING, "it asks for the PIN, and 2 typed did not open it"
+    )
 
 
 def test_a_passphrase_may_follow_a_pin() -> None:
@@ -319,6 +320,8 @@ def test_a_disk_given_up_by_a_clock_that_runs_ahead_is_no_verdict(end: Event) ->
     assert step.starved
     in_time = made(DeviceTimedOut, 100.0, guest_seconds=98.0)
     assert not isinstance(decide(PLAN, (*STARTED, in_time, end), (), 45.0), Broken), "the disk is really gone"
+    bound = made(DeviceTimedOut, 40.0, guest_seconds=60.0)
+    assert not isinstance(decide(PLAN, (*STARTED, bound, end), (), 45.0), Broken), "so far ahead a clock may be"
     opened = made(VolumeUnlocked, 30.0, volume="var")
     if isinstance(end, SystemUp):
         assert decide(PLAN, (*STARTED, opened, early, end), (), 45.0) == Finish(
@@ -349,6 +352,25 @@ def test_a_guest_that_lives_and_asks_nothing_keeps_its_volume_shut() -> None:
     assert decide(PLAN, lives, (), 310.0) == Finish(End.SHUT, "var stayed shut, and nothing was asked within 300 s")
     asks = (*lives, prompt(12.0, "swap"))
     assert isinstance(decide(PLAN, asks, (), 400.0), Wait)
+
+
+def test_all_volumes_that_are_shut_are_named() -> None:
+    plan = replace(PLAN, volumes=(*PLAN.volumes, VolumePlan("srv")))
+    lives = (*STARTED, made(InitrdStarted, 10.0))
+    awaited = "var and srv to be asked for or to open"
+    assert decide(plan, lives, (), 309.0) == Wait(310.0, awaited, 10.0, fatal=False)
+    assert decide(plan, (*lives, prompt(12.0, "swap")), (), 13.0) == Wait(
+        310.0, f"{awaited} (it asks for swap)", 10.0, fatal=True
+    )
+    assert decide(plan, lives, (), 310.0) == Finish(
+        End.SHUT, "var and srv stayed shut, and nothing was asked within 300 s"
+    )
+    assert decide(plan, (*lives, made(EmergencyShell, 31.0)), (), 32.0) == Finish(
+        End.SHUT, "the boot ended in an emergency shell, and var and srv stayed shut: EmergencyShell said"
+    )
+    assert decide(plan, (*lives, made(PoweredOff, 31.0)), (), 32.0) == Finish(
+        End.SHUT, "the guest stopped in mid-boot, and var and srv stayed shut: PoweredOff said"
+    )
 
 
 @pytest.mark.parametrize("kind", [EmergencyShell, PoweredOff, Rebooting])
@@ -403,7 +425,9 @@ def test_the_usual_plan_of_a_policy() -> None:
         Volume("var", "/dev/b", None, None, "/var"),
     ]
     usual = BootPlan.for_volumes(volumes, URLS)
-    assert [volume.typing for volume in usual.volumes] == [("secret",), ()]
+    planned = (VolumePlan("root", "/dev/a", BOTH, ("secret",)), VolumePlan("var", "/dev/b", None))
+    assert usual == BootPlan(planned, URLS, hold=25.0, hold_out=False)
+    assert BootPlan.for_volumes(volumes, URLS, hold_out=True) == replace(usual, hold_out=True)
     assert [volume.typing for volume in BootPlan.for_volumes(volumes, URLS, typing=()).volumes] == [(), ()]
     assert BootPlan.for_volumes(volumes, URLS, typing=("x", "y")).volumes[0].typing == ("x", "y")
     assert (usual.hold, BootPlan.for_volumes(volumes, URLS, hold=330.0).hold) == (25.0, 330.0)

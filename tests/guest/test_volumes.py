@@ -152,6 +152,8 @@ def test_who_still_waits_for_his_turn_waits_for_all_before_him() -> None:
     after = decide(plan, (*shown, opened("free", 48.0), opened("free", 49.0)), (), 50.0)
     assert isinstance(after, Wait)
     assert after.until == first.until
+    at_once = decide(plan, (*shown, opened("free", 20.0)), (), 50.0)
+    assert at_once == first, "what opened in the moment in which this one was asked was still before it"
     trying = (*shown, made(ClevisTries, 60.0, device="/dev/disk/by-uuid/bound"))
     turn = decide(plan, trying, (), 61.0)
     assert isinstance(turn, Wait)
