@@ -16,7 +16,7 @@ WORDS = "other words"
 
 _KILLED = frozenset({1, 3})
 _TIMED_OUT = frozenset({24, -24, 36, 152, 255})
-_SURVIVED = frozenset({0, 5, 33})
+SURVIVED = frozenset({0, 5, 33})
 """0: all tests passed; 5 and 33: no test runs the function at all."""
 
 
@@ -150,13 +150,13 @@ def read_tally(module: str, meta: str, spans: str, generated: str) -> Tally:
     exits: dict[str, int | None] = json.loads(meta)["exit_code_by_key"]
     lines = generated.splitlines()
     functions = {name: "\n".join(lines[a - 1 : b]) for name, (a, b) in json.loads(spans)["spans"].items()}
-    survived = [name.rpartition(".")[2] for name, code in exits.items() if code in _SURVIVED]
+    survived = [name.rpartition(".")[2] for name, code in exits.items() if code in SURVIVED]
     return Tally(
         module,
         killed=sum(code in _KILLED for code in exits.values()),
         timed_out=sum(code in _TIMED_OUT for code in exits.values()),
         survivors=tuple(_mutant(module, name, functions) for name in survived),
-        unclear=tuple(code for code in exits.values() if code not in _KILLED | _TIMED_OUT | _SURVIVED),
+        unclear=tuple(code for code in exits.values() if code not in _KILLED | _TIMED_OUT | SURVIVED),
     )
 
 

@@ -1,8 +1,9 @@
 """Change the code in small ways, one at a time, and see that a test notices: ``python tests/mutation/run.py [WORD …]``.
 
 `make mutants` runs it, and `make slow`. ``modules.yaml`` says which modules, each with the fast tests that hold it;
-WORDs choose those whose path contains one. A mutant that no test and not mypy notices has to be in ``survivors.yaml``,
-with the reason why; the status is 1 if one is not, or if one is listed that does not survive.
+WORDs choose those whose path contains one; with ``--again`` only the survivors of the last run are tried, and what has
+changed since. A mutant that no test and not mypy notices has to be in ``survivors.yaml``, with the reason why; the
+status is 1 if one is not, or if one is listed that does not survive.
 
 What mutmut leaves alone: code outside functions, as tables are, and the arguments of ``len`` and ``isinstance``.
 What it wrote stays in ``artifacts/mutation``.
@@ -21,6 +22,7 @@ from pathlib import Path
 
 import yaml
 from mutation.mutants import (
+    SURVIVED,
     Mutant,
     Tally,
     outdated,
@@ -44,13 +46,16 @@ def main() -> int:
     """Try the mutants; returns the status to exit with."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("words", nargs="*", help="only modules whose path contains one of them")
-    words = parser.parse_args().words
+    parser.add_argument("--again", action="store_true", help="go on from the last run: survivors, and what changed")
+    arguments = parser.parse_args()
+    words = arguments.words
     tallies: list[Tally] = []
     for number, group in enumerate(yaml.safe_load((HERE / "modules.yaml").read_text())):
         modules = [module for module in group["modules"] if not words or any(word in module for word in words)]
         if modules:
             print(f"== {' '.join(modules)}", flush=True)
-            tallies += without_what_types_refuse(try_mutants(WORK / str(number), modules, group["tests"]))
+            tried = try_mutants(WORK / str(number), modules, group["tests"], again=arguments.again)
+            tallies += without_what_types_refuse(tried)
     accepted = read_accepted(yaml.safe_load((HERE / "survivors.yaml").read_text()) or {})
     new, old = unaccepted(tallies, accepted), outdated(tallies, accepted)
     unclear = [tally for tally in tallies if tally.unclear]
@@ -64,31 +69,52 @@ def main() -> int:
     return 1 if new or old or unclear or not tallies else 0
 
 
-def try_mutants(work: Path, modules: Sequence[str], tests: Sequence[str]) -> list[Tally]:
-    """Let mutmut try all mutants of some modules, against some tests, in a folder of their own."""
-    if work.exists():
+def try_mutants(work: Path, modules: Sequence[str], tests: Sequence[str], *, again: bool) -> list[Tally]:
+    """Let mutmut try the mutants of some modules, against some tests, in a folder of their own."""
+    if work.exists() and not again:
         shutil.rmtree(work)
-    work.mkdir(parents=True)
-    shutil.copytree(ROOT / "harness", work / "harness", ignore=shutil.ignore_patterns("__pycache__"))
+    before = survivors(work, modules)
+    (work / "harness").mkdir(parents=True, exist_ok=True)
+    for path in (ROOT / "harness").rglob("*"):
+        there = work / path.relative_to(ROOT)
+        if path.is_dir():
+            there.mkdir(exist_ok=True)
+            continue
+        is_mutated = str(path.relative_to(ROOT)) in modules
+        contents = undecorated(path.read_text()).encode() if is_mutated else path.read_bytes()
+        if not there.exists() or there.read_bytes() != contents:
+            there.write_bytes(contents)
     for name in LINKED:
-        (work / name).symlink_to(ROOT / name)
-    for module in modules:
-        path = work / module
-        path.write_text(undecorated(path.read_text()))
+        if not (work / name).is_symlink():
+            (work / name).symlink_to(ROOT / name)
     (work / "pyproject.toml").write_text((ROOT / "pyproject.toml").read_text() + settings(modules, tests))
+    mutmut(work)
+    if still := sorted(before & survivors(work, modules)):
+        mutmut(work, *still)
+    files = [(module, work / "mutants" / module) for module in modules]
+    return [
+        read_tally(module, Path(f"{path}.meta").read_text(), Path(f"{path}.spans").read_text(), path.read_text())
+        for module, path in files
+    ]
+
+
+def survivors(work: Path, modules: Sequence[str]) -> set[str]:
+    """mutmut's names of the mutants that survived the last run."""
+    metas = [Path(f"{work / 'mutants' / module}.meta") for module in modules]
+    exits = [json.loads(meta.read_text())["exit_code_by_key"] for meta in metas if meta.exists()]
+    return {name for codes in exits for name, code in codes.items() if code in SURVIVED}
+
+
+def mutmut(work: Path, *mutants: str) -> None:
+    """Run it in a folder."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    command = [str(Path(sys.executable).with_name("mutmut")), "run", "--max-children", "1"]
+    command = [str(Path(sys.executable).with_name("mutmut")), "run", "--max-children", "1", *mutants]
     with (work / "mutmut.log").open("w") as log:
         done = subprocess.run(
             command, cwd=work, env=environment, stdout=log, stderr=log, timeout=HOURS * 3600, check=False
         )
     if done.returncode:
         sys.exit(f"mutmut ended with {done.returncode}; it said:\n{(work / 'mutmut.log').read_text()[-4000:]}")
-    files = [(module, work / "mutants" / module) for module in modules]
-    return [
-        read_tally(module, Path(f"{path}.meta").read_text(), Path(f"{path}.spans").read_text(), path.read_text())
-        for module, path in files
-    ]
 
 
 def settings(modules: Sequence[str], tests: Sequence[str]) -> str:
