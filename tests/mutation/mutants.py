@@ -1,23 +1,32 @@
 """What mutation testing found, and which of it is accepted (pure).
 
-mutmut writes each mutant of a function below the original, in one file, with two more beside it: ``.meta`` holds how
-the tests ended under each mutant, ``.spans`` which lines each function takes. They are its own; its version is pinned.
+mutmut writes each mutant of a function beside the original, in one file: ``x_held__mutmut_3`` is the third of `held`,
+``xǁDoorǁopen__mutmut_1`` the first of `Door.open`, and ``…__mutmut_orig`` each as it was.
 """
 
 import ast
-import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import SequenceMatcher
+from enum import StrEnum
 
 WORDS = "other words"
 """What `Accepted.becomes` says where any change to the text of the line's strings is accepted, and nothing else is."""
 
-_KILLED = frozenset({1, 3})
-_TIMED_OUT = frozenset({24, -24, 36, 152, 255})
-SURVIVED = frozenset({0, 5, 33})
-"""0: all tests passed; 5 and 33: no test runs the function at all."""
+
+class Fate(StrEnum):
+    """What became of a mutant."""
+
+    KILLED = "killed"
+    """A test failed."""
+    TIMED_OUT = "timed out"
+    """The tests took far more of the processor than they take: a loop without an end."""
+    SURVIVED = "survived"
+    """All tests passed, or none calls the function."""
+    UNCLEAR = "unclear"
+    """Its process crashed: no verdict."""
 
 
 @dataclass(frozen=True)
@@ -76,24 +85,15 @@ class Tally:
 
     Attributes:
         module: The file, from the root of the repository.
-        killed: How many a test noticed.
-        timed_out: How many ran into mutmut's time limit, as a loop without an end does.
+        fates: How many ended how.
         survivors: Those that no test noticed.
-        by_types: How many of those mypy refuses, so that they are no survivors.
-        unclear: Exit codes that say nothing: an interrupted run, a crash.
+        by_types: How many of those that survived mypy refuses, so that they are no survivors.
     """
 
     module: str
-    killed: int
-    timed_out: int
+    fates: Mapping[Fate, int]
     survivors: tuple[Mutant, ...]
     by_types: int = 0
-    unclear: tuple[int | None, ...] = ()
-
-    @property
-    def mutants(self) -> int:
-        """How many there were."""
-        return self.killed + self.timed_out + self.by_types + len(self.survivors) + len(self.unclear)
 
 
 def only_words(mutant: Mutant) -> bool:
@@ -138,30 +138,28 @@ def _scopes(tree: ast.Module) -> list[ast.Module | ast.ClassDef]:
     return [tree, *(node for node in tree.body if isinstance(node, ast.ClassDef))]
 
 
-def read_tally(module: str, meta: str, spans: str, generated: str) -> Tally:
-    """What mutmut found out about one module.
+def function_of(name: str) -> str:
+    """mutmut's name of the function that a mutant is one of, with its module."""
+    return name.partition("__mutmut_")[0]
+
+
+def tally_of(module: str, code: str, spans: Mapping[str, tuple[int, int]], fates: Mapping[str, Fate]) -> Tally:
+    """What was found out about one module.
 
     Args:
         module: The file, from the root of the repository.
-        meta: What its ``.meta`` holds.
-        spans: What its ``.spans`` holds.
-        generated: The file with all mutants.
+        code: The file with all mutants.
+        spans: The first and the last line of each function in it.
+        fates: What became of each mutant, by the name of its function.
     """
-    exits: dict[str, int | None] = json.loads(meta)["exit_code_by_key"]
-    lines = generated.splitlines()
-    functions = {name: "\n".join(lines[a - 1 : b]) for name, (a, b) in json.loads(spans)["spans"].items()}
-    survived = [name.rpartition(".")[2] for name, code in exits.items() if code in SURVIVED]
-    return Tally(
-        module,
-        killed=sum(code in _KILLED for code in exits.values()),
-        timed_out=sum(code in _TIMED_OUT for code in exits.values()),
-        survivors=tuple(_mutant(module, name, functions) for name in survived),
-        unclear=tuple(code for code in exits.values() if code not in _KILLED | _TIMED_OUT | SURVIVED),
-    )
+    lines = code.splitlines()
+    functions = {name: "\n".join(lines[first - 1 : last]) for name, (first, last) in spans.items()}
+    survived = [name for name, fate in fates.items() if fate is Fate.SURVIVED]
+    return Tally(module, Counter(fates.values()), tuple(_mutant(module, name, functions) for name in survived))
 
 
 def _mutant(module: str, name: str, functions: Mapping[str, str]) -> Mutant:
-    mangled = name.partition("__mutmut_")[0]
+    mangled = function_of(name)
     function = mangled.removeprefix("x").strip("ǁ").replace("ǁ", ".") if "ǁ" in mangled else mangled.removeprefix("x_")
     bare = function.rpartition(".")[2]
     before, after = (
@@ -224,20 +222,13 @@ def outdated(tallies: Iterable[Tally], accepted: Iterable[Accepted]) -> list[Acc
 def table(tallies: Iterable[Tally], accepted: Iterable[Accepted]) -> str:
     """The counts, one line a module, and their sum."""
     known = list(accepted)
-    rows = [
-        (
-            tally.module,
-            tally.mutants,
-            tally.killed,
-            tally.by_types,
-            tally.timed_out,
-            len(tally.survivors) - len(unaccepted([tally], known)),
-            len(unaccepted([tally], known)),
-        )
-        for tally in tallies
-    ]
+    rows = []
+    for one in tallies:
+        left = len(unaccepted([one], known))
+        counts = [one.fates.get(fate, 0) for fate in (Fate.KILLED, Fate.TIMED_OUT, Fate.UNCLEAR)]
+        rows.append((one.module, sum(one.fates.values()), *counts, one.by_types, len(one.survivors) - left, left))
     total = ("all", *(sum(column) for column in list(zip(*rows, strict=True))[1:]))
-    head = ("module", "mutants", "killed", "by types", "timed out", "with a reason", "survived")
+    head = ("module", "mutants", "killed", "timed out", "unclear", "by types", "with a reason", "survived")
     return "\n".join(
-        f"{name:44} " + " ".join(f"{value:>13}" for value in values) for name, *values in (head, *rows, total)
+        f"{name:40} " + " ".join(f"{value:>13}" for value in values) for name, *values in (head, *rows, total)
     )

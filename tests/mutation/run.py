@@ -1,12 +1,11 @@
 """Change the code in small ways, one at a time, and see that a test notices: ``python tests/mutation/run.py [WORD …]``.
 
 `make mutants` runs it, and `make slow`. ``modules.yaml`` says which modules, each with the fast tests that hold it;
-WORDs choose those whose path contains one; with ``--again`` only the survivors of the last run are tried, and what has
-changed since. A mutant that no test and not mypy notices has to be in ``survivors.yaml``, with the reason why; the
-status is 1 if one is not, or if one is listed that does not survive.
+WORDs choose those whose path contains one. A mutant that no test and not mypy notices has to be in ``survivors.yaml``,
+with the reason why; the status is 1 if one is not, or if one is listed that does not survive.
 
-What mutmut leaves alone: code outside functions, as tables are, and the arguments of ``len`` and ``isinstance``.
-What it wrote stays in ``artifacts/mutation``.
+mutmut makes the mutants (`mutate_file_contents`), `mutation.trial` tries them. What mutmut leaves alone: code outside
+functions, as tables are, and the arguments of ``len`` and ``isinstance``. What is made stays in ``artifacts/mutation``.
 """
 
 import argparse
@@ -22,22 +21,27 @@ from pathlib import Path
 
 import yaml
 from mutation.mutants import (
-    SURVIVED,
+    Fate,
     Mutant,
     Tally,
     outdated,
     read_accepted,
-    read_tally,
     table,
+    tally_of,
     unaccepted,
     undecorated,
     with_mutant,
 )
+from mutmut.mutation.file_mutation import mutate_file_contents
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 WORK = ROOT / "artifacts" / "mutation"
-LINKED = ("tests", "scenarios", "images", "docs", "conftest.py", "README.md", "CONTRIBUTING.md", "Makefile")
+LINKED = ("tests", "scenarios", "images", "docs", "conftest.py", "pyproject.toml")
+OPTIONS = (
+    *("-q", "-s", "-p", "mutation.trial", "-p", "no:cacheprovider", "-p", "no:unraisableexception"),
+    *("--hypothesis-seed=0", "-m", "not real and not slow"),
+)
 HOURS = 2
 """After which a group of modules is given up."""
 
@@ -46,99 +50,71 @@ def main() -> int:
     """Try the mutants; returns the status to exit with."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("words", nargs="*", help="only modules whose path contains one of them")
-    parser.add_argument("--again", action="store_true", help="go on from the last run: survivors, and what changed")
-    arguments = parser.parse_args()
-    words = arguments.words
+    words = parser.parse_args().words
+    os.chdir(ROOT)  # mutmut looks for its settings in pyproject.toml there, though none matters here
     tallies: list[Tally] = []
     for number, group in enumerate(yaml.safe_load((HERE / "modules.yaml").read_text())):
         modules = [module for module in group["modules"] if not words or any(word in module for word in words)]
         if modules:
             print(f"== {' '.join(modules)}", flush=True)
-            tried = try_mutants(WORK / str(number), modules, group["tests"], again=arguments.again)
-            tallies += without_what_types_refuse(tried)
+            tallies += without_what_types_refuse(try_mutants(WORK / str(number), modules, group["tests"]))
     accepted = read_accepted(yaml.safe_load((HERE / "survivors.yaml").read_text()) or {})
     new, old = unaccepted(tallies, accepted), outdated(tallies, accepted)
-    unclear = [tally for tally in tallies if tally.unclear]
+    unclear = [tally.module for tally in tallies if tally.fates.get(Fate.UNCLEAR)]
     for mutant in new:
         print(f"SURVIVED, and survivors.yaml gives no reason: {mutant}")
     for one in old:
         print(f"LISTED in survivors.yaml, and it does not survive: {one.module}: {one.function}\n  - {one.line}")
-    for tally in unclear:
-        print(f"NO VERDICT: {tally.module}: mutmut's workers ended with {tally.unclear}")
+    for module in unclear:
+        print(f"NO VERDICT: {module}: there are mutants under which the tests crashed")
     print(table(tallies, accepted))
     return 1 if new or old or unclear or not tallies else 0
 
 
-def try_mutants(work: Path, modules: Sequence[str], tests: Sequence[str], *, again: bool) -> list[Tally]:
-    """Let mutmut try the mutants of some modules, against some tests, in a folder of their own."""
-    if work.exists() and not again:
+def try_mutants(work: Path, modules: Sequence[str], tests: Sequence[str]) -> list[Tally]:
+    """Make all mutants of some modules, and try them against some tests, in a folder of their own."""
+    if work.exists():
         shutil.rmtree(work)
-    before = survivors(work, modules)
-    (work / "harness").mkdir(parents=True, exist_ok=True)
-    for path in (ROOT / "harness").rglob("*"):
-        there = work / path.relative_to(ROOT)
-        if path.is_dir():
-            there.mkdir(exist_ok=True)
-            continue
-        is_mutated = str(path.relative_to(ROOT)) in modules
-        contents = undecorated(path.read_text()).encode() if is_mutated else path.read_bytes()
-        if not there.exists() or there.read_bytes() != contents:
-            there.write_bytes(contents)
+    work.mkdir(parents=True)
+    shutil.copytree(ROOT / "harness", work / "harness", ignore=shutil.ignore_patterns("__pycache__"))
     for name in LINKED:
-        if not (work / name).is_symlink():
-            (work / name).symlink_to(ROOT / name)
-    (work / "pyproject.toml").write_text((ROOT / "pyproject.toml").read_text() + settings(modules, tests))
-    mutmut(work)
-    if still := sorted(before & survivors(work, modules)):
-        mutmut(work, *still)
-    files = [(module, work / "mutants" / module) for module in modules]
+        (work / name).symlink_to(ROOT / name)
+    made = {module: mutate_file_contents(module, undecorated((ROOT / module).read_text())) for module in modules}
+    for module, mutated in made.items():
+        (work / module).write_text(mutated.code)
+    names = {module: [f"{_dotted(module)}.{name}" for name in mutated.mutant_names] for module, mutated in made.items()}
+    (work / "mutants.json").write_text(json.dumps([name for each in names.values() for name in each]))
+    outcomes = work / "outcomes.json"
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", *OPTIONS, *tests],
+        cwd=work,
+        env={
+            **os.environ,
+            "PYTHONPATH": f"{work}:{work / 'tests'}",
+            "MUTANTS": str(work / "mutants.json"),
+            "OUTCOMES": str(outcomes),
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=HOURS * 3600,
+    )
+    if not outcomes.exists():
+        sys.exit(f"no mutant was tried; pytest said:\n{done.stdout[-4000:]}{done.stderr[-4000:]}")
+    found = json.loads(outcomes.read_text())
     return [
-        read_tally(module, Path(f"{path}.meta").read_text(), Path(f"{path}.spans").read_text(), path.read_text())
-        for module, path in files
+        tally_of(
+            module,
+            mutated.code,
+            {name: (span.start, span.end) for name, span in mutated.line_span_by_function_name.items()},
+            {name: Fate(found[f"{_dotted(module)}.{name}"]) for name in mutated.mutant_names},
+        )
+        for module, mutated in made.items()
     ]
 
 
-def survivors(work: Path, modules: Sequence[str]) -> set[str]:
-    """mutmut's names of the mutants that survived the last run."""
-    metas = [Path(f"{work / 'mutants' / module}.meta") for module in modules]
-    exits = [json.loads(meta.read_text())["exit_code_by_key"] for meta in metas if meta.exists()]
-    return {name for codes in exits for name, code in codes.items() if code in SURVIVED}
-
-
-def mutmut(work: Path, *mutants: str) -> None:
-    """Run it in a folder."""
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    command = [str(Path(sys.executable).with_name("mutmut")), "run", "--max-children", "1", *mutants]
-    with (work / "mutmut.log").open("w") as log:
-        done = subprocess.run(
-            command, cwd=work, env=environment, stdout=log, stderr=log, timeout=HOURS * 3600, check=False
-        )
-    if done.returncode:
-        sys.exit(f"mutmut ended with {done.returncode}; it said:\n{(work / 'mutmut.log').read_text()[-4000:]}")
-
-
-def settings(modules: Sequence[str], tests: Sequence[str]) -> str:
-    """What mutmut reads of pyproject.toml (a JSON list of strings is a TOML one)."""
-    values: dict[str, object] = {
-        "source_paths": ["harness"],
-        "only_mutate": list(modules),
-        "also_copy": list(LINKED),
-        "pytest_add_cli_args": [
-            "-p",
-            "no:cacheprovider",
-            "-p",
-            "no:unraisableexception",
-            "--hypothesis-seed=0",
-            "-m",
-            "not real and not slow",
-        ],
-        "pytest_add_cli_args_test_selection": list(tests),
-        # Seconds of wall clock, times 15, for what takes no time by itself: a busy host is no endless loop.
-        "timeout_constant": 4.0,
-        "use_setproctitle": False,
-        "use_git_change_detection": False,
-    }
-    return "\n[tool.mutmut]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in values.items())
+def _dotted(module: str) -> str:
+    return module.removesuffix(".py").replace("/", ".").removesuffix(".__init__")
 
 
 def without_what_types_refuse(tallies: Iterable[Tally]) -> list[Tally]:

@@ -1,6 +1,5 @@
-"""What is made of mutmut's files, and when a survivor is accepted; and, slowly, the mutants themselves."""
+"""What is made of mutmut's mutants, and when a survivor is accepted; and, slowly, the mutants themselves."""
 
-import json
 import os
 import subprocess
 import sys
@@ -11,13 +10,14 @@ import yaml
 from mutation.mutants import (
     WORDS,
     Accepted,
+    Fate,
     Mutant,
     Tally,
     only_words,
     outdated,
     read_accepted,
-    read_tally,
     table,
+    tally_of,
     unaccepted,
     undecorated,
     with_mutant,
@@ -84,37 +84,33 @@ class Door:
         return None
 """
 SPANS = {
-    "x_held__mutmut_orig": [1, 5],
-    "x_held__mutmut_1": [6, 10],
-    "x_held__mutmut_2": [11, 14],
-    "xǁDoorǁopen__mutmut_orig": [16, 17],
-    "xǁDoorǁopen__mutmut_1": [18, 19],
+    "x_held__mutmut_orig": (1, 5),
+    "x_held__mutmut_1": (6, 10),
+    "x_held__mutmut_2": (11, 14),
+    "xǁDoorǁopen__mutmut_orig": (16, 17),
+    "xǁDoorǁopen__mutmut_1": (18, 19),
 }
 
 
-def tally(*codes: int | None) -> Tally:
+def found(*fates: Fate) -> Tally:
     names = [name for name in SPANS if not name.endswith("orig")]
-    exits = {f"harness.door.{name}": code for name, code in zip(names, codes, strict=True)}
-    meta = json.dumps({"exit_code_by_key": exits})
-    return read_tally("harness/door.py", meta, json.dumps({"spans": SPANS}), GENERATED)
+    return tally_of("harness/door.py", GENERATED, SPANS, dict(zip(names, fates, strict=True)))
 
 
-def test_what_mutmut_wrote_is_read() -> None:
-    found = tally(0, 33, 0)
-    assert [(one.function, one.line, one.becomes) for one in found.survivors] == [
+def test_what_survived_is_told_by_its_lines() -> None:
+    tally = found(Fate.SURVIVED, Fate.SURVIVED, Fate.SURVIVED)
+    assert [(one.function, one.line, one.becomes) for one in tally.survivors] == [
         ("held", "at > 1,", "at >= 1,"),
         ("held", '"held",', ""),
         ("Door.open", "return self.key", "return None"),
     ]
-    assert found.survivors[2].source == "    def open(self):\n        return None"
-    assert (found.mutants, found.killed, found.timed_out) == (3, 0, 0)
+    assert tally.survivors[2].source == "    def open(self):\n        return None"
 
 
-def test_only_what_a_test_saw_counts_as_killed() -> None:
-    found = tally(1, -24, -11)
-    assert (found.mutants, found.killed, found.timed_out, found.survivors) == (3, 1, 1, ())
-    assert found.unclear == (-11,), "a crash is no verdict"
-    assert tally(1, 3, None).unclear == (None,), "nor is what was not tried"
+def test_only_what_survived_is_a_survivor() -> None:
+    tally = found(Fate.KILLED, Fate.TIMED_OUT, Fate.UNCLEAR)
+    assert tally.survivors == ()
+    assert tally.fates == {Fate.KILLED: 1, Fate.TIMED_OUT: 1, Fate.UNCLEAR: 1}
 
 
 def test_a_mutant_put_back_into_its_module_keeps_the_decorators() -> None:
@@ -156,7 +152,7 @@ def test_a_reason_is_about_one_change_of_one_line_of_one_function() -> None:
 
 
 def test_a_survivor_needs_a_reason_and_a_reason_a_survivor() -> None:
-    one = Tally("harness/door.py", 5, 0, (MORE, LOUD))
+    one = Tally("harness/door.py", {Fate.SURVIVED: 2}, (MORE, LOUD))
     known = [accepted(MORE, MORE.becomes)]
     assert unaccepted([one], known) == [LOUD]
     assert outdated([one], known) == []
@@ -166,10 +162,11 @@ def test_a_survivor_needs_a_reason_and_a_reason_a_survivor() -> None:
 
 
 def test_the_table_counts_by_module() -> None:
-    lines = table([Tally("a.py", 5, 1, (MORE, LOUD), by_types=3)], [accepted(MORE, MORE.becomes)]).splitlines()
+    fates = {Fate.KILLED: 5, Fate.TIMED_OUT: 1, Fate.SURVIVED: 5}
+    lines = table([Tally("a.py", fates, (MORE, LOUD), by_types=3)], [accepted(MORE, MORE.becomes)]).splitlines()
     assert [line.split() for line in lines[1:]] == [
-        ["a.py", "11", "5", "3", "1", "1", "1"],
-        ["all", "11", "5", "3", "1", "1", "1"],
+        ["a.py", "11", "5", "1", "0", "3", "1", "1"],
+        ["all", "11", "5", "1", "0", "3", "1", "1"],
     ]
 
 
