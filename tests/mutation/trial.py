@@ -5,16 +5,17 @@ are: that must pass, and tells which of them call which function. Then each muta
 own (mutmut's trampolines ask for its name at each call), which runs those tests, the fastest first, until one fails.
 """
 
+import gc
 import json
 import os
 import resource
 import signal
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from _pytest.runner import runtestprotocol
 from mutation.mutants import Fate, function_of
 from mutmut.mutation.trampoline import set_mutant_under_test
 from mutmut.state import state
@@ -40,6 +41,7 @@ def pytest_runtestloop(session: pytest.Session) -> bool:
         took[item] = time.process_time() - started
         for function in state()._stats:
             callers.setdefault(function, []).append(item)
+    gc.freeze()  # or each fork copies all of them at its first collection
     if _try("fail", session.items, sum(took.values())) is not Fate.KILLED:
         raise session.Failed("no test fails although every function does")
     outcomes = {}
@@ -51,7 +53,23 @@ def pytest_runtestloop(session: pytest.Session) -> bool:
 
 
 def _passes(item: pytest.Item, following: pytest.Item | None) -> bool:
-    return not any(report.failed for report in runtestprotocol(item, log=False, nextitem=following))
+    try:
+        _run(item, following)
+    except (Exception, SystemExit, pytest.fail.Exception):
+        return False
+    return True
+
+
+def _run(item: pytest.Item, following: pytest.Item | None) -> None:
+    """Run one test, as `_pytest.runner` does, and make no report of it: that takes longer than the test."""
+    if isinstance(item, pytest.Function) and not item._request:
+        item._initrequest()
+    with suppress(pytest.skip.Exception):
+        item.ihook.pytest_runtest_setup(item=item)
+        item.ihook.pytest_runtest_call(item=item)
+    item.ihook.pytest_runtest_teardown(item=item, nextitem=following)
+    if isinstance(item, pytest.Function):
+        item._request = False  # type: ignore[assignment]
 
 
 def _try(name: str, items: Sequence[pytest.Item], usual: float) -> Fate:
@@ -65,6 +83,7 @@ def _try(name: str, items: Sequence[pytest.Item], usual: float) -> Fate:
             resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
             resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
             signal.alarm(WALL_SECONDS)
+            gc.disable()
             silence = os.open(os.devnull, os.O_WRONLY)
             os.dup2(silence, 1)
             os.dup2(silence, 2)
