@@ -62,14 +62,12 @@ def _passes(item: pytest.Item, following: pytest.Item | None) -> bool:
 
 def _run(item: pytest.Item, following: pytest.Item | None) -> None:
     """Run one test, as `_pytest.runner` does, and make no report of it: that takes longer than the test."""
-    if isinstance(item, pytest.Function) and not item._request:
+    if isinstance(item, pytest.Function):
         item._initrequest()
     with suppress(pytest.skip.Exception):
         item.ihook.pytest_runtest_setup(item=item)
         item.ihook.pytest_runtest_call(item=item)
     item.ihook.pytest_runtest_teardown(item=item, nextitem=following)
-    if isinstance(item, pytest.Function):
-        item._request = False  # type: ignore[assignment]
 
 
 def _try(name: str, items: Sequence[pytest.Item], usual: float) -> Fate:
