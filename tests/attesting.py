@@ -18,7 +18,7 @@ from harness.machine import tpm as tpms
 from harness.machine.spec import Tpm
 from harness.network.namespace import Endpoint
 from harness.progress import Progress
-from harness.real_tools.command import IMAGE
+from harness.real_tools.parts import IMAGE
 from harness.real_tools.toolbox import SHARED, Toolbox, toolbox
 from harness.real_tools.tpm import SOCKET, running_tpm
 from harness.real_tools.tree import guest_tree

@@ -3,9 +3,8 @@
 import argparse
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.box import SIMPLE_HEAD
@@ -15,29 +14,19 @@ from rich.text import Text
 
 from harness.errors import UsageError
 from harness.evidence.artifacts import plain
-from harness.host.docker import start_daemon
 from harness.host.scratch import scratch
 from harness.matrix.condition import Condition
 from harness.matrix.conditions import CONDITIONS, MAINTENANCE, OF_POWER, subsets
 from harness.matrix.machines import MACHINES
-from harness.network.namespace import Endpoint
 from harness.policy.butane import read_policy
-from harness.policy.oracle import predict
 from harness.policy.pins import leaves
 from harness.policy.policy import Volume
-from harness.policy.world import Stack
 from harness.progress import Progress
-from harness.real_tools.toolbox import Toolbox, toolbox
-from harness.real_tools.tree import guest_tree
+from harness.real_tools.parts import IMAGE, Parts, real_parts
 from harness.real_tools.trial import UNTOLD, seal, servers_of, try_under
-from harness.services.tang import Tang, serve_tang
-from harness.unlock import Unlock
+from harness.real_tools.worlds import opens
 
-IMAGE = "debian-13"
-_NETWORK = "10.0.9."
-"""Where the servers are for the tools: addresses of the namespace's own."""
-
-_PORT = 80
+_WORDS = {True: "opens", False: "stays shut"}
 
 
 @dataclass(frozen=True)
@@ -47,7 +36,7 @@ class Line:
     Attributes:
         volume: Its name.
         condition: Of the truth table.
-        predicted: By the rules.
+        predicted: By the rules: whether some binding yields a key.
         opened: By the tools.
         said: What they said.
         seconds: How long it took.
@@ -55,7 +44,7 @@ class Line:
 
     volume: str
     condition: str
-    predicted: Unlock
+    predicted: bool
     opened: bool
     said: str
     seconds: float
@@ -63,7 +52,7 @@ class Line:
     @property
     def agrees(self) -> bool:
         """Whether both opened it, or neither did."""
-        return self.opened is (self.predicted is Unlock.AUTO)
+        return self.opened is self.predicted
 
 
 def main(argv: Sequence[str]) -> int:
@@ -88,20 +77,12 @@ def try_volumes(volumes: Sequence[Volume], progress: Progress, only: Sequence[st
         HostError: Something that it takes is missing on this host.
         RigError: A tool failed that must not.
     """
-    start_daemon(progress)
     found: list[Line] = []
-    with ExitStack() as stack:
-        tree = stack.enter_context(guest_tree(IMAGE, progress))
-        shared = stack.enter_context(scratch(None))
-        names = tuple(dict.fromkeys(server for volume in volumes for server in servers_of(volume)))
-        tangs = {
-            name: stack.enter_context(serve_tang(name, None, Endpoint(_PORT, f"{_NETWORK}{number}"), progress))
-            for number, name in enumerate(names, 1)
-        }
-        box = stack.enter_context(toolbox(tree, shared, tangs.values()))
+    names = tuple(dict.fromkeys(server for volume in volumes for server in servers_of(volume)))
+    with real_parts(names, progress) as parts:
         for number, volume in enumerate(volumes, 1):
             with progress.step(f"{number} of {len(volumes)}: {volume.name}"):
-                found += _tried(box, volume, tangs, only)
+                found += _tried(parts, volume, only)
     return found
 
 
@@ -117,30 +98,32 @@ def _of_files(files: Sequence[Path]) -> Iterator[Volume]:
 
 
 def _of_table() -> Iterator[Volume]:
-    """Every policy of the truth table's machines on this image that can be sealed here."""
+    """Every policy of the truth table's machines on this image that can be sealed here, called like its row."""
     for machine in MACHINES:
         if machine.image == IMAGE:
-            yield from (volume for volume in machine.policy.volumes if can_be_sealed(volume))
+            policy = machine.policy
+            for volume in policy.volumes:
+                if can_be_sealed(volume):
+                    yield replace(volume, name=volume.name if len(policy.volumes) > 1 else policy.name)
 
 
 def can_be_sealed(volume: Volume) -> bool:
-    """Whether its pins can be bound without a boot, and asked without a person."""
+    """Whether its pins can be bound and asked without a boot."""
     found = list(leaves(volume.pins)) if volume.pins else []
     by_boot = any(getattr(leaf, name, ()) for leaf in found for name in ("initrd_pcr_ids", "signed_pcr_ids", "pcrlock"))
     known = all(leaf.service is None or leaf.service.kind in ("tang", "tpm") for leaf in found)
-    return bool(found) and volume.passphrase is not None and volume.tpm_pin is None and known and not by_boot
+    return bool(found) and volume.passphrase is not None and known and not by_boot
 
 
-def _tried(box: Toolbox, volume: Volume, tangs: Mapping[str, Tang], only: Sequence[str]) -> Iterator[Line]:
-    own = {name: tangs[name] for name in servers_of(volume)}
-    with ExitStack() as stack:
-        sealed = seal(box, volume, own, stack.enter_context(scratch(None)))
+def _tried(parts: Parts, volume: Volume, only: Sequence[str]) -> Iterator[Line]:
+    with scratch(None) as own:
+        sealed = seal(parts, volume, own)
         for condition in _conditions(volume, only):
-            world = condition.world_of(own)
-            said = predict(condition.becomes([volume])[0], world, Stack.DR)
+            world = condition.world_of(servers_of(volume))
+            predicted = opens(condition.becomes([volume])[0], world)
             with scratch(None) as folder:
-                trial = try_under(box, sealed, condition, own, folder)
-            yield Line(volume.name, condition.name, said.unlock, trial.opened, trial.said, trial.seconds)
+                trial = try_under(parts, sealed, condition, folder)
+            yield Line(volume.name, condition.name, predicted, trial.opened, trial.said, trial.seconds)
 
 
 def _conditions(volume: Volume, only: Sequence[str]) -> Iterator[Condition]:
@@ -157,8 +140,8 @@ def _conditions(volume: Volume, only: Sequence[str]) -> Iterator[Condition]:
 def _show(lines: Sequence[Line], console: Console, seconds: float) -> None:
     table = Table("volume", "condition", "the rules", "the tools", "seconds", box=SIMPLE_HEAD, pad_edge=False)
     for line in lines:
-        opened = Text("opened" if line.opened else "stayed shut", "" if line.agrees else "bold red")
-        table.add_row(line.volume, line.condition, line.predicted.value, opened, f"{line.seconds:.1f}")
+        opened = Text(_WORDS[line.opened], "" if line.agrees else "bold red")
+        table.add_row(line.volume, line.condition, _WORDS[line.predicted], opened, f"{line.seconds:.1f}")
     console.print(table)
     for line in lines:
         if not line.agrees:

@@ -7,19 +7,19 @@ boot, and is left untold (`UNTOLD`).
 
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from harness.machine import tpm as tpms
-from harness.machine.spec import Tpm
+from harness.lab.owner import owner_functions
 from harness.matrix.condition import Condition
 from harness.policy.enrolment import volume_env
 from harness.policy.ignition import fill_placeholders
 from harness.policy.pins import bindings, leaves
 from harness.policy.policy import Volume
-from harness.policy.world import Network, TpmState
+from harness.policy.world import Network, Server, TpmState, World
+from harness.real_tools.parts import Parts
 from harness.real_tools.toolbox import SHARED, Toolbox
 from harness.real_tools.tpm import SOCKET, running_tpm
 from harness.services.tang import Tang, addresses
@@ -44,6 +44,9 @@ _FLUSH = "for what in -t -s -l; do tpm2_flushcontext $what >/dev/null 2>&1 || tr
 
 _SEAL_SECONDS = 120.0
 _OPEN_SECONDS = 60.0
+
+_WRONG_PIN = "0000"
+"""For a person who does not know it: nobody can be waited for here."""
 
 _TRY = r"""
 set -u
@@ -94,29 +97,27 @@ class Trial:
     seconds: float
 
 
-def seal(box: Toolbox, volume: Volume, tangs: Mapping[str, Tang], folder: Path) -> Sealed:
+def seal(parts: Parts, volume: Volume, folder: Path) -> Sealed:
     """Format a header and bind its pins, as an owner does by hand.
 
     Args:
-        box: The guest's tools.
+        parts: The guest's tools, and the servers that the pins name.
         volume: Which, with a passphrase.
-        tangs: The servers that its pins name.
         folder: For what is made; belongs to this volume.
 
     Raises:
         UsageError: It has no passphrase, or a pin that no tool binds.
         RigError: A tool failed.
     """
-    state = folder / "tpm"
-    tpms.manufacture(Tpm(state))
+    box, state = parts.box, folder / "tpm"
+    _copy_tpm(parts.tpm, state)
     inside = replace(volume, device=f"{SHARED}/volume")
     bind = [line for pin in bindings(volume.pins) for line in (*pin.opener.bind(pin), _FLUSH)]
-    lines = [*volume_env(inside), *(_by_socket(line) for line in fill_placeholders(bind, addresses(tangs)))]
     with running_tpm(state, box.shared):
         box.run(
-            f"export TPM2TOOLS_TCTI={_TCTI}\ntruncate -s {_MIB}M {inside.device}\n"
+            f"truncate -s {_MIB}M {inside.device}\n"
             f"printf %s {volume.passphrase!r} | cryptsetup luksFormat -q --pbkdf pbkdf2 --pbkdf-force-iterations 1000 "
-            f"{inside.device} -\n" + "\n".join(lines),
+            f"{inside.device} -\n" + _by_owner([*volume_env(inside), *bind], parts.servers.tangs),
             _SEAL_SECONDS,
         )
     header = folder / "header"
@@ -124,62 +125,102 @@ def seal(box: Toolbox, volume: Volume, tangs: Mapping[str, Tang], folder: Path) 
     return Sealed(inside, header, state)
 
 
-def try_under(box: Toolbox, sealed: Sealed, condition: Condition, tangs: Mapping[str, Tang], folder: Path) -> Trial:
+def try_under(parts: Parts, sealed: Sealed, condition: Condition, folder: Path) -> Trial:
     """Try a sealed volume under a condition; neither it nor its TPM is changed.
 
     Args:
-        box: The guest's tools.
+        parts: The guest's tools, and the servers; afterwards they are as they were.
         sealed: What to try.
         condition: None of `UNTOLD`.
-        tangs: Its servers; afterwards they are as they were.
         folder: Empty, for this trial alone.
     """
-    started = time.monotonic()
-    volume, state = box.shared / "volume", folder / "tpm"
-    shutil.copyfile(sealed.header, volume)
-    shutil.copytree(sealed.tpm, state, ignore=shutil.ignore_patterns(".lock"))
-    with ExitStack() as stack:
-        stack.enter_context(_restored(tangs))
+    tangs = {name: parts.servers.tangs[name] for name in servers_of(sealed.volume)}
+    world = condition.world_of(tangs)
+    if not (condition.maintenance or condition.before or condition.power_cuts):
+        return try_in(parts, sealed, world, folder)
+    started, state = time.monotonic(), folder / "tpm"
+    with _restored(tangs):
         if condition.before:
             for tang in tangs.values():
                 condition.before(tang)
         if condition.maintenance:
-            with running_tpm(state, box.shared):
-                _maintain(box, sealed, condition, tangs)
+            sealed = maintained(parts, sealed, condition, folder / "maintained")
         condition.apply(tangs)
-        if condition.world.network is Network.NO_LINK:
-            for tang in tangs.values():
-                tang.stop()
-        if condition.world.tpm is TpmState.ANOTHER:
-            shutil.rmtree(state)
-            tpms.manufacture(Tpm(state))
+        shutil.copyfile(sealed.header, parts.box.shared / "volume")
+        _copy_tpm(sealed.tpm, state)
         for _ in range(condition.power_cuts):
-            with running_tpm(state, box.shared, orderly=False):
-                box.attempt(_script(sealed.volume), _OPEN_SECONDS)
-        if condition.world.tpm is not TpmState.ABSENT:
-            stack.enter_context(running_tpm(state, box.shared, condition.world.changed_pcrs))
-        status, said = box.attempt(_script(sealed.volume), _OPEN_SECONDS)
+            with running_tpm(state, parts.box.shared, orderly=False):
+                parts.box.attempt(_script(sealed.volume, world), _OPEN_SECONDS)
+        return _asked(parts.box, sealed.volume, state, world, started)
+
+
+def maintained(parts: Parts, sealed: Sealed, condition: Condition, folder: Path) -> Sealed:
+    """What the maintenance of a condition makes of a copy of a sealed volume and of its TPM.
+
+    Args:
+        parts: The guest's tools, and the servers.
+        sealed: Stays as it is.
+        condition: One with maintenance.
+        folder: For the copy; made here.
+
+    Raises:
+        RigError: A command of the maintenance failed.
+    """
+    assert condition.maintenance
+    folder.mkdir()
+    header, state = folder / "header", folder / "tpm"
+    shutil.copyfile(sealed.header, parts.box.shared / "volume")
+    _copy_tpm(sealed.tpm, state)
+    with running_tpm(state, parts.box.shared):
+        lines = condition.maintenance([sealed.volume]).commands
+        parts.box.run(_by_owner(lines, parts.servers.tangs), _SEAL_SECONDS)
+    shutil.move(parts.box.shared / "volume", header)
+    return replace(sealed, header=header, tpm=state)
+
+
+def try_in(parts: Parts, sealed: Sealed, world: World, folder: Path) -> Trial:
+    """Try a sealed volume in a world; neither it nor its TPM is changed.
+
+    Args:
+        parts: The guest's tools, and the servers; afterwards they are as they were.
+        sealed: What to try; its TPM is the one that `TpmState.PRESENT` means, and each state that it was brought into.
+        world: What is told of it: the TPM, its PCRs, the servers, the network, whether the PIN is typed.
+        folder: Empty, for this trial alone.
+    """
+    started, state = time.monotonic(), folder / "tpm"
+    shutil.copyfile(sealed.header, parts.box.shared / "volume")
+    _copy_tpm(parts.another if world.tpm is TpmState.ANOTHER else sealed.tpm, state)
+    states: dict[str, Server] = {name: world.servers.get(name, Server.UP) for name in servers_of(sealed.volume)}
+    if world.network is Network.NO_LINK:
+        states = dict.fromkeys(states, Server.REFUSED)
+    with parts.servers.being(states):
+        return _asked(parts.box, sealed.volume, state, world, started)
+
+
+def _asked(box: Toolbox, volume: Volume, state: Path, world: World, started: float) -> Trial:
+    with ExitStack() as stack:
+        if world.tpm is not TpmState.ABSENT:
+            stack.enter_context(running_tpm(state, box.shared, world.changed_pcrs))
+        status, said = box.attempt(_script(volume, world), _OPEN_SECONDS)
     return Trial(status == 0 and "OPENED" in said, said.strip(), time.monotonic() - started)
 
 
-def _script(volume: Volume) -> str:
-    pin = f"export PIN={volume.tpm_pin}" if volume.tpm_pin else ""
+def _script(volume: Volume, world: World) -> str:
+    typed = volume.tpm_pin if world.pin_typed else _WRONG_PIN
+    pin = f"export PIN={typed}" if volume.tpm_pin else ""
     filled = _TRY.replace("{tcti}", _TCTI).replace("{volume}", f"{SHARED}/volume").replace("{flush}", _FLUSH)
     return filled.replace("{pin}", pin)
 
 
-def _maintain(box: Toolbox, sealed: Sealed, condition: Condition, tangs: Mapping[str, Tang]) -> None:
-    assert condition.maintenance
-    commands = condition.maintenance([sealed.volume]).commands
-    lines = [
-        line for each in fill_placeholders(list(commands), addresses(tangs)) for line in (_by_socket(each), _FLUSH)
-    ]
-    box.run("\n".join([f"export TPM2TOOLS_TCTI={_TCTI}", *lines]), _SEAL_SECONDS)
+def _by_owner(lines: Iterable[str], tangs: Mapping[str, Tang]) -> str:
+    """What an owner runs as root, with the TPM where it is here: systemd's tools look for a device by themselves."""
+    here = (line.replace("--tpm2-device=auto", f"--tpm2-device={_TCTI}") for line in lines)
+    filled = fill_placeholders(list(here), addresses(tangs))
+    return "\n".join([owner_functions(), f"export TPM2TOOLS_TCTI={_TCTI}", *(f"{line}\n{_FLUSH}" for line in filled)])
 
 
-def _by_socket(line: str) -> str:
-    """A line of the owner's, with the TPM where it is here: systemd's tools look for a device by themselves."""
-    return line.replace("--tpm2-device=auto", f"--tpm2-device={_TCTI}")
+def _copy_tpm(state: Path, to: Path) -> None:
+    shutil.copytree(state, to, ignore=shutil.ignore_patterns(".lock"))
 
 
 @contextmanager

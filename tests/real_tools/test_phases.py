@@ -8,7 +8,7 @@ from harness.host.scratch import scratch
 from harness.machine import tpm as tpms
 from harness.machine.spec import Tpm
 from harness.progress import Progress
-from harness.real_tools.command import IMAGE
+from harness.real_tools.parts import IMAGE
 from harness.real_tools.toolbox import SHARED, Toolbox, toolbox
 from harness.real_tools.tpm import SOCKET, running_tpm
 from harness.real_tools.tree import guest_tree

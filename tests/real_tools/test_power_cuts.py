@@ -1,7 +1,6 @@
 """Power cuts without a machine: a real TPM that loses its power after each use, and the guest's tools at the next."""
 
 from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import replace
 
 import pytest
@@ -16,8 +15,7 @@ from harness.policy.pins.tpm import POWER_CUTS
 from harness.policy.policy import Volume
 from harness.policy.world import Stack, World
 from harness.progress import Progress
-from harness.real_tools.toolbox import Toolbox, toolbox
-from harness.real_tools.tree import guest_tree
+from harness.real_tools.parts import Parts, real_parts
 from harness.real_tools.trial import seal, try_under
 from harness.unlock import Unlock
 
@@ -31,10 +29,9 @@ REPAIRED = replace(
 
 
 @pytest.fixture(scope="module")
-def box() -> Iterator[Toolbox]:
-    with ExitStack() as stack:
-        tree = stack.enter_context(guest_tree("debian-13", Progress()))
-        yield stack.enter_context(toolbox(tree, stack.enter_context(scratch(None)), []))
+def parts() -> Iterator[Parts]:
+    with real_parts((), Progress()) as made:
+        yield made
 
 
 def volume(pin: Pin) -> Volume:
@@ -62,17 +59,17 @@ def test_the_rules_say_who_is_locked_out(pin: Pin, locks: bool) -> None:
 
 @pytest.mark.real
 @pytest.mark.parametrize(("pin", "locks"), PINS)
-def test_three_power_cuts_lock_out_what_is_not_noda(box: Toolbox, pin: Pin, locks: bool) -> None:
+def test_three_power_cuts_lock_out_what_is_not_noda(parts: Parts, pin: Pin, locks: bool) -> None:
     with scratch(None) as folder:
-        sealed = seal(box, volume(pin), {}, folder)
+        sealed = seal(parts, volume(pin), folder)
         opened, said = {}, {}
         for times in (0, POWER_CUTS - 1, POWER_CUTS):
             with scratch(None) as copy:
-                trial = try_under(box, sealed, cut(times), {}, copy)
+                trial = try_under(parts, sealed, cut(times), copy)
                 opened[times], said[times] = trial.opened, trial.said
                 if times == POWER_CUTS:
                     with scratch(None) as again:
-                        repaired = try_under(box, replace(sealed, tpm=copy / "tpm"), REPAIRED, {}, again)
+                        repaired = try_under(parts, replace(sealed, tpm=copy / "tpm"), REPAIRED, again)
     assert opened == {0: True, POWER_CUTS - 1: True, POWER_CUTS: not locks}
     assert ("0x921" in said[POWER_CUTS] or "0x00000921" in said[POWER_CUTS]) is locks  # TPM_RC_LOCKOUT
     assert repaired.opened

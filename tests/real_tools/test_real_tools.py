@@ -1,6 +1,5 @@
 """The guest's own tools without a machine: the real parts once, and what is counted as agreement."""
 
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -8,35 +7,23 @@ import pytest
 from harness.errors import RigError, UsageError
 from harness.host.scratch import scratch
 from harness.matrix.conditions import all_conditions
-from harness.network.namespace import Endpoint
 from harness.paths import POLICIES
 from harness.policy.butane import read_policy
 from harness.progress import Progress
 from harness.real_tools import command
 from harness.real_tools.command import Line
-from harness.real_tools.toolbox import toolbox
+from harness.real_tools.parts import real_parts
 from harness.real_tools.tree import guest_tree
 from harness.real_tools.trial import UNTOLD, seal, servers_of, try_under
-from harness.services.tang import serve_tang
-from harness.unlock import Unlock
 
-OPENS = {"present", "tang-rotated", "key-enrolled"}
-STAYS_SHUT = {"tpm-absent", "tpm-replaced", "tpm-locked-out", "tang-deleted", "no-link", "token-removed"}
+OPENS = {"present", "tang-rotated", "key-enrolled", "regenerated"}
+STAYS_SHUT = {"tpm-absent", "tpm-replaced", "tpm-locked-out", "tang-deleted", "no-link", "token-removed", "unbound"}
 
 
-@pytest.mark.parametrize(
-    ("predicted", "opened", "agrees"),
-    [
-        (Unlock.AUTO, True, True),
-        (Unlock.AUTO, False, False),
-        (Unlock.PASSPHRASE_FALLBACK, False, True),
-        (Unlock.PASSPHRASE_FALLBACK, True, False),
-        (Unlock.LOCKED, False, True),
-        (Unlock.LOCKED, True, False),
-    ],
-)
-def test_rules_and_tools_agree_when_both_opened_it_or_neither(predicted: Unlock, opened: bool, agrees: bool) -> None:
-    assert Line("var", "present", predicted, opened, "", 1.0).agrees is agrees
+@pytest.mark.parametrize("predicted", [True, False])
+@pytest.mark.parametrize("opened", [True, False])
+def test_rules_and_tools_agree_when_both_opened_it_or_neither(predicted: bool, opened: bool) -> None:
+    assert Line("var", "present", predicted, opened, "", 1.0).agrees is (predicted == opened)
 
 
 def test_what_is_left_to_a_boot_is_a_condition() -> None:
@@ -45,8 +32,15 @@ def test_what_is_left_to_a_boot_is_a_condition() -> None:
 
 def test_each_policy_of_the_table_that_can_be_sealed_here_is_tried() -> None:
     names = [volume.name for volume in command._of_table()]
-    assert {"tpm2", "tpm2-and-tang", "two-of-three-tangs", "two-bindings", "cryptenroll-pcr7"} <= set(names)
-    assert not {"passphrase-alone", "key-file", "cryptenroll-pin"} & set(names)
+    assert {
+        "tpm2",
+        "tpm2-and-tang",
+        "two-of-three-tangs",
+        "two-bindings",
+        "cryptenroll-pcr7",
+        "cryptenroll-pin",
+    } <= set(names)
+    assert not {"passphrase-alone", "key-file"} & set(names)
 
 
 def test_a_file_with_nothing_to_try_is_told_before_anything_is_started(tmp_path: Path) -> None:
@@ -66,18 +60,14 @@ def test_the_guests_tools_do_what_its_boots_do() -> None:
     """Needs the guest image: minutes where the cache does not have it."""
     volume = read_policy(POLICIES / "tpm2-and-tang.bu").volumes[0]
     conditions = {condition.name: condition for condition in all_conditions()}
-    with ExitStack() as stack:
-        tree = stack.enter_context(guest_tree(command.IMAGE, Progress()))
-        shared = stack.enter_context(scratch(None))
-        tang = stack.enter_context(serve_tang("tang", None, Endpoint(80, "10.0.9.1"), Progress()))
-        box = stack.enter_context(toolbox(tree, shared, [tang]))
+    with real_parts(("tang",), Progress()) as parts, scratch(None) as own:
         with pytest.raises(RigError, match="status 3"):
-            box.run("exit 3")
+            parts.box.run("exit 3")
         assert servers_of(volume) == ("tang",)
-        sealed = seal(box, volume, {"tang": tang}, stack.enter_context(scratch(None)))
+        sealed = seal(parts, volume, own)
         opened = set()
         for name in sorted(OPENS | STAYS_SHUT):
             with scratch(None) as folder:
-                trial = try_under(box, sealed, conditions[name], {"tang": tang}, folder)
+                trial = try_under(parts, sealed, conditions[name], folder)
             opened |= {name} if trial.opened else set()
         assert opened == OPENS
