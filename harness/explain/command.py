@@ -5,10 +5,10 @@ import json
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from rich.console import Console
 
 from harness.defaults import IMAGE
@@ -23,7 +23,7 @@ from harness.explain.shape import shape
 from harness.explain.show import show
 from harness.explain.situations import situations
 from harness.images.recipe import guest_recipe
-from harness.matrix.command import shares
+from harness.matrix.table_rows import TableRow, table_rows
 from harness.paths import DOCS, POLICIES
 from harness.policy.butane import read_policy
 from harness.policy.policy import Policy, Volume
@@ -111,14 +111,21 @@ def _answered(
     events: Sequence[MeasuredEvent] = (),
     facts: tuple[str, ...] = (),
 ) -> Answer:
-    plans = shares([], [], [], Path(), "auto")
-    guards = {plan.row(volume): volume for plan in plans for volume in plan.policy.volumes}
-    verdicts = of_truth_table(plans, {shape(volume) for volume in policy.volumes}, _TRUTH_TABLE)
+    rows = _rows()
+    guards = {row.name: row.volume for row in rows}
+    verdicts = of_truth_table(rows, {shape(volume) for volume in policy.volumes}, _TRUTH_TABLE)
     guards |= {volume.name: volume for volume in _side_by_side() if volume.name not in guards}
     attacks = of_attacks(guards, _ATTACKS)
     return answer(policy, stack, asked, verdicts, attacks, withheld=withheld, events=events, facts=facts)
 
 
+@cache
+def _rows() -> tuple[TableRow, ...]:
+    """Those of the truth table, read once for all files."""
+    return tuple(table_rows())
+
+
+@cache
 def _side_by_side() -> tuple[Volume, ...]:
     """The volumes on which many attacks are tried at once, each named after what guards it."""
     return read_policy(POLICIES / "side-by-side.bu").volumes
@@ -154,6 +161,8 @@ def expectation(text: str) -> Expectation:
 
 def page(answers: Sequence[Answer]) -> str:
     """The answers as one HTML page."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined  # noqa: PLC0415, a seventh of all imports' time
+
     environment = Environment(
         loader=PackageLoader("harness.explain"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )

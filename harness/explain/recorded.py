@@ -11,17 +11,17 @@ from pathlib import Path
 from harness.evidence import attack_list
 from harness.explain.answer import AttackVerdicts, Recorded, Verdicts
 from harness.explain.shape import Shape, nameless, numbered, shape
-from harness.matrix.run import MachinePlan
+from harness.matrix.table_rows import TableRow
 from harness.matrix.verdicts import load
 from harness.policy.policy import Volume
 from harness.policy.world import Stack
 
 
-def of_truth_table(plans: Iterable[MachinePlan], shapes: Collection[Shape], path: Path) -> Verdicts:
+def of_truth_table(rows: Iterable[TableRow], shapes: Collection[Shape], path: Path) -> Verdicts:
     """The verdicts of a truth table by stack, shape and condition.
 
     Args:
-        plans: The machines of the table.
+        rows: Of the table.
         shapes: Those asked about; to predict the cells of all others takes most of a second.
         path: The list.
 
@@ -30,15 +30,13 @@ def of_truth_table(plans: Iterable[MachinePlan], shapes: Collection[Shape], path
     """
     verdicts = load(path)
     found: dict[tuple[Stack, Shape, str], Counter[bool]] = defaultdict(Counter)
-    for plan in plans:
-        of_row = {plan.row(volume): volume for volume in plan.policy.volumes if shape(volume) in shapes}
-        for condition in plan.conditions if of_row else ():
-            for _, cell in plan.predicted(condition):
-                volume, verdict = of_row.get(cell.policy), verdicts.get(cell.place)
-                if volume is None or verdict is None or verdict.observed is None:
-                    continue
-                key = (plan.stack, shape(volume), nameless(condition.name, numbered(volume)))
-                found[key][verdict.observed is cell.predicted] += 1
+    for row in rows:
+        shaped = shape(row.volume)
+        for condition in row.conditions if shaped in shapes else ():
+            verdict = verdicts.get(row.place(condition))
+            if verdict and verdict.observed:
+                key = (row.stack, shaped, nameless(condition.name, numbered(row.volume)))
+                found[key][verdict.observed is row.predicted(condition)] += 1
     return {key: Recorded(count[True], count[False]) for key, count in found.items()}
 
 

@@ -27,11 +27,9 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import jsonschema
-
 from harness.errors import UsageError
 from harness.evidence import artifacts
-from harness.evidence.record import parse_json
+from harness.evidence.record import mismatch, parse_json
 from harness.unlock import Unlock
 
 MATRIX = "matrix.json"
@@ -228,7 +226,7 @@ def load(folder: Path) -> Matrix:
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} cannot be read", str(error), "run `make matrix`") from error
     value: Any = parse_json(text, MATRIX)
-    problem = jsonschema.exceptions.best_match(_validator().iter_errors(value))
+    problem = mismatch(value, _schema())
     if problem is not None:
         raise _unreadable(path, f"{problem.json_path}: {problem.message[:400]}")
     try:
@@ -264,6 +262,6 @@ def _cell(entry: dict[str, Any]) -> Cell:
 
 
 @cache
-def _validator() -> jsonschema.Draft202012Validator:
-    schema = json.loads((resources.files(__package__) / "matrix.schema.json").read_text())
-    return jsonschema.Draft202012Validator(schema)
+def _schema() -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((resources.files(__package__) / "matrix.schema.json").read_text())
+    return found

@@ -39,6 +39,11 @@ _TCTI = f"swtpm:path={SHARED}/{SOCKET}"
 _MIB = 32
 """Of the header's file: LUKS2 takes 16 (LUKS2 On-Disk Format Specification, 2.4)."""
 
+_FORMAT = "--pbkdf pbkdf2 --pbkdf-force-iterations 1000 --luks2-metadata-size 256k"
+"""The default, 16 KiB for tokens and keyslots, is too small for three bindings of thresholds in thresholds: "Unable to
+update metadata" (seen, cryptsetup 2.7).
+"""
+
 _FLUSH = "for what in -t -s -l; do tpm2_flushcontext $what >/dev/null 2>&1 || true; done"
 """What the kernel's resource manager does for each program that ends (tpm2_flushcontext(1))."""
 
@@ -53,18 +58,20 @@ set -u
 export TPM2TOOLS_TCTI={tcti}
 volume={volume}
 {pin}
-for slot in $(clevis luks list -d "$volume" 2>/dev/null | cut -d: -f1); do
-    if clevis luks pass -d "$volume" -s "$slot" >/tmp/found && test -s /tmp/found; then
+. clevis-luks-common-functions
+header=$(cryptsetup luksDump "$volume")
+for slot in $(sed -n '/^ *[0-9]*: clevis/{n;s/.*Keyslot: *//p}' <<< "$header"); do
+    if clevis_luks_read_slot "$volume" "$slot" | clevis decrypt >/tmp/found && test -s /tmp/found; then
         cryptsetup open --test-passphrase --key-slot "$slot" --key-file /tmp/found "$volume" && echo OPENED && exit 0
     fi
     {flush}
 done
-if cryptsetup luksDump "$volume" | grep -q systemd-tpm2; then
+if grep -q systemd-tpm2 <<< "$header"; then
     systemd-cryptenroll --unlock-tpm2-device={tcti} --recovery-key "$volume" >/dev/null && echo OPENED && exit 0
 fi
 exit 1
 """
-"""Each binding in turn, as at boot; that a token of systemd unlocks is shown by enrolling a recovery key with it."""
+"""Each binding in turn, as clevis-luks-askpass has it at boot; that a token of systemd unlocks is shown by enrolling a recovery key with it."""
 
 
 @dataclass(frozen=True)
@@ -116,8 +123,8 @@ def seal(parts: Parts, volume: Volume, folder: Path) -> Sealed:
     with running_tpm(state, box.shared):
         box.run(
             f"truncate -s {_MIB}M {inside.device}\n"
-            f"printf %s {volume.passphrase!r} | cryptsetup luksFormat -q --pbkdf pbkdf2 --pbkdf-force-iterations 1000 "
-            f"{inside.device} -\n" + _by_owner([*volume_env(inside), *bind], parts.servers.tangs),
+            f"printf %s {volume.passphrase!r} | cryptsetup luksFormat -q {_FORMAT} {inside.device} -\n"
+            + _by_owner([*volume_env(inside), *bind], parts.servers.tangs),
             _SEAL_SECONDS,
         )
     header = folder / "header"

@@ -1,22 +1,28 @@
-"""Tang as a scenario sees it: a server that can be stopped, silenced, restricted, and asked what it saw."""
+"""Tang as a scenario sees it: a server that can be stopped, silenced, restricted, and asked what it saw.
+
+Docker's library takes half a second to be imported, so it is where a server is started: what merely names Tang's verbs
+(the conditions of the truth table, and so `unlock-lab explain`) does without.
+"""
+# ruff: noqa: PLC0415
 
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from harness.errors import UsageError
-from harness.host.docker import docker_client
 from harness.network.connection import HOME, Client, Connection, Mode
 from harness.network.fault_proxy import FaultProxy
 from harness.network.namespace import Endpoint
 from harness.network.relay import Tamper
 from harness.policy.pins.placeholders import TangAddress
 from harness.progress import Progress
-from harness.services.tang_image import tang_image
 from harness.services.tang_keys import TangKeys
 from harness.services.tang_log import TangRequest, ascribed
-from harness.services.tang_server import TangServer
+
+if TYPE_CHECKING:
+    from harness.services.tang_server import TangServer
 
 
 @dataclass(frozen=True)
@@ -44,7 +50,7 @@ class Tang:
         server: The same.
     """
 
-    def __init__(self, name: str, endpoint: Endpoint, server: TangServer, proxy: FaultProxy) -> None:
+    def __init__(self, name: str, endpoint: Endpoint, server: "TangServer", proxy: FaultProxy) -> None:
         self.name = name
         self.endpoint = endpoint
         self.server = server
@@ -193,6 +199,10 @@ def make_keys(progress: Progress, *, image: str | None = None) -> TangKeys:
         HostError: No Docker, or no image.
         RigError: The server did not come up.
     """
+    from harness.host.docker import docker_client
+    from harness.services.tang_image import tang_image
+    from harness.services.tang_server import TangServer
+
     with docker_client() as client, TangServer(client, tang_image(client, progress, image), "new keys") as server:
         return server.keys
 
@@ -219,6 +229,10 @@ def serve_tang(
         HostError: No Docker, or no image.
         RigError: The server did not come up, or on leaving: the fault proxy broke meanwhile.
     """
+    from harness.host.docker import docker_client
+    from harness.services.tang_image import tang_image
+    from harness.services.tang_server import TangServer
+
     with ExitStack() as stack:
         proxy = stack.enter_context(FaultProxy(name))
         client = stack.enter_context(docker_client())
