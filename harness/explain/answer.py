@@ -138,7 +138,10 @@ class Answer:
 Verdicts = Mapping[tuple[Stack, Shape, str], Recorded]
 """What boots said of a shape under a condition (`shape.nameless`)."""
 
-AttackVerdicts = Mapping[tuple[Shape, str], Mapping[bool, int]]
+Granted = tuple[bool, bool]
+"""Whether an attacker had a place in the victim's network, and whether a copy of the TPM's state."""
+
+AttackVerdicts = Mapping[tuple[Shape, str, Granted], Mapping[bool, int]]
 """How often an attack (by its name) on a shape extracted the key, or did not."""
 
 
@@ -211,7 +214,8 @@ def _kinds(volume: Volume) -> Iterable[AttackerKind]:
 
 def _attacker(volume: Volume, kind: AttackerKind, attacks: AttackVerdicts) -> AttackerAnswer:
     said = extract(volume, kind.capabilities)
-    counts = [attacks.get((shape(volume), name), {}) for name in kind.attacks]
+    granted = kind.capabilities.network, kind.capabilities.tpm_state
+    counts = [attacks.get((shape(volume), name, granted), {}) for name in kind.attacks]
     recorded = Recorded(
         sum(count.get(said.extracted, 0) for count in counts), sum(count.get(not said.extracted, 0) for count in counts)
     )

@@ -114,7 +114,7 @@ def _answered(
     rows = _rows()
     guards = {row.name: row.volume for row in rows}
     verdicts = of_truth_table(rows, {shape(volume) for volume in policy.volumes}, _TRUTH_TABLE)
-    guards |= {volume.name: volume for volume in _side_by_side() if volume.name not in guards}
+    guards |= {volume.name: volume for volume in _side_by_side() if volume.pins and volume.name not in guards}
     attacks = of_attacks(guards, _ATTACKS)
     return answer(policy, stack, asked, verdicts, attacks, withheld=withheld, events=events, facts=facts)
 

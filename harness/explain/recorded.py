@@ -8,8 +8,9 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
+from harness.attack.grants import Grant
 from harness.evidence import attack_list
-from harness.explain.answer import AttackVerdicts, Recorded, Verdicts
+from harness.explain.answer import AttackVerdicts, Granted, Recorded, Verdicts
 from harness.explain.shape import Shape, nameless, numbered, shape
 from harness.matrix.table_rows import TableRow
 from harness.matrix.verdicts import load
@@ -50,8 +51,9 @@ def of_attacks(volumes: Mapping[str, Volume], path: Path) -> AttackVerdicts:
     Raises:
         UsageError: It is no such list.
     """
-    found: dict[tuple[Shape, str], Counter[bool]] = defaultdict(Counter)
+    found: dict[tuple[Shape, str, Granted], Counter[bool]] = defaultdict(Counter)
     for verdict in attack_list.load(path):
         if verdict.guard in volumes:
-            found[shape(volumes[verdict.guard]), verdict.attack][verdict.extracted] += 1
+            granted = Grant.NETWORK in verdict.grants, Grant.TPM_STATE in verdict.grants
+            found[shape(volumes[verdict.guard]), verdict.attack, granted][verdict.extracted] += 1
     return found

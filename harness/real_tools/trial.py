@@ -71,7 +71,10 @@ if grep -q systemd-tpm2 <<< "$header"; then
 fi
 exit 1
 """
-"""Each binding in turn, as clevis-luks-askpass has it at boot; that a token of systemd unlocks is shown by enrolling a recovery key with it."""
+"""Each binding in turn, as clevis-luks-askpass has it at boot.
+
+That a token of systemd unlocks is shown by enrolling a recovery key with it.
+"""
 
 
 @dataclass(frozen=True)

@@ -142,3 +142,17 @@ def test_of_a_file_without_a_passphrase_nothing_is_asked_that_needs_one(tmp_path
     said = {line.condition: line.unlock for line in volume.conditions}
     assert said["tpm-absent"] is Unlock.LOCKED
     assert not {"regenerated", "threshold-edited"} & said.keys()
+
+
+@pytest.mark.parametrize("attack", sorted({name for kind in ATTACKERS for name in kind.attacks}))
+def test_each_attack_that_is_evidence_is_a_scenario(attack: str) -> None:
+    function = f"def test_{attack.replace('-', '_')}("
+    assert any(function in file.read_text() for file in (PACKAGE.parent / "scenarios").glob("test_attack_*.py"))
+
+
+def test_recorded_attacks_are_told_of_the_attacker_with_those_grants() -> None:
+    (volume,) = command.explained(POLICIES / "tang.bu", "debian-13").volumes
+    recorded = {line.attacker: line.recorded for line in volume.attackers}
+    assert recorded["disk-cloned-at-home"].confirmed > 0
+    assert recorded["tang-keys-stolen"].confirmed > 0
+    assert recorded["bus-sniffer"].confirmed == 0
