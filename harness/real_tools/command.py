@@ -1,9 +1,11 @@
 """``unlock-lab try``: a policy tried by the guest's own tools against real TPMs and real Tang, without a machine."""
 
 import argparse
+import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,7 +24,8 @@ from harness.policy.butane import read_policy
 from harness.policy.pins import leaves
 from harness.policy.policy import Volume
 from harness.progress import Progress
-from harness.real_tools.parts import IMAGE, Parts, real_parts
+from harness.real_tools.parts import IMAGE, Parts, parts_among
+from harness.real_tools.tree import guest_tree
 from harness.real_tools.trial import UNTOLD, seal, servers_of, try_under
 from harness.real_tools.worlds import opens
 
@@ -77,11 +80,24 @@ def try_volumes(volumes: Sequence[Volume], progress: Progress, only: Sequence[st
         HostError: Something that it takes is missing on this host.
         RigError: A tool failed that must not.
     """
+    workers = max(1, min(os.cpu_count() or 1, len(volumes)))
+    with guest_tree(IMAGE, progress) as tree, ThreadPoolExecutor(workers) as pool:
+        shares = [volumes[start::workers] for start in range(workers)]
+        running = [
+            pool.submit(_try_share, tree, share, Progress(progress.stream, several=True), only) for share in shares
+        ]
+        found = [line for share in running for line in share.result()]
+    order = [volume.name for volume in volumes]
+    return sorted(found, key=lambda line: order.index(line.volume))
+
+
+def _try_share(tree: Path, volumes: Sequence[Volume], progress: Progress, only: Sequence[str]) -> list[Line]:
+    """What one shell tries: its TPM, header and servers are its own."""
     found: list[Line] = []
     names = tuple(dict.fromkeys(server for volume in volumes for server in servers_of(volume)))
-    with real_parts(names, progress) as parts:
-        for number, volume in enumerate(volumes, 1):
-            with progress.step(f"{number} of {len(volumes)}: {volume.name}"):
+    with parts_among(tree, names, progress) as parts:
+        for volume in volumes:
+            with progress.step(volume.name):
                 found += _tried(parts, volume, only)
     return found
 

@@ -46,11 +46,16 @@ def real_parts(servers: Sequence[str], progress: Progress, image: str = IMAGE) -
     Raises:
         HostError: Something that it takes is missing on this host.
     """
+    with guest_tree(image, progress) as tree, parts_among(tree, servers, progress) as parts:
+        yield parts
+
+
+@contextmanager
+def parts_among(tree: Path, servers: Sequence[str], progress: Progress) -> Iterator[Parts]:
+    """The same with a guest's files that are there already; several may share them."""
     if servers:
         start_daemon(progress)
     with ExitStack() as stack:
-        with progress.step(f"the files of {image}"):
-            tree = stack.enter_context(guest_tree(image, progress))
         shared, state = (stack.enter_context(scratch(None)) for _ in range(2))
         for name in ("tpm", "another"):
             tpms.manufacture(Tpm(state / name))

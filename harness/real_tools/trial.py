@@ -61,7 +61,7 @@ volume={volume}
 . clevis-luks-common-functions
 header=$(cryptsetup luksDump "$volume")
 for slot in $(sed -n '/^ *[0-9]*: clevis/{n;s/.*Keyslot: *//p}' <<< "$header"); do
-    if clevis_luks_read_slot "$volume" "$slot" | clevis decrypt >/tmp/found && test -s /tmp/found; then
+    if printf %s "$(clevis_luks_read_slot "$volume" "$slot")" | clevis decrypt >/tmp/found && test -s /tmp/found; then
         cryptsetup open --test-passphrase --key-slot "$slot" --key-file /tmp/found "$volume" && echo OPENED && exit 0
     fi
     {flush}
@@ -73,6 +73,7 @@ exit 1
 """
 """Each binding in turn, as clevis-luks-askpass has it at boot.
 
+The token goes to clevis without a newline: jose takes one for a part of Tang's tag, prints the key, and fails (seen).
 That a token of systemd unlocks is shown by enrolling a recovery key with it.
 """
 

@@ -71,3 +71,7 @@ def test_the_guests_tools_do_what_its_boots_do() -> None:
                 trial = try_under(parts, sealed, conditions[name], folder)
             opened |= {name} if trial.opened else set()
         assert opened == OPENS
+        alone = read_policy(POLICIES / "tang.bu").volumes[0]
+        with scratch(None) as folder, scratch(None) as empty:
+            trial = try_under(parts, seal(parts, alone, folder), conditions["present"], empty)
+        assert trial.opened, trial.said
