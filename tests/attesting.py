@@ -22,6 +22,7 @@ from harness.real_tools.parts import IMAGE
 from harness.real_tools.toolbox import SHARED, Toolbox, toolbox
 from harness.real_tools.tpm import SOCKET, running_tpm
 from harness.real_tools.tree import guest_tree
+from harness.services.service import Service
 from harness.services.verifier import AGENT, Verifier, serve_verifier
 
 RECORDED = Path(__file__).parent / "attestation" / "recorded.json"
@@ -31,14 +32,18 @@ PLACE = Endpoint(8881, "10.0.9.1")
 
 
 @contextmanager
-def bench() -> Iterator[tuple[Toolbox, Verifier]]:
-    """The guest's tools, and a verifier in their reach that trusts the TPMs which are made meanwhile."""
+def bench(*guarded: Service) -> Iterator[tuple[Toolbox, Verifier]]:
+    """The guest's tools, and a verifier in their reach that trusts the TPMs which are made meanwhile.
+
+    Args:
+        *guarded: Services that refuse whom it does not trust; they are in reach as well.
+    """
     with ExitStack() as stack:
         tree = stack.enter_context(guest_tree(IMAGE, Progress()))
         shared = stack.enter_context(scratch(None))
         tpms.manufacture(Tpm(shared / "first"))
-        verifier = stack.enter_context(serve_verifier("verifier", tpms.authorities(), (), PLACE))
-        yield stack.enter_context(toolbox(tree, shared, [verifier])), verifier
+        verifier = stack.enter_context(serve_verifier("verifier", tpms.authorities(), guarded, PLACE))
+        yield stack.enter_context(toolbox(tree, shared, [verifier, *guarded])), verifier
 
 
 def attest(box: Toolbox, verifier: Verifier, node: str, agent: str = "") -> dict[str, bytes]:

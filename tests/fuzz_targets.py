@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from harness.attestation.structures import read_public, read_quote
 from harness.errors import RigError, UsageError
 from harness.event_log.events import parse_event_log
 from harness.guest.boot import BootReader
@@ -96,6 +97,17 @@ def event_log(data: bytes) -> None:
         parse_event_log(data.decode(errors="replace"))
 
 
-TARGETS: Mapping[str, Callable[[bytes], None]] = {
-    target.__name__: target for target in (butane, ignition, console, tpm_log, tang_log, luks_header, jwe, event_log)
-}
+def tpm_key(data: bytes) -> None:
+    """The public area of a key, as a node sends it to a verifier."""
+    with suppress(ValueError):
+        read_public(data)
+
+
+def quote(data: bytes) -> None:
+    """A quote whose signature was checked."""
+    with suppress(ValueError):
+        read_quote(data)
+
+
+_TARGETS = (butane, ignition, console, tpm_log, tang_log, luks_header, jwe, event_log, tpm_key, quote)
+TARGETS: Mapping[str, Callable[[bytes], None]] = {target.__name__: target for target in _TARGETS}

@@ -78,17 +78,17 @@ class Powered:
             raise RigError("the guest did not come up, so it has no shell", self.outcome.reason)
         return self._shell
 
-    def attest(self, verifier: Verifier, lie: Callable[[str], str] = str) -> Verdict:
+    def attest(self, verifier: Verifier, lie: Callable[[str], str] | None = None) -> Verdict:
         """Have the guest give a verifier a quote; returns what that thinks of it.
 
         Args:
             verifier: In its reach, by `Sealed.reaching`.
-            lie: Changes the agent that it runs, as whoever is root there can. What earlier runs left lies in the
-                agent's folder.
+            lie: Changes the agent that it runs, as whoever is root there can.
         """
         node, before = self.rig.client.machine, len(verifier.verdicts(self.rig.client.machine))
         command = f"mkdir -p {_ATTEST_FOLDER} && bash -s -- {verifier.url(node)} {_ATTEST_FOLDER} 2>&1"
-        self.shell.run(command, ATTEST_SECONDS, check=False, stdin=lie(AGENT.read_text()).encode())
+        agent = AGENT.read_text()
+        self.shell.run(command, ATTEST_SECONDS, check=False, stdin=(lie(agent) if lie else agent).encode())
         given = verifier.verdicts(node)[before:]
         return given[-1] if given else verifier.miss(node)
 

@@ -23,6 +23,9 @@ from harness.services.service import Service, endpoints, reached
 SHARED = "/run/lab"
 """Where the shell finds the caller's folder."""
 
+MACHINE = "guest-tools"
+"""What services know the shell as."""
+
 _DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 _SET_UP = r"""
 set -e
@@ -127,7 +130,7 @@ def toolbox(tree: Path, shared: Path, services: Collection[Service]) -> Iterator
         )
         stack.callback(shell.kill)
         sockets = network.sockets()
-        stack.enter_context(reached(services, sockets, Client("the guest's tools", shared.name), HOME))
+        stack.enter_context(reached(services, sockets, Client(MACHINE, shared.name), HOME))
         opened = Toolbox(shared, shell)
         opened.run("true", _START_SECONDS)
         yield opened

@@ -153,7 +153,7 @@ class Verifier:
     def _register(self, name: str, body: Mapping[str, bytes]) -> Mapping[str, str]:
         registration = Registration(body["certificate"], body["ek"], body["ak"])
         node = self._nodes.setdefault(name, _Node())
-        node.identity = node.nonce = None
+        node.identity = node.secret = node.nonce = None
         identity = examine(registration, self._authorities, datetime.now(UTC))
         if node.ek not in (None, identity.ek.name):
             raise RefusedError(Refusal.ANOTHER_TPM)
