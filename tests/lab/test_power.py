@@ -46,7 +46,7 @@ def context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(power, "power_on", powered_on)
     recorder = EvidenceRecorder.open(tmp_path / "artifacts", "t.py::test", "")
     lab = SimpleNamespace(host=None, hypervisor=None)
-    return SimpleNamespace(recorder=recorder, tangs={"tang": "its server"}, lab=lab)
+    return SimpleNamespace(recorder=recorder, tangs={"tang": "its server"}, others=("a verifier",), lab=lab)
 
 
 def test_what_a_boot_takes_as_keywords_are_the_fields_of_the_request() -> None:
@@ -72,7 +72,7 @@ def test_a_request_becomes_the_plan_of_the_boot() -> None:
 def test_a_machine_is_on_where_it_stands_with_its_servers_in_reach(context: Any, machine: Machine) -> None:
     with machine_on(context, replace(machine, site="elsewhere"), "boot") as on:
         rig: Any = on.rig
-        assert (rig.site, rig.services) == ("elsewhere", ("its server",))
+        assert (rig.site, rig.services) == ("elsewhere", ("its server", "a verifier"))
 
 
 def test_an_outcome_knows_where_its_evidence_is(context: Any, machine: Machine) -> None:
