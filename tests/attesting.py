@@ -27,7 +27,7 @@ from harness.services.verifier import AGENT, Verifier, serve_verifier
 
 RECORDED = Path(__file__).parent / "attestation" / "recorded.json"
 FILES = ("certificate", "ek", "ak", "message", "signature", "values")
-PLACE = Endpoint(8881, "10.0.9.1")
+PLACE = Endpoint(8881, "10.0.9.200")
 """The gateway of a guest is this host's loopback here."""
 
 

@@ -7,15 +7,17 @@ from attesting import attest, bench
 
 from harness.attestation.verdict import Refusal
 from harness.host.scratch import scratch
+from harness.machine import tpm as tpms
+from harness.machine.spec import Tpm
 from harness.matrix.conditions import all_conditions
-from harness.network.namespace import Endpoint
 from harness.paths import POLICIES
 from harness.policy.butane import read_policy
 from harness.progress import Progress
+from harness.real_tools.parts import Parts
+from harness.real_tools.servers import running_servers
 from harness.real_tools.toolbox import MACHINE
 from harness.real_tools.tpm import running_tpm
 from harness.real_tools.trial import seal, try_under
-from harness.services.tang import serve_tang
 
 
 @pytest.mark.real
@@ -23,13 +25,17 @@ def test_whom_the_verifier_refuses_clevis_cannot_open_until_a_quote_is_good() ->
     volume = read_policy(POLICIES / "tpm2-pcr7-and-tang.bu").volumes[0]
     present = next(condition for condition in all_conditions() if condition.name == "present")
     with ExitStack() as stack:
-        tang = stack.enter_context(serve_tang("tang", None, Endpoint(80, "10.0.9.2"), Progress()))
-        box, verifier = stack.enter_context(bench(tang))
-        sealed = seal(box, volume, {"tang": tang}, stack.enter_context(scratch(None)))
+        servers = stack.enter_context(running_servers(("tang",), Progress()))
+        box, verifier = stack.enter_context(bench(*servers.tangs.values()))
+        state = stack.enter_context(scratch(None))
+        for name in ("tpm", "another"):
+            tpms.manufacture(Tpm(state / name))
+        parts = Parts(box, servers, state / "tpm", state / "another")
+        sealed = seal(parts, volume, state / "sealed")
 
         def opens() -> bool:
             with scratch(None) as folder:
-                return try_under(box, sealed, present, {"tang": tang}, folder).opened
+                return try_under(parts, sealed, present, folder).opened
 
         def quoted(*changed: int) -> Refusal | None:
             with running_tpm(sealed.tpm, box.shared, changed):
