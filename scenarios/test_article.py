@@ -11,7 +11,7 @@ NEW = (
 )
 
 
-@pytest.mark.policy("cryptenroll-pcr7")
+@pytest.mark.policy("tpm2-by-both-tools")
 def test_the_commands_of_the_article_do_what_it_says(sealed: Sealed) -> None:
     """The TPM is found, a volume is enrolled, attached by hand, bound by clevis and unlocked by it.
 

@@ -2,17 +2,10 @@
 
 import pytest
 
-from harness.api import CryptenrollPin, Enrolment, NewVolume, Sealed, Tpm2Pin, Unlock
-
-BY_BOTH_TOOLS = Enrolment(
-    "tpm2-by-clevis-and-by-systemd",
-    (Tpm2Pin(),),
-    volumes=(NewVolume("srv", "/srv", (CryptenrollPin((7,)),)),),
-)
-"""/var sealed by clevis, /srv by systemd-cryptenroll without a PIN, both by the same TPM."""
+from harness.api import Sealed, Unlock
 
 
-@pytest.mark.policy(BY_BOTH_TOOLS)
+@pytest.mark.policy("tpm2-by-both-tools")
 def test_three_power_cuts_shut_what_clevis_sealed_and_not_what_systemd_did(sealed: Sealed) -> None:
     """Nobody guesses anything, the power fails three times, and at the fourth boot clevis's volume asks.
 

@@ -7,6 +7,7 @@ the same name, that is meant.
 from collections.abc import Mapping
 
 from harness.policy.enrolment import Enrolment
+from harness.policy.new_volume import NewVolume
 from harness.policy.pins import (
     CryptenrollPin,
     Fido2Pin,
@@ -28,6 +29,7 @@ BY_HAND: Mapping[str, Enrolment] = {
         Enrolment("tpm2-pcr1-7", (Tpm2Pin((1, 7), "sha256"),)),
         Enrolment("tpm2-pcr0", (Tpm2Pin((0,), "sha256"),)),
         Enrolment("two-bindings", (Tpm2Pin(), _TANG)),
+        Enrolment("tpm2-by-both-tools", (Tpm2Pin(),), volumes=(NewVolume("srv", "/srv", (CryptenrollPin((7,)),)),)),
         Enrolment("cryptenroll", (CryptenrollPin(),)),
         Enrolment("cryptenroll-pcr7", (CryptenrollPin((7,)),)),
         Enrolment("cryptenroll-pcr0-7", (CryptenrollPin((0, 7)),)),
