@@ -11,7 +11,7 @@ SECONDS := $(if $(filter command line,$(origin SECONDS)),$(SECONDS),3600)
 VENV := .venv/bin
 # What scenarios import, and the modules among that.
 PAGES := harness.api harness.guest.events harness.lab.faults harness.policy.maintenance harness.matrix.truth_table \
-    harness.api.attack harness.api.edge harness.attack.luks_forgery harness.attack.tang_exchange harness.attack.uki harness.machine.nvram
+    harness.api.attack harness.api.edge harness.attack.luks_forgery harness.attack.softhsm harness.attack.tang_exchange harness.attack.uki harness.machine.nvram
 SCRIPTS = $(shell grep -rlE --exclude-dir=artifacts '^\#!.*[/ ](ba|da)?sh( |$$)|^\# shellcheck shell=' .ci images harness)
 
 .DEFAULT_GOAL := help

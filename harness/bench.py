@@ -40,10 +40,11 @@ from harness.host.scratch import scratch
 from harness.host.slots import machine_slot
 from harness.host.user import chown_to
 from harness.lab import laboratory
-from harness.lab.install import SealedEntry, copied, sealed_machine, served
+from harness.lab.install import SealedEntry, copied, sealed_machine
 from harness.lab.laboratory import Laboratory
 from harness.lab.machines import Machines
 from harness.lab.recorder import EvidenceRecorder
+from harness.lab.servers import served
 from harness.machine.bare_qemu import BareQemu
 from harness.machine.domain_xml import Runtime
 from harness.machine.hypervisor import VirtualMachine

@@ -1,4 +1,4 @@
-"""The fixtures of the plugin: `sealed`, `machines`, `tang`, `tangs`, `verifier`, `attacker`, and what they are made of.
+"""The fixtures of the plugin: `sealed`, `machines`, `tang`, `tangs`, `hsm`, `verifier`, `attacker`, and their parts.
 
 The rooms that do the work are imported by the fixture that needs them: `harness.plugin` says why.
 """
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from harness.lab.recorder import EvidenceRecorder
     from harness.lab.sealed import Sealed
     from harness.policy.policy import Policy
+    from harness.services.hsm import Hsm
     from harness.services.tang import Tang
     from harness.services.verifier import Verifier
 
@@ -154,6 +155,14 @@ def tang(sealed: "Sealed") -> "Tang":
             f"policy {sealed.policy.name} has not just one Tang server but {names}", hint="ask for the fixture tangs"
         )
     return next(iter(sealed.tangs.values()))
+
+
+@pytest.fixture
+def hsm(sealed: "Sealed") -> "Hsm":
+    """The one HSM of the sealed machine."""
+    if len(sealed.hsms) != 1:
+        raise UsageError(f"policy {sealed.policy.name} has not just one HSM but {', '.join(sealed.hsms) or 'none'}")
+    return next(iter(sealed.hsms.values()))
 
 
 @pytest.fixture

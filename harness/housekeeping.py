@@ -22,7 +22,10 @@ from harness.paths import IMAGES, cache_dir
 from harness.process import run
 from harness.progress import Progress
 from harness.services.container import OWNER_LABEL
-from harness.services.tang_image import IMAGE_USE, REPOSITORY, tang_image
+from harness.services.hsm_server import REPOSITORY as HSM
+from harness.services.service_image import IMAGE_USE
+from harness.services.tang_image import REPOSITORY as TANG
+from harness.services.tang_image import tang_image
 from harness.temporary import KEEP
 
 _VIRSH_SECONDS = 60.0
@@ -112,7 +115,7 @@ def remove_containers(progress: Progress) -> None:
 
 
 def remove_cache(progress: Progress) -> None:
-    """Remove the cache, and Tang's images from Docker.
+    """Remove the cache, and the services' images from Docker.
 
     Raises:
         UsageError: The cache is not ours, or a run is using it.
@@ -124,7 +127,7 @@ def remove_cache(progress: Progress) -> None:
         progress.say(f"Tang's images stay: {', '.join(f'process {pid}' for pid in others)} of this host may need them")
         return
     with suppress(HarnessError), docker_client() as client:
-        for image in client.images.list(REPOSITORY):
+        for image in (image for repository in (TANG, HSM) for image in client.images.list(repository)):
             # Without force: Docker keeps the image of a container that is there.
             with docker_call(f"remove the image {image.short_id}"):
                 image.remove()

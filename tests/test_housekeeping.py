@@ -13,7 +13,7 @@ from harness import cache, housekeeping
 from harness.errors import HarnessError
 from harness.host import hostwide, scratch
 from harness.paths import cache_dir, run_dir
-from harness.services.tang_image import IMAGE_USE
+from harness.services.service_image import IMAGE_USE
 
 
 @pytest.fixture(autouse=True)

@@ -1,7 +1,7 @@
 """All that a scenario imports; what an attack needs besides is in `harness.api.attack`.
 
-The fixtures are `sealed`, `machines`, `tang`, `tangs`, `verifier` and `attacker`; the marks are `policy`, `image` and
-`attack`. Four of the names are modules: `faults` changes the hardware of one boot
+The fixtures are `sealed`, `machines`, `tang`, `tangs`, `hsm`, `verifier` and `attacker`; the marks are `policy`,
+`image` and `attack`. Four of the names are modules: `faults` changes the hardware of one boot
 (``sealed.boot(faults.tpm_removed)``); `events` is what a boot says while it is watched (``sealed.boot(meanwhile=…)``);
 `maintenance` is what an owner does to a machine in use (``sealed.maintained(maintenance.rebound)``); `truth_table` is
 the table of policies and conditions.
@@ -24,8 +24,9 @@ from harness.matrix import truth_table
 from harness.policy import maintenance
 from harness.policy.enrolment import Enrolment
 from harness.policy.new_volume import NewVolume
-from harness.policy.pins import CryptenrollPin, Fido2Pin, Pin, Pkcs11Pin, Sss, TangPin, Tpm2Pin, Tpm12Pin
+from harness.policy.pins import CryptenrollPin, Fido2Pin, HsmPin, Pin, Pkcs11Pin, Sss, TangPin, Tpm2Pin, Tpm12Pin
 from harness.policy.pins.systemd_tpm2 import TPM_PIN
+from harness.services.hsm import Hsm
 from harness.services.tang import Tang
 from harness.services.verifier import Verifier
 
@@ -38,6 +39,8 @@ __all__ = [
     "Fault",
     "FaultContext",
     "Fido2Pin",
+    "Hsm",
+    "HsmPin",
     "Machine",
     "Machines",
     "NewVolume",

@@ -2,10 +2,10 @@
 
 An attack names its grants (``@pytest.mark.attack(Grant.DISK)``) and works through the fixture `attacker`. Four of the
 names are modules: `luks_forgery` and `tang_exchange` have what forges a LUKS header and what speaks to a Tang server,
-`nvram` and `uki` edit UEFI variables and unified kernel images.
+`nvram` and `uki` edit UEFI variables and unified kernel images; a fifth, `softhsm`, reads a PKCS#11 token in files.
 """
 
-from harness.attack import luks_forgery, tang_exchange, uki
+from harness.attack import luks_forgery, softhsm, tang_exchange, uki
 from harness.attack.attacker import Attacker, AttackResult, ConsoleSession
 from harness.attack.bus import BusSniffer, MeasurementSpoofer, ResetAndReplay
 from harness.attack.grants import Grant, capabilities
@@ -54,6 +54,7 @@ __all__ = [
     "rewrite",
     "sign_boot_images",
     "signed",
+    "softhsm",
     "tang_exchange",
     "uki",
     "with_file",

@@ -94,11 +94,13 @@ class Attacker(AttackerAssets):
 
     @classmethod
     def of(cls, victim: Sealed, grants: Iterable[Grant]) -> "Attacker":
-        """An attacker with these grants. The victim's Tang servers refuse machines outside the victim's network."""
+        """An attacker with these grants. The victim's servers refuse machines outside the victim's network."""
         attacker = cls(victim, frozenset(grants))
         victim.context.recorder.attack_begins(attacker.grants)
         for tang in victim.tangs.values():
             tang.answers_only(victim.machine.site, refusing=True)
+        for hsm in victim.hsms.values():
+            hsm.answers_only(victim.machine.site, refusing=True)
         return attacker
 
     def boot(

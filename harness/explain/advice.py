@@ -63,7 +63,7 @@ def _threshold(_policy: Policy, volume: Volume) -> Iterator[tuple[str, str]]:
 
 def _pins(_policy: Policy, volume: Volume) -> Iterator[tuple[str, str]]:
     """What each pin says of itself, once."""
-    yield from dict.fromkeys(warning for leaf in _leaves(volume) for warning in leaf.warnings())
+    yield from dict.fromkeys(warning for leaf in volume.leaves for warning in leaf.warnings())
 
 
 def _inline_key(policy: Policy, volume: Volume) -> Iterator[tuple[str, str]]:
@@ -82,7 +82,7 @@ def _inline_key(policy: Policy, volume: Volume) -> Iterator[tuple[str, str]]:
 
 def _tang_in_initrd(policy: Policy, volume: Volume) -> Iterator[tuple[str, str]]:
     asked = any(word.startswith("rd.neednet=1") for word in policy.kernel_arguments)
-    if volume.mount_point in _IN_INITRD and not asked and any(leaf.needs_network for leaf in _leaves(volume)):
+    if volume.mount_point in _IN_INITRD and not asked and any(leaf.needs_network for leaf in volume.leaves):
         yield (
             "it needs Tang in the initrd, and the kernel arguments lack rd.neednet=1: the initrd of Fedora CoreOS then "
             "has no network, and asks; a guest that mounts this volume later opens it",
@@ -91,7 +91,7 @@ def _tang_in_initrd(policy: Policy, volume: Volume) -> Iterator[tuple[str, str]]
 
 
 def _one_server(_policy: Policy, volume: Volume) -> Iterator[tuple[str, str]]:
-    servers = {leaf.service for leaf in _leaves(volume) if leaf.needs_network}
+    servers = {leaf.service for leaf in volume.leaves if leaf.needs_network}
     if len(servers) == 1 and volume.passphrase is None:
         yield (
             "it has one Tang server and no passphrase: when that server is lost, so is the volume",
@@ -115,7 +115,3 @@ _RULES: tuple[Rule, ...] = (
     _one_server,
     _headless,
 )
-
-
-def _leaves(volume: Volume) -> tuple[Leaf, ...]:
-    return tuple(leaves(volume.pins)) if volume.pins else ()

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from harness.policy.pins import Leaf, Pin, leaves
+from harness.policy.pins import Leaf, Pin
 from harness.policy.policy import Volume
 
 
@@ -51,5 +51,5 @@ def of_pin(pin: Pin) -> Branch:
 
 def bound_pcrs(volume: Volume) -> tuple[int, ...]:
     """The PCRs that some pin of a volume depends on, in order."""
-    found = (leaf.bound_pcrs or frozenset() for leaf in (leaves(volume.pins) if volume.pins else ()))
+    found = (leaf.bound_pcrs or frozenset() for leaf in volume.leaves)
     return tuple(sorted(frozenset().union(*found)))

@@ -215,7 +215,7 @@ def _enough_answers(
     """Several volumes may share a service: each that opened by it needs an answer of its own."""
     names: dict[Service, set[str]] = {}
     for volume in volumes:
-        for leaf in leaves(volume.pins) if volume.pins else ():
+        for leaf in volume.leaves:
             if leaf.service:
                 names.setdefault(leaf.service, set()).add(leaf.name)
     for service, testimony in witnesses.testimonies.items():

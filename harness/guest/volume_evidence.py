@@ -18,7 +18,6 @@ from harness.guest.failures import failures
 from harness.guest.outcome import Outcome, PinFailure, Seconds, Unlock
 from harness.guest.volumes import VolumePlan, answers_for, concerning, volume_of
 from harness.guest.witness import ExternalEvidence, Observation, TypedPassphrase
-from harness.policy.pins import leaves
 
 NO_VERDICT = "the evidence does not agree, so there is no verdict; run it again, with --lab-console"
 """What to do about it."""
@@ -105,15 +104,24 @@ class VolumeEvidence:
         silent = {} if self.alone else self.reported_failures
         testimonies = self.witnesses.testimonies
         proofs: dict[str, str] = {}
-        for leaf in leaves(self.volume.pins):
+        for leaf in self.volume.leaves:
             if leaf.name in silent:
                 continue
             if leaf.service is None:
                 if own := [event for event in self.answers if event.pin == leaf.reported_as]:
                     proofs[leaf.name] = format_event(own[0])
-            elif (testimony := testimonies.get(leaf.service)) and testimony.answers:
+            elif (
+                (testimony := testimonies.get(leaf.service))
+                and testimony.answers
+                and (testimony.conclusive or self._opened_by_pins)
+            ):
                 proofs[leaf.name] = testimony.proof
         return proofs
+
+    @property
+    def _opened_by_pins(self) -> bool:
+        """Whether it opened, and no passphrase was typed."""
+        return self.opened is not None and not self.passphrases
 
     @property
     def answers(self) -> tuple[PinAnswered, ...]:
@@ -122,7 +130,7 @@ class VolumeEvidence:
         A PKCS#11 token with another key of that size "decrypts" too: to something else (PKCS #1 v1.5 with implicit
         rejection; seen with SoftHSM2 2.6 and OpenSSL 3.5).
         """
-        if self.opened is None or self.passphrases:
+        if not self._opened_by_pins:
             return ()
         found = (event for event in self.seen.events if isinstance(event, PinAnswered))
         return tuple(event for event in found if self.about(event.about))
@@ -134,7 +142,7 @@ class VolumeEvidence:
             return ()
         found: list[PinFailure] = []
         said, testimonies = self.reported_failures, self.witnesses.testimonies
-        for leaf in leaves(self.volume.pins):
+        for leaf in self.volume.leaves:
             if leaf.name in self.answered:
                 continue  # it failed first and answered later: a network that was late
             words = dict.fromkeys((event.reason, str(event.stream)) for event in said.get(leaf.name, ()))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from math import inf
 
 from harness.guest.events import ClevisAnswered, ClevisDone, ClevisTries, Event, PinFailed, PromptShown, VolumeAttaching
-from harness.policy.pins import Pin
+from harness.policy.pins import Leaf, Pin, leaves
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,11 @@ class VolumePlan:
     pins: Pin | None = None
     typing: tuple[str, ...] = ()
     tpm_pins: tuple[str, ...] = ()
+
+    @property
+    def leaves(self) -> tuple[Leaf, ...]:
+        """Every leaf of its pins, in the order in which they were written."""
+        return tuple(leaves(self.pins)) if self.pins else ()
 
 
 def volume_of(name: str, volumes: Sequence[VolumePlan]) -> VolumePlan | None:

@@ -13,6 +13,7 @@ from harness.machine.ctap2_log import REFUSALS, CtapExchange
 from harness.machine.tpm_log import TpmExchange
 from harness.policy.pins import TANG, Service
 from harness.policy.pins.tpm import TPM
+from harness.services.hsm_log import HsmCalls
 from harness.services.tang_log import TangRequest
 
 
@@ -91,6 +92,8 @@ class Testimony:
         shown_by: What shows the number of answers, in words.
         title: What a policy is called that needs it.
         lacking: What is missing where it did not answer, after "it auto-unlocked under such a policy".
+        conclusive: Whether an answer is the secret, even if the volume does not open. A PKCS#11 token with another key
+            decrypts too: to something else (PKCS #1 v1.5 with implicit rejection).
     """
 
     answers: int
@@ -100,6 +103,7 @@ class Testimony:
     shown_by: str
     title: str
     lacking: str
+    conclusive: bool = True
 
 
 _TPM_STEPS = ("Load", "Unseal", "LoadKey2")
@@ -142,6 +146,24 @@ def security_key_testimony(exchanges: tuple[CtapExchange, ...]) -> Testimony:
         shown_by="the security key shows",
         title="FIDO2",
         lacking="with no secret that the security key gave",
+    )
+
+
+def hsm_testimony(had: HsmCalls) -> Testimony:
+    """What an HSM, and the fault proxy before it, say of what one machine asked."""
+    decrypted = sum(call.decrypted for call in had.calls)
+    failures = [(words, "hsm log") for words in dict.fromkeys(str(call) for call in had.calls if call.refused)]
+    if had.unanswered:
+        failures.append((f"{had.unanswered} connections, none answered", "fault proxy"))
+    return Testimony(
+        answers=decrypted,
+        proof=f"hsm log: {decrypted} × C_Decrypt => CKR_OK",
+        failures=tuple(failures),
+        concerns_all=True,
+        shown_by="the HSM's log shows",
+        title="HSM",
+        lacking="with no decryption in the HSM's log",
+        conclusive=False,
     )
 
 

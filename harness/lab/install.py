@@ -16,14 +16,13 @@ import json
 import secrets
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
 from harness import untrusted
-from harness.cache import build_once, digest
+from harness.cache import build_once
 from harness.errors import ControlError, HarnessError, RigError, UsageError
 from harness.evidence import artifacts
 from harness.files import write_whole
@@ -43,15 +42,15 @@ from harness.lab.power import ScenarioContext, power_off, retry_stalled, system_
 from harness.lab.powered import EVENT_LOG, boot, canary_path, maintain
 from harness.lab.recorder import EvidenceRecorder
 from harness.lab.request import BootRequest
+from harness.lab.servers import hsm_tokens, served, served_hsms, tang_keys
 from harness.machine.disk import blank, overlay
 from harness.machine.spec import Machine
 from harness.network.namespace import Endpoint
-from harness.paths import IMAGES
 from harness.policy.fit import fit
 from harness.policy.ignition import GuestFile, fill_placeholders, render
-from harness.policy.pins import leaves
 from harness.policy.policy import Policy
-from harness.services.tang import Tang, addresses, make_keys, serve_tang
+from harness.services.hsm_token import HsmToken
+from harness.services.tang import addresses
 from harness.services.tang_keys import TangKeys
 
 FIRST_BOOT = ("ignition.firstboot", "ignition.platform.id=qemu", "ip=dhcp", "rd.neednet=1")
@@ -76,6 +75,7 @@ class SealedEntry:
         canaries: The secrets on the encrypted volumes, by the name of the volume.
         install_seconds: How long the first boot and the control boot took, without what they waited for a slot.
         versions: Of what took part in the installation, the guest's packages among them.
+        hsm_tokens: What each HSM holds.
     """
 
     folder: Path
@@ -86,6 +86,7 @@ class SealedEntry:
     canaries: Mapping[str, str]
     install_seconds: float
     versions: Mapping[str, str]
+    hsm_tokens: Mapping[str, HsmToken] = field(default_factory=dict)
 
     def keys(self, server: str) -> TangKeys:
         """The keys that a server had when the machine was sealed."""
@@ -107,12 +108,11 @@ def sealed_machine(lab: Laboratory, image_name: str, policy: Policy, artifacts_r
         HarnessError: It could not be installed; in one run always with the first cause.
     """
     require_installable(policy, guest_recipe(image_name))
-    if policy.tang_servers:
+    if policy.provided:
         with docker_client():
             pass  # told now, and not after the minutes that an image takes
     image = guest_image(image_name, lab.progress)
-    keys = {server: _server_keys(lab, policy, server) for server in policy.tang_servers}
-    order = _Order(lab, image, policy, keys)
+    order = _Order(lab, image, policy, tang_keys(lab, policy), hsm_tokens(lab, policy))
     failure = lab.notes / f"{order.key}.json"
 
     def build(folder: Path) -> None:
@@ -142,6 +142,7 @@ class _Order:
     image: GuestImage
     policy: Policy
     keys: Mapping[str, TangKeys]
+    hsm_tokens: Mapping[str, HsmToken]
 
     @cached_property
     def key(self) -> str:
@@ -155,6 +156,7 @@ class _Order:
             accelerator=self.lab.host.accel.name,
             qemu=self.lab.host.emulator_version,
             tang_keys=self.keys,
+            hsm_tokens=self.hsm_tokens,
             disk_bytes=disk_sizes(self.policy),
             first_boot=FIRST_BOOT,
             canaries=_canary_files(self.policy, {volume.name: "" for volume in self.policy.volumes}),
@@ -169,26 +171,6 @@ def _raise_again(failure: Path) -> None:
         raise kinds.get(name, HarnessError)(before, detail, hint, evidence)
 
 
-def _server_keys(lab: Laboratory, policy: Policy, server: str) -> TangKeys:
-    """A server's keys, made once for each policy and server, so that they are an input like any other."""
-    key = digest(policy.name, server, IMAGES / "tang")
-
-    def build(folder: Path) -> None:
-        make_keys(lab.progress).save(folder)
-
-    return TangKeys.load(build_once("tang-keys", key, build, progress=lab.progress))
-
-
-@contextmanager
-def served(lab: Laboratory, places: Mapping[str, Endpoint], keys: Mapping[str, TangKeys]) -> Iterator[dict[str, Tang]]:
-    """The Tang servers of a machine, running."""
-    with ExitStack() as stack:
-        yield {
-            server: stack.enter_context(serve_tang(server, held, places[server], lab.progress))
-            for server, held in keys.items()
-        }
-
-
 def _install(order: _Order, folder: Path, recorder: EvidenceRecorder) -> None:
     lab, image, policy = order.lab, order.image, order.policy
     start = time.monotonic() - waited()
@@ -198,8 +180,11 @@ def _install(order: _Order, folder: Path, recorder: EvidenceRecorder) -> None:
     overlay(image.disk, machine.disks[0].path, size=disk_sizes(policy)[0])
     for disk, size in zip(machine.disks[1:], disk_sizes(policy)[1:], strict=True):
         blank(disk.path, size)
-    with served(lab, endpoints(policy), order.keys) as tangs:
-        context = ScenarioContext(lab, image, policy, tangs, recorder)
+    with (
+        served(lab, endpoints(policy), order.keys) as tangs,
+        served_hsms(lab, order.hsm_tokens) as hsms,
+    ):
+        context = ScenarioContext(lab, image, policy, tangs, recorder, hsms=hsms)
         recorder.keep({"manifest.json": image.manifest})
         reached = addresses(tangs)
         by_hand: list[str] = fill_placeholders(list(policy.enrolment), reached)
@@ -219,6 +204,8 @@ def _install(order: _Order, folder: Path, recorder: EvidenceRecorder) -> None:
         for server, tang in tangs.items():
             tang.keys.save(folder / "tang" / server)
             recorder.keep_tang_log(server, tang.raw_log)
+        for name, hsm in hsms.items():
+            recorder.keep({f"{name}.log": hsm.raw_log})
     require_control(policy, outcome, canaries)
     assert outcome.evidence
     if (log := outcome.evidence / EVENT_LOG).exists():
@@ -272,7 +259,7 @@ def require_control(policy: Policy, outcome: Outcome, canaries: Mapping[str, str
     """
     for volume in policy.volumes:
         seen = outcome.volumes.get(volume.name, outcome)
-        names = {leaf.name for leaf in leaves(volume.pins)} if volume.pins else set()
+        names = {leaf.name for leaf in volume.leaves}
         by_pin = volume.tpm_pin is not None and bool(seen.unlocked_by & names)
         if volume.pins and seen.unlock is not Unlock.AUTO and not by_pin:
             raise ControlError(
@@ -294,6 +281,7 @@ def _load(order: _Order, folder: Path) -> SealedEntry:
         image=order.image,
         machine=machine,
         places=endpoints(order.policy),
+        hsm_tokens=order.hsm_tokens,
         canaries=about["canaries"],
         install_seconds=about["install_seconds"],
         versions=about["versions"],

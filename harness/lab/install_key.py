@@ -5,12 +5,13 @@ with its inputs is counted: `INSTALL_FORMAT`.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from harness.cache import digest
 from harness.machine.domain_xml import MACHINE_TYPE
 from harness.machine.spec import Machine
 from harness.policy.ignition import GuestFile
+from harness.services.hsm_token import HsmToken
 from harness.services.tang_keys import TangKeys
 
 INSTALL_FORMAT = 1
@@ -32,6 +33,7 @@ class InstallInputs:
         accelerator: ``kvm`` or ``tcg``: the firmware may measure the processor into PCR 1.
         qemu: Version of QEMU, as in (10, 0, 2): it makes the tables that the firmware measures.
         tang_keys: Of each server, by its name.
+        hsm_tokens: What each HSM holds, by its name.
         disk_bytes: Size of each disk.
         first_boot: Kernel arguments of the first boot.
         canaries: What the harness itself puts into the guest; the secrets in it do not count.
@@ -47,6 +49,7 @@ class InstallInputs:
     disk_bytes: Sequence[int]
     first_boot: Sequence[str]
     canaries: Sequence[GuestFile]
+    hsm_tokens: Mapping[str, HsmToken] = field(default_factory=dict)
 
     @property
     def key(self) -> str:
@@ -66,6 +69,7 @@ class InstallInputs:
             firmware.nvram_template,
             ["platform", MACHINE_TYPE, self.accelerator, self.qemu],
             ["tang", _readable(self.tang_keys)],
+            *(["hsm", name, token.label, token.pin, token.key.decode()] for name, token in self.hsm_tokens.items()),
             ["disk", *self.disk_bytes],
             ["first boot", *self.first_boot],
             ["canaries", *([file.path, file.mode] for file in self.canaries)],

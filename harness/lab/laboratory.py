@@ -18,7 +18,7 @@ from harness.machine.libvirt_hypervisor import Libvirt
 from harness.machine.spec import Firmware
 from harness.network.namespace import require_guest_networks
 from harness.progress import Progress
-from harness.services.tang_image import IMAGE_USE
+from harness.services.service_image import IMAGE_USE
 
 HOME_FIRMWARE = "trixie"
 """The build of OVMF that machines have unless a fault gives them another."""

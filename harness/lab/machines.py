@@ -20,17 +20,19 @@ from typing import Self
 
 from harness.evidence import artifacts
 from harness.host.scratch import scratch
-from harness.lab.install import SealedEntry, sealed_machine, served
+from harness.lab.install import SealedEntry, sealed_machine
 from harness.lab.laboratory import Laboratory
 from harness.lab.policies import named_policy
 from harness.lab.power import ScenarioContext
 from harness.lab.powered import EVENT_LOG
 from harness.lab.recorder import EvidenceRecorder
 from harness.lab.sealed import Sealed
+from harness.lab.servers import served, served_hsms
 from harness.network.segment import Segment
 from harness.paths import POLICIES
 from harness.policy.enrolment import Enrolment
 from harness.policy.policy import Policy
+from harness.services.hsm import Hsm
 from harness.services.tang import Tang
 
 
@@ -52,7 +54,7 @@ class Machines:
         self._image = image
         self._beside = beside
         self._stack = ExitStack()
-        self._servers: dict[Path, Mapping[str, Tang]] = {}
+        self._servers: dict[Path, tuple[Mapping[str, Tang], Mapping[str, Hsm]]] = {}
         self._copies: dict[Path, int] = {}
 
     def __enter__(self) -> Self:
@@ -83,8 +85,10 @@ class Machines:
         number = self._copies[entry.folder] = self._copies.get(entry.folder, 0) + 1
         if number == 1:
             self._servers[entry.folder] = self._serve(entry)
-        servers, log = self._servers[entry.folder], entry.folder / EVENT_LOG
-        context = ScenarioContext(lab, entry.image, entry.policy, servers, recorder, log if log.exists() else None)
+        (tangs, hsms), log = self._servers[entry.folder], entry.folder / EVENT_LOG
+        context = ScenarioContext(
+            lab, entry.image, entry.policy, tangs, recorder, log if log.exists() else None, hsms=hsms
+        )
         folder = self._stack.enter_context(scratch(lab.host.user))
         name = entry.policy.name if number == 1 else f"{entry.policy.name}-{number}"
         return Sealed.copy_of(entry, folder, context, name)
@@ -94,7 +98,7 @@ class Machines:
         folder = self._stack.enter_context(scratch(self._lab.host.user))
         return self._stack.enter_context(Segment(folder, self._lab.host.user))
 
-    def _serve(self, entry: SealedEntry) -> Mapping[str, Tang]:
+    def _serve(self, entry: SealedEntry) -> tuple[Mapping[str, Tang], Mapping[str, Hsm]]:
         """Start the servers of a sealed machine's policy, and keep what they and the installation left."""
         first = not self._servers
         prefix = "" if first else f"{entry.policy.name}-"
@@ -105,10 +109,13 @@ class Machines:
         # The host may have been updated since the installation; the guest cannot have been.
         artifacts.save_versions(self._recorder.folder, {**entry.versions, **self._lab.versions})
         keys = {server: entry.keys(server) for server in entry.places}
-        servers = self._stack.enter_context(served(self._lab, entry.places, keys))
-        self._stack.callback(self._keep_logs, servers, prefix)
-        return servers
+        tangs = self._stack.enter_context(served(self._lab, entry.places, keys))
+        hsms = self._stack.enter_context(served_hsms(self._lab, entry.hsm_tokens))
+        self._stack.callback(self._keep_logs, tangs, hsms, prefix)
+        return tangs, hsms
 
-    def _keep_logs(self, servers: Mapping[str, Tang], prefix: str) -> None:
-        for name, server in servers.items():
-            self._recorder.keep_tang_log(f"{prefix}{name}", server.raw_log)
+    def _keep_logs(self, tangs: Mapping[str, Tang], hsms: Mapping[str, Hsm], prefix: str) -> None:
+        for name, tang in tangs.items():
+            self._recorder.keep_tang_log(f"{prefix}{name}", tang.raw_log)
+        for name, hsm in hsms.items():
+            self._recorder.keep({f"{prefix}{name}.log": hsm.raw_log})

@@ -7,7 +7,7 @@ rescue system and an attacker's machine are made of these two.
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -25,6 +25,7 @@ from harness.lab.retry import retry_on_stall, saved
 from harness.machine.rig import Rig, power_on
 from harness.machine.spec import Machine
 from harness.policy.policy import Policy
+from harness.services.hsm import Hsm
 from harness.services.service import Service
 from harness.services.tang import Tang
 from harness.temporary import temporary_folder
@@ -45,6 +46,7 @@ class ScenarioContext:
         policy: Whose volumes are watched.
         tangs: The servers in reach, by name.
         recorder: Where the evidence goes.
+        hsms: The HSMs in reach, by name.
         control_event_log: The file with the event log of the control boot, once there was one.
         others: Further services in reach, which no pin asks.
     """
@@ -56,6 +58,12 @@ class ScenarioContext:
     recorder: EvidenceRecorder
     control_event_log: Path | None = None
     others: tuple[Service, ...] = ()
+    hsms: Mapping[str, Hsm] = field(default_factory=dict)
+
+    @property
+    def services(self) -> tuple[Service, ...]:
+        """All servers in reach."""
+        return (*self.tangs.values(), *self.hsms.values(), *self.others)
 
     @property
     def urls(self) -> dict[str, str]:
@@ -140,10 +148,10 @@ def machine_on(context: ScenarioContext, machine: Machine, label: str, *, keep: 
         label: What this power-on is for, in the evidence.
         keep: Leave it on at the end of the block.
     """
-    lab, services = context.lab, (*context.tangs.values(), *context.others)
+    lab = context.lab
     with (
         recorded(context.recorder, label, machine) as record,
-        power_on(machine, lab.host, record.folder, services, hypervisor=lab.hypervisor, keep=keep) as rig,
+        power_on(machine, lab.host, record.folder, context.services, hypervisor=lab.hypervisor, keep=keep) as rig,
     ):
         yield MachineOn(rig, record.folder, label, record, context.recorder)
 

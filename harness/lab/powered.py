@@ -16,7 +16,7 @@ from harness.guest.judge import judge
 from harness.guest.outcome import Outcome, Unlock
 from harness.guest.plan import BootPlan
 from harness.guest.ssh import Shell
-from harness.guest.witness import End, ExternalEvidence, TangActivity, security_key_testimony
+from harness.guest.witness import End, ExternalEvidence, TangActivity, hsm_testimony, security_key_testimony
 from harness.lab.owner import owner_functions
 from harness.lab.power import ScenarioContext, machine_on, power_off, retry_stalled, shell, system_up
 from harness.lab.request import BootRequest
@@ -25,6 +25,7 @@ from harness.machine.spec import Machine
 from harness.policy.disks import DevicePlace, place_of
 from harness.policy.needs import lies_on
 from harness.policy.pins.systemd_fido2 import SECURITY_KEY
+from harness.policy.pins.systemd_hsm import HSM
 from harness.policy.policy import Policy, Volume
 from harness.services.tang import Calls
 from harness.services.verifier import AGENT, Verifier
@@ -132,7 +133,13 @@ def _powered(context: ScenarioContext, machine: Machine, request: BootRequest) -
             tang=tuple(_activity(name, tang.calls(on.rig.client)) for name, tang in context.tangs.items()),
             tpm=on.rig.tpm_exchanges(),
             urls=context.urls,
-            services={SECURITY_KEY: security_key_testimony(on.rig.security_key_exchanges())},
+            services={
+                SECURITY_KEY: security_key_testimony(on.rig.security_key_exchanges()),
+                **{
+                    replace(HSM, name=name): hsm_testimony(hsm.calls_of(on.rig.client))
+                    for name, hsm in context.hsms.items()
+                },
+            },
         )
         opened, event_log = None, b""
         if seen.end is End.UP:

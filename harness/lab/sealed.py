@@ -23,6 +23,7 @@ from harness.machine.spec import Machine, Tpm
 from harness.policy.ignition import fill_placeholders
 from harness.policy.maintenance import MaintenanceTask
 from harness.policy.policy import Policy
+from harness.services.hsm import Hsm
 from harness.services.service import Service
 from harness.services.tang import Tang, addresses
 from harness.temporary import KEEP
@@ -87,6 +88,11 @@ class Sealed:
     def tangs(self) -> Mapping[str, Tang]:
         """The Tang servers that the policy needs, by name."""
         return self.context.tangs
+
+    @property
+    def hsms(self) -> Mapping[str, Hsm]:
+        """The HSMs of its policy, by the name that the policy gives them."""
+        return self.context.hsms
 
     def reaching(self, *services: Service) -> "Sealed":
         """The same machine with further services in its network, beside the Tang servers of its policy."""

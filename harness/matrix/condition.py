@@ -36,6 +36,7 @@ class Condition:
         power_cuts: Boots after that in which all opens as it can, and each of which ends by the power being cut.
         meanwhile: What happens during the boot.
         hold: Seconds after a prompt for which pins may keep silent, at the least.
+        typed: What is typed at the prompts for a PIN; the right one where it is None.
         edition: Count it up when something else is done under the same name, so that the cells are booted again.
     """
 
@@ -50,6 +51,7 @@ class Condition:
     power_cuts: int = 0
     meanwhile: Callable[[], Meanwhile] | None = None
     hold: float = HOLD_SECONDS
+    typed: tuple[str, ...] | None = None
     edition: int = 1
 
     def world_of(self, servers: Iterable[str]) -> World:
@@ -72,4 +74,5 @@ class Condition:
         """What is declared to decide what it does to a machine with these volumes, JSON-able."""
         commands = (owner_functions(), *self.maintenance(volumes).commands) if self.maintenance else ()
         cuts = (self.power_cuts,) if self.power_cuts else ()
-        return (self.name, self.edition, commands, self.hold, *cuts)
+        typed = () if self.typed is None else (self.typed,)
+        return (self.name, self.edition, commands, self.hold, *cuts, *typed)

@@ -26,7 +26,7 @@ from harness.matrix.condition import EVERY, Condition
 from harness.policy.maintenance import MaintenanceResult, MaintenanceTask, edited, rebound, unbound
 from harness.policy.pins import TANG, Pin, Service, TangPin, changed, with_threshold
 from harness.policy.pins.placeholders import placeholder
-from harness.policy.pins.systemd_pkcs11 import REMOVE_TOKEN, new_token
+from harness.policy.pins.systemd_pkcs11 import NEW_TOKEN, REMOVE_TOKEN
 from harness.policy.pins.tpm import POWER_CUTS
 from harness.policy.world import Header, Network, Server, TokenState, TpmState, World
 from harness.services.tang import Tang
@@ -81,6 +81,9 @@ _LOCK_OUT = (
     "tpm2_getcap properties-variable | grep 'inLockout: *1'",
 )
 """One wrong authorization is allowed, and one is made: TPM 2.0 Library, part 1, 19.8."""
+
+WRONG_PIN = "0000"
+"""As long as a FIDO2 PIN must be at the least (CTAP 2.1, 6.5.1), and that of nothing here."""
 
 _OTHER_FIRMWARE = firmware_swapped("bookworm")
 _FIRMWARE_PCRS = frozenset({0, 1})
@@ -302,7 +305,14 @@ OF_TOKENS: tuple[Condition, ...] = (
         "soft-token-replaced",
         "another PKCS#11 token of the same label, with a key of its own",
         World(token=TokenState.ANOTHER),
-        maintenance=_once(REMOVE_TOKEN, *new_token()),
+        maintenance=_once(REMOVE_TOKEN, NEW_TOKEN),
+    ),
+    Condition("pin-wrong", "a wrong PIN is typed, once", World(pin_right=False), typed=(WRONG_PIN,)),
+    Condition(
+        "pin-blocked",
+        "a wrong PIN is typed three times, which blocks a FIDO2 key until it is plugged in anew",
+        World(token=TokenState.PIN_BLOCKED),
+        typed=(WRONG_PIN,) * 3,
     ),
 )
 """What happens to security tokens; only policies that have one are put through it."""

@@ -138,8 +138,12 @@ MACHINES: tuple[TableMachine, ...] = (
     _alone("no-fallback-slot", "debian-13", "present", "tpm-absent", "key-enrolled"),
     _alone("headless", "debian-13", "present", "tpm-absent", "key-enrolled"),
     _alone("fido2", "debian-13-tokens", "present", "tpm-absent", "key-removed", "key-replaced"),
-    _alone("fido2-pin", "debian-13-tokens", "present", "key-removed", "key-replaced"),
-    _alone("pkcs11", "debian-13-tokens", "present", "tpm-absent", "soft-token-removed", "soft-token-replaced"),
+    _alone(
+        *("fido2-pin", "debian-13-tokens", "present", "key-removed", "key-replaced", "pin-wrong", "pin-blocked"),
+    ),
+    _alone(
+        "pkcs11", "debian-13-tokens", "present", "tpm-absent", "soft-token-removed", "soft-token-replaced", "pin-wrong"
+    ),
     _alone("pkcs11-in-tpm", "debian-13-keys", "present", "tpm-absent", "tpm-replaced", "power-cuts"),
     _alone("root-tpm2-and-tang", "debian-13-root", *_NETWORK, "no-link"),
     _alone("root-tpm2-or-tang", "debian-13-root", *_NETWORK, "no-link-held"),

@@ -207,7 +207,9 @@ def boot_under(condition: Condition, sealed: Sealed) -> Outcome:
         sealed.boot(label="power-cut")
     condition.apply(sealed.tangs)
     meanwhile = condition.meanwhile() if condition.meanwhile else None
-    return sealed.boot(*condition.faults, meanwhile=meanwhile, hold=condition.hold, label=condition.name)
+    return sealed.boot(
+        *condition.faults, meanwhile=meanwhile, hold=condition.hold, tpm_pins=condition.typed, label=condition.name
+    )
 
 
 def cells_of(share: MachinePlan, entry: SealedEntry, condition: Condition, seen: BootResult) -> list[Cell]:

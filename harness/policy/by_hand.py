@@ -11,6 +11,7 @@ from harness.policy.new_volume import NewVolume
 from harness.policy.pins import (
     CryptenrollPin,
     Fido2Pin,
+    HsmPin,
     Parsec,
     ParsecProvider,
     Pkcs11Pin,
@@ -44,6 +45,7 @@ BY_HAND: Mapping[str, Enrolment] = {
         Enrolment("parsec-tpm", (Parsec(ParsecProvider.TPM),)),
         Enrolment("parsec-mbed-crypto", (Parsec(ParsecProvider.MBED_CRYPTO),)),
         Enrolment("pkcs11-in-tpm", (Pkcs11Pin(in_tpm=True),)),
+        Enrolment("hsm", (HsmPin(),)),
         Enrolment("root-tpm2-and-tang", (Sss(2, (Tpm2Pin(), _TANG)),)),
         Enrolment("root-tpm2-or-tang", (Sss(1, (Tpm2Pin(), _TANG)),)),
         Enrolment("root-pcr7", (CryptenrollPin((7,)),)),

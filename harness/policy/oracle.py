@@ -87,7 +87,7 @@ def _asked(volume: Volume, pins: Pin, world: World, stack: Stack) -> Prediction:
     failed -= {leaf.name for leaf in answering}
     said = "; ".join(f"{leaf.name} does not answer: {cause.why}" for leaf, cause in causes.items())
     if _asks_pin(volume, pins, world, stack, causes):
-        if not world.pin_typed:
+        if not (world.pin_typed and world.pin_right):
             return Prediction(Unlock.LOCKED, failed, _sentence("it asks for the PIN, and waits for it for ever", said))
         if opening := [leaf.name for leaf in answering if not leaf.opener.answers_prompts]:
             why = f"it asks for the PIN, and {opening[0]} answers to it"
@@ -137,7 +137,7 @@ def _has_passphrase_slot(volume: Volume, header: Header) -> bool:
         return True
     if volume.pins is None or header is Header.KEYSLOT_WIPED:
         return False
-    return header is Header.TOKEN_REMOVED or not all(leaf.opener.claims_keyslots for leaf in leaves(volume.pins))
+    return header is Header.TOKEN_REMOVED or not all(leaf.opener.claims_keyslots for leaf in volume.leaves)
 
 
 def _causes(volume: Volume, pins: Pin, world: World, stack: Stack) -> _Causes:

@@ -101,3 +101,31 @@ open_after() {
     mkdir -p "$folder"
     printf '[Unit]\nAfter=%s\n' "$2" > "$folder/after.conf"
 }
+
+# with_fido2_pin PIN COMMAND...: the PIN of a FIDO2 key for systemd-cryptenroll, which has no variable for it, as the credential that it reads.
+with_fido2_pin() {
+    local folder=/run/fido2-pin pin=$1
+    shift
+    (umask 077 && mkdir -p $folder && printf %s "$pin" > $folder/cryptenroll.fido2-pin)
+    CREDENTIALS_DIRECTORY=$folder "$@"
+}
+
+# soft_token LABEL KEY PIN: a token of SoftHSM2 with an RSA key, unless one of that label is there.
+soft_token() {
+    local label=$1 key=$2 pin=$3
+    if softhsm2-util --show-slots | grep -q "Label: *$label *$"; then return; fi
+    softhsm2-util --init-token --free --label "$label" --so-pin "$pin" --pin "$pin"
+    pkcs11-tool --module /usr/lib/softhsm/libsofthsm2.so --login --pin "$pin" --token-label "$label" \
+        --keypairgen --key-type rsa:2048 --label "$key" --id 01
+}
+
+# no_soft_tokens: every token of SoftHSM2 is gone.
+no_soft_tokens() {
+    find /etc/softhsm/tokens -mindepth 1 -delete
+}
+
+# remote_pkcs11 ADDRESS PORT: p11-kit asks a `p11-kit remote` there for tokens (pkcs11.conf(5)).
+remote_pkcs11() {
+    mkdir -p /etc/pkcs11/modules
+    echo "remote: |socat - TCP:$1:$2" > /etc/pkcs11/modules/hsm.module
+}

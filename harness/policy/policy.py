@@ -39,6 +39,11 @@ class Volume:
     untypable: str = ""
     unpredictable: str = ""
 
+    @property
+    def leaves(self) -> tuple[Leaf, ...]:
+        """Every leaf of its pins, in the order in which they were written."""
+        return tuple(leaves(self.pins)) if self.pins else ()
+
 
 @dataclass(frozen=True)
 class Policy:
@@ -75,7 +80,7 @@ class Policy:
     @property
     def leaves(self) -> tuple[Leaf, ...]:
         """Every leaf of every volume, in order."""
-        return tuple(leaf for volume in self.volumes if volume.pins for leaf in leaves(volume.pins))
+        return tuple(leaf for volume in self.volumes for leaf in volume.leaves)
 
     @property
     def provided(self) -> tuple[Service, ...]:

@@ -93,7 +93,8 @@ class World:
         header: The volume's LUKS2 header.
         signature_valid: Whether the initrd has a signature by the owner's key over the present PCR 11.
         pcrlock_valid: Whether the initrd has the pcrlock policy, and it allows the present PCRs.
-        pin_typed: Whether a person types the PIN of a TPM or a token where one is asked for.
+        pin_typed: Whether a person types a PIN where the PIN of a TPM or a token is asked for.
+        pin_right: Whether what they type is right.
         token: The security token.
         power_cuts: Boots before this one in which the pins were asked and the power was then cut.
     """
@@ -107,5 +108,6 @@ class World:
     signature_valid: bool = True
     pcrlock_valid: bool = True
     pin_typed: bool = True
+    pin_right: bool = True
     token: TokenState = TokenState.PRESENT
     power_cuts: int = 0

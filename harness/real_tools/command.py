@@ -21,7 +21,6 @@ from harness.matrix.condition import Condition
 from harness.matrix.conditions import CONDITIONS, MAINTENANCE, OF_POWER, subsets
 from harness.matrix.machines import MACHINES
 from harness.policy.butane import read_policy
-from harness.policy.pins import leaves
 from harness.policy.policy import Volume
 from harness.progress import Progress
 from harness.real_tools.parts import IMAGE, Parts, parts_among
@@ -125,10 +124,9 @@ def _of_table() -> Iterator[Volume]:
 
 def can_be_sealed(volume: Volume) -> bool:
     """Whether its pins can be bound and asked without a boot."""
-    found = list(leaves(volume.pins)) if volume.pins else []
-    by_boot = any(getattr(leaf, name, ()) for leaf in found for name in ("initrd_pcr_ids", "signed_pcr_ids", "pcrlock"))
-    known = all(leaf.service is None or leaf.service.kind in ("tang", "tpm") for leaf in found)
-    return bool(found) and volume.passphrase is not None and known and not by_boot
+    by_boot = any(leaf.needs_machine for leaf in volume.leaves)
+    known = all(leaf.service is None or leaf.service.kind in ("tang", "tpm") for leaf in volume.leaves)
+    return bool(volume.leaves) and volume.passphrase is not None and known and not by_boot
 
 
 def _tried(parts: Parts, volume: Volume, only: Sequence[str]) -> Iterator[Line]:

@@ -16,7 +16,7 @@ from harness.lab.owner import owner_functions
 from harness.matrix.condition import Condition
 from harness.policy.enrolment import volume_env
 from harness.policy.ignition import fill_placeholders
-from harness.policy.pins import bindings, leaves
+from harness.policy.pins import bindings
 from harness.policy.policy import Volume
 from harness.policy.world import Network, Server, TpmState, World
 from harness.real_tools.parts import Parts
@@ -249,5 +249,5 @@ def _restored(tangs: Mapping[str, Tang]) -> Iterator[None]:
 
 def servers_of(volume: Volume) -> tuple[str, ...]:
     """The servers that the pins of a volume name, each once."""
-    found = (leaf.service for leaf in (leaves(volume.pins) if volume.pins else ()))
+    found = (leaf.service for leaf in volume.leaves)
     return tuple(dict.fromkeys(service.name for service in found if service and service.kind == "tang"))

@@ -26,7 +26,7 @@ from harness.deadline import Deadline
 from harness.errors import RigError
 from harness.files import tail
 from harness.host.docker import docker_call
-from harness.services.tang_image import TangImage
+from harness.services.service_image import ServiceImage
 
 OWNER_LABEL = "unlock-lab.owner"
 """On each container: the process id of the harness that owns it."""
@@ -67,7 +67,7 @@ class OwnedContainer:
         archive: A tar archive unpacked into the image's folder of keys before the server starts.
     """
 
-    def __init__(self, client: DockerClient, image: TangImage, name: str, archive: bytes | None = None) -> None:
+    def __init__(self, client: DockerClient, image: ServiceImage, name: str, archive: bytes | None = None) -> None:
         self._client = client
         self._image = image
         self._name = name
@@ -94,7 +94,7 @@ class OwnedContainer:
             streams = stack.enter_context(ExitStack())
             stack.callback(self._remove, container)
             if self._archive is not None:
-                container.put_archive(self._image.key_folder, self._archive)
+                container.put_archive(self._image.state_folder, self._archive)
             self._leash = self._attach(container, streams)
             container.start()
             self._follower.start()

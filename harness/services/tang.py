@@ -5,24 +5,23 @@ Docker's library takes half a second to be imported, so it is where a server is 
 """
 # ruff: noqa: PLC0415
 
-import socket
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from harness.errors import UsageError
-from harness.network.connection import HOME, Client, Connection, Mode
+from harness.network.connection import Client, Mode
 from harness.network.fault_proxy import FaultProxy
 from harness.network.namespace import Endpoint
 from harness.network.relay import Tamper
 from harness.policy.pins.placeholders import TangAddress
 from harness.progress import Progress
+from harness.services.proxied import Proxied
 from harness.services.tang_keys import TangKeys
 from harness.services.tang_log import TangRequest, ascribed
 
 if TYPE_CHECKING:
-    from harness.services.tang_server import TangServer
+    from harness.services.tang_server import TangServer  # noqa: F401 - named in a string
 
 
 @dataclass(frozen=True)
@@ -40,21 +39,8 @@ class Calls:
     tampered: int
 
 
-class Tang:
-    """A Tang server and the fault proxy before it, a `Service`. `serve_tang` makes one.
-
-    Attributes:
-        name: What the policy calls it.
-        endpoint: Where a guest finds it: it is sealed into the guest's binding.
-        proxy: For what the verbs below do not say.
-        server: The same.
-    """
-
-    def __init__(self, name: str, endpoint: Endpoint, server: "TangServer", proxy: FaultProxy) -> None:
-        self.name = name
-        self.endpoint = endpoint
-        self.server = server
-        self.proxy = proxy
+class Tang(Proxied["TangServer"]):
+    """A Tang server and the fault proxy before it, a `Service`. `serve_tang` makes one."""
 
     @property
     def url(self) -> str:
@@ -70,42 +56,6 @@ class Tang:
     def thumbprint(self) -> str:
         """The thumbprint of its advertised signing key."""
         return self.server.thumbprint
-
-    def stop(self) -> None:
-        """Stop the server: connections are refused at once."""
-        self.proxy.mode = Mode.REFUSE
-        self.server.stop()
-
-    def start(self) -> None:
-        """Start it again after `stop`, with the same keys, answering."""
-        self.server.start()
-        self.proxy.upstream = self.server.address
-        self.proxy.mode = Mode.OPEN
-
-    def go_silent(self) -> None:
-        """Let packets to it vanish: connections are neither made nor refused.
-
-        QEMU's user network resets such a connection towards the guest after 75 s (libslirp, TCPTV_KEEP_INIT).
-        """
-        self.proxy.mode = Mode.DROP
-
-    def stall(self) -> None:
-        """Accept connections and never answer them."""
-        self.proxy.mode = Mode.STALL
-
-    def answer(self) -> None:
-        """End `go_silent` or `stall`.
-
-        Raises:
-            UsageError: It was stopped; `start` is the way back from that.
-        """
-        if not self.server.running:
-            raise UsageError(f"{self.name} was stopped, so it cannot answer", hint="call start()")
-        self.proxy.mode = Mode.OPEN
-
-    def answers_only(self, *sites: str, refusing: bool = False) -> None:
-        """Answer machines at these places alone; those elsewhere get no answer, or are refused. No names: any place."""
-        self.proxy.restrict(sites or None, Mode.REFUSE if refusing else Mode.DROP)
 
     def rotate_keys(self) -> None:
         """Make new keys and hide the present ones, as tangd-rotate-keys(1) does; old bindings still work."""
@@ -128,8 +78,7 @@ class Tang:
         mode = self.proxy.mode
         self.proxy.mode = Mode.REFUSE
         self.server.replace_keys(keys)
-        self.proxy.upstream = self.server.address
-        self.proxy.mode = mode if mode is not Mode.REFUSE else Mode.OPEN
+        self._back(mode)
 
     def tamper(self, change: Tamper | None) -> None:
         """Have each whole HTTP reply (head and body) go through a function on its way to the guest; None ends it."""
@@ -146,41 +95,17 @@ class Tang:
         return tuple(request for request in self.requests if request.is_recovery)
 
     @property
-    def connections(self) -> tuple[Connection, ...]:
-        """The connections that came through the fault proxy, with their bytes."""
-        return self.proxy.connections
-
-    @property
-    def unanswered(self) -> int:
-        """How many packets vanished and how many connections were stalled at the proxy: calls in vain."""
-        return self.proxy.dropped() + sum(connection.mode is Mode.STALL for connection in self.connections)
-
-    @property
     def tampered(self) -> int:
         """How many of its replies were changed on their way."""
         return sum(connection.tampered for connection in self.connections)
 
     def calls(self, client: Client) -> "Calls":
         """What one machine has had from it, or wanted, since it was turned on."""
-        connections = [connection for connection in self.connections if connection.client == client]
         return Calls(
             requests=tuple(request for request in self.requests if request.client == client),
-            unanswered=self.proxy.dropped(client) + sum(each.mode is Mode.STALL for each in connections),
-            tampered=sum(connection.tampered for connection in connections),
+            unanswered=self.unanswered_by(client),
+            tampered=sum(connection.tampered for connection in self.connections if connection.client == client),
         )
-
-    def connect(self, client: Client, site: str = HOME) -> socket.socket:
-        """A connection to it such as this machine would make at that site, through the fault proxy.
-
-        Raises:
-            ConnectionRefusedError: It does not answer such a machine.
-        """
-        return self.proxy.connect(client, site)
-
-    @property
-    def raw_log(self) -> str:
-        """Tang's log as it stands."""
-        return self.server.raw_log
 
 
 def addresses(tangs: Mapping[str, Tang]) -> dict[str, TangAddress]:

@@ -10,6 +10,7 @@ from harness.lab import install_key
 from harness.lab.install_key import InstallInputs
 from harness.machine.spec import Bus, Disk, Firmware, Machine, Tpm, TpmVersion
 from harness.policy.ignition import GuestFile
+from harness.services.hsm_token import HsmToken
 from harness.services.tang_keys import TangKeys
 
 Change = Callable[[InstallInputs], InstallInputs]
@@ -46,6 +47,7 @@ def of_firmware(**changes: object) -> Change:
 
 
 MUST: dict[str, Change] = {
+    "an HSM": lambda inputs: replace(inputs, hsm_tokens={"hsm": HsmToken("lab", "2468", b"key")}),
     "another image": lambda inputs: replace(inputs, image="another"),
     "another config": lambda inputs: replace(inputs, config={"ignition": {"version": "3.4.0"}}),
     "an owner who does more by hand": lambda inputs: replace(inputs, enrolment=("true", "true")),

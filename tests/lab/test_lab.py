@@ -179,7 +179,7 @@ def attempts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(
         install, "guest_image", lambda name, progress: SimpleNamespace(name=name, key="image", ignition_spec=3)
     )
-    monkeypatch.setattr(install, "_server_keys", lambda *_: TangKeys((("sig.jwk", b"{}"),)))
+    monkeypatch.setattr(install, "tang_keys", lambda *_: {"tang": TangKeys((("sig.jwk", b"{}"),))})
     monkeypatch.setattr(install, "_install", fail)
     return made
 
@@ -249,7 +249,7 @@ def test_a_policy_that_encrypts_nothing_is_refused_before_anything_is_made(
 def order(machine: Machine, policy: Policy, *, image: str = "image", key: bytes = b"{}", spec: int | None = 3) -> Any:
     keys = {"tang": TangKeys((("sig.jwk", key),))}
     given = SimpleNamespace(key=image, ignition_spec=spec)
-    return install._Order(laboratory(machine), given, policy, keys)  # type: ignore[arg-type]
+    return install._Order(laboratory(machine), given, policy, keys, {})  # type: ignore[arg-type]
 
 
 def test_what_is_installed_decides_which_sealed_machine_it_is(machine: Machine, policy: Policy) -> None:

@@ -46,7 +46,7 @@ def context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(power, "power_on", powered_on)
     recorder = EvidenceRecorder.open(tmp_path / "artifacts", "t.py::test", "")
     lab = SimpleNamespace(host=None, hypervisor=None)
-    return SimpleNamespace(recorder=recorder, tangs={"tang": "its server"}, others=("a verifier",), lab=lab)
+    return SimpleNamespace(recorder=recorder, services=("its server", "a verifier"), lab=lab)
 
 
 def test_what_a_boot_takes_as_keywords_are_the_fields_of_the_request() -> None:

@@ -370,18 +370,14 @@ def test_another_server_and_another_name() -> None:
         (
             Fido2Pin(asks_pin=True),
             [
-                "mkdir -p /run/fido2-pin && printf %s 135790 > /run/fido2-pin/cryptenroll.fido2-pin",
-                "CREDENTIALS_DIRECTORY=/run/fido2-pin systemd-cryptenroll --fido2-device=auto "
+                "with_fido2_pin 135790 systemd-cryptenroll --fido2-device=auto "
                 '--fido2-with-client-pin=yes --fido2-with-user-presence=no "$device"',
             ],
         ),
         (
             Pkcs11Pin(),
             [
-                "softhsm2-util --show-slots | grep -q 'Label: *lab' || { "
-                "softhsm2-util --init-token --free --label lab --so-pin 24680 --pin 24680 && "
-                "pkcs11-tool --module /usr/lib/softhsm/libsofthsm2.so --login --pin 24680 --token-label lab "
-                "--keypairgen --key-type rsa:2048 --label disk --id 01; }",
+                "soft_token lab disk 24680",
                 "PIN=24680 systemd-cryptenroll --pkcs11-token-uri='pkcs11:token=lab;object=disk;type=public' "
                 '"$device"',
             ],

@@ -112,14 +112,13 @@ def test_a_security_key_is_enrolled_without_a_touch(base: Policy) -> None:
     assert "fido2-device=auto" in said
     assert enrolled(base, Enrolment("mine", (KEY,))).volumes[0].tpm_pin is None
     said = lines(base, KEY_WITH_PIN)
-    assert f"printf %s {FIDO2_PIN} > /run/fido2-pin/cryptenroll.fido2-pin" in said
-    assert "CREDENTIALS_DIRECTORY=/run/fido2-pin systemd-cryptenroll" in said
+    assert f"with_fido2_pin {FIDO2_PIN} systemd-cryptenroll --fido2-device=auto --fido2-with-client-pin=yes" in said
     assert enrolled(base, Enrolment("mine", (KEY_WITH_PIN,))).volumes[0].tpm_pin == FIDO2_PIN
 
 
 def test_a_pkcs11_token_is_made_once_and_enrolled_by_its_pin(base: Policy) -> None:
     said = lines(base, SOFT)
-    assert "softhsm2-util --show-slots | grep -q 'Label: *lab' || {" in said
+    assert f"soft_token lab disk {PKCS11_PIN}\n" in said
     assert f"PIN={PKCS11_PIN} systemd-cryptenroll --pkcs11-token-uri='pkcs11:token=lab;object=disk;type=public'" in said
     assert "pkcs11-uri=auto" in said
 

@@ -21,8 +21,9 @@ from harness.network.connection import Client
 from harness.network.namespace import Endpoint
 from harness.progress import Progress
 from harness.services.container import OWNER_LABEL, OwnedContainer
+from harness.services.service_image import ServiceImage
 from harness.services.tang import Tang, make_keys, serve_tang
-from harness.services.tang_image import TangImage, tang_image
+from harness.services.tang_image import tang_image
 from harness.services.tang_keys import TangKeys
 from harness.services.tang_server import TangServer
 
@@ -46,7 +47,7 @@ def docker() -> Iterator[DockerClient]:
 
 
 @pytest.fixture
-def image(docker: DockerClient) -> TangImage:
+def image(docker: DockerClient) -> ServiceImage:
     return tang_image(docker, Progress())
 
 
@@ -265,8 +266,10 @@ def test_a_container_that_dies_by_itself_is_an_error_of_the_rig(tang: Tang, dock
         _ = tang.keys
 
 
-def test_a_server_that_ends_at_once_is_an_error_with_its_words(docker: DockerClient, image: TangImage) -> None:
-    broken = TangImage(image.reference, image.id, ("/bin/sh", "-c", "echo I cannot; exit 3"), 8080, image.key_folder)
+def test_a_server_that_ends_at_once_is_an_error_with_its_words(docker: DockerClient, image: ServiceImage) -> None:
+    broken = ServiceImage(
+        image.reference, image.id, ("/bin/sh", "-c", "echo I cannot; exit 3"), 8080, image.state_folder
+    )
     with pytest.raises(RigError, match=r"tang (has ended by itself|ended instead of answering)") as caught:
         TangServer(docker, broken, "tang").__enter__()
     assert "I cannot" in caught.value.detail
@@ -274,11 +277,11 @@ def test_a_server_that_ends_at_once_is_an_error_with_its_words(docker: DockerCli
 
 
 def test_a_server_that_does_not_answer_has_a_deadline(
-    docker: DockerClient, image: TangImage, monkeypatch: pytest.MonkeyPatch
+    docker: DockerClient, image: ServiceImage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("harness.services.tang_server._READY_SECONDS", 1.0)
-    elsewhere = ("/usr/libexec/tangd", "-l", "-p", "9999", image.key_folder)
-    deaf = TangImage(image.reference, image.id, elsewhere, 8080, image.key_folder)
+    monkeypatch.setattr("harness.services.container_server.READY_SECONDS", 1.0)
+    elsewhere = ("/usr/libexec/tangd", "-l", "-p", "9999", image.state_folder)
+    deaf = ServiceImage(image.reference, image.id, elsewhere, 8080, image.state_folder)
     with pytest.raises(RigError, match=r"tang did not answer GET /adv within 1 s") as caught:
         TangServer(docker, deaf, "tang").__enter__()
     assert "Listening on 0.0.0.0:9999" in caught.value.detail
@@ -286,7 +289,7 @@ def test_a_server_that_does_not_answer_has_a_deadline(
 
 
 def test_what_fails_between_create_and_start_is_undone(
-    docker: DockerClient, image: TangImage, monkeypatch: pytest.MonkeyPatch
+    docker: DockerClient, image: ServiceImage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(self: object, container: object, streams: object) -> None:
         raise KeyboardInterrupt
@@ -297,15 +300,15 @@ def test_what_fails_between_create_and_start_is_undone(
     assert not containers_of(os.getpid())
 
 
-def test_the_image_records_what_is_in_it(image: TangImage) -> None:
-    assert (image.port, image.key_folder) == (8080, "/var/lib/tang")
+def test_the_image_records_what_is_in_it(image: ServiceImage) -> None:
+    assert (image.port, image.state_folder) == (8080, "/var/lib/tang")
     versions = dict(line.split("\t") for line in image.packages)
     assert versions["tang-common"].startswith("15-")
     assert "jose" in versions
 
 
 def test_a_changed_recipe_gives_another_image(
-    docker: DockerClient, image: TangImage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    docker: DockerClient, image: ServiceImage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = tmp_path / "tang"
     recipe.mkdir()
@@ -319,13 +322,13 @@ def test_a_changed_recipe_gives_another_image(
     # The tree is taken from the unchanged image: what counts is that it is asked for, and imported under a new name.
     asked: list[Path] = []
 
-    def build(_recipe: object, folder: Path, _progress: Progress) -> None:
+    def build(_read: object, _recipe: Path, folder: Path, _progress: Progress) -> None:
         asked.append(folder)
         present = cache.entry("tang-image", image.reference.rpartition(":")[2])
         (folder / "root.tar").write_bytes((present / "root.tar").read_bytes())
         (folder / "packages").write_text("changed\t1\n")
 
-    monkeypatch.setattr("harness.services.tang_image._build", build)
+    monkeypatch.setattr("harness.services.service_image._build", build)
     monkeypatch.setattr("harness.services.tang_image.REPOSITORY", "unlock-lab/tang-test")
     changed = tang_image(docker, QUIET)
     try:
@@ -340,7 +343,7 @@ def test_a_changed_recipe_gives_another_image(
 
 
 @pytest.fixture
-def published(docker: DockerClient, image: TangImage) -> Iterator[str]:
+def published(docker: DockerClient, image: ServiceImage) -> Iterator[str]:
     """An image as others publish them: keys in a volume, a command of its own, no label of ours."""
     key = image.reference.rpartition(":")[2]
     docker.api.import_image_from_file(
@@ -371,7 +374,7 @@ def test_a_published_image_must_offer_what_is_needed(docker: DockerClient, publi
     image = docker.images.get(published)
     docker.api.import_image_from_data(b"\0" * 10240, repository="unlock-lab/tang-published", tag="bare")
     try:
-        with pytest.raises(UsageError, match="cannot be used as a Tang server") as caught:
+        with pytest.raises(UsageError, match="cannot be used as a server of tang") as caught:
             tang_image(docker, QUIET, "unlock-lab/tang-published:bare")
         assert "unlock-lab.keys" in caught.value.hint
     finally:

@@ -6,7 +6,8 @@ binding too.
 
 kind            what a pin says of itself: the questions that everything else asks
 clevis          the tool of `clevis_tpm2`, `clevis_tang` and `sss`
-systemd         the tool of the tokens: `systemd_tpm2`, `systemd_pkcs11`, `systemd_fido2`
+systemd         the tool of the tokens: `systemd_tpm2`, `systemd_pkcs11`, `systemd_hsm`,
+                `systemd_fido2`
 parsec          a key file that the Parsec service decrypts, and the unit that has it do so
 tpm12           a TPM 1.2, and tpm-tools, which seals by it
 sss             thresholds, and the one evaluation of a tree
@@ -25,6 +26,7 @@ from harness.policy.pins.parsec import PARSEC_KEY, Parsec, ParsecProvider
 from harness.policy.pins.sss import Pin, Sss, bindings, changed, evaluate, holds, leaves, subtrees, with_threshold
 from harness.policy.pins.systemd import CRYPTENROLL
 from harness.policy.pins.systemd_fido2 import Fido2Pin
+from harness.policy.pins.systemd_hsm import HsmPin
 from harness.policy.pins.systemd_pkcs11 import Pkcs11Pin
 from harness.policy.pins.systemd_tpm2 import CryptenrollPin
 from harness.policy.pins.tpm12 import TPM_TOOLS, Tpm12Pin
@@ -36,6 +38,7 @@ __all__ = [
     "Binding",
     "CryptenrollPin",
     "Fido2Pin",
+    "HsmPin",
     "Leaf",
     "Opener",
     "Parsec",
@@ -57,7 +60,7 @@ __all__ = [
     "with_threshold",
 ]
 
-KINDS: tuple[type[Leaf], ...] = (TangPin, Tpm2Pin, CryptenrollPin, Pkcs11Pin, Fido2Pin, Parsec, Tpm12Pin)
+KINDS: tuple[type[Leaf], ...] = (TangPin, Tpm2Pin, CryptenrollPin, Pkcs11Pin, HsmPin, Fido2Pin, Parsec, Tpm12Pin)
 """Every kind of leaf."""
 
 OPENERS: tuple[Opener, ...] = (CLEVIS, CRYPTENROLL, PARSEC_KEY, TPM_TOOLS)

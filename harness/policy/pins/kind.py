@@ -245,6 +245,11 @@ class Leaf(Binding):
         return {}
 
     @property
+    def needs_machine(self) -> bool:
+        """Whether it takes a machine that boots to bind it or to ask it, and not just the tools of a guest."""
+        return False
+
+    @property
     def bound_pcrs(self) -> frozenset[int] | None:
         """The PCRs that may not change, or None where no TPM answers for it."""
         return None

@@ -57,6 +57,17 @@ class Token(Leaf):
     opener: ClassVar[Opener] = CRYPTENROLL
 
 
+class SecurityToken(Token):
+    """One that a device answers for which a person carries, or which stands elsewhere."""
+
+    carried: ClassVar[bool] = True
+
+    @property
+    def needs_machine(self) -> bool:
+        """Yes: its device is the machine's."""
+        return True
+
+
 def security_token_cause(world: World, *, asks_pin: bool, headless: bool) -> PinFailureCause | None:
     """Why a security token does not answer, be it FIDO2 or PKCS#11.
 
@@ -70,6 +81,13 @@ def security_token_cause(world: World, *, asks_pin: bool, headless: bool) -> Pin
         return None
     if headless:
         return PinFailureCause("nobody is asked for its PIN: headless")
+    return typed_pin_cause(world) or (
+        PinFailureCause("its PIN is blocked") if world.token is TokenState.PIN_BLOCKED else None
+    )
+
+
+def typed_pin_cause(world: World) -> PinFailureCause | None:
+    """Why a token that asks for its PIN does not answer to what is typed."""
     if not world.pin_typed:
         return PinFailureCause("nobody types its PIN", reported=False)
-    return PinFailureCause("its PIN is blocked") if world.token is TokenState.PIN_BLOCKED else None
+    return None if world.pin_right else PinFailureCause("what is typed is not its PIN")

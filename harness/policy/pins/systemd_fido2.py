@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from harness.policy.capabilities import Capabilities
 from harness.policy.pins.kind import Message, PinFailureCause, Service
-from harness.policy.pins.systemd import Token, security_token_cause
+from harness.policy.pins.systemd import SecurityToken, security_token_cause
 from harness.policy.world import TokenState, World
 
 FIDO2_PIN = "135790"
@@ -20,7 +20,7 @@ SECURITY_KEY = Service("fido2", "security key")
 
 
 @dataclass(frozen=True)
-class Fido2Pin(Token):
+class Fido2Pin(SecurityToken):
     """A FIDO2 token of systemd-cryptenroll(1); the security key is always touched.
 
     Attributes:
@@ -34,7 +34,6 @@ class Fido2Pin(Token):
     slot_type: ClassVar[str] = "fido2"
     crypttab_device: ClassVar[str] = "fido2-device=auto"
     reported_as: ClassVar[str] = "fido2"
-    carried: ClassVar[bool] = True
     failures: ClassVar[tuple[Message, ...]] = (
         Message(r"(?P<reason>Wrong security token; needed credentials not present on token\.)"),
         Message(r"(?P<reason>PIN of security token incorrect\.)"),
@@ -66,10 +65,7 @@ class Fido2Pin(Token):
             f"--fido2-with-client-pin={with_pin}",
             "--fido2-with-user-presence=no",
         ]
-        before = ""
-        if self.asks_pin:
-            before = "CREDENTIALS_DIRECTORY=/run/fido2-pin "
-            yield f"mkdir -p /run/fido2-pin && printf %s {FIDO2_PIN} > /run/fido2-pin/cryptenroll.fido2-pin"
+        before = f"with_fido2_pin {FIDO2_PIN} " if self.asks_pin else ""
         yield f'{before}systemd-cryptenroll {" ".join(options)} "$device"'
 
     def failure_cause(self, world: World, *, headless: bool) -> PinFailureCause | None:

@@ -6,6 +6,7 @@ Sources: systemd-cryptenroll(1), crypttab(5), softhsm2-util(1), pkcs11-tool(1), 
 tpm2-pkcs11 1.9, docs/PKCS11_TOOL.md.
 """
 
+from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
@@ -13,7 +14,7 @@ from typing import ClassVar
 from harness.policy.capabilities import Capabilities
 from harness.policy.pins import tpm
 from harness.policy.pins.kind import Message, PinFailureCause, Service
-from harness.policy.pins.systemd import Token, security_token_cause
+from harness.policy.pins.systemd import SecurityToken, security_token_cause
 from harness.policy.world import TokenState, TpmState, World
 
 PKCS11_PIN = "24680"
@@ -22,13 +23,42 @@ PKCS11_PIN = "24680"
 LABEL, KEY = "lab", "disk"
 """What the token and the key in it are called."""
 
-_MODULE = "/usr/lib/softhsm/libsofthsm2.so"
 _STORE = "/etc/tpm2_pkcs11"
+
+REMOVE_TOKEN = "no_soft_tokens"
+"""The command that removes every token."""
+
+NEW_TOKEN = f"soft_token {LABEL} {KEY} {PKCS11_PIN}"
+"""The command that makes a token with a key."""
+
+
+class Pkcs11Token(SecurityToken):
+    """A token that systemd asks by PKCS#11, wherever p11-kit finds it; a person must type its PIN."""
+
+    slot_type: ClassVar[str] = "pkcs11"
+    crypttab_device: ClassVar[str] = "pkcs11-uri=auto"
+    reported_as: ClassVar[str] = "pkcs11"
+
+    @property
+    def typed(self) -> str:
+        """The PIN."""
+        return PKCS11_PIN
+
+    @abstractmethod
+    def token(self) -> Iterator[str]:
+        """The lines after which p11-kit finds it."""
+
+    def enroll(self, *further: str) -> Iterator[str]:
+        """``systemd-cryptenroll --pkcs11-token-uri=``, once there is a token."""
+        yield from self.token()
+        uri = f"pkcs11:token={LABEL};object={KEY};type=public"
+        options = " ".join([*further, f"--pkcs11-token-uri='{uri}'"])
+        yield f'PIN={PKCS11_PIN} systemd-cryptenroll {options} "$device"'
 
 
 @dataclass(frozen=True)
-class Pkcs11Pin(Token):
-    """A PKCS#11 token of systemd-cryptenroll(1); a person must type its PIN.
+class Pkcs11Pin(Pkcs11Token):
+    """A PKCS#11 token of systemd-cryptenroll(1) in the guest.
 
     Attributes:
         name: What failed pins are called in an outcome.
@@ -38,10 +68,6 @@ class Pkcs11Pin(Token):
     name: str = "pkcs11"
     in_tpm: bool = False
 
-    slot_type: ClassVar[str] = "pkcs11"
-    crypttab_device: ClassVar[str] = "pkcs11-uri=auto"
-    reported_as: ClassVar[str] = "pkcs11"
-    carried: ClassVar[bool] = True
     failures: ClassVar[tuple[Message, ...]] = (
         Message(r"(?P<reason>PIN for token '[^']*' is incorrect, please try again\.)"),
         Message(r"(?P<reason>PIN has been locked, please reset PIN of security token '[^']*'\.)", final=True),
@@ -56,24 +82,13 @@ class Pkcs11Pin(Token):
         return None
 
     @property
-    def typed(self) -> str:
-        """The PIN."""
-        return PKCS11_PIN
-
-    @property
     def described(self) -> str:
         """What it is, and that a person must know something."""
         return f"PKCS#11 token{' in the TPM' if self.in_tpm else ''}, with its PIN"
 
-    def enroll(self, *further: str) -> Iterator[str]:
-        """Make token and key if they are not there, and ``systemd-cryptenroll --pkcs11-token-uri=``."""
-        if self.in_tpm:
-            yield f"[[ -e {_STORE} ]] || {{ {' && '.join(_new_token_in_tpm())}; }}"
-        else:
-            yield f"softhsm2-util --show-slots | grep -q 'Label: *{LABEL}' || {{ {' && '.join(new_token())}; }}"
-        uri = f"pkcs11:token={LABEL};object={KEY};type=public"
-        options = " ".join([*further, f"--pkcs11-token-uri='{uri}'"])
-        yield f'PIN={PKCS11_PIN} systemd-cryptenroll {options} "$device"'
+    def token(self) -> Iterator[str]:
+        """Make token and key if they are not there."""
+        yield f"[[ -e {_STORE} ]] || {{ {' && '.join(_new_token_in_tpm())}; }}" if self.in_tpm else NEW_TOKEN
 
     def failure_cause(self, world: World, *, headless: bool) -> PinFailureCause | None:
         """It answers to whoever types its PIN; in a TPM, to that TPM alone, while it takes any PIN."""
@@ -103,17 +118,4 @@ def _new_token_in_tpm() -> tuple[str, ...]:
         f"tpm2_ptool init --path={_STORE}",
         f"tpm2_ptool addtoken --pid=1 --sopin={PKCS11_PIN} {token}",
         f"tpm2_ptool addkey --algorithm=rsa2048 --key-label={KEY} {token}",
-    )
-
-
-REMOVE_TOKEN = "find /etc/softhsm/tokens -mindepth 1 -delete"
-"""The command that removes every token."""
-
-
-def new_token() -> tuple[str, ...]:
-    """The commands that make a token with a key."""
-    key = f"--keypairgen --key-type rsa:2048 --label {KEY} --id 01"
-    return (
-        f"softhsm2-util --init-token --free --label {LABEL} --so-pin {PKCS11_PIN} --pin {PKCS11_PIN}",
-        f"pkcs11-tool --module {_MODULE} --login --pin {PKCS11_PIN} --token-label {LABEL} {key}",
     )

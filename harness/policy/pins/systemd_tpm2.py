@@ -12,7 +12,7 @@ from harness.errors import UsageError
 from harness.policy.capabilities import PCRLOCK_PCRS, Capabilities
 from harness.policy.pins import tpm
 from harness.policy.pins.kind import Message, PinFailureCause, Service
-from harness.policy.pins.systemd import Token
+from harness.policy.pins.systemd import Token, typed_pin_cause
 from harness.policy.world import World
 
 TPM_PIN = "2580"
@@ -75,6 +75,11 @@ class CryptenrollPin(Token):
     def typed(self) -> str | None:
         """The PIN, if it wants one."""
         return TPM_PIN if self.asks_pin else None
+
+    @property
+    def needs_machine(self) -> bool:
+        """If it is sealed to what only a boot measures, or vouched for by what a boot image brings."""
+        return bool(self.initrd_pcr_ids or self.signed_pcr_ids or self.pcrlock)
 
     @property
     def bound_pcrs(self) -> frozenset[int]:
@@ -164,6 +169,5 @@ class CryptenrollPin(Token):
 def _pin_failure(world: World, headless: bool) -> PinFailureCause | None:
     if headless:
         return PinFailureCause("nobody is asked for its PIN: headless")
-    if not world.pin_typed:
-        return PinFailureCause("nobody types its PIN", reported=False)
-    return PinFailureCause("the TPM is locked out, so it takes no PIN") if tpm.locked_out(world) else None
+    locked = PinFailureCause("the TPM is locked out, so it takes no PIN")
+    return typed_pin_cause(world) or (locked if tpm.locked_out(world) else None)

@@ -1,0 +1,76 @@
+"""A real HSM in a container: SoftHSM2 behind ``p11-kit remote``, made of images/hsm."""
+
+import socket
+from dataclasses import replace
+
+from docker import DockerClient
+
+from harness.paths import IMAGES
+from harness.progress import Progress
+from harness.services.container import OwnedContainer
+from harness.services.container_server import PROBE_SECONDS, ContainerServer, log_of
+from harness.services.hsm_log import HsmCall, parse_log
+from harness.services.hsm_token import HsmToken
+from harness.services.service_image import ServiceImage, built_image
+
+REPOSITORY = "unlock-lab/hsm"
+_RECIPE = IMAGES / "hsm"
+
+
+def hsm_image(client: DockerClient, progress: Progress) -> ServiceImage:
+    """Return the image, building and importing it first if it is not there.
+
+    Raises:
+        HostError: It cannot be built.
+    """
+    return built_image(_RECIPE, REPOSITORY, client, progress)
+
+
+class HsmServer(ContainerServer):
+    """Started again it has the same token.
+
+    Args:
+        client: The Docker daemon.
+        image: What to run.
+        name: For messages.
+        token: What it holds.
+    """
+
+    asks = "the first byte of p11-kit's protocol"
+
+    def __init__(self, client: DockerClient, image: ServiceImage, name: str, token: HsmToken) -> None:
+        super().__init__(client, image, name)
+        self.token = token
+        self._probes: dict[OwnedContainer, frozenset[str]] = {}
+
+    def archive(self) -> bytes:
+        """Its token."""
+        return self.token.to_tar()
+
+    def probe(self, container: OwnedContainer, port: int) -> None:
+        """Exchange the bytes that open a connection of p11-kit's."""
+        with socket.create_connection(("127.0.0.1", port), PROBE_SECONDS) as connection:
+            connection.sendall(b"\0")
+            if not connection.recv(1):
+                raise ConnectionError("it closed the connection")
+
+    def answers(self) -> None:
+        """What its log has now is of the probes."""
+        container = self.current()
+        self._probes[container] = frozenset(call.session for call in parse_log(log_of(container)))
+
+    @property
+    def calls(self) -> tuple[HsmCall, ...]:
+        """What it was asked since it was first started, without the harness's own probes."""
+        return tuple(
+            replace(call, session=f"{number}-{call.session}")  # each container counts its processes anew
+            for number, life in enumerate(self.lives)
+            for call in parse_log(log_of(life))
+            if call.session not in self._probes.get(life, frozenset())
+        )
+
+    def replace(self, token: HsmToken) -> None:
+        """Start it anew with another token."""
+        self.stop()
+        self.token = token
+        self.start()
