@@ -5,7 +5,6 @@ nothing, however often it did. What decides is what the failure says: another TP
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 
 from harness.guest.events import Event, PinFailed
 from harness.policy.pins import Pin, holds, leaves
@@ -54,5 +53,5 @@ def _one_stream(said: list[PinFailed]) -> list[PinFailed]:
     return [event for event in said if event.stream == "journal" or _words(event) not in journal]
 
 
-def _words(event: PinFailed) -> PinFailed:
-    return replace(event, at=0.0, stream=event.stream.JOURNAL, line="")
+def _words(event: PinFailed) -> tuple[object, ...]:
+    return tuple(value for name, value in vars(event).items() if name not in ("at", "stream", "line"))

@@ -6,6 +6,7 @@ may still answer: only when the tree can no longer hold, or when a stated time a
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from math import inf
 
 from harness.guest.events import (
     BootEntryFailed,
@@ -286,7 +287,7 @@ def _pending(state: _BootState, volume: VolumePlan, prompt: PromptShown) -> floa
     """
     alone = len(state.plan.volumes) == 1
     refused = (event for event in state.events if isinstance(event, PassphraseWrong))
-    wrong = max((event.at for event in refused if alone or event.volume == volume.name), default=-1.0)
+    wrong = max((event.at for event in refused if alone or event.volume == volume.name), default=-inf)
     ours = (entry.at for entry in state.typed if entry.volume == volume.name and not entry.pin)
     by_us = [at for at in ours if at >= prompt.at or at > wrong]
     by_clevis = [event.at for event in answers_for(volume, state.events, alone) if event.at >= max(prompt.at, wrong)]

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import inf
 
 from harness.guest.events import ClevisAnswered, ClevisDone, ClevisTries, Event, PinFailed, PromptShown, VolumeAttaching
 from harness.policy.pins import Leaf, Pin, leaves
@@ -78,7 +77,7 @@ def asked_at(volume: VolumePlan, events: Sequence[Event], prompt: PromptShown) -
     """
     shown = (event.at for event in events if isinstance(event, PromptShown) and event.volume == prompt.volume)
     put = (event.at for event in events if isinstance(event, VolumeAttaching) and event.volume == volume.name)
-    return min((*shown, *put), default=prompt.at)
+    return min(prompt.at, *shown, *put)
 
 
 def turn_of(volume: VolumePlan, events: Sequence[Event]) -> float | None:
@@ -87,8 +86,8 @@ def turn_of(volume: VolumePlan, events: Sequence[Event]) -> float | None:
     return next((event.at for event in events if isinstance(event, ClevisTries) and event.device in names), None)
 
 
-def rounds_of(volume: VolumePlan, events: Sequence[Event], until: float = inf) -> int:
-    """How often clevis is known to have gone through a volume's pins, up to a time in seconds from power-on.
+def rounds_of(volume: VolumePlan, events: Sequence[Event], until: float) -> int:
+    """How often clevis is known to have gone through a volume's pins, before a time in seconds from power-on.
 
     Only on IT does it say so. A round that answered is one, too: its answer opens the volume before the next one ends.
     """

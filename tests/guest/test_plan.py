@@ -42,7 +42,7 @@ from harness.guest.plan import BootPlan, decide
 from harness.guest.steps import Broken, Finish, Type, Wait
 from harness.guest.volumes import VolumePlan
 from harness.guest.witness import End, TypedPassphrase
-from harness.policy.pins import CryptenrollPin, Sss, TangPin, Tpm2Pin
+from harness.policy.pins import CryptenrollPin, Pkcs11Pin, Sss, TangPin, Tpm2Pin
 from harness.policy.policy import Volume
 
 TPM, TANG, TWO = Tpm2Pin(), TangPin("tang", "@TANG_URL@"), TangPin("two", "@TANG_URL:two@")
@@ -180,6 +180,37 @@ def test_a_prompt_that_comes_again_refuses_nothing() -> None:
     assert step.awaited == "var to open"
     twice = (*again, made(PassphraseWrong, 57.0, volume="var"))
     assert isinstance(decide(PLAN, twice, typed, 57.0), Finish)
+
+
+TWO_VOLUMES = replace(
+    PLAN, volumes=(VolumePlan("var", "/dev/a", None, ("v",)), VolumePlan("srv", "/dev/b", None, ("s",)))
+)
+TYPED_AT_56 = (TypedPassphrase(56.0, "var", 2),)
+OPENING = Wait(356.0, "var to open", 56.0, fatal=True)
+
+
+@pytest.mark.parametrize(
+    ("plan", "wrong", "refused"),
+    [
+        (TWO_VOLUMES, made(PassphraseWrong, 57.0, volume="var"), True),
+        (TWO_VOLUMES, made(PassphraseWrong, 57.0, volume="srv"), False),
+        (TWO_VOLUMES, made(PassphraseWrong, 57.0, volume=""), False),
+        (replace(PLAN, volumes=TWO_VOLUMES.volumes[:1]), made(PassphraseWrong, 57.0, volume=""), True),
+        (TWO_VOLUMES, made(PassphraseWrong, 56.0, volume="var"), True),
+        (TWO_VOLUMES, made(PassphraseWrong, 55.0, volume="var"), False),
+    ],
+    ids=["it", "another one", "nobody says which of two", "the only one", "in that moment", "an earlier answer"],
+)
+def test_whose_answer_was_refused(plan: BootPlan, wrong: Event, refused: bool) -> None:
+    step = decide(plan, (*AT_PROMPT, wrong, prompt(60.0)), TYPED_AT_56, 61.0)
+    asks = Finish(End.WAITING, "it asks for the passphrase of var, and 1 typed did not open it")
+    assert step == (asks if refused else OPENING)
+
+
+def test_an_answer_counts_from_the_moment_of_the_prompt_on() -> None:
+    for at in (30.0, 31.0):
+        answered = made(ClevisAnswered, at, device="/dev/disk/by-uuid/x", uuid="x")
+        assert decide(PLAN, (*AT_PROMPT, answered), (), 40.0) == Wait(at + 300.0, "var to open", at, fatal=True)
 
 
 def test_nothing_to_type_ends_when_the_pins_cannot_open_it() -> None:
@@ -454,6 +485,7 @@ def test_the_pin_is_given_as_often_as_systemd_asks_for_it() -> None:
         (tang_failed(1.0, ""), BOTH, "tang"),
         (tang_failed(1.0, ""), Sss(1, (TANG, TWO)), None),
         (tang_failed(1.0), TPM, None),
+        (made(PinFailed, 1.0, pin="pkcs11", reason="x", url="http://elsewhere"), Pkcs11Pin(), "pkcs11"),
         (made(PinFailed, 1.0, pin="yubikey", reason="x"), BOTH, None),
     ],
 )
@@ -468,8 +500,17 @@ def test_a_server_whose_address_we_were_not_told_is_meant_if_it_is_the_only_one(
     assert leaf_of(failure, Sss(1, (TANG, TWO)), {}) is None
 
 
+def test_a_server_is_known_by_all_of_its_address_but_a_slash() -> None:
+    urls = {"tang": "http://h/X/", "two": "http://h"}
+    for url in ("http://h/X", "http://h/X/"):
+        failure = tang_failed(1.0, url)
+        assert isinstance(failure, PinFailed)
+        assert leaf_of(failure, Sss(1, (TANG, TWO)), urls) == "tang"
+
+
 def test_an_echo_on_the_other_stream_is_no_second_attempt() -> None:
-    events = (ONLINE, tang_failed(21.0), tang_failed(21.1, stream=Stream.CONSOLE))
+    echo = replace(tang_failed(21.1, stream=Stream.CONSOLE), line="the same with another stamp")
+    events = (ONLINE, tang_failed(21.0), echo)
     assert len(failures(BOTH, events, URLS)["tang"]) == 1
     assert failed_for_good(BOTH, events, URLS) == frozenset()
     alone = (ONLINE, tang_failed(21.0, stream=Stream.CONSOLE, final=True))

@@ -25,7 +25,7 @@ from harness.guest.judge import judge
 from harness.guest.outcome import Outcome, Unlock
 from harness.guest.plan import BootPlan, decide
 from harness.guest.steps import Type, Wait
-from harness.guest.volumes import VolumePlan, asked_at, concerning
+from harness.guest.volumes import VolumePlan, answers_for, asked_at, concerning, rounds_of
 from harness.guest.witness import End, ExternalEvidence, Observation, TypedPassphrase
 from harness.luks2.metadata import LuksHeader, Token
 from harness.machine.tpm_log import TpmExchange
@@ -130,8 +130,21 @@ def test_two_volumes_need_two_answers_of_the_tpm() -> None:
 def test_a_question_waits_since_it_was_put_and_not_since_the_console_showed_it() -> None:
     late = prompt("bound", 80.0)
     assert isinstance(late, PromptShown)
-    assert asked_at(BOUND, (*BOTH_ASK, late), late) == 20.0
+    early = attaching("free", 10.0)
+    assert asked_at(BOUND, (early, *BOTH_ASK, late), late) == 20.0, "free was put before it"
+    assert asked_at(BOUND, (*BOTH_ASK, prompt("bound", 19.0), late), late) == 19.0
     assert asked_at(replace(BOUND, name="other"), (late,), late) == 80.0
+
+
+def test_an_answer_that_names_no_device_is_for_none_of_several() -> None:
+    nameless = made(ClevisAnswered, 30.0, device="")
+    assert answers_for(VolumePlan("var"), (nameless,), alone=False) == ()
+    assert answers_for(VolumePlan("var"), (nameless,), alone=True) == (nameless,)
+
+
+def test_a_round_counts_when_it_is_over_before_something_is_typed() -> None:
+    rounds = (round_over("bound", 30.0), round_over("free", 31.0), round_over("bound", 38.0))
+    assert [rounds_of(BOUND, rounds, until) for until in (30.0, 38.0, 39.0)] == [0, 1, 2]
 
 
 def test_each_is_typed_only_when_its_own_pins_have_failed() -> None:
