@@ -141,12 +141,12 @@ def test_what_one_server_refused_another_did_not() -> None:
 def test_several_volumes_have_no_keyslot_and_no_token_in_common_and_all_that_was_typed() -> None:
     header = LuksHeader(((0, "pbkdf2"), (1, "pbkdf2")), (Token(0, "clevis", (1,)),))
     events = (
-        *(prompt(20.0), made(KeyslotUsed, 27.0, keyslot=0, volume="var"), opened(60.0)),
-        *(prompt(20.0, "srv"), made(KeyslotUsed, 28.0, keyslot=0, volume="srv"), opened(61.0, "srv")),
+        *(prompt(20.0), made(KeyslotUsed, 27.0, keyslot=1, volume="var"), opened(60.0)),
+        *(prompt(20.0, "srv"), made(KeyslotUsed, 28.0, keyslot=1, volume="srv"), opened(61.0, "srv")),
     )
     headers = MappingProxyType({"var": header, "srv": header})
     outcome = judged([VAR, SRV], events, [typed(50.0), typed(51.0, "srv")], tang=(served(),), headers=headers)
-    assert {volume.keyslot for volume in outcome.volumes.values()} == {0}
+    assert {(volume.keyslot, volume.token) for volume in outcome.volumes.values()} == {(1, 0)}
     assert (outcome.keyslot, outcome.token, outcome.typed_bytes) == (None, None, 14)
 
 

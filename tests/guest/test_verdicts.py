@@ -83,14 +83,15 @@ def judged(
 def test_several_volumes_together_say_all_that_each_of_them_says() -> None:
     """One opened by Tang, one by hand since its Tang was down: whoever reads the whole must miss neither."""
     events = (
-        *(prompt(20.0), answered(28.0), opened(29.0)),
+        *(prompt(20.0), failed(25.0, "tpm2", about="var"), answered(28.0), opened(29.0)),
         *(prompt(30.0, "srv"), failed(31.0, server="two"), opened(60.0, "srv")),
     )
     outcome = judged(
-        [volume("var", TANG), volume("srv", TWO)],
+        [volume("var", Sss(1, (TPM, TANG))), volume("srv", TWO)],
         events,
         [TypedPassphrase(50.0, "srv", 7)],
         tang=(served("tang", 200), served("two")),
+        tpm=(),
     )
     assert outcome.unlock is Unlock.PASSPHRASE_FALLBACK
     assert outcome.reason == (
@@ -98,7 +99,7 @@ def test_several_volumes_together_say_all_that_each_of_them_says() -> None:
         "srv: two failed, so its pins could not open it; the passphrase typed at 50.0 s opened srv"
     )
     assert outcome.unlocked_by == {"tang", "passphrase"}
-    assert outcome.failures == (PinFailure("two", "no answer", "journal"),)
+    assert outcome.failures == (PinFailure("tpm2", "no answer", "journal"), PinFailure("two", "no answer", "journal"))
     assert outcome.proofs == (
         "0 bytes typed",
         "tang log: tang served 1 × POST /rec => 200",

@@ -40,7 +40,7 @@ WORK = ROOT / "artifacts" / "mutation"
 LINKED = ("tests", "scenarios", "images", "docs", "conftest.py", "pyproject.toml")
 OPTIONS = (
     *("-q", "-s", "-p", "mutation.trial", "-p", "no:cacheprovider", "-p", "no:unraisableexception"),
-    *("--assert=plain", "--hypothesis-seed=0", "-m", "not real and not slow"),
+    *("--assert=plain", "--tb=native", "--hypothesis-seed=0", "-m", "not real and not slow"),
 )
 HOURS = 2
 """After which a group of modules is given up."""

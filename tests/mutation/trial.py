@@ -12,10 +12,10 @@ import resource
 import signal
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from _pytest.runner import runtestprotocol
 from mutation.mutants import Fate, function_of
 from mutmut.mutation.trampoline import set_mutant_under_test
 from mutmut.state import state
@@ -36,14 +36,14 @@ def pytest_runtestloop(session: pytest.Session) -> bool:
     for item, following in zip(session.items, [*session.items[1:], None], strict=True):
         state()._stats.clear()
         started = time.process_time()
-        if not _passes(item, following):
-            raise session.Failed(f"{item.nodeid} fails on the code as it is")
+        if said := _failure(item, following):
+            pytest.exit(f"{item.nodeid} fails on the code as it is: {said}", returncode=1)
         took[item] = time.process_time() - started
         for function in state()._stats:
             callers.setdefault(function, []).append(item)
     gc.freeze()  # or each fork copies all of them at its first collection
     if _try("fail", session.items, sum(took.values())) is not Fate.KILLED:
-        raise session.Failed("no test fails although every function does")
+        pytest.exit("no test fails although every function does", returncode=1)
     outcomes = {}
     for name in json.loads(Path(os.environ["MUTANTS"]).read_text()):
         items = sorted(callers.get(function_of(name), []), key=took.__getitem__)
@@ -52,22 +52,10 @@ def pytest_runtestloop(session: pytest.Session) -> bool:
     return True
 
 
-def _passes(item: pytest.Item, following: pytest.Item | None) -> bool:
-    try:
-        _run(item, following)
-    except (Exception, SystemExit, pytest.fail.Exception):
-        return False
-    return True
-
-
-def _run(item: pytest.Item, following: pytest.Item | None) -> None:
-    """Run one test, as `_pytest.runner` does, and make no report of it: that takes longer than the test."""
-    if isinstance(item, pytest.Function):
-        item._initrequest()
-    with suppress(pytest.skip.Exception):
-        item.ihook.pytest_runtest_setup(item=item)
-        item.ihook.pytest_runtest_call(item=item)
-    item.ihook.pytest_runtest_teardown(item=item, nextitem=following)
+def _failure(item: pytest.Item, following: pytest.Item | None) -> str:
+    """What a test says when it fails; "" if it passes."""
+    reports = runtestprotocol(item, log=False, nextitem=following)
+    return next((report.longreprtext or "it fails" for report in reports if report.failed), "")
 
 
 def _try(name: str, items: Sequence[pytest.Item], usual: float) -> Fate:
@@ -87,7 +75,7 @@ def _try(name: str, items: Sequence[pytest.Item], usual: float) -> Fate:
             os.dup2(silence, 2)
             set_mutant_under_test(name)
             following = [*items[1:], None]
-            status = 0 if all(_passes(item, after) for item, after in zip(items, following, strict=True)) else 1
+            status = 0 if all(not _failure(item, after) for item, after in zip(items, following, strict=True)) else 1
         finally:
             os._exit(status)
     _, ended = os.waitpid(pid, 0)
