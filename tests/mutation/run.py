@@ -57,7 +57,8 @@ def main() -> int:
         modules = [module for module in group["modules"] if not words or any(word in module for word in words)]
         if modules:
             print(f"== {' '.join(modules)}", flush=True)
-            tallies += without_what_types_refuse(try_mutants(WORK / str(number), modules, group["tests"]))
+            tallies += try_mutants(WORK / str(number), modules, group["tests"])
+    tallies = without_what_types_refuse(tallies)
     accepted = read_accepted(yaml.safe_load((HERE / "survivors.yaml").read_text()) or {})
     new, old = unaccepted(tallies, accepted), outdated(tallies, accepted)
     unclear = [tally.module for tally in tallies if tally.fates.get(Fate.UNCLEAR)]
@@ -123,6 +124,8 @@ def without_what_types_refuse(tallies: Iterable[Tally]) -> list[Tally]:
     Each is checked as a copy of its module, all at once; an unchanged copy is the control.
     """
     tallies = list(tallies)
+    if not any(tally.survivors for tally in tallies):
+        return tallies
     folder = WORK / "types"
     if folder.exists():
         shutil.rmtree(folder)
@@ -139,8 +142,8 @@ def without_what_types_refuse(tallies: Iterable[Tally]) -> list[Tally]:
             sys.executable,
             "-m",
             "mypy",
-            "--config-file",
-            str(ROOT / "pyproject.toml"),
+            f"--config-file={ROOT / 'pyproject.toml'}",
+            f"--cache-dir={WORK / 'mypy'}",
             *sorted(path.name for path in folder.iterdir()),
         ],
         cwd=folder,
