@@ -100,7 +100,7 @@ class BootReader:
             case TpmToolError():
                 self._tpm_said = event
             case PinAnswered():
-                return replace(event, about=self._working_on.get(pid, ""))
+                return replace(event, about=event.about or self._working_on.get(pid, ""))
             case PinFailed():
                 return self._explained(replace(event, about=self._working_on.get(pid, self._clevis_tries)))
             case Rebooting():

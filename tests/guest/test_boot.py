@@ -298,6 +298,15 @@ LINES: list[tuple[str, type[Event], dict[str, object]]] = [
     ("PIN has been locked, please reset PIN of security token 'lab'.", PinFailed, {"pin": "pkcs11", "final": True}),
     ("Failed to decrypt key on security token: x", PinFailed, {"pin": "pkcs11", "final": True}),
     ("Too many attempts to log into token 'lab'.", PinFailed, {"pin": "pkcs11", "final": True}),
+    ("Parsec does not run, so there is no key for var", PinFailed, {"pin": "parsec", "final": True}),
+    ("Parsec did not decrypt the key of var", PinFailed, {"pin": "parsec", "final": True}),
+    ("Parsec decrypted the key of var", PinAnswered, {"pin": "parsec"}),
+    (
+        "tpm12: unsealing failed: code 24",
+        PinFailed,
+        {"pin": "tpm12", "final": True, "reason": "unsealing failed: code 24"},
+    ),
+    ("tpm12: the TPM unsealed the key of root", PinAnswered, {"pin": "tpm12", "about": "root"}),
     (
         STAMP + "systemd-cryptsetup[401]: Successfully decrypted key with security token.",
         PinAnswered,

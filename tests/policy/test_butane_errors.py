@@ -394,11 +394,13 @@ storage:
         ),
         (
             luks("clevis: {tang: [{url: 'http://10.0.2.3', thumbprint: '@TANG_THUMBPRINT@'}]} # <--"),
-            "tang[0].url: the harness runs no server there: of that network a guest reaches 10.0.2.2 alone",
+            "storage.luks[0].clevis.tang[0].url: the harness runs no server there: "
+            "of that network a guest reaches 10.0.2.2 alone",
         ),
         (
             luks("clevis: {tang: [{url: 'https://10.0.2.2', thumbprint: '@TANG_THUMBPRINT@'}]} # <--"),
-            "tang[0].url: the harness runs no server there: no guest trusts a certificate of the laboratory",
+            "storage.luks[0].clevis.tang[0].url: the harness runs no server there: "
+            "no guest trusts a certificate of the laboratory",
         ),
         (
             luks("clevis: {tang: [{url: '@TANG_URL:tpm2@'}]} # <--"),
