@@ -14,6 +14,7 @@ from harness.lab.request import Meanwhile
 from harness.policy.maintenance import MaintenanceTask
 from harness.policy.policy import Volume
 from harness.policy.world import Server, World
+from harness.services.hsm import Hsm
 from harness.services.tang import Tang
 
 EVERY = "*"
@@ -30,6 +31,7 @@ class Condition:
         world: The same for the oracle, but for the servers.
         faults: Changes of the hardware.
         servers: Name of a Tang server (or `EVERY`), what is done to it, and what the oracle is told of it.
+        hsm: What is done to the HSM; `world` tells the oracle of it.
         before: What is done to every server before the maintenance.
         maintenance: What root does in the guest beforehand, in a boot of its own.
         under: Changes of the hardware for that boot.
@@ -45,6 +47,7 @@ class Condition:
     world: World = field(default_factory=World)
     faults: tuple[Fault, ...] = ()
     servers: tuple[tuple[str, Callable[[Tang], None], Server], ...] = ()
+    hsm: Callable[[Hsm], None] | None = None
     before: Callable[[Tang], None] | None = None
     maintenance: MaintenanceTask | None = None
     under: tuple[Fault, ...] = ()
@@ -57,7 +60,7 @@ class Condition:
     def world_of(self, servers: Iterable[str]) -> World:
         """What the oracle is told about a machine with these Tang servers."""
         states = [(name, state) for name in servers for which, _, state in self.servers if which in (EVERY, name)]
-        return replace(self.world, servers=dict(states))
+        return replace(self.world, servers={**self.world.servers, **dict(states)})
 
     def apply(self, tangs: Mapping[str, Tang]) -> None:
         """Do to the servers what is to be done to them."""

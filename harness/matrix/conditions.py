@@ -26,9 +26,11 @@ from harness.matrix.condition import EVERY, Condition
 from harness.policy.maintenance import MaintenanceResult, MaintenanceTask, edited, rebound, unbound
 from harness.policy.pins import TANG, Pin, Service, TangPin, changed, with_threshold
 from harness.policy.pins.placeholders import placeholder
+from harness.policy.pins.systemd_hsm import HSM
 from harness.policy.pins.systemd_pkcs11 import NEW_TOKEN, REMOVE_TOKEN
 from harness.policy.pins.tpm import POWER_CUTS
 from harness.policy.world import Header, Network, Server, TokenState, TpmState, World
+from harness.services.hsm import Hsm
 from harness.services.tang import Tang
 
 
@@ -329,6 +331,19 @@ OF_POWER: tuple[Condition, ...] = (
 """What takes four boots each, and so is for one machine that has every kind of seal, and for one with a PIN."""
 
 
+OF_HSMS: tuple[Condition, ...] = (
+    Condition("hsm-stopped", "the HSM refuses", World(servers={HSM.name: Server.REFUSED}), hsm=Hsm.stop),
+    Condition("hsm-silent", "packets to the HSM vanish", World(servers={HSM.name: Server.SILENT}), hsm=Hsm.go_silent),
+    Condition(
+        "hsm-replaced",
+        "another HSM at its address, whose token has the same name and another key",
+        World(servers={HSM.name: Server.IMPOSTER}),
+        hsm=Hsm.replace_key,
+    ),
+)
+"""What happens to an HSM on the network; only policies that have one are put through it."""
+
+
 def all_conditions() -> tuple[Condition, ...]:
     """Every column: one fault each, maintenance, subsets of the TPM and three servers; of roots, tokens, power."""
-    return (*CONDITIONS, *MAINTENANCE, *subsets(("tang", "two", "three")), *OF_ROOTS, *OF_TOKENS, *OF_POWER)
+    return (*CONDITIONS, *MAINTENANCE, *subsets(("tang", "two", "three")), *OF_ROOTS, *OF_TOKENS, *OF_HSMS, *OF_POWER)

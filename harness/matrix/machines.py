@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from harness.errors import UsageError
 from harness.lab.policies import bare_root, named_policy
-from harness.matrix.conditions import CONDITIONS, MAINTENANCE, OF_POWER, OF_ROOTS, OF_TOKENS, all_conditions
+from harness.matrix.conditions import CONDITIONS, MAINTENANCE, OF_HSMS, OF_POWER, OF_ROOTS, OF_TOKENS, all_conditions
 from harness.matrix.rack import PolicyRow, rack, rack_in_initrd
 from harness.paths import POLICIES
 from harness.policy.by_hand import BY_HAND
@@ -106,7 +106,7 @@ _NOT_IN_INITRAMFS = _NOT_IN_INITRD | {
     "tang-silent": "each volume in turn keeps clevis for the two minutes that curl waits",
 }
 _OF_VOLUMES = tuple(
-    condition.name for condition in all_conditions() if condition not in (*OF_ROOTS, *OF_TOKENS, *OF_POWER)
+    condition.name for condition in all_conditions() if condition not in (*OF_ROOTS, *OF_TOKENS, *OF_HSMS, *OF_POWER)
 )
 # Servers in subsets, or changed, are for the thresholds about them.
 _OF_SINGLE_PINS = tuple(each.name for each in (*CONDITIONS, *MAINTENANCE, *OF_POWER) if each.name not in _OF_SERVERS)
@@ -144,6 +144,7 @@ MACHINES: tuple[TableMachine, ...] = (
     _alone(
         "pkcs11", "debian-13-tokens", "present", "tpm-absent", "soft-token-removed", "soft-token-replaced", "pin-wrong"
     ),
+    _alone("hsm", "debian-13-tokens", "present", "hsm-stopped", "hsm-silent", "hsm-replaced", "pin-wrong"),
     _alone("pkcs11-in-tpm", "debian-13-keys", "present", "tpm-absent", "tpm-replaced", "power-cuts"),
     _alone("root-tpm2-and-tang", "debian-13-root", *_NETWORK, "no-link"),
     _alone("root-tpm2-or-tang", "debian-13-root", *_NETWORK, "no-link-held"),

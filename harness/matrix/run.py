@@ -206,6 +206,9 @@ def boot_under(condition: Condition, sealed: Sealed) -> Outcome:
     for _ in range(condition.power_cuts):
         sealed.boot(label="power-cut")
     condition.apply(sealed.tangs)
+    if condition.hsm:
+        for hsm in sealed.hsms.values():
+            condition.hsm(hsm)
     meanwhile = condition.meanwhile() if condition.meanwhile else None
     return sealed.boot(
         *condition.faults, meanwhile=meanwhile, hold=condition.hold, tpm_pins=condition.typed, label=condition.name

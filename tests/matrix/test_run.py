@@ -20,7 +20,7 @@ from harness.machine.spec import Firmware, Machine
 from harness.matrix import cells, run
 from harness.matrix.command import shares
 from harness.matrix.condition import Condition
-from harness.matrix.conditions import CONDITIONS, MAINTENANCE, OF_POWER, OF_ROOTS, OF_TOKENS, all_conditions
+from harness.matrix.conditions import CONDITIONS, MAINTENANCE, OF_HSMS, OF_POWER, OF_ROOTS, OF_TOKENS, all_conditions
 from harness.matrix.machines import MACHINES, table_machine
 from harness.matrix.rack import rack
 from harness.matrix.run import BootResult, MachinePlan, cells_of, inputs
@@ -142,7 +142,9 @@ def test_all_machines_and_the_columns_that_make_sense(tmp_path: Path) -> None:
     }
     by_name = {share.policy.name: share for share in chosen}
     assert set(by_name["by-butane"].columns) == {
-        condition.name for condition in all_conditions() if condition not in (*OF_ROOTS, *OF_TOKENS, *OF_POWER)
+        condition.name
+        for condition in all_conditions()
+        if condition not in (*OF_ROOTS, *OF_TOKENS, *OF_HSMS, *OF_POWER)
     }
     assert len(list(by_name["by-hand"].places)) == (len(CONDITIONS) + len(MAINTENANCE) + len(OF_POWER) - 4) * len(
         table_machine("by-hand").policies

@@ -10,6 +10,7 @@ from harness.policy.capabilities import PCRLOCK_PCRS, Capabilities, ExecutionPat
 from harness.policy.pins import (
     CryptenrollPin,
     Fido2Pin,
+    HsmPin,
     Leaf,
     Pin,
     PinFailureCause,
@@ -216,6 +217,12 @@ UNTYPED = World(pin_typed=False)
         ),
         (Fido2Pin(), World(token=TokenState.ANOTHER), "another security token does not have the key"),
         (Fido2Pin(asks_pin=True), World(token=TokenState.PIN_BLOCKED), "its PIN is blocked"),
+        (Fido2Pin(asks_pin=True), World(pin_right=False), "what is typed is not its PIN"),
+        (HsmPin(), World(servers={"hsm": Server.REFUSED}), "the HSM is refused, and systemd waits for a token in vain"),
+        (HsmPin(), World(servers={"hsm": Server.SILENT}), "the HSM is silent, and systemd waits for a token in vain"),
+        (HsmPin(), World(servers={"hsm": Server.IMPOSTER}), "another HSM does not have the key"),
+        (HsmPin(), World(network=Network.NO_LINK), "there is no network, and systemd waits for a token in vain"),
+        (HsmPin(), World(pin_right=False), "what is typed is not its PIN"),
         (Pkcs11Pin(), World(token=TokenState.PIN_BLOCKED), "its PIN is blocked"),
     ],
 )
@@ -293,6 +300,9 @@ INITRD = replace(THIEF, ways=frozenset({ExecutionPath.INITRD}))
         (TANG, Capabilities(tang_keys=frozenset({"two"})), False, "the attacker is kept from the server"),
         (TANG, Capabilities(network=True), True, "the attacker reaches the server"),
         (Fido2Pin(), NOTHING, False, "the attacker does not have the security key"),
+        (HsmPin(), Capabilities(machine=True, pin=True), False, "the attacker does not reach the HSM"),
+        (HsmPin(), Capabilities(network=True), False, "the attacker does not know the PIN"),
+        (HsmPin(), Capabilities(network=True, pin=True), True, "the attacker reaches the HSM, and knows the PIN"),
         (Fido2Pin(), Capabilities(tokens=True), True, "the attacker has the security key"),
         (Fido2Pin(asks_pin=True), Capabilities(tokens=True), False, "the attacker does not know the PIN"),
         (Fido2Pin(asks_pin=True), Capabilities(tokens=True, pin=True), True, "the attacker has the security key"),
@@ -372,6 +382,14 @@ def test_another_server_and_another_name() -> None:
             [
                 "with_fido2_pin 135790 systemd-cryptenroll --fido2-device=auto "
                 '--fido2-with-client-pin=yes --fido2-with-user-presence=no "$device"',
+            ],
+        ),
+        (
+            HsmPin(),
+            [
+                "remote_pkcs11 10.0.2.2 5696",
+                "PIN=24680 systemd-cryptenroll --pkcs11-token-uri='pkcs11:token=lab;object=disk;type=public' "
+                '"$device"',
             ],
         ),
         (
