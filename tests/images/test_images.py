@@ -404,3 +404,25 @@ def test_building_twice_gives_the_same_bytes(name: str, tmp_path: Path, monkeypa
 def test_the_shell_port_is_the_one_the_guest_listens_on() -> None:
     unit = (IMAGES / "debian-13/root/etc/systemd/system/unlock-lab-shell.service").read_text()
     assert f"/dev/virtio-ports/{SHELL_PORT}\n" in unit
+
+
+def test_a_script_that_prepares_the_system_runs_in_it_before_the_build(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    write_recipe(folder, GOOD)
+    write_recipe(folder, "name: more\nextends: toy\n", "more")
+    (folder / "more" / "prepare").write_text("#!/bin/sh\n")
+    asked: list[list[str]] = []
+
+    def run(command: list[str], **_options: object) -> None:
+        asked.append(command)
+        raise HostError("mmdebstrap ended with status 1", "go: x@v1: Get y: dial tcp: no route to host")
+
+    monkeypatch.setattr(build.process, "run", run)
+    for name in ("toy", "more"):
+        (tmp_path / name).mkdir()
+        with pytest.raises(HostError, match=f"building the image {name} failed") as caught:
+            build.build(guest_recipe(name), tmp_path / name)
+    assert caught.value.hint == "the proxy for Go modules does not answer: name another one in GOPROXY"
+    scripts = [[word.rpartition("/")[2] for word in command if 'chroot "$1" /' in word] for command in asked]
+    assert scripts == [["build"], ["prepare", "build"]]
