@@ -17,6 +17,7 @@ import paramiko
 import pytest
 from machines import processes_naming, wait_gone
 
+from harness import process
 from harness.contract import SHELL_PORT
 from harness.defaults import IMAGE
 from harness.errors import HostError, UsageError
@@ -418,7 +419,7 @@ def test_a_script_that_prepares_the_system_runs_in_it_before_the_build(
         asked.append(command)
         raise HostError("mmdebstrap ended with status 1", "go: x@v1: Get y: dial tcp: no route to host")
 
-    monkeypatch.setattr(build.process, "run", run)
+    monkeypatch.setattr(process, "run", run)
     for name in ("toy", "more"):
         (tmp_path / name).mkdir()
         with pytest.raises(HostError, match=f"building the image {name} failed") as caught:
