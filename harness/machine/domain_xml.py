@@ -14,6 +14,7 @@ MACHINE_TYPE = "q35"
 """The newest of this QEMU."""
 
 _CX16_IS_BROKEN_BEFORE = (8, 0, 0)  # QEMU 7.2's TCG miscompiles cmpxchg16b: the guest's kernel dies at random
+_FSRS_SINCE = (8, 0, 0)  # an older QEMU neither has it nor starts when told to leave it out
 _HOT_NODE = "vdz"  # what libvirt calls a disk that was plugged in; the guest names disks as it finds them
 _FIRST_NVME_SLOT = 0x10  # on pcie.0; libvirt fills it from slot 1 and keeps its own devices below this
 FIRST_CARD_SLOT = 0x18
@@ -220,6 +221,20 @@ def _unix_character_device(devices: ET.Element, tag: str, path: Path, log: Path 
     return device
 
 
+def emulation_properties(runtime: Runtime) -> list[str]:
+    """What the processor does without in emulation, as arguments of QEMU's (qemu(1), ``-global``).
+
+    The promise that ``rep movsb`` and ``rep stosb`` are fast: TCG runs them byte by byte, where a guest that is not
+    told so copies and clears memory by larger words (docs/explanation/time.md has both in figures). And the fifth level
+    of page tables, one more step at each miss of the TLB, which is emptied at each switch of processes. The firmware
+    measures neither, so a sealed machine stays what it is.
+    """
+    if runtime.accel == "kvm":
+        return []
+    known = ("erms", "fsrm", "fsrs", "la57") if runtime.emulator_version >= _FSRS_SINCE else ("erms", "la57")
+    return [word for feature in known for word in ("-global", f"max-x86_64-cpu.{feature}=off")]
+
+
 def segment_cards(machine: Machine) -> list[str]:
     """The cards on segments, as arguments of QEMU's."""
     arguments: list[str] = []
@@ -237,8 +252,11 @@ def stream_netdev(card: SegmentCard, name: str) -> str:
 
 
 def _qemu_alone(root: ET.Element, machine: Machine, runtime: Runtime) -> None:
-    """What libvirt passes to QEMU as it is: NVMe disks, which it knows only from 11.5 on, segments, the environment."""
-    arguments: list[str] = []
+    """What libvirt passes to QEMU as it is: NVMe disks, which it knows only from 11.5 on, segments, the environment.
+
+    Processor features too: libvirt 9.0 does not know FSRS.
+    """
+    arguments = emulation_properties(runtime)
     for order, disk in enumerate(machine.disks):
         if disk.bus is Bus.NVME:
             drive = f"lab-disk{order}"

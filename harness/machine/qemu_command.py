@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from harness.contract import SECURITY_KEY_PORT, SHELL_PORT
-from harness.machine.domain_xml import Runtime, segment_cards
+from harness.machine.domain_xml import Runtime, emulation_properties, segment_cards
 from harness.machine.spec import Bus, Disk, Machine, TpmVersion
 
 NETWORK_CARD = "net0"
@@ -103,6 +103,7 @@ def _board(machine: Machine, runtime: Runtime) -> Iterator[str]:
         yield from ("-cpu", "host,migratable=on")
     else:
         yield from ("-cpu", "max,cx16=off" if runtime.emulator_version < _CX16_IS_BROKEN_BEFORE else "max")
+    yield from emulation_properties(runtime)
     if secure:
         yield from ("-global", "driver=cfi.pflash01,property=secure,value=on")
     yield from ("-m", str(machine.memory_mib))

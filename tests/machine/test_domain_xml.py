@@ -30,8 +30,19 @@ def only(root: ET.Element, path: str) -> ET.Element:
     return found[0]
 
 
+def pairs(root: ET.Element) -> list[tuple[str, str]]:
+    """What is passed to QEMU as it is: options and their values."""
+    words = [arg.attrib["value"] for arg in root.iterfind(f"{{{QEMU_NAMESPACE}}}commandline/{{{QEMU_NAMESPACE}}}arg")]
+    return list(zip(words[::2], words[1::2], strict=True))
+
+
 def arguments(root: ET.Element) -> list[str]:
-    return [arg.attrib["value"] for arg in root.iterfind(f"{{{QEMU_NAMESPACE}}}commandline/{{{QEMU_NAMESPACE}}}arg")]
+    """The same less `properties`."""
+    return [word for option, value in pairs(root) if option != "-global" for word in (option, value)]
+
+
+def properties(root: ET.Element) -> list[str]:
+    return [value for option, value in pairs(root) if option == "-global"]
 
 
 def test_it_is_a_q35_with_the_memory_and_cpus_asked_for() -> None:
@@ -76,6 +87,22 @@ def test_cpu_avoids_what_old_emulators_corrupt(
     assert root.attrib["type"] == ("kvm" if accel == "kvm" else "qemu")
     assert only(root, "cpu").attrib["mode"] == mode
     assert [feature.attrib["name"] for feature in root.iterfind("cpu/feature")] == disabled
+
+
+@pytest.mark.parametrize(
+    ("accel", "version", "without"),
+    [
+        ("kvm", (10, 0, 2), []),
+        ("tcg", (10, 0, 2), ["erms", "fsrm", "fsrs", "la57"]),
+        ("tcg", (8, 0, 0), ["erms", "fsrm", "fsrs", "la57"]),
+        ("tcg", (7, 2, 22), ["erms", "la57"]),
+    ],
+)
+def test_an_emulated_cpu_does_not_say_that_it_is_fast_at_what_it_is_slow_at(
+    accel: str, version: tuple[int, int, int], without: list[str]
+) -> None:
+    said = properties(parsed(runtime=replace(RUNTIME, accel=accel, emulator_version=version)))
+    assert said == [f"max-x86_64-cpu.{name}=off" for name in without]
 
 
 def test_nvme_disks_go_round_libvirt_and_boot_in_order() -> None:
