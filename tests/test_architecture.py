@@ -3,6 +3,7 @@
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from importlib import import_module
 from itertools import chain
 from pathlib import Path
@@ -66,6 +67,7 @@ def imported(tree: ast.Module) -> Iterator[tuple[str, int]]:
             yield from ((f"harness.{alias.name}" if whole else node.module, node.lineno) for alias in node.names)
 
 
+@cache
 def parsed(path: Path) -> ast.Module:
     return ast.parse(path.read_text(), path)
 
@@ -188,12 +190,13 @@ def test_services_talk_to_docker() -> None:
 
 
 TREES = {name_of(path): parsed(path) for path in MODULES}
+PURE = pure_modules(TREES)
 
 
-@pytest.mark.parametrize("module", sorted(pure_modules(TREES)))
+@pytest.mark.parametrize("module", sorted(PURE))
 def test_what_says_it_is_pure_is(module: str) -> None:
     """And all that it imports of ours, since that must say so, too."""
-    assert impurities(TREES[module], pure_modules(TREES), set(TREES)) == []
+    assert impurities(TREES[module], PURE, set(TREES)) == []
 
 
 @pytest.mark.parametrize("package", [name_of(path) for path in MODULES if path.name == "__init__.py"])
@@ -201,7 +204,7 @@ def test_in_a_pure_package_every_module_says_so(package: str) -> None:
     docstring = ast.get_docstring(TREES[package]) or ""
     inside = {name for name in TREES if name.rpartition(".")[0] == package}
     if package != "harness" and says_pure(TREES[package]):
-        silent = inside - pure_modules(TREES)
+        silent = inside - PURE
         assert {name.rpartition(".")[2] for name in silent} == excepted(docstring)
 
 
