@@ -158,9 +158,9 @@ def test_run_that_fails(shell: Shell) -> None:
 
 def test_run_that_does_not_end(shell: Shell) -> None:
     start = time.monotonic()
-    with pytest.raises(RigError, match="did not end within 1 s: hang"):
-        shell.run("hang", timeout=1)
-    assert time.monotonic() - start < 5
+    with pytest.raises(RigError, match="did not end within 3 s: hang"):
+        shell.run("hang", timeout=3)
+    assert time.monotonic() - start < 8
 
 
 def test_a_connection_that_breaks(shell: Shell) -> None:
