@@ -28,6 +28,17 @@ def bound_to_caller(user: str | None) -> list[str]:
     return [*as_user(user, "--pdeathsig=KILL"), "sh", "-c", 'test "$PPID" = "$0" && exec "$@"', str(os.getpid())]
 
 
+def ended_with_caller() -> list[str]:
+    """The head of a command that ends when this process does, with all that it started and mounted.
+
+    Nobody but root has namespaces of processes and mounts to give; mmdebstrap makes its own then.
+    """
+    if os.geteuid() != 0:
+        return ["setpriv", "--pdeathsig=TERM", "--"]
+    apart = ["unshare", "--pid", "--mount-proc", "--fork", "--kill-child=KILL"]
+    return ["setpriv", "--pdeathsig=KILL", "--", *apart, "--"]
+
+
 def chown_to(path: Path, user: str | None) -> None:
     """Give a file, or a folder and all in it, to `user`; the caller's own need not be given."""
     if user is None:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from harness import process
 from harness.errors import HostError
+from harness.host.user import ended_with_caller
 from harness.images import luks
 from harness.images.archive import date_options, mirror
 from harness.images.keys import key_pair
@@ -159,7 +160,7 @@ def build(recipe: Recipe, folder: Path) -> None:
         try:
             process.run(
                 [
-                    *_ended_with_us(),
+                    *ended_with_caller(),
                     *arguments(recipe),
                     *date_options(),
                     *(f"--customize-hook={hook}" for hook in hooks),
@@ -219,17 +220,6 @@ def _require_room(folder: Path, wanted: float, variable: str) -> None:
             f"no room to build an image: {free:.1f} GB are free for {folder.parent}, {wanted:g} GB are needed",
             hint=f"free some room, or point {variable} at a larger disk",
         )
-
-
-def _ended_with_us() -> list[str]:
-    """The head of a command that ends when this process does, with all that it started and mounted.
-
-    Nobody but root has namespaces of processes and mounts to give; mmdebstrap makes its own then.
-    """
-    if os.geteuid() != 0:
-        return ["setpriv", "--pdeathsig=TERM", "--"]
-    apart = ["unshare", "--pid", "--mount-proc", "--fork", "--kill-child=KILL"]
-    return ["setpriv", "--pdeathsig=KILL", "--", *apart, "--"]
 
 
 def _explained(recipe: Recipe, error: HostError) -> HostError:

@@ -18,6 +18,7 @@ from filelock import FileLock
 from harness import cache
 from harness.errors import UsageError
 from harness.host.docker import docker_call
+from harness.host.user import ended_with_caller
 from harness.images.archive import mirror
 from harness.process import run
 from harness.progress import Progress
@@ -94,6 +95,7 @@ def _build(read: dict[str, object], recipe: Path, folder: Path, progress: Progre
     with progress.step(f"building the service image {recipe.name} from Debian {read['suite']} packages"):
         run(
             [
+                *ended_with_caller(),
                 "mmdebstrap",
                 "--variant=extract",
                 f"--include={','.join(words('packages'))}",
