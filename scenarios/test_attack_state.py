@@ -5,10 +5,15 @@ cannot change it. So it is in Talos, whose system lies in the signed image. Here
 that runs what lies in STATE; that root is bound to PCR 7 alone, and would fall to `test_rootfs_confusion`, but this
 thief leaves it as it is. There are several EPHEMERALs, each bound in another way, so that one start of the machine
 judges all of them.
+
+`TALOS` seals as Talos does: to the raw PCR 7 and to PCR 11 by a signature that is good in one phase alone, which its
+running system measures before it opens STATE, and ends once all volumes are mounted.
 """
 
 import re
 import shlex
+from collections.abc import Iterable
+from dataclasses import replace
 
 import pytest
 
@@ -30,8 +35,9 @@ ExecStart=/bin/sh /srv/configure
 [Install]
 WantedBy=multi-user.target
 """
+UNITS = "/etc/systemd/system"
 RUN_STATE = (
-    f"printf %s {shlex.quote(UNIT)} > /etc/systemd/system/configure.service",
+    f"printf %s {shlex.quote(UNIT)} > {UNITS}/configure.service",
     "echo 'echo as its owner wants it' > /srv/configure",
     "systemctl enable configure.service",
 )
@@ -44,6 +50,52 @@ def machine(name: str, root: CryptenrollPin | Tpm2Pin, *ephemerals: NewVolume) -
 
 UKI = machine("state-and-ephemeral", CryptenrollPin((7,)), PCR_7, PCR_11, PCR_15, KEY_IN_STATE)
 GRUB = machine("state-and-ephemeral-grub", Tpm2Pin((7,), "sha256"), PCR_7, PCR_15, KEY_IN_STATE)
+
+TALOS_STATE = replace(STATE, pins=(CryptenrollPin((7,), signed_pcr_ids=(11,), measures=True),))
+SIGNED = NewVolume("signed", "/home", (CryptenrollPin((7,), signed_pcr_ids=(11,)),))
+SIGNED_PCR_15 = replace(PCR_15, pins=(CryptenrollPin((7, 15), signed_pcr_ids=(11,)),))
+ANY_PHASE = NewVolume("anyphase", "/opt", (CryptenrollPin((7,)),))
+PHASE = """[Unit]
+DefaultDependencies=no
+{order}
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=/usr/lib/systemd/systemd-pcrextend --graceful {phase}
+[Install]
+WantedBy=sysinit.target
+"""
+EPHEMERALS = (SIGNED, SIGNED_PCR_15, KEY_IN_STATE, ANY_PHASE)
+
+
+def measured(phase: str, *, after: str = "", before: Iterable[NewVolume] = ()) -> str:
+    """The command that has each boot measure a phase, after a unit and before volumes are opened."""
+    opening = "".join(f" systemd-cryptsetup@{volume.name}.service" for volume in before)
+    unit = PHASE.format(phase=phase, order=f"After={after}\nBefore=sysinit.target{opening}")
+    return f"printf %s {shlex.quote(unit)} > {UNITS}/{phase}.service"
+
+
+SIGN = (
+    "(. /usr/lib/unlock-lab/take-apart; sections=(); for name in *; do sections+=(--$name=$name); done;"
+    " /usr/lib/systemd/systemd-measure sign ${sections[@]} --bank=sha256"
+    " --phase=enter-initrd:leave-initrd:enter-machined --private-key=/etc/systemd/tpm2-pcr-private-key.pem"
+    " --public-key=/etc/systemd/tpm2-pcr-public-key.pem > /etc/systemd/tpm2-pcr-signature.json)"
+)
+"""What Talos has in its UKI lies in /etc here: ukify 257 signs for the phases of systemd alone."""
+
+PHASES = (
+    measured("enter-machined", before=(TALOS_STATE, *EPHEMERALS)),
+    measured("start-the-world", after="local-fs.target"),
+    "systemctl enable enter-machined.service start-the-world.service",
+    SIGN,
+)
+TALOS = Enrolment(
+    "talos",
+    (CryptenrollPin((7,)),),
+    volumes=(TALOS_STATE, *EPHEMERALS),
+    commands=(*RUN_STATE, *PHASES),
+)
+"""The machine config of the seed is `state` and `keyinstate`: the TPM opens STATE, a static key in it EPHEMERAL."""
 
 TELL = """exec > /dev/ttyS0
 volumes="{volumes}"
@@ -83,6 +135,7 @@ def replace_state(system: Rescue, *ephemerals: NewVolume) -> None:
         for boot, victim, image, falls in (
             ("uki", UKI, "debian-13-root", {"pcr7", "pcr11"}),
             ("grub", GRUB, "debian-13-initramfs", {"pcr7", "pcr15"}),
+            ("talos", TALOS, "debian-13-root", {"signed", "anyphase"}),
         )
     ],
 )
@@ -90,10 +143,11 @@ def replace_state(system: Rescue, *ephemerals: NewVolume) -> None:
 def test_state_partition_swap(attacker: Attacker, boot: str, victim: Enrolment, falls: set[str]) -> None:
     """The thief replaces STATE, keeps EPHEMERAL, and lets the machine boot: it opens both and obeys that STATE.
 
-    No PCR tells one STATE from another: not the keys of Secure Boot (7), not the image and its phases (11).
+    No PCR tells one STATE from another: not the keys of Secure Boot (7), not the image and its phases (11). Nor does
+    the owner's signature over PCR 11, which vouches for the image and the phase, whoever's STATE it meets there.
 
-    Granted: the machine. Extracted: what is bound to PCR 7 and to PCR 11. Cures: EPHEMERAL's key is kept in STATE, and
-    is gone with it (the workaround of the issue); or STATE's volume key is measured into PCR 15
+    Granted: the machine. Extracted: what is bound to PCR 7 and to PCR 11, signed or not. Cures: EPHEMERAL's key is kept
+    in STATE, and is gone with it (the workaround of the issue); or STATE's volume key is measured into PCR 15
     (``tpm2-measure-pcr=yes``) before EPHEMERAL, bound to PCR 15, is asked for. Under GRUB that second cure is none:
     systemd measures nothing unless systemd-stub measured the kernel. Seen: PCR 15 stays empty, everything opens as it
     should and as it should not, and only the debug log says "Kernel stub did not measure kernel image into the expected
