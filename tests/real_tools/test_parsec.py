@@ -220,3 +220,18 @@ def test_a_controller_hosts_share_goes_to_parsec_first(box: Toolbox, new_tpm: Pa
             assert store.probe(ProtectWithTpm.NEVER).form is None
         assert isinstance(store.read(), Unreadable)
         assert store.probe(ProtectWithTpm.REQUIRE).form is Form.TPM2_TOOLS
+
+
+def test_debians_unit_names_neither_the_tpms_group_nor_a_folder_for_the_documents_config(box: Toolbox) -> None:
+    """Its user is parsec alone, and what is started in / has no place for the database of the config for tests.
+
+    The image adds both lines. Source: parsec-service 1.4.1-3, parsec.service; udev gives /dev/tpmrm0 to the group tss.
+    """
+    unit = box.run("cat /usr/lib/systemd/system/parsec.service")
+    assert "User=parsec" in unit
+    assert "SupplementaryGroups" not in unit
+    assert "WorkingDirectory" not in unit
+    folder = set_up(box, "in-root", "mbed-crypto")
+    status, said = box.attempt(f"cd / && timeout 20 parsec -c {SHARED}/{folder.name}/config.toml")
+    assert status
+    assert "unable to open database file: ./sqlite-key-info-manager.sqlite3" in said

@@ -97,7 +97,7 @@ class Parsec(Leaf):
     def warnings(self) -> Iterator[tuple[str, str]]:
         """That files protect nothing, and that a TPM lets any system have it."""
         if self.provider is ParsecProvider.MBED_CRYPTO:
-            where = "seed 002 has it for tests; test_a_stolen_disk_brings_the_key_of_mbed_crypto_with_it"
+            where = "seed 002 has it for tests; tests/real_tools/test_parsec.py"
             yield "its key lies in clear on the disk that it is to protect (Parsec's provider Mbed Crypto)", where
         else:
             yield from tpm.warnings(frozenset())
