@@ -23,7 +23,9 @@ from harness.paths import build_root
 KEEP = "keep"
 """A file of this name in a scratch folder keeps the folder when its owner ends."""
 
-_REMOVE_SECONDS = 60.0
+_REMOVE_SECONDS = 300.0
+"""The files of a guest, on a host with other work, take more than one minute (seen)."""
+
 # What the owner started may still be ending, and writing.
 _REAPER = f'read -r _; test -e "$1/{KEEP}" || rm -rf -- "$1" || {{ sleep 2; rm -rf -- "$1"; }}'
 
@@ -58,8 +60,11 @@ def guarded(root: Path) -> Iterator[Path]:
         )
         try:
             yield folder
-        finally:
-            _dismiss(reaper, folder)
+        except BaseException:
+            with suppress(HostError):  # what happened in the block is what its caller must hear
+                _dismiss(reaper, folder)
+            raise
+        _dismiss(reaper, folder)
     finally:
         os.close(lock)
 

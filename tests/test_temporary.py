@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from harness import temporary
 from harness.deadline import Deadline
+from harness.errors import HostError
 from harness.temporary import remove_orphaned_in, temporary_folder, temporary_root
 
 SCRIPT = """
@@ -43,3 +45,20 @@ def test_what_a_power_cut_left_is_removed_at_the_next_start(tmp_path: Path, monk
         assert used.exists()
         assert not (temporary_root() / "left").exists()
     assert not used.exists()
+
+
+def test_a_removal_that_takes_too_long_does_not_hide_what_happened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    removed = temporary._dismiss
+
+    def too_slow(reaper: "subprocess.Popen[bytes]", folder: Path) -> None:
+        removed(reaper, folder)
+        raise HostError("too slow")
+
+    monkeypatch.setattr(temporary, "_dismiss", too_slow)
+    with pytest.raises(RuntimeError, match="the cause"), temporary_folder():
+        raise RuntimeError("the cause")
+    with pytest.raises(HostError, match="too slow"), temporary_folder():
+        pass
