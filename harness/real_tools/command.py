@@ -21,6 +21,7 @@ from harness.matrix.condition import Condition
 from harness.matrix.conditions import CONDITIONS, MAINTENANCE, OF_POWER, subsets
 from harness.matrix.machines import MACHINES
 from harness.policy.butane import read_policy
+from harness.policy.pins import changed
 from harness.policy.policy import Volume
 from harness.progress import Progress
 from harness.real_tools.parts import IMAGE, Parts, parts_among
@@ -103,13 +104,19 @@ def _try_share(tree: Path, volumes: Sequence[Volume], progress: Progress, only: 
 
 def _of_files(files: Sequence[Path]) -> Iterator[Volume]:
     for file in files:
-        volumes = [volume for volume in read_policy(file).volumes if can_be_sealed(volume)]
+        volumes = [_anywhere(volume) for volume in read_policy(file).volumes if can_be_sealed(volume)]
         if not volumes:
             raise UsageError(
                 f"{file} has no volume that can be tried here",
                 "a volume needs a passphrase, and pins that neither a person nor a phase of the boot is needed for",
             )
         yield from volumes
+
+
+def _anywhere(volume: Volume) -> Volume:
+    """The same with its servers where the tools find them: there is no guest whose network could have others."""
+    assert volume.pins
+    return replace(volume, pins=changed(volume.pins, lambda leaf: leaf.anywhere()))
 
 
 def _of_table() -> Iterator[Volume]:

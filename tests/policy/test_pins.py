@@ -117,3 +117,10 @@ def test_the_servers_of_a_policy_come_once_and_without_the_users_own() -> None:
 )
 def test_at_which_places_the_harness_runs_a_server(url: str, why: str) -> None:
     assert why_not_run(url) == why
+
+
+def test_a_server_at_a_literal_place_can_be_at_any() -> None:
+    literal, own = TangPin("tang-a", "http://a", "x" * 43), TangPin("https://a", "https://a", "x" * 43)
+    assert literal.anywhere() == TangPin("tang-a", "@TANG_URL:tang-a@", "@TANG_THUMBPRINT:tang-a@")
+    assert own.anywhere() == own
+    assert Tpm2Pin().anywhere() == Tpm2Pin()

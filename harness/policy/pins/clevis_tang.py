@@ -116,6 +116,12 @@ class TangPin(Leaf):
         """The same with another server."""
         return TangPin(service, service)
 
+    def anywhere(self) -> "TangPin":
+        """The same with placeholders."""
+        if not self.service.provided:
+            return self
+        return TangPin(self.server, placeholder("URL", self.server), placeholder("THUMBPRINT", self.server))
+
     def clevis_config(self) -> dict[str, Any]:
         """URL and thumbprint."""
         return {"url": self.url, "thp": self.thumbprint}

@@ -272,6 +272,10 @@ class Leaf(Binding):
         """The same with another name for its service, if it has one of its own."""
         return self
 
+    def anywhere(self) -> "Leaf":
+        """The same with its service at any place, if the harness runs that at the place that the policy gives it."""
+        return self
+
     def distinct(self) -> "Leaf":
         """The same under the name that it has where another leaf of the tree would go by its usual one."""
         return self
