@@ -30,6 +30,7 @@ from harness.guest.events import (
     Stream,
     SystemStarted,
     SystemUp,
+    TokenUsed,
     TpmToolError,
     VolumeAttaching,
     VolumeUnlocked,
@@ -39,9 +40,18 @@ from harness.guest.outcome import Unlock
 from harness.guest.plan import BootPlan, decide
 from harness.guest.steps import Finish, Type
 from harness.guest.volumes import VolumePlan
-from harness.guest.witness import End, ExternalEvidence, Observation, TangActivity, TypedPassphrase
+from harness.guest.witness import (
+    End,
+    ExternalEvidence,
+    Observation,
+    TangActivity,
+    TypedPassphrase,
+    security_key_testimony,
+)
+from harness.machine.ctap2_log import OK, CtapExchange
 from harness.machine.tpm_log import TpmExchange
-from harness.policy.pins import Pin, Sss, TangPin, Tpm2Pin
+from harness.policy.pins import Fido2Pin, Pin, Sss, TangPin, Tpm2Pin
+from harness.policy.pins.systemd_fido2 import SECURITY_KEY
 from harness.services.tang_log import TangRequest
 
 CONSOLES = Path(__file__).parent / "consoles"
@@ -89,6 +99,11 @@ RECORDINGS: dict[str, Recording] = {
     "control-auto-unlock": Recording(
         (*START, SystemStarted, NetworkUp, PromptShown, VolumeUnlocked, SystemUp, LoginReached, PoweredOff),
         (*IN_SYSTEM, VolumeAttaching, ClevisAnswered, KeyslotUsed, VolumeUnlocked, SystemUp),
+    ),
+    # systemd asks its tokens before a person: there is no prompt. The authenticator is that of the harness.
+    "fido2-auto-unlock": Recording(
+        (*START, SystemStarted, VolumeUnlocked, SystemUp, LoginReached),
+        (*IN_SYSTEM, VolumeAttaching, KeyslotUsed, VolumeUnlocked, TokenUsed, VolumeUnlocked, SystemUp),
     ),
     "tang-down": FALLBACK,
     "tpm-disabled": FALLBACK,
@@ -182,6 +197,7 @@ def test_the_streams_do_not_disturb_each_other(name: str) -> None:
 
 SERVED = TangActivity("tang", (TangRequest(0.0, "POST", "/rec/kid", 200, None),))
 UNSEALED = TpmExchange("Unseal", 0x15E, 0)
+GAVE_SECRET = CtapExchange("getAssertion with hmac-secret", OK)
 PINS = Sss(2, (Tpm2Pin(), TangPin("tang", "@TANG_URL@")))
 VAR = VolumePlan("var", "/dev/disk/by-partlabel/var", PINS)
 ROOT = VolumePlan("root", "/dev/disk/by-uuid/a58b75c0-b90f-55e0-b8f0-8a4788f54b8f", Tpm2Pin())
@@ -227,6 +243,13 @@ def timed(name: str) -> list[Event]:
             [],
             ExternalEvidence((SERVED,), (UNSEALED,)),
             Verdict(Unlock.AUTO, frozenset({"tpm2", "tang"}), frozenset(), 1, 1),
+        ),
+        (
+            "fido2-auto-unlock",
+            replace(VAR, pins=Fido2Pin()),
+            [],
+            ExternalEvidence(services={SECURITY_KEY: security_key_testimony((GAVE_SECRET,))}),
+            Verdict(Unlock.AUTO, frozenset({"fido2"}), frozenset(), 1, 0),
         ),
         ("tang-down", VAR, ["secret"], ExternalEvidence((TangActivity("tang"),), (UNSEALED,)), fallback("tang")),
         ("tpm-disabled", VAR, ["secret"], ExternalEvidence((SERVED,), ()), fallback("tpm2")),
