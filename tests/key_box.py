@@ -49,11 +49,11 @@ class KeyBox:
         with running_tpm(state, self.box.shared, changed_pcrs, version=self.version, orderly=not cut):
             yield
 
-    def attempt(self, script: str, timeout: float = 60.0) -> tuple[int, str]:
+    def attempt(self, script: str, timeout: float = 120.0) -> tuple[int, str]:
         """Run lines of bash with the functions of keys.sh; returns their status and what they said."""
         return self.box.attempt(f"{_FUNCTIONS}\n{script}", timeout)
 
-    def run(self, script: str, timeout: float = 60.0) -> str:
+    def run(self, script: str, timeout: float = 120.0) -> str:
         """The same of lines that must succeed."""
         return self.box.run(f"{_FUNCTIONS}\n{script}", timeout)
 

@@ -10,7 +10,7 @@ export TPM2TOOLS_TCTI=swtpm:path=$lab/tpm TPM2_PKCS11_TCTI=swtpm:path=$lab/tpm T
 ssh_by() {
     printf '#!/bin/sh\necho %s\n' "${2:-}" > /tmp/askpass
     chmod +x /tmp/askpass
-    SSH_ASKPASS=/tmp/askpass SSH_ASKPASS_REQUIRE=force timeout 30 ssh -F none -I "$1" -l owner \
+    SSH_ASKPASS=/tmp/askpass SSH_ASKPASS_REQUIRE=force timeout 90 ssh -F none -I "$1" -l owner \
         -o ProxyCommand="socat - UNIX-CONNECT:$lab/ssh" -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null \
         -o PreferredAuthentications=publickey tpm true
 }
@@ -40,7 +40,7 @@ with_tcsd() {
     chmod 640 /tmp/tcsd.conf
     TCSD_UN_SOCKET_DEVICE_PATH=$lab/tpm tcsd -f -e -c /tmp/tcsd.conf > "$lab/tcsd/said" 2>&1 &
     daemon=$!
-    for _ in $(seq 50); do
+    for _ in $(seq 300); do
         tpm_version > /dev/null 2>&1 && break
         sleep 0.1
     done
