@@ -1,0 +1,60 @@
+"""Attestation beside the unlock: PCR 7 and Tang open the disk, a verifier looks at what else was measured.
+
+The policy of seed 003: a threshold of the TPM (PCR 7) and Tang. Whom the verifier does not trust it keeps from Tang.
+"""
+
+import pytest
+
+from harness.api import Refusal, Sealed, Unlock, Verifier, faults
+
+PCR_12 = faults.smbios_cmdline("unlock-lab.changed=yes")
+"""A command line with one more argument: PCR 7 does not see it."""
+
+
+@pytest.mark.policy("tpm2-pcr7-and-tang")
+def test_bad_quote_cuts_the_node_off_from_tang(sealed: Sealed, verifier: Verifier) -> None:
+    """Something beyond PCR 7 is other than it was: the node is open, fails its attestation, and cannot open again.
+
+    "This isn't bulletproof": the node that fails is open already, and stays so. The quarantine counts from the next
+    boot: Tang is there and refuses this machine, so it asks. The owner types, and its quote is good again: that it then
+    opens by itself is seen in `tests/real_tools/test_quarantine.py`. Here a fourth boot met a TPM that was locked out,
+    since the power was cut three times after clevis had used it (seen: Load -> 0x921).
+
+    Whoever is root in the node may have its agent lie, and stay silent: the signature, the nonce and the hash of the
+    values are the TPM's, and no quote is no good one. The honest quote at last names what differs; seen: PCRs 9 and 12.
+
+    Source: seed 003 (flatcar#592); clevis-encrypt-sss(1); TPM 2.0 Library, Part 1, 19.8 and 31. More lies, without a
+    machine: `tests/services/test_verifier.py`.
+    """
+    node = sealed.reaching(verifier)
+    with node.powered() as first:
+        admitted = first.attest(verifier)
+    with node.powered(PCR_12) as changed:
+        lies = [changed.attest(verifier, lie).refusal for lie in (_wrong_nonce, _forged_values, _silence)]
+        honest = changed.attest(verifier)
+        still_open = changed.shell.run("cat /var/unlock-lab-canary").strip()
+    with node.powered() as quarantined:
+        good = quarantined.attest(verifier)
+    assert first.outcome.unlock is changed.outcome.unlock is Unlock.AUTO
+    assert admitted.trusted
+    assert lies == [Refusal.NONCE, Refusal.VALUES, Refusal.NO_QUOTE]
+    assert honest.refusal is Refusal.PCRS
+    assert 12 in honest.differing
+    assert 7 not in honest.differing
+    assert still_open == sealed.canary
+    assert quarantined.outcome.unlock is Unlock.PASSPHRASE_FALLBACK
+    assert quarantined.outcome.failed_pins == {"tang"}
+    assert good.trusted
+    assert good.resets > admitted.resets
+
+
+def _wrong_nonce(agent: str) -> str:
+    return agent.replace('-q "$nonce"', "-q 00")
+
+
+def _forged_values(agent: str) -> str:
+    return agent.replace("ask quote", "head -c 448 /dev/zero > values; ask quote")
+
+
+def _silence(_agent: str) -> str:
+    return "true"
