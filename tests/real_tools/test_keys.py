@@ -7,7 +7,7 @@ import pytest
 from key_box import KeyBox, key_tools
 from ssh_server import ssh_server
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.slow]
 
 PIN, WRONG = "1234", "0000"
 MAKE = f"""

@@ -20,7 +20,7 @@ from harness.real_tools.toolbox import SHARED, Toolbox, toolbox
 from harness.real_tools.tpm import SOCKET, running_tpm
 from harness.real_tools.tree import guest_tree
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.slow]
 
 IMAGE = "debian-13-parsec"
 BY_TCP = "\n".join(

@@ -9,7 +9,7 @@ from ssh_server import ssh_server
 
 from harness.machine.spec import TpmVersion
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.slow]
 
 UNSEAL = "with_tcsd tpm_unsealdata -z -i $lab/sealed -o /tmp/unsealed; status=$?; cat /tmp/unsealed; exit $status"
 OTHER_PCRS, NO_SRK, DECRYPT_ERROR, DISABLED, NO_DAEMON, KEY_NOT_FOUND = 24, 18, 33, 7, 17, 32
