@@ -401,6 +401,8 @@ def test_a_keyscript_opens_without_a_prompt_and_the_tpm_bears_it_out() -> None:
     assert outcome.unlock is Unlock.AUTO
     assert outcome.unlocked_by == {"tpm12"}
     assert outcome.proofs[:2] == ("0 bytes typed", "tpm: 1 × TPM_Unseal succeeded")
+    again = judged(Tpm12Pin((8,)), seen(replace(SAID, at=19.0), SAID, SET_UP), ExternalEvidence(tpm=(UNSEALED_12,)))
+    assert again.proofs == outcome.proofs, "its last word is what opened it"
 
 
 @pytest.mark.parametrize(("events", "tpm"), [((SET_UP,), (UNSEALED_12,)), ((SAID, SET_UP), ()), ((SAID, SET_UP), None)])

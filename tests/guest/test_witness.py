@@ -7,6 +7,7 @@ from harness.guest.witness import (
     ExternalEvidence,
     TangActivity,
     hold_time,
+    hsm_testimony,
     security_key_testimony,
     tpm_testimony,
 )
@@ -15,6 +16,7 @@ from harness.machine.tpm_log import TpmExchange
 from harness.policy.pins import Service
 from harness.policy.pins.systemd_fido2 import SECURITY_KEY
 from harness.policy.pins.tpm import TPM
+from harness.services.hsm_log import HsmCall, HsmCalls
 from harness.services.tang_log import TangRequest
 
 UNSEALED, OTHER_PCRS = TpmExchange("Unseal", 0x15E, 0), TpmExchange("Unseal", 0x15E, 0x99D)
@@ -51,6 +53,7 @@ def test_nobody_listened_to_the_tpm() -> None:
     assert tpm_testimony(None).lacking == "and nobody listened to the TPM"
     assert tpm_testimony(()).lacking == "with no TPM2_Unseal that succeeded"
     assert tpm_testimony(None).answers == 0
+    assert tpm_testimony(()).proof == "tpm: 0 × TPM2_Unseal succeeded"
 
 
 def test_a_security_key_that_gave_its_secret_once_and_refused_twice() -> None:
@@ -65,6 +68,25 @@ def test_a_security_key_that_gave_its_secret_once_and_refused_twice() -> None:
         title="FIDO2",
         lacking="with no secret that the security key gave",
     )
+
+
+def test_an_hsm_that_decrypted_once_and_refused_twice_and_was_then_out_of_reach() -> None:
+    refused, done = HsmCall(2.0, "1", "C_Login", "CKR_PIN_INCORRECT"), HsmCall(3.0, "1", "C_Decrypt", "CKR_OK")
+    said = HsmCalls((refused, HsmCall(2.5, "1", "C_GetSlotList", "CKR_OK"), done, refused), unanswered=3)
+    assert hsm_testimony(said) == witness.Testimony(
+        answers=1,
+        proof="hsm log: 1 × C_Decrypt => CKR_OK",
+        failures=(
+            ("C_Login => CKR_PIN_INCORRECT", "hsm log"),
+            ("3 connections, none answered", "fault proxy"),
+        ),
+        concerns_all=True,
+        shown_by="the HSM's log shows",
+        title="HSM",
+        lacking="with no decryption in the HSM's log",
+        conclusive=False,
+    )
+    assert hsm_testimony(HsmCalls((done,), unanswered=0)).failures == ()
 
 
 def request(method: str, path: str, status: int) -> TangRequest:
