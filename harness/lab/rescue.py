@@ -127,7 +127,7 @@ class Rescue:
             for opener in OPENERS
             if (own := [leaf for leaf in bound if leaf.opener is opener]) or not bound
         ]
-        status, _ = self.attempt(" || ".join(f"({one})" for one in tries), _UNLOCK_SECONDS)
+        status, _ = self.attempt(" || ".join(f"{{ {one}; }}" for one in tries), _UNLOCK_SECONDS)
         return status == 0
 
     def close(self, volume: str) -> None:

@@ -17,14 +17,16 @@ from harness.policy.pins import CryptenrollPin, Pin, Sss, TangPin, Tpm2Pin
 
 
 class LocalShell(Shell):
-    """Runs commands here, with doubles of cryptsetup and the like first in the path."""
+    """Runs commands here by a guest's shell, with doubles of cryptsetup and the like first in the path."""
 
     def __init__(self, doubles: Path) -> None:
         self.doubles = doubles
 
     def run(self, command: str, timeout: float = 60.0, *, check: bool = True, stdin: bytes = b"") -> str:
         path = f"{self.doubles}:/usr/bin:/bin"
-        done = subprocess.run(["sh", "-c", command], env={"PATH": path}, input=stdin, capture_output=True, check=check)
+        done = subprocess.run(
+            ["bash", "-c", command], env={"PATH": path}, input=stdin, capture_output=True, check=check
+        )
         return done.stdout.decode()
 
 
