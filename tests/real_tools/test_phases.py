@@ -89,6 +89,7 @@ def booted(box: Toolbox, state: Path, whose_state: str) -> dict[str, set[str]]:
 
 
 @pytest.mark.real
+@pytest.mark.slow
 def test_a_signature_for_one_phase_opens_in_that_phase_alone(sealed: tuple[Toolbox, Path]) -> None:
     """Seals of Talos: shut in the initrd, open at enter-machined, and shut at start-the-world, be it early or late."""
     assert booted(*sealed, "owner") == {
@@ -100,6 +101,7 @@ def test_a_signature_for_one_phase_opens_in_that_phase_alone(sealed: tuple[Toolb
 
 
 @pytest.mark.real
+@pytest.mark.slow
 def test_a_state_of_the_thief_opens_what_does_not_look_at_it(sealed: tuple[Toolbox, Path]) -> None:
     """Seed 004: the signature vouches for image and phase; PCR 15 alone knows whose STATE it is."""
     assert booted(*sealed, "thief")["enter-machined"] == {"anyphase", "signed"}

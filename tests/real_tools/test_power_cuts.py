@@ -58,6 +58,7 @@ def test_the_rules_say_who_is_locked_out(pin: Pin, locks: bool) -> None:
 
 
 @pytest.mark.real
+@pytest.mark.slow
 @pytest.mark.parametrize(("pin", "locks"), PINS)
 def test_three_power_cuts_lock_out_what_is_not_noda(parts: Parts, pin: Pin, locks: bool) -> None:
     with scratch(None) as folder:
