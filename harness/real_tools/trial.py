@@ -47,6 +47,11 @@ update metadata" (seen, cryptsetup 2.7).
 _FLUSH = "for what in -t -s -l; do tpm2_flushcontext $what >/dev/null 2>&1 || true; done"
 """What the kernel's resource manager does for each program that ends (tpm2_flushcontext(1))."""
 
+_END_LEFTOVERS = "kill -KILL -1"
+"""clevis's sss ends the pins that it needs no more, but not what these have started: that would speak to the next TPM,
+and flush what others have loaded there (seen: 0x910). All but the shell itself: it is the first process here.
+"""
+
 _SEAL_SECONDS = 600.0
 _OPEN_SECONDS = 300.0
 """Half a second of a processor, which a host with other work may take a minute to give (seen)."""
@@ -125,7 +130,7 @@ def seal(parts: Parts, volume: Volume, folder: Path) -> Sealed:
     _copy_tpm(parts.tpm, state)
     inside = replace(volume, device=f"{SHARED}/volume")
     bind = [line for pin in bindings(volume.pins) for line in (*pin.opener.bind(pin), _FLUSH)]
-    with running_tpm(state, box.shared):
+    with _tpm_of(box, state):
         box.run(
             f"truncate -s {_MIB}M {inside.device}\n"
             f"printf %s {volume.passphrase!r} | cryptsetup luksFormat -q {_FORMAT} {inside.device} -\n"
@@ -161,7 +166,7 @@ def try_under(parts: Parts, sealed: Sealed, condition: Condition, folder: Path) 
         shutil.copyfile(sealed.header, parts.box.shared / "volume")
         _copy_tpm(sealed.tpm, state)
         for _ in range(condition.power_cuts):
-            with running_tpm(state, parts.box.shared, orderly=False):
+            with _tpm_of(parts.box, state, orderly=False):
                 parts.box.attempt(_script(sealed.volume, world), _OPEN_SECONDS)
         return _asked(parts.box, sealed.volume, state, world, started)
 
@@ -183,7 +188,7 @@ def maintained(parts: Parts, sealed: Sealed, condition: Condition, folder: Path)
     header, state = folder / "header", folder / "tpm"
     shutil.copyfile(sealed.header, parts.box.shared / "volume")
     _copy_tpm(sealed.tpm, state)
-    with running_tpm(state, parts.box.shared):
+    with _tpm_of(parts.box, state):
         lines = condition.maintenance([sealed.volume]).commands
         parts.box.run(_by_owner(lines, parts.servers.tangs), _SEAL_SECONDS)
     shutil.move(parts.box.shared / "volume", header)
@@ -212,9 +217,17 @@ def try_in(parts: Parts, sealed: Sealed, world: World, folder: Path) -> Trial:
 def _asked(box: Toolbox, volume: Volume, state: Path, world: World, started: float) -> Trial:
     with ExitStack() as stack:
         if world.tpm is not TpmState.ABSENT:
-            stack.enter_context(running_tpm(state, box.shared, world.changed_pcrs))
+            stack.enter_context(_tpm_of(box, state, world.changed_pcrs))
         status, said = box.attempt(_script(volume, world), _OPEN_SECONDS)
     return Trial(status == 0 and "OPENED" in said, said.strip(), time.monotonic() - started)
+
+
+@contextmanager
+def _tpm_of(box: Toolbox, state: Path, changed_pcrs: Iterable[int] = (), *, orderly: bool = True) -> Iterator[None]:
+    """`running_tpm` that nothing of an earlier trial speaks to."""
+    box.attempt(_END_LEFTOVERS)
+    with running_tpm(state, box.shared, changed_pcrs, orderly=orderly):
+        yield
 
 
 def _script(volume: Volume, world: World) -> str:
