@@ -72,6 +72,13 @@ def parse_log(text: str) -> tuple[HsmCall, ...]:
     )
 
 
+def ended_sessions(calls: Sequence[HsmCall]) -> frozenset[str] | None:
+    """The sessions in a log, or None while it has none or one that has not ended: its last call is ``C_Finalize``."""
+    sessions = frozenset(call.session for call in calls)
+    ended = {call.session for call in calls if call.function == "C_Finalize"}
+    return sessions if sessions and sessions == ended else None
+
+
 def ascribed(calls: Sequence[HsmCall], connections: Iterable[Connection]) -> tuple[HsmCall, ...]:
     """The same calls, each with the machine that made it.
 

@@ -4,12 +4,14 @@ import socket
 from dataclasses import replace
 
 from docker import DockerClient
+from tenacity import RetryError, Retrying, retry_if_result, stop_after_delay, wait_fixed
 
+from harness.errors import RigError
 from harness.paths import IMAGES
 from harness.progress import Progress
 from harness.services.container import OwnedContainer
-from harness.services.container_server import PROBE_SECONDS, ContainerServer, log_of
-from harness.services.hsm_log import HsmCall, parse_log
+from harness.services.container_server import PROBE_SECONDS, READY_SECONDS, ContainerServer, log_of
+from harness.services.hsm_log import HsmCall, ended_sessions, parse_log
 from harness.services.hsm_token import HsmToken
 from harness.services.service_image import ServiceImage, built_image
 
@@ -55,9 +57,22 @@ class HsmServer(ContainerServer):
                 raise ConnectionError("it closed the connection")
 
     def answers(self) -> None:
-        """What its log has now is of the probes."""
+        """What its log has is of the probes, once they are in it to their end.
+
+        Raises:
+            RigError: They are not, long after they were answered.
+        """
         container = self.current()
-        self._probes[container] = frozenset(call.session for call in parse_log(log_of(container)))
+        try:
+            sessions = Retrying(
+                retry=retry_if_result(lambda sessions: sessions is None),
+                stop=stop_after_delay(READY_SECONDS),
+                wait=wait_fixed(0.05),
+            )(lambda: ended_sessions(parse_log(log_of(container))))
+        except RetryError as error:
+            raise RigError(f"{self._name} answered, and its log does not say so", container.tail()) from error
+        assert sessions
+        self._probes[container] = sessions
 
     @property
     def calls(self) -> tuple[HsmCall, ...]:

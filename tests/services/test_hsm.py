@@ -13,7 +13,7 @@ from harness.network.namespace import Endpoint
 from harness.progress import Progress
 from harness.services.container import OWNER_LABEL
 from harness.services.hsm import Hsm, serve_hsm
-from harness.services.hsm_log import HsmCall, ascribed, parse_log
+from harness.services.hsm_log import HsmCall, ascribed, ended_sessions, parse_log
 from harness.services.hsm_token import HsmToken
 
 LOG = """\
@@ -41,6 +41,17 @@ def test_the_log_says_what_was_called_and_what_came_of_it() -> None:
     ]
     assert [call.decrypted for call in calls] == [False, False, True]
     assert [call.refused for call in calls] == [False, True, False]
+
+
+def test_probes_are_known_once_all_of_them_have_ended() -> None:
+    def call(session: str, function: str) -> HsmCall:
+        return HsmCall(1.0, session, function, "CKR_OK")
+
+    first = [call("15", "C_Initialize"), call("15", "C_Finalize")]
+    assert ended_sessions([]) is None
+    assert ended_sessions(first[:1]) is None
+    assert ended_sessions([*first, call("19", "C_Initialize")]) is None
+    assert ended_sessions([*first, call("19", "C_Initialize"), call("19", "C_Finalize")]) == frozenset({"15", "19"})
 
 
 def test_each_call_is_ascribed_to_the_machine_whose_connection_it_came_by() -> None:
