@@ -84,11 +84,6 @@ class Decision:
     log: str = ""
     alert: str = ""
 
-    @property
-    def protected_with_tpm(self) -> bool:
-        """The host's leaf ``protected-with-tpm``, which follows from what is on its disk."""
-        return self.form in (Form.PARSEC, Form.TPM2_TOOLS)
-
 
 def decide(setting: ProtectWithTpm, found: Found, *, operational: bool) -> Decision:
     """What a host does when it is to write its share.

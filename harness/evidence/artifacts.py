@@ -33,7 +33,7 @@ from harness.evidence.scrub import scrubbed_document
 from harness.files import end_of, whole_file, whole_folder, write_whole
 from harness.ownership import claim
 
-CONFIG_BU, CONFIG_IGN, TANG_LOG, VERSIONS = "config.bu", "config.ign", "tang.log", "versions.json"
+CONFIG_BU, CONFIG_IGN, VERSIONS = "config.bu", "config.ign", "versions.json"
 CONSOLE, JOURNAL, DOMAIN_XML, SWTPM_LOG, QEMU_LOG = (
     "console.log",
     "journal.log",

@@ -53,7 +53,7 @@ def nameless(condition: str, numbers: Mapping[str, str]) -> str:
 
 
 def _servers(volume: Volume) -> tuple[Service, ...]:
-    found = (leaf.service for leaf in (leaves(_ordered(volume.pins)) if volume.pins else ()) if leaf.needs_network)
+    found = (leaf.service for leaf in leaves(volume.pins and _ordered(volume.pins)) if leaf.needs_network)
     return tuple(dict.fromkeys(service for service in found if service))
 
 

@@ -28,7 +28,7 @@ class VolumePlan:
     @property
     def leaves(self) -> tuple[Leaf, ...]:
         """Every leaf of its pins, in the order in which they were written."""
-        return tuple(leaves(self.pins)) if self.pins else ()
+        return tuple(leaves(self.pins))
 
 
 def volume_of(name: str, volumes: Sequence[VolumePlan]) -> VolumePlan | None:

@@ -17,7 +17,7 @@ from harness.images import firmware as firmware_image
 from harness.machine import nvram
 from harness.machine.disk import overlay
 from harness.machine.esp import sign_boot_images
-from harness.machine.files import BOOT, files
+from harness.machine.files import BOOT, files, rewrite
 from harness.machine.signing import new_signing_key
 from harness.machine.spec import Firmware, Machine, SegmentCard, TpmVersion
 from harness.machine.tpm_bus import RC_PCR_CHANGED, UNSEAL, BusInterceptor, TpmTransport, code, error_response
@@ -218,12 +218,9 @@ def boot_file_changed(pattern: str, change: Callable[[bytes], bytes]) -> Fault:
         changed = replace(first, path=overlay(first.path, context.folder / "boot-changed.qcow2"))
         with files(changed.path, BOOT) as boot:
             found = fnmatch.filter(boot.names(str(PurePosixPath(pattern).parent)), pattern)
-            if len(found) != 1:
-                raise UsageError(f"{pattern} is not one file of the boot partition but {len(found)}")
-            before = boot.read(found[0])
-            if change(before) == before:
-                raise UsageError(f"{found[0]} is as it was: the change found nothing to change")
-            boot.write(found[0], change(before))
+        if len(found) != 1:
+            raise UsageError(f"{pattern} is not one file of the boot partition but {len(found)}")
+        rewrite(changed, BOOT, found[0], change)
         return replace(machine, disks=(changed, *others))
 
     return fault

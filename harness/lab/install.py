@@ -203,9 +203,9 @@ def _install(order: _Order, folder: Path, recorder: EvidenceRecorder) -> None:
         outcome = boot(context, machine, BootRequest("control", orderly=True))
         for server, tang in tangs.items():
             tang.keys.save(folder / "tang" / server)
-            recorder.keep_tang_log(server, tang.raw_log)
+            recorder.keep_log(server, tang.raw_log)
         for name, hsm in hsms.items():
-            recorder.keep({f"{name}.log": hsm.raw_log})
+            recorder.keep_log(name, hsm.raw_log)
     require_control(policy, outcome, canaries)
     assert outcome.evidence
     if (log := outcome.evidence / EVENT_LOG).exists():

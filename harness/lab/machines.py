@@ -116,6 +116,6 @@ class Machines:
 
     def _keep_logs(self, tangs: Mapping[str, Tang], hsms: Mapping[str, Hsm], prefix: str) -> None:
         for name, tang in tangs.items():
-            self._recorder.keep_tang_log(f"{prefix}{name}", tang.raw_log)
+            self._recorder.keep_log(f"{prefix}{name}", tang.raw_log)
         for name, hsm in hsms.items():
-            self._recorder.keep({f"{prefix}{name}.log": hsm.raw_log})
+            self._recorder.keep_log(f"{prefix}{name}", hsm.raw_log)

@@ -13,7 +13,6 @@ from harness.evidence import artifacts
 from harness.evidence.attacks import Attack, Attempt
 from harness.evidence.record import Boot, Failure, Problem, Result, Scenario
 from harness.evidence.scrub import scrubbed_config, scrubbed_log
-from harness.policy.pins.placeholders import DEFAULT_SERVER
 from harness.policy.policy import Policy
 
 
@@ -100,10 +99,6 @@ class EvidenceRecorder:
     def keep_log(self, service: str, log: str) -> None:
         """Keep what a service said, under its name."""
         self.keep({f"{service}.log": log})
-
-    def keep_tang_log(self, server: str, log: str) -> None:
-        """Keep what a server said: the one that needs no name as ``tang.log``, another under its own."""
-        self.keep({artifacts.TANG_LOG if server == DEFAULT_SERVER else f"{server}.log": log})
 
     def new_boot(self) -> str:
         """The name of one more boot's folder."""

@@ -121,7 +121,7 @@ class Rescue:
         """
         device, name = self.device(volume), shlex.quote(volume)
         pins = next(each.pins for each in self.policy.volumes if each.name == volume)
-        bound = list(leaves(pins)) if pins else []
+        bound = list(leaves(pins))
         tries = [
             opener.unlock(device, name, own, shlex.quote(pin) if pin else "")
             for opener in OPENERS

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 from harness import process
-from harness.errors import HostError
+from harness.errors import HostError, UsageError
 from harness.host.requirement import command
 from harness.machine.partition import edited_partition
 from harness.machine.spec import Disk
@@ -66,14 +66,15 @@ def rewrite(disk: Disk, label: str, path: str, change: Callable[[bytes], bytes])
         change: What it held in, what it is to hold out.
 
     Raises:
-        HostError: A tool is missing or failed, or there is no such file; or the change changes nothing.
+        HostError: A tool is missing or failed, or there is no such file.
+        UsageError: The change changes nothing.
         RigError: The disk has no such partition.
     """
     with files(disk.path, label) as found:
         before = found.read(path)
         after = change(before)
         if after == before:
-            raise HostError(f"{path} on {label} is as it was: the change found nothing to change")
+            raise UsageError(f"{path} on {label} is as it was: the change found nothing to change")
         found.write(path, after)
 
 

@@ -15,7 +15,7 @@ from harness.matrix.rack import PolicyRow
 from harness.policy.butane import read_policy
 from harness.policy.enrolment import enrolled
 from harness.policy.oracle import predict
-from harness.policy.pins import TANG, leaves
+from harness.policy.pins import TANG
 from harness.policy.policy import Policy, Volume
 from harness.policy.world import Stack
 from harness.unlock import Unlock
@@ -50,7 +50,7 @@ class TableRow:
 
     def predicted(self, condition: Condition) -> Unlock:
         """What the rules say of a cell."""
-        services = (leaf.service for leaf in (leaves(self.volume.pins) if self.volume.pins else ()))
+        services = (leaf.service for leaf in self.volume.leaves)
         servers = [service.name for service in services if service and service.kind == TANG]
         return predict(condition.becomes([self.volume])[0], condition.world_of(servers), self.stack).unlock
 

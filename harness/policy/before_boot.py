@@ -151,7 +151,7 @@ def _out_of_reach(
     storage = config.get("storage", {})
     for luks, tree in zip(storage.get("luks", []), trees, strict=True):
         here = place(document, "luks", "name", luks["name"])
-        for leaf in leaves(tree) if tree else ():
+        for leaf in leaves(tree):
             if leaf.address and leaf.not_run:
                 run = "write @TANG_URL@ in its place, and the laboratory runs it"
                 yield here, f"no guest reaches {leaf.address}: {leaf.not_run}; {run}"

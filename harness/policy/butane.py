@@ -96,7 +96,7 @@ def _check_servers(document: Document, path: KeyPath, trees: list[Pin | None]) -
     """One server has one address: it cannot be at two fixed ports."""
     fixed: dict[str, str] = {}
     for tree in trees:
-        for leaf in leaves(tree) if tree else ():
+        for leaf in leaves(tree):
             if leaf.service and leaf.service.provided and leaf.address:
                 first = fixed.setdefault(leaf.service.name, leaf.address)
                 if first != leaf.address and tree is trees[-1]:
@@ -133,7 +133,7 @@ def _policy(understood: Understood) -> Policy:
 
 def _stand_ins(trees: Iterable[Pin | None]) -> tuple[str, ...]:
     """The servers that the laboratory runs in the place of the user's."""
-    keys = dict.fromkeys(pair for tree in trees if tree for leaf in leaves(tree) for pair in leaf.own_keys)
+    keys = dict.fromkeys(pair for tree in trees for leaf in leaves(tree) for pair in leaf.own_keys)
     return tuple(
         f"the server at {url}: it is the laboratory's, which has another key than {thumbprint}"
         for url, thumbprint in keys

@@ -42,7 +42,7 @@ class Volume:
     @property
     def leaves(self) -> tuple[Leaf, ...]:
         """Every leaf of its pins, in the order in which they were written."""
-        return tuple(leaves(self.pins)) if self.pins else ()
+        return tuple(leaves(self.pins))
 
 
 @dataclass(frozen=True)

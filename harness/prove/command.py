@@ -54,7 +54,9 @@ def _prove(file: Path, arguments: argparse.Namespace, progress: Progress) -> int
     differing = frozenset[str]() if arguments.no_try or image != _TRIED_ON else _differing(policy, progress)
     steps = plan(answer, _power_ons(policy), differing, UNTOLD)
     attacks = () if arguments.no_attacks else tuple(staged(policy))
-    progress.say(announced(answer, steps, attacks, durations.expected(durations.of_this_host(), _elsewhere())))
+    progress.say(
+        announced(answer, steps, attacks, durations.expected(durations.of_this_host(), durations.of_another_host()))
+    )
     if arguments.plan:
         return 0
     share = MachinePlan(
@@ -102,10 +104,6 @@ def _booted(
         attacked += told(attack, document, share.policy, answer.volumes)
     rows = [share.row(volume) for volume in share.policy.volumes]
     return list(lines_of(answer, steps, rows, booted(share))), attacked
-
-
-def _elsewhere() -> Durations:
-    return durations.of_another_host()
 
 
 def _power_ons(policy: Policy) -> Mapping[str, int]:

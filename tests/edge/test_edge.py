@@ -63,7 +63,6 @@ def test_where_a_share_is_stored_and_what_is_said(cell: tuple[ProtectWithTpm, Fo
     setting, found, operational = cell
     decision = decide(setting, found, operational=operational)
     assert decision == CELLS[cell]
-    assert decision.protected_with_tpm is (decision.form in (Form.PARSEC, Form.TPM2_TOOLS))
 
 
 def lived(*events: Event, setting: ProtectWithTpm = BEST) -> Host:

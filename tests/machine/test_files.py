@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.errors import HostError, RigError
+from harness.errors import HostError, RigError, UsageError
 from harness.machine.disk import blank
 from harness.machine.files import BOOT, ESP, files, rewrite
 from harness.machine.partition import read_disk, read_partition, write_partition
@@ -73,7 +73,7 @@ def test_a_change_that_changes_nothing_is_a_mistake(disk: Path) -> None:
     rewrite(Disk(disk), BOOT, "/grub/grub.cfg", lambda text: text.replace(b"quiet", b"debug"))
     with files(disk, BOOT) as boot:
         assert boot.read("/grub/grub.cfg") == b"linux debug"
-    with pytest.raises(HostError, match="nothing to change"):
+    with pytest.raises(UsageError, match="nothing to change"):
         rewrite(Disk(disk), BOOT, "/grub/grub.cfg", lambda text: text.replace(b"quiet", b"debug"))
 
 

@@ -36,10 +36,6 @@ class ParsecKey(Opener):
     stacks: ClassVar[frozenset[Stack]] = frozenset({Stack.DR})
     token_type: ClassVar[str] = "unlock-lab-parsec"
 
-    def bind(self, pin: Binding) -> Iterator[str]:
-        """Make a key of Parsec's, and a keyslot whose key it encrypts."""
-        return pin.enroll()
-
     def renew(self, pins: Sequence[Binding]) -> Iterator[str]:
         """Remove it, and bind anew."""
         yield from self.remove(pins)

@@ -76,11 +76,11 @@ def check_threshold(place: Place, key: str, threshold: int, pins: int) -> None:
         place.wrong(f"a threshold of {threshold} can never be reached, {pins} {are} listed", key)
 
 
-def leaves(pin: Pin) -> Iterator[Leaf]:
-    """The leaves of a tree, in the order in which they were written."""
+def leaves(pin: Pin | None) -> Iterator[Leaf]:
+    """The leaves of a tree, in the order in which they were written; no tree has none."""
     if isinstance(pin, Leaf):
         yield pin
-    else:
+    elif pin:
         for child in pin.pins:
             yield from leaves(child)
 

@@ -25,10 +25,6 @@ class Cryptenroll(Opener):
         Message(r"(?P<reason>Timed out waiting for security device)", final=True),
     )
 
-    def bind(self, pin: Binding) -> Iterator[str]:
-        """Enroll a token."""
-        return pin.enroll()
-
     def renew(self, pins: Sequence[Binding]) -> Iterator[str]:
         """Enroll each token anew, the first of each type in place of those of its type that were enrolled before."""
         seen: set[str] = set()

@@ -26,10 +26,6 @@ class TpmTools(Opener):
     name: ClassVar[str] = "tpm-tools"
     stacks: ClassVar[frozenset[Stack]] = frozenset({Stack.IT})
 
-    def bind(self, pin: Binding) -> Iterator[str]:
-        """Put a key into a keyslot, and have the TPM seal it."""
-        return pin.enroll()
-
     def renew(self, pins: Sequence[Binding]) -> Iterator[str]:
         """The same: there is one such keyslot, which gets another key."""
         for pin in pins:
