@@ -185,7 +185,7 @@ def docker_answers() -> CheckRow:
 
 
 def who_runs_machines() -> CheckRow:
-    """As whom QEMU runs, and whether that user can have what it needs."""
+    """Which user QEMU runs as, and whether that user has what it needs."""
     if os.geteuid() == 0:
         from harness.host.session import private_session
 

@@ -1,6 +1,7 @@
 """Attestation beside the unlock: PCR 7 and Tang open the disk, a verifier looks at what else was measured.
 
-The policy of seed 003: a threshold of the TPM (PCR 7) and Tang. Whom the verifier does not trust it keeps from Tang.
+The policy of seed 003: a threshold of the TPM (PCR 7) and Tang. The verifier keeps a machine that it does not trust
+away from Tang.
 """
 
 import pytest

@@ -36,7 +36,7 @@ def bench(*guarded: Service) -> Iterator[tuple[Toolbox, Verifier]]:
     """The guest's tools, and a verifier in their reach that trusts the TPMs which are made meanwhile.
 
     Args:
-        *guarded: Services that refuse whom it does not trust; they are in reach as well.
+        *guarded: Services that refuse a machine that it does not trust; they are in reach as well.
     """
     with ExitStack() as stack:
         tree = stack.enter_context(guest_tree(IMAGE, Progress()))

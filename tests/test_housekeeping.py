@@ -28,7 +28,7 @@ def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
-    """A home of somebody who would miss it."""
+    """A user's home, which must stay."""
     home = tmp_path / "home"
     for name in (".ssh", "m/letters", "images/holidays"):
         (home / name).mkdir(parents=True)

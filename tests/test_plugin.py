@@ -155,7 +155,7 @@ def test_a_scenario_without_a_policy_is_told_how_to_name_one(pytester: pytest.Py
     result.stdout.fnmatch_lines(["UsageError: *", "*names no policy", "hint: mark it*"])
 
 
-def test_an_attacker_with_nothing_said_of_his_grants_is_told_how_to_say_it(run: pytest.Pytester) -> None:
+def test_an_attacker_with_nothing_said_of_grants_is_told_how_to_say_it(run: pytest.Pytester) -> None:
     run.makepyfile("def test_it(sealed, attacker):\n    pass\n")
     result = run.runpytest_inprocess()
     result.assert_outcomes(errors=1)

@@ -16,7 +16,7 @@ EK_CERTIFICATE = x509.ObjectIdentifier("2.23.133.8.1")
 """tcg-kp-EKCertificate, the extended key usage of such a certificate."""
 
 _UNREADABLE = (ValueError, TypeError, UnsupportedAlgorithm, InvalidSignature, x509.InvalidVersion)
-"""What reading a certificate raises that is none, or was not signed by whom it names."""
+"""Raised by reading bytes that are no certificate, and by checking one that its issuer did not sign."""
 
 
 def flaw(

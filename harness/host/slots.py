@@ -57,7 +57,7 @@ def machine_slot(what: str, progress: Progress, *, wait: float = _WAIT_SECONDS) 
     machine would wait for ever.
 
     Args:
-        what: For whom, as people will see it when it waits.
+        what: The machine, as people see it named while it waits.
         progress: Says that it waits.
         wait: Seconds to wait.
 

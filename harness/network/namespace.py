@@ -47,7 +47,7 @@ class Endpoint:
         port: TCP; any, those below 1024 too.
         address: IPv4, as the guest writes it: `GATEWAY`, which is the loopback of its namespace, or any other outside
             10.0.2.0/24.
-        name: What the guest calls that address, or nothing; somebody must tell it the name.
+        name: What the guest calls that address, or nothing; its hosts file has to hold the name.
     """
 
     port: int

@@ -9,7 +9,7 @@ document           a file's values and lines, its mistakes with file, line and k
 checks, clevis     the rules between keys (`check_files`, `check_units`, `check_boot_device`); a section's tree of pins
 translate          to an Ignition config, as Butane does: `sugar` writes what Butane generates, `merge` lays configs
                    over one another, `urls` hold contents
-fit                a config fitted to the guest: what its Ignition is too old for, whom it does not know
+fit                a config fitted to the guest: what its Ignition is too old for, which users it lacks
 butane, ignition   the way in (`read_policy`) and the way out (`render`)
 policy, pins/      what a policy says; what each kind of pin is, and everything that is asked about it
 enrolment          what an owner adds by hand in the installed guest

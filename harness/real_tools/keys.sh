@@ -27,7 +27,7 @@ ptool() {
     flush
 }
 
-# with_tcsd COMMAND...: with TrouSerS' daemon on the TPM 1.2. The namespace has one user, so tss, whom the daemon becomes, is that one.
+# with_tcsd COMMAND...: with TrouSerS' daemon on the TPM 1.2. The namespace has one user, so tss, which the daemon becomes, is that one.
 with_tcsd() {
     local daemon status=0 file
     for file in passwd group; do

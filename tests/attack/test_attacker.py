@@ -106,7 +106,7 @@ def test_memory_is_read_from_the_dump(victim: Any, tmp_path: Path) -> None:
         assert memory.find(b"memory") == 12
 
 
-def test_his_own_tang_answers_him_alone(victim: Any) -> None:
+def test_the_attackers_own_tang_answers_the_attacker_alone(victim: Any) -> None:
     attacker = Attacker.of(victim, [Grant.TANG_KEYS])
     attacker.run_tang(attacker.tang_keys())
     refused, replaced, answers = victim.tangs["tang"].calls
@@ -151,7 +151,7 @@ def booted(monkeypatch: pytest.MonkeyPatch) -> list[Machine]:
     return machines
 
 
-def test_his_own_machine_is_new_and_stands_elsewhere(victim: Any, booted: list[Machine]) -> None:
+def test_the_attackers_own_machine_is_new_and_stands_elsewhere(victim: Any, booted: list[Machine]) -> None:
     attacker = Attacker.of(victim, [Grant.DISK])
     attacker.boot(disk=attacker.disk())
     (machine,) = booted
@@ -207,13 +207,13 @@ def test_a_boot_succeeds_iff_it_reads_the_canary(
         ({"volume_key": b"the key"}, True),
     ],
 )
-def test_he_succeeds_iff_he_prints_the_canary_or_the_key(victim: Any, printed: Any, extracted: bool) -> None:
+def test_an_attack_succeeds_iff_it_prints_the_canary_or_the_key(victim: Any, printed: Any, extracted: bool) -> None:
     attacker = Attacker.of(victim, [Grant.RAM])
     assert attacker.submit(**printed, evidence="attacker-shell.log").extracted is extracted
     assert [attempt["evidence"] for attempt in attack(victim)["tries"]] == ["attacker-shell.log"]
 
 
-def test_one_success_among_his_tries_is_a_success(victim: Any) -> None:
+def test_one_success_among_many_tries_is_a_success(victim: Any) -> None:
     attacker = Attacker.of(victim, [])
     for canary in (None, "the secret", None):
         attacker.submit(canary=canary)
@@ -257,7 +257,7 @@ def test_a_partition_is_found_by_its_label_or_its_number(partitioned: Path, tmp_
         read_partition(blank(tmp_path / "blank.qcow2", 1 << 20), "var", 512)
 
 
-def test_a_forged_header_is_on_his_copy_alone(victim: Any, partitioned: Path) -> None:
+def test_a_forged_header_is_on_the_attackers_copy_alone(victim: Any, partitioned: Path) -> None:
     own = partitioned.replace(victim.folder / "disk.qcow2")
     victim.policy.volumes = (SimpleNamespace(name="var", device="/dev/disk/by-partlabel/var", mount_point="/var"),)
     with pytest.raises(UsageError, match="needs disk"):
@@ -290,7 +290,7 @@ class Desk:
         pass
 
 
-def test_the_bindings_of_each_volume_are_tried_from_where_he_stands(victim: Any) -> None:
+def test_the_bindings_of_each_volume_are_tried_from_where_the_attacker_stands(victim: Any) -> None:
     victim.canaries = {"tang": "one", "tpm2": "two", "liar": "three"}
     victim.policy.volumes = tuple(SimpleNamespace(name=name) for name in victim.canaries)
     attacker, desk = Attacker.of(victim, [Grant.DISK, Grant.NETWORK]), Desk(victim)

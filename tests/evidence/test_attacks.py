@@ -55,7 +55,7 @@ def test_the_terminal_says_what_fell_and_what_stood() -> None:
 
 def test_each_mark_of_the_page_leads_to_what_shows_it_and_nowhere_else(tmp_path: Path) -> None:
     artifacts.claimed_root(tmp_path)
-    (tmp_path / "foreign-file").write_text("of somebody else")
+    (tmp_path / "foreign-file").write_text("of another user")
     for each in (DUMP, CLONE, OTHER_BUILD):
         folder = artifacts.open_folder(tmp_path, each.test)
         artifacts.save(folder, {"attacker-shell.log": "said"})

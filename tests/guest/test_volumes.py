@@ -155,7 +155,7 @@ def test_each_is_typed_only_when_its_own_pins_have_failed() -> None:
     assert decide(plan, events, (), 39.0) == Type("bound", "secret")
 
 
-def test_who_still_waits_for_his_turn_waits_for_all_before_him() -> None:
+def test_a_volume_that_waits_for_its_turn_waits_for_all_before_it() -> None:
     plan = BootPlan((FREE, BOUND), hold=25.0)
     shown = (attaching("free"), attaching("bound"), prompt("bound", 22.0))
     first = decide(plan, shown, (), 50.0)

@@ -374,7 +374,7 @@ storage:
         ),
         (
             luks("clevis: {tang: [{url: 'http://tang.example'}]} # <--"),
-            "storage.luks[0].clevis.tang[0].thumbprint: thumbprint is missing: clevis would ask whom to trust",
+            "storage.luks[0].clevis.tang[0].thumbprint: thumbprint is missing: clevis would ask whether to trust",
         ),
         (
             luks("clevis: {tang: [{url: 'http://@TANG_URL@', thumbprint: '@TANG_THUMBPRINT@'}]} # <--"),

@@ -141,7 +141,7 @@ def test_a_higher_threshold_never_gives_more_away(pins: Pin, some: Capabilities,
 
 
 @given(trees, capabilities)
-def test_it_is_the_policy_evaluated_with_the_leaves_that_he_has(pins: Pin, some: Capabilities) -> None:
+def test_it_is_the_policy_evaluated_with_the_leaves_that_the_attacker_has(pins: Pin, some: Capabilities) -> None:
     """Leaf by leaf, then the tree: what `holds` says of them, when no two go by one name."""
     some = replace(some, ram=False, old_secret=False)
     names = [each.name for each in leaves(pins)]

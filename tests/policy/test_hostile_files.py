@@ -128,7 +128,7 @@ def test_at_most_twenty_mistakes_of_at_most_300_characters(tmp_path: Path) -> No
 
 def large() -> Iterator[tuple[str, str]]:
     """Files of nearly 1 MB that are right."""
-    line = "        a line of a program that somebody carries along 0123456789\n"
+    line = "        a line of a program that the file carries along 0123456789\n"
     yield "one program", HEAD + f"storage:\n  files:\n  - path: /p\n    contents:\n      inline: |\n{line * 15_000}"
     files = "".join(f"  - path: /etc/conf.d/{n}\n    contents: {{inline: '{'x' * 150}'}}\n" for n in range(5_000))
     yield "5,000 files", HEAD + "storage:\n  files:\n" + files

@@ -1,4 +1,4 @@
-"""The verifier by itself: the real agent on real TPMs, honest and lying, and whom Tang refuses for it."""
+"""The verifier by itself: the real agent on real TPMs, honest and lying, and which of them Tang refuses for it."""
 
 import http.client
 import shutil

@@ -229,7 +229,8 @@ def _pin(place: Place, tang: dict[str, Any], thumbprint_key: str) -> TangPin:
             f"must be {placeholder('THUMBPRINT', url_server)} beside {url}: the harness makes that key", thumbprint_key
         )
     elif not thumbprint and "adv" not in tang:
-        place.wrong(f"{thumbprint_key} is missing: clevis would ask whom to trust, and nobody is there", thumbprint_key)
+        question = "clevis would ask whether to trust the server, and Ignition cannot answer"
+        place.wrong(f"{thumbprint_key} is missing: {question}", thumbprint_key)
     elif key_server and not url_server and (why := why_not_run(url)):
         place.wrong(f"the harness runs no server there: {why}; write @TANG_URL@", "url")
     elif thumbprint and not key_server and not _THUMBPRINT.fullmatch(thumbprint):

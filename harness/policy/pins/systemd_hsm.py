@@ -62,7 +62,7 @@ class HsmPin(Pkcs11Token):
         yield f"remote_pkcs11 {GATEWAY} {HSM_PORT}"
 
     def failure_cause(self, world: World, *, headless: bool) -> PinFailureCause | None:
-        """It answers whom it can be reached by, and who types its PIN."""
+        """It answers a client that reaches it and gives its PIN; another HSM has another key."""
         server = world.servers.get(HSM.name, Server.UP)
         if server is Server.IMPOSTER:
             return PinFailureCause("another HSM does not have the key")
