@@ -12,7 +12,6 @@ from harness.explain.shape import Shape, nameless, numbered, shape
 from harness.explain.tree import Branch, bound_pcrs, of_volume
 from harness.policy.extract import extract
 from harness.policy.oracle import predict
-from harness.policy.pins import TANG
 from harness.policy.policy import Policy, Volume
 from harness.policy.world import Stack, World
 from harness.unlock import Unlock
@@ -207,8 +206,7 @@ def _condition(policy: Policy, index: int, stack: Stack, situation: Situation, v
 
 
 def _kinds(volume: Volume) -> Iterable[AttackerKind]:
-    services = (leaf.service for leaf in volume.leaves)
-    servers = frozenset(service.name for service in services if service and service.kind == TANG)
+    servers = frozenset(volume.tang_servers)
     return (*ATTACKERS, *([with_tang_keys(servers)] if servers else []))
 
 

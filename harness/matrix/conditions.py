@@ -345,5 +345,5 @@ OF_HSMS: tuple[Condition, ...] = (
 
 
 def all_conditions() -> tuple[Condition, ...]:
-    """Every column: one fault each, maintenance, subsets of the TPM and three servers; of roots, tokens, power."""
+    """Every column: one fault each, maintenance, subsets of the TPM and three servers, and the others above."""
     return (*CONDITIONS, *MAINTENANCE, *subsets(("tang", "two", "three")), *OF_ROOTS, *OF_TOKENS, *OF_HSMS, *OF_POWER)

@@ -11,11 +11,9 @@ from harness.matrix.cells import Place
 from harness.matrix.condition import Condition
 from harness.matrix.conditions import all_conditions
 from harness.matrix.machines import MACHINES, TableMachine
-from harness.matrix.rack import PolicyRow
 from harness.policy.butane import read_policy
 from harness.policy.enrolment import enrolled
 from harness.policy.oracle import predict
-from harness.policy.pins import TANG
 from harness.policy.policy import Policy, Volume
 from harness.policy.world import Stack
 from harness.unlock import Unlock
@@ -50,9 +48,8 @@ class TableRow:
 
     def predicted(self, condition: Condition) -> Unlock:
         """What the rules say of a cell."""
-        services = (leaf.service for leaf in self.volume.leaves)
-        servers = [service.name for service in services if service and service.kind == TANG]
-        return predict(condition.becomes([self.volume])[0], condition.world_of(servers), self.stack).unlock
+        world = condition.world_of(self.volume.tang_servers)
+        return predict(condition.becomes([self.volume])[0], world, self.stack).unlock
 
 
 _Read = Callable[[Path], Policy]
@@ -78,9 +75,5 @@ def _volumes(machine: TableMachine, root: Policy | None, read: _Read) -> Iterato
         if alone and row.enrolment:
             yield row.name, enrolled(root or read(row.file), row.enrolment).volumes[0]
         else:
-            volume = _beside(row, read(row.file))
-            yield row.name, replace(volume, key_file=False) if root else volume
-
-
-def _beside(row: PolicyRow, policy: Policy) -> Volume:
-    return (enrolled(policy, row.enrolment) if row.enrolment else policy).volumes[0]
+            policy = enrolled(read(row.file), row.enrolment) if row.enrolment else read(row.file)
+            yield row.name, replace(policy.volumes[0], key_file=False) if root else policy.volumes[0]

@@ -44,6 +44,12 @@ class Volume:
         """Every leaf of its pins, in the order in which they were written."""
         return tuple(leaves(self.pins))
 
+    @property
+    def tang_servers(self) -> tuple[str, ...]:
+        """Names of the Tang servers that its pins ask, the user's own among them, in order, each once."""
+        services = (leaf.service for leaf in self.leaves)
+        return tuple(dict.fromkeys(service.name for service in services if service and service.kind == TANG))
+
 
 @dataclass(frozen=True)
 class Policy:

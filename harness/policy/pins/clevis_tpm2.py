@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from harness.policy.capabilities import Capabilities
 from harness.policy.pins import tpm
 from harness.policy.pins.clevis import CLEVIS
-from harness.policy.pins.kind import Leaf, Message, Opener, PinFailureCause, ReadPin, Service
+from harness.policy.pins.kind import Leaf, Message, Opener, PinFailureCause, ReadPin
 from harness.policy.pins.reading import Place
 from harness.policy.world import TpmState, World
 
@@ -22,7 +22,7 @@ _LAST_PCR = 23
 
 
 @dataclass(frozen=True)
-class Tpm2Pin(Leaf):
+class Tpm2Pin(tpm.TpmLeaf):
     """clevis-encrypt-tpm2(1).
 
     Attributes:
@@ -47,16 +47,6 @@ class Tpm2Pin(Leaf):
         Message(r"(?P<reason>Unsealing jwk from TPM failed!)"),
         Message(r"(?P<reason>The tpm2 pin requires a tpm2-tools version.*)", final=True),
     )
-
-    @property
-    def service(self) -> Service:
-        """The TPM."""
-        return tpm.TPM
-
-    @property
-    def bound_pcrs(self) -> frozenset[int]:
-        """Those that it names."""
-        return frozenset(self.pcr_ids)
 
     @property
     def pcr_banks(self) -> frozenset[str]:

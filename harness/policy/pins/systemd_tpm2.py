@@ -11,7 +11,7 @@ from typing import ClassVar
 from harness.errors import UsageError
 from harness.policy.capabilities import PCRLOCK_PCRS, Capabilities
 from harness.policy.pins import tpm
-from harness.policy.pins.kind import Message, PinFailureCause, Service
+from harness.policy.pins.kind import Message, PinFailureCause
 from harness.policy.pins.systemd import Token, typed_pin_cause
 from harness.policy.world import World
 
@@ -23,7 +23,7 @@ _IN_INITRD = {11: "$(/usr/lib/unlock-lab/pcr-11)", 15: "0" * 64}
 
 
 @dataclass(frozen=True)
-class CryptenrollPin(Token):
+class CryptenrollPin(tpm.TpmLeaf, Token):
     """A TPM2 token of systemd-cryptenroll(1), which the owner enrolls in the installed guest.
 
     Attributes:
@@ -60,11 +60,6 @@ class CryptenrollPin(Token):
         Message(r"(?P<reason>TPM2 PIN unlock failed, falling back.*)", final=True),
         Message(r"(?P<reason>TPM2 device not present for unlocking)"),
     )
-
-    @property
-    def service(self) -> Service:
-        """The TPM."""
-        return tpm.TPM
 
     @property
     def crypttab_options(self) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ Sources: TPM 2.0 Library; TCG PC Client Platform Firmware Profile, 3.3.4.
 from collections.abc import Iterable, Iterator
 
 from harness.policy.capabilities import Capabilities, ExecutionPath
-from harness.policy.pins.kind import PinFailureCause, Service
+from harness.policy.pins.kind import Leaf, PinFailureCause, Service
 from harness.policy.world import TpmState, World
 
 TPM = Service("tpm", "tpm")
@@ -21,6 +21,26 @@ _UNUSABLE = {
     TpmState.ANOTHER: "another TPM cannot load what this one sealed",
     TpmState.CLEARED: "the TPM was cleared, and its storage seed with it",
 }
+
+
+class TpmLeaf(Leaf):
+    """A leaf whose key the machine's TPM has sealed.
+
+    Attributes:
+        pcr_ids: PCRs that the seal is bound to.
+    """
+
+    pcr_ids: tuple[int, ...]
+
+    @property
+    def service(self) -> Service:
+        """The TPM."""
+        return TPM
+
+    @property
+    def bound_pcrs(self) -> frozenset[int]:
+        """Those that it names."""
+        return frozenset(self.pcr_ids)
 
 
 def warnings(bound: frozenset[int]) -> Iterator[tuple[str, str]]:

@@ -14,7 +14,7 @@ from typing import ClassVar
 from harness.contract import HELPERS
 from harness.policy.capabilities import Capabilities
 from harness.policy.pins import tpm
-from harness.policy.pins.kind import Binding, Leaf, Message, Opener, PinFailureCause, Service
+from harness.policy.pins.kind import Binding, Message, Opener, PinFailureCause
 from harness.policy.world import Stack, TpmState, World
 
 _KEYSLOT = 1  # the one that seal-tpm12 takes
@@ -45,7 +45,7 @@ TPM_TOOLS = TpmTools()
 
 
 @dataclass(frozen=True)
-class Tpm12Pin(Leaf):
+class Tpm12Pin(tpm.TpmLeaf):
     """A key sealed by tpm_sealdata(1).
 
     Attributes:
@@ -62,16 +62,6 @@ class Tpm12Pin(Leaf):
     tpm_version: ClassVar[str] = "1.2"
     failures: ClassVar[tuple[Message, ...]] = (Message(r"tpm12: (?P<reason>unsealing failed: .*)", final=True),)
     answers: ClassVar[tuple[Message, ...]] = (Message(r"tpm12: the TPM unsealed the key of (?P<about>\S+)"),)
-
-    @property
-    def service(self) -> Service:
-        """The TPM."""
-        return tpm.TPM
-
-    @property
-    def bound_pcrs(self) -> frozenset[int]:
-        """Those that it names."""
-        return frozenset(self.pcr_ids)
 
     @property
     def described(self) -> str:
