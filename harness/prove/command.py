@@ -107,13 +107,14 @@ def _booted(
 
 
 def _power_ons(policy: Policy) -> Mapping[str, int]:
-    """How many power-ons each condition takes that can be booted: with its maintenance, two.
+    """How many power-ons each condition takes that can be booted: its maintenance has one, and each power cut.
 
     The control is told by the installation where all must open by themselves for it to succeed.
     """
     known = (*all_conditions(), *subsets(policy.tang_servers))
     told_already = all(volume.pins and volume.tpm_pin is None for volume in policy.volumes)
-    return {each.name: 2 if each.maintenance else 1 for each in known} | {CONTROL: 0 if told_already else 1}
+    takes = {each.name: 1 + bool(each.maintenance) + each.power_cuts for each in known}
+    return takes | {CONTROL: 0 if told_already else 1}
 
 
 def _differing(policy: Policy, progress: Progress) -> Collection[str]:
@@ -147,7 +148,8 @@ def announced(answer: Answer, steps: Sequence[Step], attacks: Sequence[Staged], 
     ]
     for step in steps:
         rest = f", which stands for {', '.join(step.stands_for)}" if step.stands_for else ""
-        lines.append(f"  {step.condition}{rest}: {step.doubt.words}" + (", 2 boots" if step.boots > 1 else ""))
+        times = f", {step.boots} boots" if step.boots > 1 else ""
+        lines.append(f"  {step.condition}{rest}: {step.doubt.words}{times}")
     return "\n".join([*lines, *(f"  {attack.name}: {attack.about}" for attack in attacks)])
 
 
