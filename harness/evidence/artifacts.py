@@ -34,13 +34,7 @@ from harness.files import end_of, whole_file, whole_folder, write_whole
 from harness.ownership import claim
 
 CONFIG_BU, CONFIG_IGN, VERSIONS = "config.bu", "config.ign", "versions.json"
-CONSOLE, JOURNAL, DOMAIN_XML, SWTPM_LOG, QEMU_LOG = (
-    "console.log",
-    "journal.log",
-    "domain.xml",
-    "swtpm.log",
-    "qemu.log",
-)
+CONSOLE, JOURNAL = "console.log", "journal.log"
 
 Source = Path | bytes | str | None
 """What goes into a file: its content, or a file to copy. None, or a file that is not there, makes no file."""

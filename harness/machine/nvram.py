@@ -25,12 +25,6 @@ def variables(nvram: bytes) -> Mapping[str, bytes]:
     return MappingProxyType({name: bytes(variable.data) for name, variable in _Store(nvram).get_varlist().items()})
 
 
-def secure_boot_is_on(nvram: bytes) -> bool:
-    """Whether firmware that has Secure Boot will enforce it: a platform key is enrolled and the switch is not off."""
-    found = variables(nvram)
-    return bool(found.get("PK")) and found.get("SecureBootEnable", b"\1") == b"\1"
-
-
 def enable_secure_boot(nvram: bytes, owner: bytes, trusted: Sequence[bytes] = ()) -> bytes:
     """Turn Secure Boot on: images must be signed by `trusted` (PEM certificates).
 

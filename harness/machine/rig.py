@@ -140,11 +140,6 @@ class Rig:
         """What the security key was asked and what it answered so far; nothing without one."""
         return self._key.exchanges if self._key else ()
 
-    def pull_security_key(self) -> None:
-        """Pull the security key out while the machine is on."""
-        if self._key:
-            self._key.pull()
-
     @property
     def attach_hints(self) -> str:
         """How a person looks at the machine, and gets rid of one that was kept."""

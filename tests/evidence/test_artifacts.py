@@ -121,10 +121,10 @@ def test_a_boots_folder_holds_bytes_text_and_copies(tmp_path: Path) -> None:
         "boot-1",
         {
             artifacts.CONSOLE: b"\x1b[2J\xff",
-            artifacts.DOMAIN_XML: "<domain/> \ud800",
-            artifacts.SWTPM_LOG: log,
+            "domain.xml": "<domain/> \ud800",
+            "swtpm.log": log,
             artifacts.JOURNAL: None,
-            artifacts.QEMU_LOG: tmp_path / "never made",
+            "qemu.log": tmp_path / "never made",
         },
     )
     assert {path.name: path.read_bytes() for path in (folder / "boot-1").iterdir()} == {
