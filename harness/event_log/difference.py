@@ -28,8 +28,18 @@ class Difference:
         return f"PCR {self.pcr}: {self.words}"
 
 
+def comparable(before: Sequence[MeasuredEvent], after: Sequence[MeasuredEvent]) -> bool:
+    """Whether the digests of two logs are of one bank: a TPM 1.2 has no other than sha1."""
+    return len({len(event.digest) for event in (*before, *after)}) <= 1
+
+
 def differences(before: Sequence[MeasuredEvent], after: Sequence[MeasuredEvent]) -> tuple[Difference, ...]:
-    """Each PCR that two boots measured otherwise, by the first event in which they differ."""
+    """Each PCR that two boots measured otherwise, by the first event in which they differ.
+
+    Args:
+        before: The log of one boot.
+        after: That of another one, `comparable` with it.
+    """
     indices = sorted({event.pcr for event in (*before, *after)})
     found = (_of_pcr(pcr, _only(before, pcr), _only(after, pcr)) for pcr in indices)
     return tuple(each for each in found if each)

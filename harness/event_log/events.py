@@ -1,5 +1,6 @@
 """Measured events in words (pure)."""
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -76,10 +77,15 @@ def parse_event_log(text: str) -> tuple[MeasuredEvent, ...]:
         UsageError: It is something else.
     """
     try:
-        found = yaml.load(text, yaml.CSafeLoader)
+        found = yaml.load(_listed(text), yaml.CSafeLoader)
         return tuple(_events(found["events"]))
     except (yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise UsageError("an event log was not decoded as tpm2_eventlog does it", repr(error)[:300]) from error
+
+
+def _listed(text: str) -> str:
+    """The log of a TPM 1.2 is printed without a dash before each event (seen, tpm2-tools 5.4), so as no list."""
+    return text if "- EventNum:" in text else re.sub("^  PCRIndex:", "- PCRIndex:", text, flags=re.MULTILINE)
 
 
 def _events(entries: list[dict[str, Any]]) -> Iterator[MeasuredEvent]:

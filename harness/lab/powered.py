@@ -8,8 +8,7 @@ from functools import partial
 
 from harness.attestation.verdict import Verdict
 from harness.errors import RigError
-from harness.event_log.decode import decode_event_log
-from harness.event_log.difference import differences
+from harness.event_log.decode import told_apart
 from harness.guest import facts
 from harness.guest.driver import watch
 from harness.guest.judge import judge
@@ -160,8 +159,7 @@ def _measured_otherwise(context: ScenarioContext, verdict: Outcome, event_log: b
     """Where a boot that did not open by itself measured something else than the control boot."""
     if not event_log or context.control_event_log is None or verdict.unlock is Unlock.AUTO:
         return ()
-    before = decode_event_log(context.control_event_log.read_bytes())
-    return tuple(map(str, differences(before, decode_event_log(event_log))))
+    return told_apart(context.control_event_log.read_bytes(), event_log)
 
 
 def boot(context: ScenarioContext, machine: Machine, request: BootRequest) -> Outcome:

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from harness.errors import UsageError
-from harness.event_log.decode import TOOL, decode_event_log
-from harness.event_log.difference import differences
+from harness.event_log.decode import TOOL, decode_event_log, told_apart
+from harness.event_log.difference import comparable, differences
 from harness.event_log.events import MeasuredEvent, parse_event_log
 
 HERE = Path(__file__).parent
@@ -65,6 +65,15 @@ def test_each_pcr_is_told_once_by_its_first_difference() -> None:
     assert [each.pcr for each in differences(CONTROL, after)] == [4, 11]
 
 
+def test_the_log_of_a_1_2_is_read_and_told_apart_from_one_of_a_2_0() -> None:
+    log = parse_event_log((HERE / "tpm12.yaml").read_text())
+    assert log[0].subject == "the version of the firmware"
+    assert {len(event.digest) for event in log} == {40}
+    assert comparable(log, log)
+    assert comparable(CONTROL, CONTROL)
+    assert not comparable(CONTROL, log)
+
+
 @pytest.mark.parametrize("text", ["", "[]", "events: 3", "events: [{}]", "a: [", "events:\n- EventType: EV_IPL\n"])
 def test_what_is_no_decoded_log_is_one_message(text: str) -> None:
     with pytest.raises(UsageError, match="event log"):
@@ -74,3 +83,13 @@ def test_what_is_no_decoded_log_is_one_message(text: str) -> None:
 @pytest.mark.skipif(shutil.which(TOOL) is None, reason="tpm2-tools is not installed here")
 def test_the_tool_decodes_the_bytes_of_the_same_boot() -> None:
     assert decode_event_log((HERE / "control.log").read_bytes()) == CONTROL
+    assert decode_event_log((HERE / "tpm12.log").read_bytes()) == parse_event_log((HERE / "tpm12.yaml").read_text())
+
+
+@pytest.mark.skipif(shutil.which(TOOL) is None, reason="tpm2-tools is not installed here")
+def test_two_logs_that_cannot_be_compared_say_why() -> None:
+    log, old = (HERE / "control.log").read_bytes(), (HERE / "tpm12.log").read_bytes()
+    assert told_apart(log, log) == ()
+    assert told_apart(log, old) == ("every PCR: the digests are of another bank, as those of a TPM 1.2 are",)
+    (said,) = told_apart(log, log[:100])
+    assert said.startswith("not known: ")
