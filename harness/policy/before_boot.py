@@ -22,6 +22,13 @@ _LEVELS = ("raid1",)
 _ROOT_FORMATS = ("ext4", "xfs")
 _MOVED = "the first boot keeps the system for a file system with label: root and wipe_filesystem: true, else it is gone"
 
+_RUN = "write @TANG_URL@ in its place, and the laboratory runs it"
+_NO_CA_KEY = (
+    "the file brings its CA's certificate, not the key that would sign one for a server here; "
+    "and clevis asks by curl, which takes no CA from ignition.security.tls"
+)
+"""Sources: Ignition, internal/resource/http.go; `tests/real_tools/test_https.py` has clevis."""
+
 _ROOTS = ("root", "ROOT")
 """What Fedora CoreOS and Flatcar call the partition with the system."""
 
@@ -149,12 +156,13 @@ def _out_of_reach(
 ) -> Iterator[tuple[KeyPath, str]]:
     """What the first boot would wait for, and never reach: a guest sees the laboratory alone."""
     storage = config.get("storage", {})
+    authorities = config["ignition"].get("security", {}).get("tls", {}).get("certificateAuthorities", [])
     for luks, tree in zip(storage.get("luks", []), trees, strict=True):
         here = place(document, "luks", "name", luks["name"])
         for leaf in leaves(tree):
             if leaf.address and leaf.not_run:
-                run = "write @TANG_URL@ in its place, and the laboratory runs it"
-                yield here, f"no guest reaches {leaf.address}: {leaf.not_run}; {run}"
+                why = _NO_CA_KEY if authorities and leaf.address.startswith("https:") else leaf.not_run
+                yield here, f"no guest reaches {leaf.address}: {why}; {_RUN}"
         if (source := luks.get("keyFile", {}).get("source", "")) and not source.startswith("data:"):
             yield (*here, "key_file"), f"no guest reaches {source}; put the key into a file beside this one: local"
     for file in storage.get("files", []):
@@ -162,6 +170,10 @@ def _out_of_reach(
             if (source := part.get("source") or "") and not source.startswith("data:"):
                 here = place(document, "files", "path", file["path"])
                 yield here, f"no guest reaches {source}; put it into a file beside this one: local"
+    for index, authority in enumerate(authorities):
+        if (source := authority.get("source") or "") and not source.startswith("data:"):
+            here = ("ignition", "security", "tls", "certificate_authorities", index)
+            yield here, f"no guest reaches {source}; put the certificate into a file beside this one: local"
 
 
 def _obstacles(document: Document, config: dict[str, Any]) -> Iterator[tuple[KeyPath, str]]:

@@ -34,6 +34,11 @@ def by_label(label: str) -> str:
     return luks(f"/dev/disk/by-partlabel/{label}")
 
 
+THUMBPRINT = "dx9dNzgs-DeXg0SCBQW5rb7WQkSIN1B8MIgcO6WxJfI"
+HTTPS = luks("/dev/vdb", f", clevis: {{tang: [{{url: 'https://a', thumbprint: {THUMBPRINT}}}]}}")
+CA = "ignition: {{security: {{tls: {{certificate_authorities: [{{{}}}]}}}}}}\n"
+
+
 @pytest.mark.parametrize(
     ("storage", "message"),
     [
@@ -108,7 +113,7 @@ def test_mistakes(tmp_path: Path, storage: str, message: str) -> None:
     ],
 )
 def test_mistakes_in_a_tang_pin(tmp_path: Path, pin: str, message: str) -> None:
-    pin = pin.replace("%s", "dx9dNzgs-DeXg0SCBQW5rb7WQkSIN1B8MIgcO6WxJfI")
+    pin = pin.replace("%s", THUMBPRINT)
     with pytest.raises(UsageError) as caught:
         read(tmp_path, luks("/dev/vdb", f", clevis: {{tang: [{pin}]}}"))
     assert f"storage.luks[0].clevis.tang[0]{message}" in caught.value.what
@@ -244,6 +249,17 @@ def test_partitions_without_a_number_get_the_next_that_is_free(tmp_path: Path) -
             "",
             ":4: storage.files[0]: no guest reaches https",
         ),
+        (HTTPS, "", ":4: storage.luks[0]: no guest reaches https://a: no guest trusts a certificate of the laboratory"),
+        (
+            HTTPS,
+            CA.format("inline: a"),
+            ":4: storage.luks[0]: no guest reaches https://a: the file brings its CA's cert",
+        ),
+        (
+            luks("/dev/vdb"),
+            CA.format("source: 'http://a/ca'"),
+            ":5: ignition.security.tls.certificate_authorities[0]: no guest reaches http://a/ca; put the certificate",
+        ),
         (
             disk("/dev/sdb", "{number: 4, label: root}"),
             "",
@@ -300,7 +316,7 @@ UNIT = "systemd: {{units: [{{name: a.service, contents: '[Service]\n\n      Exec
         ("", ", clevis: {tang: [{url: '@TANG_URL@'}]}", ""),
         (
             "",
-            ", clevis: {tang: [{url: 'https://a', thumbprint: dx9dNzgs-DeXg0SCBQW5rb7WQkSIN1B8MIgcO6WxJfI}]}",
+            ", clevis: {tang: [{url: 'https://a', thumbprint: " + THUMBPRINT + "}]}",
             "https://a is no server of this laboratory",
         ),
         ("", ", cex: {enabled: true}", "a crypto card decides"),

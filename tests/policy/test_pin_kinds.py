@@ -115,6 +115,16 @@ CLEVIS_CUTS = cuts("the parent of what clevis sealed is not noDA")
                 )
             ],
         ),
+        (
+            TangPin("https://192.0.2.1", "https://192.0.2.1", "@TANG_THUMBPRINT@"),
+            [
+                (
+                    "its Tang server is behind https, and clevis asks it by curl: the initrd must have its CA among "
+                    "the system's, to which ignition.security.tls adds none",
+                    "clevis#175",
+                )
+            ],
+        ),
         (Fido2Pin(), []),
     ],
 )

@@ -104,8 +104,15 @@ class TangPin(Leaf):
         return f"Tang server {self.server}" + ("" if self.service.provided else " (not one of the laboratory's)")
 
     def warnings(self) -> Iterator[tuple[str, str]]:
-        """That the initrd must find a server that goes by a name."""
-        host = urls.parse(self.address).hostname or ""
+        """That the initrd must find a server that goes by a name, and trust one behind https."""
+        parts = urls.parse(self.address)
+        if parts.scheme == "https":
+            yield (
+                "its Tang server is behind https, and clevis asks it by curl: the initrd must have its CA among the "
+                "system's, to which ignition.security.tls adds none",
+                "clevis#175",
+            )
+        host = parts.hostname or ""
         if host and not _is_ip(host):
             yield (
                 f"its Tang server goes by the name {host}: the initrd must resolve it, and a name in .local it cannot",
