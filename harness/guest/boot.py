@@ -6,6 +6,7 @@ what the TPM's tools said before a pin gave up, how often a volume was asked for
 
 from collections.abc import Iterator
 from dataclasses import fields, replace
+from typing import Any
 
 from harness.guest.events import (
     ClevisTries,
@@ -15,7 +16,6 @@ from harness.guest.events import (
     PassphraseWrong,
     PinAnswered,
     PinFailed,
-    PromptKind,
     PromptShown,
     Rebooting,
     Stream,
@@ -46,7 +46,7 @@ class BootReader:
         self._readers = {stream: LineReader(interleaved=stream is Stream.CONSOLE) for stream in Stream}
         self._once: set[type[Event]] = set()
         self._prompts: dict[str, int] = {}
-        self._working_on: dict[str, str] = {}
+        self._working_on: dict[str | None, str] = {}
         self._keyslots: dict[str, int] = {}
         self._tpm_said: TpmToolError | None = None
         self._clevis_tries = ""
@@ -86,7 +86,7 @@ class BootReader:
 
     def _with_memory(self, event: Event) -> Event:
         speaker = JOURNAL_PREFIX.search(event.line)
-        pid = speaker["pid"] if speaker else ""
+        pid = speaker["pid"] if speaker else None
         match event:
             case VolumeAttaching():
                 self._working_on[pid] = event.volume
@@ -131,10 +131,6 @@ class BootReader:
 
 def _event(row: MessagePattern, found: dict[str, object], **common: object) -> Event:
     """The event that a row's match shows; words become what the event's fields are."""
-    kinds = {field.name: field.type for field in fields(row.event_type)}
-    given = {name: _convert(value, kinds[name]) for name, value in found.items() if value is not None}
-    return row.event_type(**common, **given)  # type: ignore[arg-type]
-
-
-def _convert(value: object, kind: object) -> object:
-    return kind(value) if isinstance(value, str) and kind in (int, float, PromptKind) and callable(kind) else value
+    kinds: dict[str, Any] = {field.name: field.type for field in fields(row.event_type)}
+    given = {name: kinds[name](value) for name, value in found.items() if value is not None}
+    return row.event_type(**common, **given)

@@ -20,6 +20,14 @@ _STAMP = re.compile(r"\[ *\d+\.\d{6}\](\[ *[TC]\d+\])? ")
 
 _LONGEST = 8192
 _PROMPT_ENDS = ": "
+_decoder = codecs.getincrementaldecoder("utf-8")
+
+_KEPT = "\r\n\t"
+"""Control characters that are part of the text."""
+_STRINGS = "]PX^_"
+"""What begins a control string after ESC: OSC, DCS, SOS, PM, APC."""
+_CHARSETS = "()*+#%"
+"""What one more character follows after ESC (ECMA-35, 13.2.2)."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +50,6 @@ class _Escape(Enum):
     CHARSET = auto()
     CSI = auto()
     STRING = auto()
-    STRING_ESCAPE = auto()
 
 
 class LineReader:
@@ -55,9 +62,8 @@ class LineReader:
 
     def __init__(self, *, interleaved: bool) -> None:
         self._interleaved = interleaved
-        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._decoder = _decoder("replace")
         self._escape = _Escape.NONE
-        self._returned = False
         self._line = ""
 
     def feed(self, data: bytes) -> Iterator[Text]:
@@ -69,20 +75,19 @@ class LineReader:
 
     def _strip(self, char: str) -> str:
         """What is left of a character when control sequences (ECMA-48, section 5) are taken out."""
-        state = self._escape
-        if char == "\x1b":
-            self._escape = _Escape.STRING_ESCAPE if state is _Escape.STRING else _Escape.STARTED
+        if char == "\x1b":  # Whatever it comes in is over, a control string by ESC \\ too.
+            self._escape = _Escape.STARTED
             return ""
-        match state:
+        match self._escape:
             case _Escape.NONE:
-                return char if char >= " " or char in "\r\n\t" else ""
+                return char if char >= " " or char in _KEPT else ""
             case _Escape.STARTED:
                 if char == "[":
                     self._escape = _Escape.CSI
-                elif char in "]PX^_":
+                elif char in _STRINGS:
                     self._escape = _Escape.STRING
                 else:
-                    self._escape = _Escape.CHARSET if char in "()*+#%" else _Escape.NONE
+                    self._escape = _Escape.CHARSET if char in _CHARSETS else _Escape.NONE
             case _Escape.CSI:
                 if "\x40" <= char <= "\x7e":
                     self._escape = _Escape.NONE
@@ -91,7 +96,7 @@ class LineReader:
             case _Escape.STRING:
                 if char == "\a":
                     self._escape = _Escape.NONE
-            case _Escape.CHARSET | _Escape.STRING_ESCAPE:
+            case _Escape.CHARSET:
                 self._escape = _Escape.NONE
         if char == "\n":
             # No sequence spans lines: this one was torn by something else.
@@ -100,27 +105,19 @@ class LineReader:
         return ""
 
     def _put(self, char: str) -> Iterator[Text]:
-        if char == "\n" or len(self._line) >= _LONGEST:
+        # After a carriage return by itself, a status line is drawn anew over the old one.
+        drawn_over = self._line.endswith("\r") and char != "\r"
+        if char == "\n" or drawn_over or len(self._line) >= _LONGEST:
             yield from self._end_line()
-            self._returned = False
-            if char == "\n":
-                return
-        if char == "\r":
-            self._returned = True
+        if char == "\n":
             return
-        if self._returned:
-            # A carriage return by itself: a status line is drawn anew over the old one.
-            self._returned = False
-            yield from self._end_line()
         self._line += char
         if self._interleaved and char in _PROMPT_ENDS and not _STAMP.search(self._line):
             yield Text(self._line, whole=False)
 
     def _end_line(self) -> Iterator[Text]:
         cut = _STAMP.search(self._line) if self._interleaved else None
-        if cut and cut.start() > 0:
-            self._line, line = self._line[: cut.start()], self._line[cut.start() :]
-        else:
-            self._line, line = "", self._line
+        start = cut.start() if cut else 0
+        self._line, line = self._line[:start], self._line[start:].rstrip("\r")
         if line:
             yield Text(line, whole=True)

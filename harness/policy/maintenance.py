@@ -48,9 +48,10 @@ def edited(change: Callable[[Pin], Pin]) -> MaintenanceTask:
     """Every clevis binding under another configuration of the same kind: another threshold, another server."""
 
     def chore(volumes: Sequence[Volume]) -> MaintenanceResult:
-        after = [replace(volume, pins=change(volume.pins)) if volume.pins else volume for volume in volumes]
-        lines = [line for old, new in zip(volumes, after, strict=True) for line in _edit(old, new)]
-        return MaintenanceResult(tuple(after), tuple(lines))
+        done = [_edit(volume, change) for volume in volumes]
+        return MaintenanceResult(
+            tuple(volume for volume, _ in done), tuple(line for _, lines in done for line in lines)
+        )
 
     return chore
 
@@ -68,16 +69,16 @@ def _renew(volume: Volume) -> Iterator[str]:
             yield from opener.renew(own)
 
 
-def _edit(old: Volume, new: Volume) -> Iterator[str]:
-    if new == old:
-        return
-    if len(bindings(old.pins)) != 1 or not old.pins or not new.pins:
-        raise UsageError(f"the volume {old.name} has not just one binding to edit")
-    was, kind = old.pins.clevis_name, new.pins.clevis_name
+def _edit(volume: Volume, change: Callable[[Pin], Pin]) -> tuple[Volume, tuple[str, ...]]:
+    """The volume under its new configuration, and the lines that bring it there: none where nothing changes."""
+    if volume.pins is None or (pins := change(volume.pins)) == volume.pins:
+        return volume, ()
+    if len(bindings(volume.pins)) > 1:
+        raise UsageError(f"the volume {volume.name} has not just one binding to edit")
+    was, kind = volume.pins.clevis_name, pins.clevis_name
     if was != kind:
         raise UsageError(f"clevis cannot edit a binding of {was} into one of {kind}", hint="unbind, and bind anew")
-    yield from volume_env(old)
-    yield from CLEVIS.edit(new.pins)
+    return replace(volume, pins=pins), (*volume_env(volume), *CLEVIS.edit(pins))
 
 
 def _unbind(volume: Volume) -> Iterator[str]:

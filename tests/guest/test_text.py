@@ -15,6 +15,7 @@ def whole(*chunks: bytes, interleaved: bool = True) -> list[str]:
     [
         *("\x1b[m", "\x1b[0;1;39m", "\x1b[1@", "\x1b[2~", "\x1b[3X", "\x1b[4h", "\x1b[?25F", "\x1b[K"),
         *("\x1b]0;title\x07", "\x1b]0;title\x1b\\", "\x1bPq\x1b\\", "\x1bXq\x1b\\", "\x1b^q\x1b\\", "\x1b_q\x1b\\"),
+        "\x1b]0;title\x1b[1m",  # a string that another sequence ends
         *(f"\x1b{sign}B" for sign in "()*+#%"),
         *("\x1b=", "\x1bc", "\x1bx", "\x1b7"),
         *("\x1b[1\x1b[1m", "\x00", "\x07", "\x1f"),
@@ -45,6 +46,7 @@ def test_no_control_sequence_spans_lines(torn: str) -> None:
         ("one\r\ntwo\r\n", ["one", "two"]),
         ("\n\r\n\n", []),
         ("one\ttwo ~\n", ["one\ttwo ~"]),
+        ("DCIX  \r\nDCIX\r\n", ["DCIX  ", "DCIX"]),
         ("one", []),
     ],
 )

@@ -55,6 +55,12 @@ def test_an_edit_tells_clevis_the_new_configuration() -> None:
     assert edited(lambda pins: pins)([VOLUME]).commands == (), "clevis refuses an edit that changes nothing"
 
 
+def test_an_edit_leaves_alone_what_is_not_bound() -> None:
+    done = edited(one_is_enough)([bound(None), VOLUME])
+    assert done.volumes == (bound(None), bound(one_is_enough(VOLUME.pins or Tpm2Pin())))
+    assert done.commands == edited(one_is_enough)([VOLUME]).commands
+
+
 def test_what_clevis_cannot_edit_is_said() -> None:
     with pytest.raises(UsageError, match="of sss into one of tang"):
         edited(lambda _: TangPin("tang", "u", "t"))([VOLUME])

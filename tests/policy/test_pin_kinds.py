@@ -34,6 +34,7 @@ TANG = TangPin("tang", "@TANG_URL@", "@TANG_THUMBPRINT@")
 OWN = TangPin("http://tang.local:7500", "http://tang.local:7500", "x" * 43)
 WITH_PIN = CryptenrollPin((7,), asks_pin=True)
 SIGNED = CryptenrollPin(signed_pcr_ids=(11, 12))
+IN_TPM = Pkcs11Pin(in_tpm=True)
 
 
 @pytest.mark.parametrize(
@@ -56,6 +57,7 @@ SIGNED = CryptenrollPin(signed_pcr_ids=(11, 12))
         (Fido2Pin(), "FIDO2 security key"),
         (Fido2Pin(asks_pin=True), "FIDO2 security key, with its PIN"),
         (Pkcs11Pin(), "PKCS#11 token, with its PIN"),
+        (IN_TPM, "PKCS#11 token in the TPM, with its PIN"),
     ],
 )
 def test_what_it_is(leaf: Leaf, described: str) -> None:
@@ -160,6 +162,18 @@ def test_what_it_talks_to() -> None:
 
 
 @pytest.mark.parametrize(
+    ("leaf", "needs_machine"),
+    [
+        *((leaf, False) for leaf in (Tpm2Pin((7,)), TANG, WITH_PIN)),
+        *((leaf, True) for leaf in (SIGNED, CryptenrollPin(initrd_pcr_ids=(11,)), CryptenrollPin(pcrlock=True))),
+        *((leaf, True) for leaf in (Fido2Pin(), Pkcs11Pin(), HsmPin())),
+    ],
+)
+def test_only_a_boot_measures_its_initrd_and_only_a_machine_has_devices(leaf: Leaf, needs_machine: bool) -> None:
+    assert leaf.needs_machine is needs_machine
+
+
+@pytest.mark.parametrize(
     ("leaf", "typed", "options"),
     [
         *((leaf, None, ()) for leaf in (Tpm2Pin((7,)), TANG, CryptenrollPin((7,)), Fido2Pin())),
@@ -216,6 +230,11 @@ UNTYPED = World(pin_typed=False)
             (WITH_PIN, world, "the TPM is locked out, so it takes no PIN")
             for world in (World(tpm=TpmState.LOCKED_OUT), World(power_cuts=3))
         ),
+        (IN_TPM, World(tpm=TpmState.ABSENT), "there is no TPM"),
+        *(
+            (IN_TPM, world, "the TPM is locked out, so it takes no PIN")
+            for world in (World(tpm=TpmState.LOCKED_OUT), World(power_cuts=3))
+        ),
         (TANG, World(network=Network.NO_LINK), "the network has no link"),
         (TANG, World(servers={"tang": Server.REFUSED}), "its server refuses connections"),
         (TANG, World(servers={"tang": Server.SILENT}), "its server is silent"),
@@ -244,6 +263,8 @@ def test_why_it_does_not_hold_and_says_so(leaf: Leaf, world: World, why: str) ->
     ("leaf", "world"),
     [
         *((leaf, World()) for leaf in (Tpm2Pin((7,)), WITH_PIN, SIGNED, TANG, Fido2Pin(asks_pin=True), Pkcs11Pin())),
+        *((IN_TPM, world) for world in (World(), World(power_cuts=2))),
+        *((Pkcs11Pin(), World(tpm=tpm)) for tpm in (TpmState.ABSENT, TpmState.LOCKED_OUT)),
         (Tpm2Pin(), World(power_cuts=2)),
         (WITH_PIN, World(power_cuts=2)),
         (CryptenrollPin((7,)), World(power_cuts=3)),
@@ -283,6 +304,9 @@ def test_a_server_that_stalls_keeps_clevis_for_ever() -> None:
         (Fido2Pin(asks_pin=True), World(token=TokenState.ANOTHER), False),
         (Pkcs11Pin(), World(token=TokenState.ANOTHER), True),
         (Pkcs11Pin(), World(token=TokenState.ABSENT), False),
+        (Pkcs11Pin(), World(tpm=TpmState.ABSENT), True),
+        (IN_TPM, World(), True),
+        (IN_TPM, World(tpm=TpmState.ABSENT), False),
         (TANG, World(), False),
     ],
 )
@@ -322,6 +346,11 @@ INITRD = replace(THIEF, ways=frozenset({ExecutionPath.INITRD}))
             Capabilities(pin=True),
             True,
             "the token's files are on the disk, and the attacker knows the PIN",
+        ),
+        (IN_TPM, Capabilities(disk=True, pin=True), False, "the attacker does not have the TPM"),
+        *(
+            (IN_TPM, with_tpm, True, "the token's files are on the disk, and the attacker knows the PIN")
+            for with_tpm in (Capabilities(machine=True, pin=True), Capabilities(tpm_state=True, pin=True))
         ),
     ],
 )
@@ -372,6 +401,14 @@ def test_another_server_and_another_name() -> None:
             ],
         ),
         (
+            CryptenrollPin(initrd_pcr_ids=(11, 15)),
+            [
+                "systemd-cryptenroll --tpm2-device=auto "
+                f"--tpm2-pcrs=11:sha256=$(/usr/lib/unlock-lab/pcr-11)+15:sha256={'0' * 64} "
+                '--tpm2-public-key= "$device"',
+            ],
+        ),
+        (
             CryptenrollPin(initrd_pcr_ids=(11, 15), further_phases=("leave-initrd", "sysinit")),
             [
                 "pcr11=$(/usr/lib/unlock-lab/pcr-11)",
@@ -406,6 +443,18 @@ def test_another_server_and_another_name() -> None:
             Pkcs11Pin(),
             [
                 "soft_token lab disk 24680",
+                "PIN=24680 systemd-cryptenroll --pkcs11-token-uri='pkcs11:token=lab;object=disk;type=public' "
+                '"$device"',
+            ],
+        ),
+        (
+            IN_TPM,
+            [
+                "[[ -e /etc/tpm2_pkcs11 ]] || { mkdir -m 700 /etc/tpm2_pkcs11"
+                " && tpm2_ptool init --path=/etc/tpm2_pkcs11"
+                " && tpm2_ptool addtoken --pid=1 --sopin=24680 --label=lab --userpin=24680 --path=/etc/tpm2_pkcs11"
+                " && tpm2_ptool addkey --algorithm=rsa2048 --key-label=disk"
+                " --label=lab --userpin=24680 --path=/etc/tpm2_pkcs11; }",
                 "PIN=24680 systemd-cryptenroll --pkcs11-token-uri='pkcs11:token=lab;object=disk;type=public' "
                 '"$device"',
             ],
@@ -447,9 +496,9 @@ def test_how_bindings_are_renewed_edited_and_removed() -> None:
 
 
 def test_how_a_volume_is_opened_by_its_bindings_alone() -> None:
-    assert CLEVIS.unlock("/dev/a", "var", [TANG]) == "clevis luks unlock -d /dev/a -n var"
+    assert CLEVIS.unlock("/dev/a", "var", [TANG], "") == "clevis luks unlock -d /dev/a -n var"
     attach = "systemd-cryptsetup attach var /dev/a none"
-    assert CRYPTENROLL.unlock("/dev/a", "var", []) == f"{attach} tpm2-device=auto,headless=yes"
+    assert CRYPTENROLL.unlock("/dev/a", "var", [], "") == f"{attach} tpm2-device=auto,headless=yes"
     assert (
         CRYPTENROLL.unlock("/dev/a", "var", [Fido2Pin(), Pkcs11Pin(), Fido2Pin()], "24680")
         == f"PIN=24680 {attach} fido2-device=auto,pkcs11-uri=auto,headless=yes"

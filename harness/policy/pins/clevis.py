@@ -41,7 +41,7 @@ class Clevis(Opener):
         """``clevis luks unbind``."""
         yield f'each_binding {len(pins)} clevis luks unbind -f -d "$device"'
 
-    def unlock(self, device: str, mapping: str, pins: Sequence[Binding], typed: str = "") -> str:
+    def unlock(self, device: str, mapping: str, pins: Sequence[Binding], typed: str) -> str:
         """``clevis luks unlock``."""
         return f"clevis luks unlock -d {device} -n {mapping}"
 

@@ -113,14 +113,14 @@ class Opener(ABC):
         """The lines that remove all pins that the tool has bound to a volume, with their keyslots."""
 
     @abstractmethod
-    def unlock(self, device: str, mapping: str, pins: Sequence["Binding"], typed: str = "") -> str:
+    def unlock(self, device: str, mapping: str, pins: Sequence["Binding"], typed: str) -> str:
         """The command that opens a volume by its bindings.
 
         Args:
             device: What the volume lies on, for the shell.
             mapping: What it is to be called, for the shell.
             pins: The leaves that the tool has bound to it; none when that is not known.
-            typed: What a person would type where a leaf wants a PIN.
+            typed: What a person would type where a leaf wants a PIN, or "".
         """
 
 

@@ -46,7 +46,7 @@ class ParsecKey(Opener):
         """Remove keyslot and key."""
         yield f'{_TOOL} remove "$device"'
 
-    def unlock(self, device: str, mapping: str, pins: Sequence[Binding], typed: str = "") -> str:
+    def unlock(self, device: str, mapping: str, pins: Sequence[Binding], typed: str) -> str:
         """By the key that Parsec decrypts; a system that has no Parsec opens nothing by it."""
         key = f"/run/cryptsetup-keys.d/{mapping}.key"
         return f"{_TOOL} decrypt {mapping} && cryptsetup open --key-file {key} {device} {mapping}"

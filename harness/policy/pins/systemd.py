@@ -37,7 +37,7 @@ class Cryptenroll(Opener):
         for slot_type in dict.fromkeys(pin.slot_type for pin in pins):
             yield f'systemd-cryptenroll --wipe-slot={slot_type} "$device"'
 
-    def unlock(self, device: str, mapping: str, pins: Sequence[Binding], typed: str = "") -> str:
+    def unlock(self, device: str, mapping: str, pins: Sequence[Binding], typed: str) -> str:
         """``systemd-cryptsetup attach``, which tries the tokens and asks nobody."""
         options = dict.fromkeys(pin.crypttab_device for pin in pins) or ["tpm2-device=auto"]
         environment = f"PIN={typed} " if typed else ""

@@ -35,7 +35,7 @@ class TpmTools(Opener):
         """Wipe the keyslot; what the TPM sealed for it leads nowhere then."""
         yield f'printf %s "$PASSWORD" | cryptsetup luksKillSlot -q --key-file - "$device" {_KEYSLOT}'
 
-    def unlock(self, device: str, mapping: str, pins: Sequence[Binding], typed: str = "") -> str:
+    def unlock(self, device: str, mapping: str, pins: Sequence[Binding], typed: str) -> str:
         """Let the keyscript print the key; what it would ask, nobody answers."""
         key = f"CRYPTTAB_NAME={mapping} {HELPERS}/tpm12-key < /dev/null"
         return f"{key} | cryptsetup open --key-file - {device} {mapping}"
