@@ -129,7 +129,7 @@ class BootReader:
             yield KeyslotUsed(at, stream, line.strip(), self._keyslots.pop(pid), made["volume"])
 
 
-def _event(row: MessagePattern, found: dict[str, object], **common: object) -> Event:
+def _event(row: MessagePattern, found: dict[str, object], **common: Any) -> Event:
     """The event that a row's match shows; words become what the event's fields are."""
     kinds: dict[str, Any] = {field.name: field.type for field in fields(row.event_type)}
     given = {name: kinds[name](value) for name, value in found.items() if value is not None}

@@ -68,6 +68,7 @@ CUT = b"Please enter pas[    2.948528] scsi: x\nsphrase for disk var:\n"
 
 def test_a_kernel_line_is_taken_out_of_the_line_that_it_cut() -> None:
     assert whole(CUT) == ["[    2.948528] scsi: x", "Please enter passphrase for disk var:"]
+    assert whole(CUT.replace(b"\n", b"\r\r\n")) == whole(CUT), "a terminal may end lines like that"
     assert whole(CUT, interleaved=False) == CUT.decode().splitlines(), "journald writes each message at once"
     assert whole(b"[    2.948528] one\n[    2.948529] two\n") == ["[    2.948528] one", "[    2.948529] two"]
 
