@@ -64,8 +64,8 @@ class ContainerServer(ABC):
             RigError: It answers wrongly.
         """
 
-    def answers(self) -> None:  # noqa: B027 - nothing more, unless there is something to be read
-        """It has answered for the first time since a start."""
+    def on_ready(self) -> None:  # noqa: B027 - most have nothing to read
+        """Called once after each start, when it has answered: what is to be read from it is read here."""
 
     def start(self) -> None:
         """Start it, and return once it answers. Nothing happens if it runs.
@@ -83,7 +83,7 @@ class ContainerServer(ABC):
             self._current = container
             self._port = container.published_port()
             self._wait_until_ready(container)
-            self.answers()
+            self.on_ready()
             self._stack = stack.pop_all()
 
     def stop(self) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
-from harness.network.connection import Client, Mode
+from harness.network.connection import Client
 from harness.network.fault_proxy import FaultProxy
 from harness.network.namespace import Endpoint
 from harness.progress import Progress
@@ -26,11 +26,9 @@ class Hsm(Proxied["HsmServer"]):
 
     def replace_key(self) -> None:
         """Put another HSM in its place: the same label and PIN, another key."""
-        mode = self.proxy.mode
-        self.proxy.mode = Mode.REFUSE
         old = self.server.token
-        self.server.replace(HsmToken.new(old.label, old.pin))
-        self._back(mode)
+        with self._replaced():
+            self.server.replace(HsmToken.new(old.label, old.pin))
 
     @property
     def calls(self) -> tuple[HsmCall, ...]:

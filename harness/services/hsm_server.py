@@ -56,8 +56,8 @@ class HsmServer(ContainerServer):
             if not connection.recv(1):
                 raise ConnectionError("it closed the connection")
 
-    def answers(self) -> None:
-        """What its log has is of the probes, once they are in it to their end.
+    def on_ready(self) -> None:
+        """Note which sessions are those of the probes: all that its log has, once it has them to their end.
 
         Raises:
             RigError: They are not, long after they were answered.

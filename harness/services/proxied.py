@@ -1,6 +1,8 @@
 """A server behind a fault proxy: what stops it, silences it, restricts it, whatever it serves."""
 
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Generic, Protocol, TypeVar
 
 from harness.errors import UsageError
@@ -114,7 +116,11 @@ class Proxied(Generic[S]):
         """Its log as it stands."""
         return self.server.raw_log
 
-    def _back(self, mode: Mode) -> None:
-        """The server was started anew while the proxy refused: lead to where it is now, in the mode that was before."""
+    @contextmanager
+    def _replaced(self) -> Iterator[None]:
+        """Refuse connections while the block starts the server anew; then lead to it, in the mode that was before."""
+        mode = self.proxy.mode
+        self.proxy.mode = Mode.REFUSE
+        yield
         self.proxy.upstream = self.server.address
         self.proxy.mode = mode if mode is not Mode.REFUSE else Mode.OPEN

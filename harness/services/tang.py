@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from harness.network.connection import Client, Mode
+from harness.network.connection import Client
 from harness.network.fault_proxy import FaultProxy
 from harness.network.namespace import Endpoint
 from harness.network.relay import Tamper
@@ -75,10 +75,8 @@ class Tang(Proxied["TangServer"]):
 
     def replace_keys(self, keys: TangKeys | None = None) -> None:
         """Put an imposter in its place: other keys (new ones by default) at the same address."""
-        mode = self.proxy.mode
-        self.proxy.mode = Mode.REFUSE
-        self.server.replace_keys(keys)
-        self._back(mode)
+        with self._replaced():
+            self.server.replace_keys(keys)
 
     def tamper(self, change: Tamper | None) -> None:
         """Have each whole HTTP reply (head and body) go through a function on its way to the guest; None ends it."""
@@ -99,7 +97,7 @@ class Tang(Proxied["TangServer"]):
         """How many of its replies were changed on their way."""
         return sum(connection.tampered for connection in self.connections)
 
-    def calls(self, client: Client) -> "Calls":
+    def calls(self, client: Client) -> Calls:
         """What one machine has had from it, or wanted, since it was turned on."""
         return Calls(
             requests=tuple(request for request in self.requests if request.client == client),

@@ -51,8 +51,8 @@ class TangServer(ContainerServer):
             raise RigError(f"{self._name} answered GET /adv with {status}", container.tail())
         self._probes[container] += 1
 
-    def answers(self) -> None:
-        """Its keys can be read now."""
+    def on_ready(self) -> None:
+        """Read its keys, which tangd has made by now if it had none."""
         self._keys = self._read_keys()
 
     @property

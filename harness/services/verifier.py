@@ -117,12 +117,12 @@ class Verifier:
             return tuple(self._nodes.get(node, _Node()).verdicts)
 
     def miss(self, node: str) -> Verdict:
-        """The time is over within which a node should have given a quote."""
+        """Refuse a node that gave no quote in the time it had."""
         with self._lock:
             return self._decide(node, Verdict(Refusal.NO_QUOTE))
 
     def forget(self, node: str) -> None:
-        """The owner has changed the node, and vouches for what it is at its next quote: that admits it anew."""
+        """Forget what is expected of a node, whose owner has changed it: its next good quote admits it anew."""
         with self._lock:
             self._nodes.pop(node, None)
 
