@@ -33,7 +33,7 @@ def endpoints(policy: Policy) -> dict[str, Endpoint]:
     hosts: dict[str, str] = {}
     for server in policy.tang_servers:
         parts = urls.parse(policy.tang_url(server))
-        if parts.hostname and (_is_address(parts.hostname)):
+        if parts.hostname and urls.is_ip(parts.hostname):
             fixed[server] = Endpoint(parts.port or 80, parts.hostname)
         elif parts.hostname:
             address = hosts.setdefault(parts.hostname, f"{_NAMED}{next(numbers)}")
@@ -41,10 +41,6 @@ def endpoints(policy: Policy) -> dict[str, Endpoint]:
     taken = {each.port for each in fixed.values() if each.address == GATEWAY}
     free = (port for port in count(FIRST_PORT) if port not in taken)
     return {server: fixed.get(server) or Endpoint(next(free)) for server in policy.tang_servers}
-
-
-def _is_address(host: str) -> bool:
-    return host.replace(".", "").isdigit()
 
 
 def names(places: Iterable[Endpoint]) -> tuple[str, ...]:

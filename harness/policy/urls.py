@@ -6,6 +6,7 @@ Sources: Butane, base/util/url.go; RFC 2397.
 import base64
 import gzip
 import hashlib
+import ipaddress
 import zlib
 from urllib.parse import SplitResult, quote, unquote_to_bytes, urlsplit
 
@@ -71,3 +72,12 @@ def parse(url: str) -> SplitResult:
     except ValueError:
         return SplitResult("", "", "", "", "")
     return parts
+
+
+def is_ip(host: str) -> bool:
+    """Whether a host is given by its address, and not by a name."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True

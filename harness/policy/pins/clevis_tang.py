@@ -113,7 +113,7 @@ class TangPin(Leaf):
                 "clevis#175",
             )
         host = parts.hostname or ""
-        if host and not _is_ip(host):
+        if host and not urls.is_ip(host):
             yield (
                 f"its Tang server goes by the name {host}: the initrd must resolve it, and a name in .local it cannot",
                 "clevis#148",
@@ -180,7 +180,7 @@ def why_not_run(url: str) -> str:
         return "no guest trusts a certificate of the laboratory"
     if "@" in parts.netloc or parts.path.strip("/") or parts.query or parts.fragment:
         return "it serves http://HOST:PORT alone"
-    if _is_ip(host):
+    if urls.is_ip(host):
         return _not_at_address(host)
     return "" if _NAME.fullmatch(host) else "that is no name of a host"
 
@@ -199,14 +199,6 @@ def _named(url: str) -> str:
     """What the harness calls its server at a literal URL."""
     name = re.sub(r"[^a-z0-9]+", "-", url.lower().removeprefix("http://")).strip("-")
     return name if name.startswith("tang") else f"tang-{name}"
-
-
-def _is_ip(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
 
 
 def _pin(place: Place, tang: dict[str, Any], thumbprint_key: str) -> TangPin:
