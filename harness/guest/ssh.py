@@ -24,7 +24,7 @@ _BROKEN_OFF = (paramiko.SSHException, OSError, EOFError)
 """What paramiko raises when the connection goes."""
 
 _BACKSTOP_SECONDS = 3600.0
-"""For waits of paramiko that know the wall's clock only; ours end them before."""
+"""The limit of waits inside paramiko, which go by the wall clock; our deadline ends them earlier."""
 
 _WAKE_SECONDS = 1
 """How long the connection may be idle before something is sent that wakes the guest.
@@ -117,7 +117,7 @@ class Shell:
 
     @contextmanager
     def _hung_up_at(self, deadline: Deadline, command: str) -> Iterator[None]:
-        """Paramiko waits by the wall's clock or without end, unless the connection goes."""
+        """Close the connection at the deadline: paramiko waits by the wall clock, or without end."""
         answered = threading.Event()
 
         def hang_up() -> None:
