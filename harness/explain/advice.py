@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from harness.policy.notes import not_exercised
 from harness.policy.pins import Leaf, bindings, leaves, subtrees
 from harness.policy.policy import Policy, Volume
 
@@ -41,8 +42,8 @@ def advice(policy: Policy) -> tuple[Advice, ...]:
 def _of_the_file(policy: Policy) -> Iterator[Advice]:
     for obstacle in policy.obstacles:
         yield Advice(policy.name, f"the laboratory cannot install it: {obstacle}", "images/debian-13/recipe.yaml")
-    if policy.notes:
-        yield Advice(policy.name, f"not exercised here: {'; '.join(policy.notes)}", "docs/explanation/limits.md")
+    if notes := not_exercised(policy):
+        yield Advice(policy.name, f"not exercised here: {'; '.join(notes)}", "docs/explanation/limits.md")
 
 
 def _threshold(_policy: Policy, volume: Volume) -> Iterator[tuple[str, str]]:

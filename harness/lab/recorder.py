@@ -13,6 +13,9 @@ from harness.evidence import artifacts
 from harness.evidence.attacks import Attack, Attempt
 from harness.evidence.record import Boot, Failure, Problem, Result, Scenario
 from harness.evidence.scrub import scrubbed_config, scrubbed_log
+from harness.images.recipe import guest_recipe
+from harness.policy.fit import DEFAULT_SPEC
+from harness.policy.notes import not_exercised
 from harness.policy.policy import Policy
 
 
@@ -71,7 +74,8 @@ class EvidenceRecorder:
 
     def installs(self, policy: Policy, image: str) -> None:
         """Write down what this test's machine was installed with."""
-        self._policy, self._image, self._notes = policy.name, image, policy.notes
+        spec = guest_recipe(image).ignition_spec or DEFAULT_SPEC
+        self._policy, self._image, self._notes = policy.name, image, not_exercised(policy, spec)
         self.hide_secrets(policy)
         self.keep({artifacts.CONFIG_BU: policy.source})
 

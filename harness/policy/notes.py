@@ -1,8 +1,8 @@
 """What of a file is taken and not looked at, and what keeps the rules from saying what a volume will do (pure).
 
-A file is more than its encryption. What else it says is installed, and nothing here watches whether it works: `notes`
-names it for the paragraph "not exercised here" of the report. Where something decides about a volume that the rules do
-not hold (a unit that enrols by itself, a key that was not read), a prediction is withheld: `unpredictable`.
+A file is more than its encryption. What else it says is installed, and nothing here watches whether it works:
+`not_exercised` names it for that paragraph of the report. Where something decides about a volume that the rules do not
+hold (a unit that enrols by itself, a key that was not read), a prediction is withheld: `unpredictable`.
 """
 
 import re
@@ -11,8 +11,9 @@ from typing import Any
 
 from harness.policy import urls
 from harness.policy.document import Document
-from harness.policy.fit import fit
+from harness.policy.fit import DEFAULT_SPEC, fit
 from harness.policy.pins import Pin, leaves
+from harness.policy.policy import Policy
 
 _DECIDES = re.compile(
     r"cryptsetup|cryptenroll|clevis[ -]luks|crypttab|/etc/luks/|luksmeta|tpm2_|systemd-pcrlock|luksAddKey|luksKillSlot"
@@ -24,8 +25,18 @@ _ZINCATI = "/etc/zincati/"
 
 
 def notes(document: Document, config: dict[str, Any]) -> tuple[str, ...]:
-    """What the file asks for that no boot here shows, one phrase each."""
-    return (*_not_watched(config), *fit(config).notes, *document.notes)
+    """What the file asks for that no boot of any guest here shows, one phrase each."""
+    return (*_not_watched(config), *document.notes)
+
+
+def not_exercised(policy: Policy, spec: int = DEFAULT_SPEC) -> tuple[str, ...]:
+    """What a policy asks for that no boot of a guest shows, one phrase each.
+
+    Args:
+        policy: With what `notes` says of its file.
+        spec: The minor version of the Ignition 3 spec that the guest's Ignition takes.
+    """
+    return (*policy.notes, *(fit(policy.config, spec).notes if policy.config else ()))
 
 
 def _not_watched(config: dict[str, Any]) -> Iterator[str]:

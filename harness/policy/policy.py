@@ -66,7 +66,7 @@ class Policy:
         enrolment: Lines for root's shell in the installed guest, one boot later, still with the Tang placeholders: what
             an owner does by hand (`harness.policy.enrolment`).
         disks: Those that the machine must have, the one with the system first; none where an image decides.
-        notes: What the file asks for that no boot here shows, one phrase each.
+        notes: What the file asks for that no boot of any guest shows, one phrase each (`harness.policy.notes`).
         obstacles: Why the laboratory's guest cannot have what the file says, each with file, line and key.
         needs: What the image must offer for it, beside Ignition.
     """

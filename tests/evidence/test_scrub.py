@@ -78,7 +78,8 @@ def test_no_secret_is_left(secret: str, before: bytes, after: bytes) -> None:
 def test_nothing_that_a_recorder_writes_holds_a_secret(tmp_path: Path) -> None:
     volume = SimpleNamespace(name="root", passphrase=SECRET, tpm_pin="1234")
     policy = cast(
-        Any, SimpleNamespace(name="mine", notes=(), volumes=(volume,), source=f"inline: {SECRET}\npin: 1234\n")
+        Any,
+        SimpleNamespace(name="mine", notes=(), config={}, volumes=(volume,), source=f"inline: {SECRET}\npin: 1234\n"),
     )
     recorder = EvidenceRecorder.open(tmp_path / "artifacts", "t.py::a", f"It types {SECRET}.")
     recorder.installs(cast(Policy, policy), "debian-13")

@@ -39,7 +39,7 @@ def entry(folder: Path, policy: str, *servers: str) -> Any:
     (folder / "config.ign").write_text(f"{{}} of {policy}")
     return SimpleNamespace(
         folder=folder,
-        policy=SimpleNamespace(name=policy, provided=(), notes=(), source=f"source of {policy}", volumes=()),
+        policy=SimpleNamespace(name=policy, provided=(), notes=(), config={}, source=f"source of {policy}", volumes=()),
         canaries={},
         image=SimpleNamespace(name="debian-13"),
         places=dict.fromkeys(servers),

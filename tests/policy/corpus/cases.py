@@ -8,6 +8,7 @@ from pathlib import Path
 from harness.errors import UsageError
 from harness.lab.policies import image_for
 from harness.policy.butane import read_policy
+from harness.policy.notes import not_exercised
 from harness.policy.oracle import predict
 from harness.policy.policy import Policy, Volume
 from harness.policy.world import Stack, World
@@ -71,8 +72,8 @@ def _gives(path: Path) -> str:
     if policy.obstacles:
         return "told before any boot: " + "; ".join(_plain(each) for each in policy.obstacles)
     told = [f"installs on {image_for(policy)}, {_disks(policy)}", *map(_says, policy.volumes)]
-    if policy.notes:
-        told.append(f"not exercised: {_plain('; '.join(policy.notes))}")
+    if notes := not_exercised(policy):
+        told.append(f"not exercised: {_plain('; '.join(notes))}")
     return ". ".join(told)
 
 
