@@ -10,14 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, Phase, event, given, settings
+from hypothesis import Phase, given, settings
 from real_tools.drawn import SERVERS, Drawn, drawn
 
 from harness.host.scratch import scratch
 from harness.matrix.conditions import all_conditions
 from harness.policy.extract import extract
 from harness.policy.oracle import predict
-from harness.policy.policy import Volume
 from harness.policy.world import Stack, TpmState, World
 from harness.progress import Progress
 from harness.real_tools.parts import Parts, real_parts
@@ -87,25 +86,25 @@ class Cells:
         return maintained(self._parts, sealed, condition, folder)
 
 
+def cases(policies: int, *, same: bool) -> list[Drawn]:
+    """So many policies, each with its worlds and attackers; drawn before any is asked about, so that none is twice."""
+    found: list[Drawn] = []
+
+    @settings(max_examples=policies, derandomize=same, database=None, phases=[Phase.generate])
+    @given(drawn(WORLDS, ATTACKERS))
+    def draw(case: Drawn) -> None:
+        found.append(case)
+
+    draw()
+    return found
+
+
 def agree(parts: Parts, policies: int, *, same: bool) -> Cells:
     """Draw so many policies, and ask the tools in each cell."""
     cells = Cells(parts)
-
-    @settings(
-        max_examples=policies,
-        derandomize=same,
-        database=None,
-        deadline=None,
-        phases=[Phase.generate],
-        suppress_health_check=list(HealthCheck),
-    )
-    @given(drawn(WORLDS, ATTACKERS))
-    def check(case: Drawn) -> None:
-        event(type(case.volume.pins).__name__)
-        cells.ask(case)
-
     started = time.monotonic()
-    check()
+    for case in cases(policies, same=same):
+        cells.ask(case)
     took = time.monotonic() - started
     opened = sum(cells.asked)
     print(f"{len(cells.asked)} cells, {opened} opened, {took / len(cells.asked):.2f} s a cell, {took:.0f} s in all")
@@ -134,14 +133,7 @@ def test_what_brings_a_tpm_into_a_state_is_a_condition_of_the_table() -> None:
 
 
 def test_no_volume_is_drawn_without_a_pin() -> None:
-    found: list[Volume] = []
-
-    @settings(max_examples=50, database=None, derandomize=True)
-    @given(drawn(WORLDS, ATTACKERS))
-    def look(case: Drawn) -> None:
-        found.append(case.volume)
-
-    look()
-    assert all(volume.pins for volume in found)
-    assert any(volume.tpm_pin for volume in found)
-    assert any(servers_of(volume) for volume in found)
+    volumes = [case.volume for case in cases(50, same=True)]
+    assert all(volume.pins for volume in volumes)
+    assert any(volume.tpm_pin for volume in volumes)
+    assert any(servers_of(volume) for volume in volumes)
