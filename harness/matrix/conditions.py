@@ -26,6 +26,7 @@ from harness.matrix.condition import EVERY, Condition
 from harness.policy.maintenance import MaintenanceResult, MaintenanceTask, edited, rebound, unbound
 from harness.policy.pins import TANG, Pin, Service, TangPin, changed, with_threshold
 from harness.policy.pins.placeholders import placeholder
+from harness.policy.pins.systemd_fido2 import FIDO2_PIN
 from harness.policy.pins.systemd_hsm import HSM
 from harness.policy.pins.systemd_pkcs11 import NEW_TOKEN, REMOVE_TOKEN
 from harness.policy.pins.tpm import POWER_CUTS
@@ -312,9 +313,9 @@ OF_TOKENS: tuple[Condition, ...] = (
     Condition("pin-wrong", "a wrong PIN is typed, once", World(pin_right=False), typed=(WRONG_PIN,)),
     Condition(
         "pin-blocked",
-        "a wrong PIN is typed three times, which blocks a FIDO2 key until it is plugged in anew",
+        "three wrong PINs are typed, which block a FIDO2 key until it is plugged in anew, and then the right one",
         World(token=TokenState.PIN_BLOCKED),
-        typed=(WRONG_PIN,) * 3,
+        typed=(*(WRONG_PIN,) * 3, FIDO2_PIN),
     ),
 )
 """What happens to security tokens; only policies that have one are put through it."""

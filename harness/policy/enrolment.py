@@ -99,6 +99,7 @@ def enrolled(base: Policy, enrolment: Enrolment) -> Policy:
     for new in enrolment.volumes:
         bound = _bound(_volume(new), new.pins)
         lines += tuple(creation_commands(new, base.disk, bound, _devices(new.pins), _options(new.pins)))
+        lines += tuple(_after_network(new.name, new.pins))
     lines += enrolment.commands
     return replace(
         base,
@@ -141,6 +142,7 @@ def _lines(volume: Volume, enrolment: Enrolment) -> Iterator[str]:
         return
     key = "keep" if enrolment.keeps_key_file else "none"
     yield shlex.join(["crypttab", volume.name, key, *dict.fromkeys(options)])
+    yield from _after_network(volume.name, enrolment.pins)
     if not enrolment.keeps_key_file:
         yield f"rm -f /etc/luks/{shlex.quote(volume.name)}"
 
@@ -171,6 +173,14 @@ def volume_env(volume: Volume) -> Iterator[str]:
         raise UsageError(f"the volume {volume.name} has no passphrase, so its bindings cannot be changed")
     yield f"device=$(readlink -f {shlex.quote(volume.device)})"
     yield f"export PASSWORD={shlex.quote(volume.passphrase)}"
+
+
+def _after_network(name: str, pins: Sequence[Pin]) -> Iterator[str]:
+    """Have a volume wait for the network, where systemd itself asks over it: that does so once, clevis for ever."""
+    if any(leaf.needs_network and not leaf.opener.answers_prompts for pin in pins for leaf in leaves(pin)):
+        wants = f"/etc/systemd/system/systemd-cryptsetup@{name}.service.wants"
+        yield f"open_after {name} network-online.target"
+        yield f"mkdir -p {wants} && ln -s /usr/lib/systemd/system/network-online.target {wants}"
 
 
 def _kernel_arguments(volume: Volume, pins: Sequence[Pin], options: list[str]) -> Iterator[str]:

@@ -86,12 +86,16 @@ def _asked(volume: Volume, pins: Pin, world: World, stack: Stack) -> Prediction:
     failed = frozenset(leaf.name for leaf, cause in causes.items() if cause.reported)
     failed -= {leaf.name for leaf in answering}
     said = "; ".join(f"{leaf.name} does not answer: {cause.why}" for leaf, cause in causes.items())
+    opening = [leaf.name for leaf in answering if not leaf.opener.answers_prompts]
     if _asks_pin(volume, pins, world, stack, causes):
         if not (world.pin_typed and world.pin_right):
             return Prediction(Unlock.LOCKED, failed, _sentence("it asks for the PIN, and waits for it for ever", said))
-        if opening := [leaf.name for leaf in answering if not leaf.opener.answers_prompts]:
+        if opening:
             why = f"it asks for the PIN, and {opening[0]} answers to it"
             return Prediction(Unlock.PASSPHRASE_FALLBACK, failed, _sentence(why, said))
+    if not opening and any(cause.ends for cause in causes.values()):
+        why = "systemd-cryptsetup gives up, and asks for no passphrase"
+        return Prediction(Unlock.LOCKED, failed, _sentence(why, said))
     if not evaluate(pins, lambda leaf: leaf not in causes):
         return _shut(volume, world, stack, failed, said)
     if world.header is Header.KEYSLOT_WIPED:

@@ -245,18 +245,28 @@ UNTYPED = World(pin_typed=False)
             for token in (Fido2Pin(), Pkcs11Pin())
         ),
         (Fido2Pin(), World(token=TokenState.ANOTHER), "another security token does not have the key"),
-        (Fido2Pin(asks_pin=True), World(token=TokenState.PIN_BLOCKED), "its PIN is blocked"),
         (Fido2Pin(asks_pin=True), World(pin_right=False), "what is typed is not its PIN"),
         (HsmPin(), World(servers={"hsm": Server.REFUSED}), "the HSM is refused, and systemd waits for a token in vain"),
         (HsmPin(), World(servers={"hsm": Server.SILENT}), "the HSM is silent, and systemd waits for a token in vain"),
-        (HsmPin(), World(servers={"hsm": Server.IMPOSTER}), "another HSM does not have the key"),
         (HsmPin(), World(network=Network.NO_LINK), "there is no network, and systemd waits for a token in vain"),
         (HsmPin(), World(pin_right=False), "what is typed is not its PIN"),
-        (Pkcs11Pin(), World(token=TokenState.PIN_BLOCKED), "its PIN is blocked"),
     ],
 )
 def test_why_it_does_not_hold_and_says_so(leaf: Leaf, world: World, why: str) -> None:
     assert cause(leaf, world) == PinFailureCause(why, reported=True, hangs=False)
+
+
+@pytest.mark.parametrize(
+    ("leaf", "world", "why", "reported"),
+    [
+        (Fido2Pin(asks_pin=True), World(token=TokenState.PIN_BLOCKED), "its PIN is blocked", True),
+        (Pkcs11Pin(), World(token=TokenState.PIN_BLOCKED), "its PIN is blocked", True),
+        (Pkcs11Pin(), World(token=TokenState.ANOTHER), "another key decrypts to something else", False),
+        (HsmPin(), World(servers={"hsm": Server.IMPOSTER}), "another key decrypts to something else", False),
+    ],
+)
+def test_what_ends_systemd_cryptsetup(leaf: Leaf, world: World, why: str, reported: bool) -> None:
+    assert cause(leaf, world) == PinFailureCause(why, reported=reported, ends=True)
 
 
 @pytest.mark.parametrize(
@@ -301,7 +311,7 @@ def test_a_server_that_stalls_keeps_clevis_for_ever() -> None:
         (Fido2Pin(), World(), False),
         (Fido2Pin(asks_pin=True), World(tpm=TpmState.ABSENT), True),
         (Fido2Pin(asks_pin=True), World(token=TokenState.PIN_BLOCKED), True),
-        (Fido2Pin(asks_pin=True), World(token=TokenState.ANOTHER), False),
+        *((Fido2Pin(asks_pin=True), World(token=token), True) for token in (TokenState.ANOTHER, TokenState.ABSENT)),
         (Pkcs11Pin(), World(token=TokenState.ANOTHER), True),
         (Pkcs11Pin(), World(token=TokenState.ABSENT), False),
         (Pkcs11Pin(), World(tpm=TpmState.ABSENT), True),

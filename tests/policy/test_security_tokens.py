@@ -12,7 +12,7 @@ from harness.policy.enrolment import Enrolment, enrolled
 from harness.policy.extract import extract
 from harness.policy.maintenance import rebound, unbound
 from harness.policy.oracle import predict
-from harness.policy.pins import Fido2Pin, Pin, Pkcs11Pin, Sss, Tpm2Pin
+from harness.policy.pins import CryptenrollPin, Fido2Pin, HsmPin, Pin, Pkcs11Pin, Sss, TangPin, Tpm2Pin
 from harness.policy.pins.systemd_fido2 import FIDO2_PIN
 from harness.policy.pins.systemd_pkcs11 import PKCS11_PIN
 from harness.policy.policy import Policy, Volume
@@ -43,14 +43,30 @@ def lines(base: Policy, pin: Pin) -> str:
     [
         (TokenState.PRESENT, [A, P, P]),
         (TokenState.ABSENT, [P, P, P]),
-        (TokenState.ANOTHER, [P, P, P]),
+        (TokenState.ANOTHER, [P, P, E]),
+        (TokenState.PIN_BLOCKED, [A, E, E]),
     ],
 )
 def test_what_a_security_token_decides(token: TokenState, expected: list[Unlock]) -> None:
     said = [predict(volume(pin), World(token=token), Stack.DR) for pin in (KEY, KEY_WITH_PIN, SOFT)]
     assert [each.unlock for each in said] == expected
-    there = token is TokenState.PRESENT
-    assert [each.failed_pins for each in said] == [set() if there else {pin.name} for pin in (KEY, KEY_WITH_PIN, SOFT)]
+
+
+def test_which_security_tokens_say_that_they_failed() -> None:
+    failed = {
+        token: [predict(volume(pin), World(token=token), Stack.DR).failed_pins for pin in (KEY, KEY_WITH_PIN, SOFT)]
+        for token in (TokenState.PRESENT, TokenState.ABSENT, TokenState.ANOTHER)
+    }
+    assert failed[TokenState.PRESENT] == [set(), set(), set()]
+    assert failed[TokenState.ABSENT] == [{"fido2"}, {"fido2"}, {"pkcs11"}]
+    assert failed[TokenState.ANOTHER] == [{"fido2"}, {"fido2"}, set()], "another PKCS#11 key decrypts, too"
+
+
+@pytest.mark.parametrize(("beside", "expected"), [(Tpm2Pin(), E), (CryptenrollPin((7,)), A)], ids=["clevis", "systemd"])
+def test_what_ends_systemd_cryptsetup_costs_the_prompt_that_clevis_answers(beside: Pin, expected: Unlock) -> None:
+    """A token of systemd's own that answers opens before that."""
+    pins = Sss(1, (SOFT, beside), separate=True)
+    assert predict(volume(pins), World(token=TokenState.ANOTHER), Stack.DR).unlock is expected
 
 
 @pytest.mark.parametrize(
@@ -82,7 +98,8 @@ def test_a_pin_that_nobody_types_is_waited_for() -> None:
     untyped = World(pin_typed=False)
     assert [predict(volume(pin), untyped, Stack.DR).unlock for pin in (KEY, KEY_WITH_PIN, SOFT)] == [A, E, E]
     absent = replace(untyped, token=TokenState.ABSENT)
-    assert predict(volume(KEY_WITH_PIN), absent, Stack.DR).unlock is P, "none is asked for without a token"
+    said = [predict(volume(pin), absent, Stack.DR).unlock for pin in (KEY, KEY_WITH_PIN, SOFT)]
+    assert said == [P, E, P], "that of a FIDO2 key is wanted before one is looked for"
 
 
 def test_initramfs_tools_asks_neither_and_headless_nobody() -> None:
@@ -121,6 +138,13 @@ def test_a_pkcs11_token_is_made_once_and_enrolled_by_its_pin(base: Policy) -> No
     assert f"soft_token lab disk {PKCS11_PIN}\n" in said
     assert f"PIN={PKCS11_PIN} systemd-cryptenroll --pkcs11-token-uri='pkcs11:token=lab;object=disk;type=public'" in said
     assert "pkcs11-uri=auto" in said
+
+
+def test_what_systemd_asks_over_the_network_waits_for_it(base: Policy) -> None:
+    waits = ["open_after var network-online.target", "systemd-cryptsetup@var.service.wants"]
+    assert [wait in lines(base, HsmPin()) for wait in waits] == [True, True]
+    assert [wait in lines(base, SOFT) for wait in waits] == [False, False]
+    assert [wait in lines(base, TangPin("tang", "URL", "THUMBPRINT")) for wait in waits] == [False, False]
 
 
 @pytest.mark.parametrize(("pin", "slot"), [(KEY, "fido2"), (SOFT, "pkcs11")])

@@ -49,11 +49,13 @@ class PinFailureCause:
         why: In a few words.
         reported: Whether the guest says so during the boot.
         hangs: Whether it never ends, so that what is asked after it never has its turn.
+        ends: Whether what asks it gives the volume up for it, so that no passphrase is asked for.
     """
 
     why: str
     reported: bool = True
     hangs: bool = False
+    ends: bool = False
 
 
 @dataclass(frozen=True)

@@ -67,7 +67,8 @@ class SecurityToken(Token):
 def security_token_cause(world: World, *, asks_pin: bool, headless: bool) -> PinFailureCause | None:
     """Why a security token does not answer, be it FIDO2 or PKCS#11.
 
-    systemd waits for one that is not there (``token-timeout=`` of crypttab(5)), and says so.
+    systemd waits for one that is not there (``token-timeout=`` of crypttab(5)), says so, and asks for the passphrase.
+    Any other failure ends systemd-cryptsetup (cryptsetup.c: only EAGAIN leads to the next means).
     """
     if world.token is TokenState.ABSENT:
         return PinFailureCause("there is no security token, and systemd waits for one in vain")
@@ -78,7 +79,7 @@ def security_token_cause(world: World, *, asks_pin: bool, headless: bool) -> Pin
     if headless:
         return PinFailureCause("nobody is asked for its PIN: headless")
     return typed_pin_cause(world) or (
-        PinFailureCause("its PIN is blocked") if world.token is TokenState.PIN_BLOCKED else None
+        PinFailureCause("its PIN is blocked", ends=True) if world.token is TokenState.PIN_BLOCKED else None
     )
 
 

@@ -10,7 +10,7 @@ from typing import ClassVar
 from harness.policy.capabilities import Capabilities
 from harness.policy.pins.kind import Message, PinFailureCause, Service
 from harness.policy.pins.systemd import SecurityToken, security_token_cause
-from harness.policy.world import TokenState, World
+from harness.policy.world import World
 
 FIDO2_PIN = "135790"
 """The PIN of the security key. It is no secret here."""
@@ -73,8 +73,8 @@ class Fido2Pin(SecurityToken):
         return security_token_cause(world, asks_pin=self.asks_pin, headless=headless)
 
     def prompts(self, world: World) -> bool:
-        """With a PIN, and a key that can be asked."""
-        return self.asks_pin and world.token in (TokenState.PRESENT, TokenState.PIN_BLOCKED)
+        """With a PIN, also when no key is there: the PIN is wanted before one is looked for (luks2-fido2.c)."""
+        return self.asks_pin
 
     def extraction(self, capabilities: Capabilities, measured: frozenset[int]) -> tuple[bool, str]:
         """By whoever has the key, and its PIN if it wants one. Nothing of it is in the machine."""

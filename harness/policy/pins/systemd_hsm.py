@@ -13,7 +13,7 @@ from harness.policy.capabilities import Capabilities
 from harness.policy.pins.kind import PinFailureCause, Service
 from harness.policy.pins.placeholders import GATEWAY
 from harness.policy.pins.systemd import typed_pin_cause
-from harness.policy.pins.systemd_pkcs11 import Pkcs11Token
+from harness.policy.pins.systemd_pkcs11 import ANOTHER_KEY, Pkcs11Token
 from harness.policy.world import Network, Server, World
 
 KIND = "hsm"
@@ -65,7 +65,7 @@ class HsmPin(Pkcs11Token):
         """It answers a client that reaches it and gives its PIN; another HSM has another key."""
         server = world.servers.get(HSM.name, Server.UP)
         if server is Server.IMPOSTER:
-            return PinFailureCause("another HSM does not have the key")
+            return ANOTHER_KEY
         if server is not Server.UP:
             return PinFailureCause(f"the HSM is {server}, and systemd waits for a token in vain")
         if world.network is Network.NO_LINK:

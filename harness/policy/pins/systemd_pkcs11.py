@@ -32,6 +32,10 @@ NEW_TOKEN = f"soft_token {LABEL} {KEY} {PKCS11_PIN}"
 """The command that makes a token with a key."""
 
 
+ANOTHER_KEY = PinFailureCause("another key decrypts to something else", reported=False, ends=True)
+"""Of a token with the same label (PKCS #1 v1.5, implicit rejection). systemd takes it for the right token."""
+
+
 class Pkcs11Token(SecurityToken):
     """A token that systemd asks by PKCS#11, wherever p11-kit finds it; a person must type its PIN."""
 
@@ -96,6 +100,8 @@ class Pkcs11Pin(Pkcs11Token):
             return unusable
         if self.in_tpm and tpm.locked_out(world):
             return PinFailureCause("the TPM is locked out, so it takes no PIN")
+        if world.token is TokenState.ANOTHER:
+            return ANOTHER_KEY
         return security_token_cause(world, asks_pin=True, headless=headless)
 
     def prompts(self, world: World) -> bool:
