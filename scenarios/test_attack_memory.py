@@ -59,7 +59,7 @@ def volume_key(memory: mmap, header: LuksHeader) -> bytes | None:
 
 
 def clevis_passphrase(sealed: Sealed, header: LuksHeader) -> bytes:
-    """What clevis unseals at each boot, reckoned with the secret keys of Tang."""
+    """What clevis unseals at each boot, computed with the secret keys of Tang."""
     binding = header.tokens[0].jwe
     passphrase = tang_exchange.unseal(binding, tang_exchange.recover(sealed.tangs["tang"].keys, binding))
     assert passphrase

@@ -152,9 +152,9 @@ class Sealed:
             self.context, self._faulty(under), label, fill_placeholders(list(commands), addresses(self.tangs))
         )
 
-    def maintained(self, chore: MaintenanceTask, *under: Fault, label: str = "maintenance") -> "Sealed":
-        """`maintain` it by a chore that changes its volumes; what is returned is judged by what they are then."""
-        done = chore(self.policy.volumes)
+    def maintained(self, task: MaintenanceTask, *under: Fault, label: str = "maintenance") -> "Sealed":
+        """`maintain` it by a task that changes its volumes; what is returned is judged by what they are then."""
+        done = task(self.policy.volumes)
         self.maintain(*done.commands, under=under, label=label)
         return replace(self, context=replace(self.context, policy=replace(self.policy, volumes=done.volumes)))
 

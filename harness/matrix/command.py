@@ -29,7 +29,7 @@ def main(argv: Sequence[str]) -> int:
         for condition in all_conditions():
             print(f"{condition.name:28} {condition.about}")
         return 0
-    chosen = shares(arguments.butane, arguments.only, arguments.machine, arguments.artifacts, arguments.accel)
+    chosen = machine_plans(arguments.butane, arguments.only, arguments.machine, arguments.artifacts, arguments.accel)
     if arguments.draw:
         return _draw(chosen, arguments.draw)
     if arguments.record:
@@ -43,8 +43,8 @@ def main(argv: Sequence[str]) -> int:
     seen = verdicts.verdicts(matrix)
     verdicts.save(seen, values)
     if arguments.record:
-        table = shares([], [], [], arguments.artifacts, arguments.accel)
-        verdicts.record(seen, arguments.record, (place for share in table for place in share.places))
+        table = machine_plans([], [], [], arguments.artifacts, arguments.accel)
+        verdicts.record(seen, arguments.record, (place for plan in table for place in plan.places))
     print(f"{page}, {picture}, {values}", file=sys.stderr)
     if errors:
         raise HarnessError(
@@ -78,15 +78,15 @@ def recorded(chosen: Iterable[MachinePlan], found: verdicts.Verdicts) -> Matrix:
         chosen: What could be booted.
         found: What was.
     """
-    known = [share for share in chosen if not found.keys().isdisjoint(share.places)]
+    known = [plan for plan in chosen if not found.keys().isdisjoint(plan.places)]
     blank = {
-        cell.place: cell for share in known for condition in share.conditions for _, cell in share.predicted(condition)
+        cell.place: cell for plan in known for condition in plan.conditions for _, cell in plan.predicted(condition)
     }
-    rows = (blank[place] for share in known for place in share.places)
+    rows = (blank[place] for plan in known for place in plan.places)
     return Matrix(tuple(verdicts.filled_from(found, rows)))
 
 
-def shares(
+def machine_plans(
     butane: Sequence[Path], only: Sequence[str], machines: Sequence[str], artifacts: Path, accel: str
 ) -> tuple[MachinePlan, ...]:
     """What is to be booted.

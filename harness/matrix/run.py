@@ -124,27 +124,27 @@ class BootResult:
     seconds: float
 
 
-def boot_cells(shares: Sequence[MachinePlan]) -> tuple[Matrix, tuple[HarnessError, ...]]:
+def boot_cells(plans: Sequence[MachinePlan]) -> tuple[Matrix, tuple[HarnessError, ...]]:
     """Boot what is not known yet.
 
     Returns:
-        The table of just these shares, and why a machine is missing from it: it could not be installed, say.
+        The table of just these plans, and why a machine is missing from it: it could not be installed, say.
     """
     spawn = multiprocessing.get_context("spawn")
-    workers = min(slot_count(), len(shares))
+    workers = min(slot_count(), len(plans))
     with ProcessPoolExecutor(workers, spawn, initializer=_end_with, initargs=(os.getpid(),)) as pool:
-        running = [pool.submit(_boot_share, share) for share in shares]
+        running = [pool.submit(_boot_machine, plan) for plan in plans]
         try:
             errors = tuple(error for done in running if (error := done.result()))
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-    return booted(*shares), errors
+    return booted(*plans), errors
 
 
-def booted(*shares: MachinePlan) -> Matrix:
-    """What is known of these shares, which have their artifacts in common."""
-    return _load(shares[0].artifacts).ordered(place for share in shares for place in share.places)
+def booted(*plans: MachinePlan) -> Matrix:
+    """What is known of these plans, which have their artifacts in common."""
+    return _load(plans[0].artifacts).ordered(place for plan in plans for place in plan.places)
 
 
 def _end_with(parent: int) -> None:
@@ -154,30 +154,30 @@ def _end_with(parent: int) -> None:
         os._exit(1)
 
 
-def _boot_share(share: MachinePlan) -> HarnessError | None:
+def _boot_machine(plan: MachinePlan) -> HarnessError | None:
     """Boot one machine's columns, in a process of its own; returns why it could not."""
     options = laboratory.Options(
-        share.accel, None, console=False, keep=False, run_id=uuid.uuid4().hex, terminal=sys.stderr
+        plan.accel, None, console=False, keep=False, run_id=uuid.uuid4().hex, terminal=sys.stderr
     )
     try:
         with laboratory.prepared(options) as lab:
-            boot_columns(share, lab, sealed_machine(lab, share.image, share.policy, share.artifacts))
+            boot_columns(plan, lab, sealed_machine(lab, plan.image, plan.policy, plan.artifacts))
     except HarnessError as error:
         return error
     return None
 
 
-def boot_columns(share: MachinePlan, lab: Laboratory, entry: SealedEntry) -> None:
+def boot_columns(plan: MachinePlan, lab: Laboratory, entry: SealedEntry) -> None:
     """Boot one machine's columns in their order, but for those that are known; each is written down as it ends."""
-    matrix = _load(share.artifacts)
-    left = [condition for condition in share.conditions if not _asked_anew(matrix, share, entry, condition)]
+    matrix = _load(plan.artifacts)
+    left = [condition for condition in plan.conditions if not _asked_anew(matrix, plan, entry, condition)]
     started = time.monotonic()
     for number, condition in enumerate(left, 1):
         done = time.monotonic() - started
         rest = f", some {done / (number - 1) * (len(left) - number + 1) / 60:.0f} min left" if number > 1 else ""
-        with lab.progress.step(f"{share.policy.name}: {condition.name} ({number} of {len(left)}{rest})"):
-            seen = observe(entry, lab, condition, share.artifacts)
-        _write(share.artifacts, cells_of(share, entry, condition, seen))
+        with lab.progress.step(f"{plan.policy.name}: {condition.name} ({number} of {len(left)}{rest})"):
+            seen = observe(entry, lab, condition, plan.artifacts)
+        _write(plan.artifacts, cells_of(plan, entry, condition, seen))
 
 
 def observe(entry: SealedEntry, lab: Laboratory, condition: Condition, artifacts: Path) -> BootResult:
@@ -215,10 +215,10 @@ def boot_under(condition: Condition, sealed: Sealed) -> Outcome:
     )
 
 
-def cells_of(share: MachinePlan, entry: SealedEntry, condition: Condition, seen: BootResult) -> list[Cell]:
+def cells_of(plan: MachinePlan, entry: SealedEntry, condition: Condition, seen: BootResult) -> list[Cell]:
     """The cells of a column: what was seen of each volume, and beside it what the oracle says."""
     depends_on = inputs(entry, condition)
-    return [_judged(replace(cell, inputs=depends_on), volume, seen) for volume, cell in share.predicted(condition)]
+    return [_judged(replace(cell, inputs=depends_on), volume, seen) for volume, cell in plan.predicted(condition)]
 
 
 def _judged(cell: Cell, volume: Volume, seen: BootResult) -> Cell:
@@ -240,9 +240,9 @@ def inputs(entry: SealedEntry, condition: Condition) -> str:
     return digest(entry.folder.name, *condition.inputs(entry.policy.volumes))
 
 
-def _asked_anew(matrix: Matrix, share: MachinePlan, entry: SealedEntry, condition: Condition) -> bool:
+def _asked_anew(matrix: Matrix, plan: MachinePlan, entry: SealedEntry, condition: Condition) -> bool:
     """Whether all cells of a boot are known; then the oracle is asked again, since that costs nothing."""
-    column = [cell for _, cell in share.predicted(condition)]
+    column = [cell for _, cell in plan.predicted(condition)]
     depends_on = inputs(entry, condition)
     known = [matrix.known(cell.place, depends_on) for cell in column]
     found = [
@@ -257,7 +257,7 @@ def _asked_anew(matrix: Matrix, share: MachinePlan, entry: SealedEntry, conditio
     ]
     if len(found) < len(column):
         return False
-    _write(share.artifacts, found)
+    _write(plan.artifacts, found)
     return True
 
 

@@ -47,13 +47,13 @@ def rebound(volumes: Sequence[Volume]) -> MaintenanceResult:
 def edited(change: Callable[[Pin], Pin]) -> MaintenanceTask:
     """Every clevis binding under another configuration of the same kind: another threshold, another server."""
 
-    def chore(volumes: Sequence[Volume]) -> MaintenanceResult:
+    def task(volumes: Sequence[Volume]) -> MaintenanceResult:
         done = [_edit(volume, change) for volume in volumes]
         return MaintenanceResult(
             tuple(volume for volume, _ in done), tuple(line for _, lines in done for line in lines)
         )
 
-    return chore
+    return task
 
 
 def unbound(volumes: Sequence[Volume]) -> MaintenanceResult:

@@ -59,7 +59,7 @@ def _prove(file: Path, arguments: argparse.Namespace, progress: Progress) -> int
     )
     if arguments.plan:
         return 0
-    share = MachinePlan(
+    machine = MachinePlan(
         policy,
         tuple(step.condition for step in steps if step.boots),
         image,
@@ -78,14 +78,14 @@ def _prove(file: Path, arguments: argparse.Namespace, progress: Progress) -> int
     )
     with laboratory.prepared(options) as lab:
         try:
-            found, attacked = _booted(share, steps, attacks, answer, lab)
+            found, attacked = _booted(machine, steps, attacks, answer, lab)
         except ControlError as error:
             return never_opens(answer, error, record.load(Path(error.evidence)), Console())
     return show(answer, found, attacked, Console())
 
 
 def _booted(
-    share: MachinePlan, steps: Sequence[Step], attacks: Sequence[Staged], answer: Answer, lab: Laboratory
+    machine: MachinePlan, steps: Sequence[Step], attacks: Sequence[Staged], answer: Answer, lab: Laboratory
 ) -> tuple[list[Line], list[AttackLine]]:
     """Install, and boot what is not known yet.
 
@@ -93,17 +93,17 @@ def _booted(
         ControlError: It does not open by itself.
         HarnessError: It could not be installed.
     """
-    entry = sealed_machine(lab, share.image, share.policy, share.artifacts)
+    entry = sealed_machine(lab, machine.image, machine.policy, machine.artifacts)
     measured = Installed(entry.install_seconds, entry.folder.name)
-    durations.remember(Durations(installations={share.policy.name: measured}))
-    boot_columns(share, lab, entry)
+    durations.remember(Durations(installations={machine.policy.name: measured}))
+    boot_columns(machine, lab, entry)
     attacked: list[AttackLine] = []
     for number, attack in enumerate(attacks, 1):
-        with lab.progress.step(f"{share.policy.name}: attack {attack.name} ({number} of {len(attacks)})"):
-            document = play(attack, lab, entry, share.artifacts)
-        attacked += told(attack, document, share.policy, answer.volumes)
-    rows = [share.row(volume) for volume in share.policy.volumes]
-    return list(lines_of(answer, steps, rows, booted(share))), attacked
+        with lab.progress.step(f"{machine.policy.name}: attack {attack.name} ({number} of {len(attacks)})"):
+            document = play(attack, lab, entry, machine.artifacts)
+        attacked += told(attack, document, machine.policy, answer.volumes)
+    rows = [machine.row(volume) for volume in machine.policy.volumes]
+    return list(lines_of(answer, steps, rows, booted(machine))), attacked
 
 
 def _power_ons(policy: Policy) -> Mapping[str, int]:

@@ -82,7 +82,7 @@ def test_no_encoding_is_so_short_that_it_is_found_by_chance() -> None:
 
 
 def sbox() -> bytes:
-    """The S-box of AES, reckoned (FIPS 197, 5.1.1)."""
+    """The S-box of AES, computed (FIPS 197, 5.1.1)."""
     table = bytearray(256)
     table[0] = 0x63
     p = q = 1

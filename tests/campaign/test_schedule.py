@@ -1,4 +1,4 @@
-"""The order of scenarios, and who runs which, against small campaigns that can be reckoned by hand."""
+"""The order of scenarios, and who runs which, against small campaigns that can be computed by hand."""
 
 import argparse
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from harness.errors import UsageError
-from harness.matrix.command import shares
+from harness.matrix.command import machine_plans
 from harness.matrix.conditions import all_conditions
 from harness.matrix.machines import table_machine
 from harness.matrix.rack import PolicyRow, rack, rack_in_initrd
@@ -109,9 +109,9 @@ def test_dracut_is_told_of_these_volumes_by_arguments_and_of_root(tmp_path: Path
 
 def test_every_machine_can_be_put_through_each_of_its_columns(tmp_path: Path) -> None:
     conditions = {condition.name: condition for condition in all_conditions()}
-    for share in shares([], [], [], tmp_path, "auto"):
-        for column in share.columns:
-            assert conditions[column].becomes(share.policy.volumes)
+    for plan in machine_plans([], [], [], tmp_path, "auto"):
+        for column in plan.columns:
+            assert conditions[column].becomes(plan.policy.volumes)
 
 
 def test_a_row_is_about_one_volume(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from harness.lab.install import SealedEntry
 from harness.lab.machines import Machines
 from harness.machine.spec import Firmware, Machine
 from harness.matrix import cells, run
-from harness.matrix.command import shares
+from harness.matrix.command import machine_plans
 from harness.matrix.condition import Condition
 from harness.matrix.conditions import CONDITIONS, MAINTENANCE, OF_HSMS, OF_POWER, OF_ROOTS, OF_TOKENS, all_conditions
 from harness.matrix.machines import MACHINES, table_machine
@@ -55,7 +55,7 @@ def entry(policy: Policy, tmp_path: Path) -> SealedEntry:
 
 
 @pytest.fixture
-def share(policy: Policy, tmp_path: Path) -> MachinePlan:
+def plan(policy: Policy, tmp_path: Path) -> MachinePlan:
     return MachinePlan(policy, ("tpm-absent",), "debian-13", Stack.DR, tmp_path / "artifacts", "tcg")
 
 
@@ -65,9 +65,9 @@ def seen(policy: Policy, one: Outcome, other: Outcome) -> BootResult:
     return BootResult(outcome, "matrix-1/boot-1", 1, 60.0)
 
 
-def test_each_volume_is_a_cell_with_its_own_outcome(share: MachinePlan, entry: SealedEntry, policy: Policy) -> None:
+def test_each_volume_is_a_cell_with_its_own_outcome(plan: MachinePlan, entry: SealedEntry, policy: Policy) -> None:
     what = seen(policy, FALLBACK, AUTO)
-    one, other = cells_of(share, entry, TPM_ABSENT, what)
+    one, other = cells_of(plan, entry, TPM_ABSENT, what)
     assert one.place == ("debian-13", "tpm2", "tpm-absent")
     assert one.agrees
     assert one.failed_pins == {"tpm2"}
@@ -78,9 +78,9 @@ def test_each_volume_is_a_cell_with_its_own_outcome(share: MachinePlan, entry: S
     assert (one.boots, one.took) == (1, 60.0)
 
 
-def test_a_boot_without_a_verdict_leaves_cells_without_one(share: MachinePlan, entry: SealedEntry) -> None:
+def test_a_boot_without_a_verdict_leaves_cells_without_one(plan: MachinePlan, entry: SealedEntry) -> None:
     what = BootResult(Problem("RigError", "the TPM timed out"), "matrix-1/boot-1", 1, 60.0)
-    found = cells_of(share, entry, TPM_ABSENT, what)
+    found = cells_of(plan, entry, TPM_ABSENT, what)
     assert [(cell.observed, cell.differs, cell.error) for cell in found] == [(None, False, "the TPM timed out")] * 2
 
 
@@ -108,31 +108,31 @@ def test_what_a_condition_does_is_declared() -> None:
 
 
 def test_a_known_boot_is_not_made_again_and_the_oracle_is_asked_anew(
-    share: MachinePlan, entry: SealedEntry, policy: Policy
+    plan: MachinePlan, entry: SealedEntry, policy: Policy
 ) -> None:
-    assert not run._asked_anew(run._load(share.artifacts), share, entry, TPM_ABSENT)
-    found = cells_of(share, entry, TPM_ABSENT, seen(policy, FALLBACK, FALLBACK))
-    run._write(share.artifacts, found[:1])
-    assert not run._asked_anew(run._load(share.artifacts), share, entry, TPM_ABSENT), "one of two volumes is not known"
-    run._write(share.artifacts, found)
-    assert run._asked_anew(run._load(share.artifacts), share, entry, TPM_ABSENT)
-    matrix = cells.load(share.artifacts)
+    assert not run._asked_anew(run._load(plan.artifacts), plan, entry, TPM_ABSENT)
+    found = cells_of(plan, entry, TPM_ABSENT, seen(policy, FALLBACK, FALLBACK))
+    run._write(plan.artifacts, found[:1])
+    assert not run._asked_anew(run._load(plan.artifacts), plan, entry, TPM_ABSENT), "one of two volumes is not known"
+    run._write(plan.artifacts, found)
+    assert run._asked_anew(run._load(plan.artifacts), plan, entry, TPM_ABSENT)
+    matrix = cells.load(plan.artifacts)
     assert (matrix.boots, len(matrix.cells)) == (1, 2)
     told = replace(TPM_ABSENT, about="the oracle learned better", world=World())
-    assert run._asked_anew(run._load(share.artifacts), share, entry, told)
-    assert {cell.predicted for cell in cells.load(share.artifacts).cells} == {Unlock.AUTO}
+    assert run._asked_anew(run._load(plan.artifacts), plan, entry, told)
+    assert {cell.predicted for cell in cells.load(plan.artifacts).cells} == {Unlock.AUTO}
 
 
-def test_a_cell_without_a_verdict_is_booted_again(share: MachinePlan, entry: SealedEntry) -> None:
+def test_a_cell_without_a_verdict_is_booted_again(plan: MachinePlan, entry: SealedEntry) -> None:
     what = BootResult(Problem("RigError", "the TPM timed out"), "", 1, 60.0)
-    run._write(share.artifacts, cells_of(share, entry, TPM_ABSENT, what))
-    assert not run._asked_anew(run._load(share.artifacts), share, entry, TPM_ABSENT)
+    run._write(plan.artifacts, cells_of(plan, entry, TPM_ABSENT, what))
+    assert not run._asked_anew(run._load(plan.artifacts), plan, entry, TPM_ABSENT)
 
 
 def test_all_machines_and_the_columns_that_make_sense(tmp_path: Path) -> None:
-    chosen = shares([], [], [], tmp_path, "tcg")
-    assert [(share.policy.name, share.image) for share in chosen] == [(each.name, each.image) for each in MACHINES]
-    assert {share.image: share.stack for share in chosen} == {
+    chosen = machine_plans([], [], [], tmp_path, "tcg")
+    assert [(plan.policy.name, plan.image) for plan in chosen] == [(each.name, each.image) for each in MACHINES]
+    assert {plan.image: plan.stack for plan in chosen} == {
         "debian-13": Stack.DR,
         "debian-13-tokens": Stack.DR,
         "debian-13-keys": Stack.DR,
@@ -140,7 +140,7 @@ def test_all_machines_and_the_columns_that_make_sense(tmp_path: Path) -> None:
         "debian-13-initramfs": Stack.IT,
         "debian-13-tpm12": Stack.IT,
     }
-    by_name = {share.policy.name: share for share in chosen}
+    by_name = {plan.policy.name: plan for plan in chosen}
     assert set(by_name["by-butane"].columns) == {
         condition.name
         for condition in all_conditions()
@@ -149,26 +149,26 @@ def test_all_machines_and_the_columns_that_make_sense(tmp_path: Path) -> None:
     assert len(list(by_name["by-hand"].places)) == (len(CONDITIONS) + len(MAINTENANCE) + len(OF_POWER) - 4) * len(
         table_machine("by-hand").policies
     )
-    places = [place for share in chosen for place in share.places]
+    places = [place for plan in chosen for place in plan.places]
     assert len(set(places)) == len(places)
-    for share in chosen:
-        assert set(share.columns) <= {condition.name for condition in all_conditions()}
+    for plan in chosen:
+        assert set(plan.columns) <= {condition.name for condition in all_conditions()}
 
 
 def test_a_boot_answers_for_many_cells(tmp_path: Path) -> None:
     """The aim of the table: at most 0.15 boots a cell, with those that maintenance takes."""
-    chosen = shares([], [], [], tmp_path, "tcg")
+    chosen = machine_plans([], [], [], tmp_path, "tcg")
     cost = {condition.name: 2 if condition.maintenance else 1 for condition in all_conditions()}
-    boots = sum(cost[column] for share in chosen for column in share.columns)
-    shared = [share for share in chosen if len(share.policy.volumes) > 1]
-    cells_of_racks = sum(len(list(share.places)) for share in shared)
-    assert sum(cost[column] for share in shared for column in share.columns) / cells_of_racks <= 0.15
-    assert boots / sum(len(list(share.places)) for share in chosen) <= 0.19
+    boots = sum(cost[column] for plan in chosen for column in plan.columns)
+    shared = [plan for plan in chosen if len(plan.policy.volumes) > 1]
+    cells_of_racks = sum(len(list(plan.places)) for plan in shared)
+    assert sum(cost[column] for plan in shared for column in plan.columns) / cells_of_racks <= 0.15
+    assert boots / sum(len(list(plan.places)) for plan in chosen) <= 0.19
 
 
 def test_one_machine_and_one_column(tmp_path: Path) -> None:
-    (share,) = shares([], ["present"], ["by-hand"], tmp_path, "tcg")
-    assert share.columns == ("present",)
+    (plan,) = machine_plans([], ["present"], ["by-hand"], tmp_path, "tcg")
+    assert plan.columns == ("present",)
 
 
 def test_a_file_of_one_s_own_is_taken_as_it_is_on_a_machine_of_its_own(tmp_path: Path) -> None:
@@ -178,33 +178,33 @@ def test_a_file_of_one_s_own_is_taken_as_it_is_on_a_machine_of_its_own(tmp_path:
         '{"name": "one", "device": "/dev/sdb", "keyFile": {"source": "data:,0123"}, "clevis": {"tpm2": true}}, '
         '{"name": "two", "device": "/dev/sdc", "clevis": {"tpm2": true}}]}}'
     )
-    share, other = shares([mine, POLICIES / "tang.bu"], [], [], tmp_path, "tcg")
-    assert share.policy == read_policy(mine)
-    assert {row for _, row, _ in share.places} == {"mine: one", "mine: two"}
+    plan, other = machine_plans([mine, POLICIES / "tang.bu"], [], [], tmp_path, "tcg")
+    assert plan.policy == read_policy(mine)
+    assert {row for _, row, _ in plan.places} == {"mine: one", "mine: two"}
     assert {row for _, row, _ in other.places} == {"tang"}
-    assert (share.image, other.image) == ("debian-13-scsi", "debian-13")
-    assert len(share.columns) == len(CONDITIONS)
+    assert (plan.image, other.image) == ("debian-13-scsi", "debian-13")
+    assert len(plan.columns) == len(CONDITIONS)
 
 
 def test_two_files_of_one_name_cannot_be_told_apart(tmp_path: Path) -> None:
     (tmp_path / "tang.bu").write_text((POLICIES / "tang.bu").read_text())
     with pytest.raises(UsageError, match="two files are called tang"):
-        shares([tmp_path / "tang.bu", POLICIES / "tang.bu"], [], [], tmp_path, "tcg")
+        machine_plans([tmp_path / "tang.bu", POLICIES / "tang.bu"], [], [], tmp_path, "tcg")
 
 
 def test_what_the_guest_cannot_have_is_told_before_the_boots(tmp_path: Path) -> None:
     mine = tmp_path / "mine.bu"
     mine.write_text("variant: fcos\nversion: 1.6.0\nboot_device: {luks: {cex: {enabled: true}}, layout: s390x-virt}\n")
     with pytest.raises(UsageError, match="asks for what the guest cannot have") as caught:
-        shares([mine], [], [], tmp_path, "tcg")
+        machine_plans([mine], [], [], tmp_path, "tcg")
     assert "mine.bu:3: boot_device: cex needs the crypto card" in caught.value.detail
 
 
 def test_what_there_is_not_is_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no condition nowhere"):
-        shares([], ["nowhere"], [], tmp_path, "tcg")
+        machine_plans([], ["nowhere"], [], tmp_path, "tcg")
     with pytest.raises(UsageError, match="no machine mine"):
-        shares([], [], ["mine"], tmp_path, "tcg")
+        machine_plans([], [], ["mine"], tmp_path, "tcg")
 
 
 def observed_result(

@@ -1,13 +1,13 @@
 """The rows that `explain` reads are those that the table's machines carry."""
 
 from harness.explain.shape import shape
-from harness.matrix.command import shares
+from harness.matrix.command import machine_plans
 from harness.matrix.table_rows import table_rows
 from harness.paths import DOCS
 
 
 def test_each_row_is_of_the_shape_of_its_machines_volume_and_predicted_alike() -> None:
-    plans = shares([], [], [], DOCS, "auto")
+    plans = machine_plans([], [], [], DOCS, "auto")
     volumes = {(plan.image, plan.row(each)): each for plan in plans for each in plan.policy.volumes}
     cells = {
         cell.place: cell.predicted

@@ -9,7 +9,7 @@ import pytest
 from harness.errors import UsageError
 from harness.matrix import command, verdicts
 from harness.matrix.cells import Cell, Matrix
-from harness.matrix.command import recorded, shares
+from harness.matrix.command import machine_plans, recorded
 from harness.matrix.picture import write_svg
 from harness.matrix.verdicts import Verdict
 from harness.unlock import Unlock
@@ -20,7 +20,7 @@ SEEN = verdicts.load(LIST)
 
 @pytest.fixture(scope="module")
 def table(tmp_path_factory: pytest.TempPathFactory) -> Matrix:
-    return recorded(shares([], [], [], tmp_path_factory.mktemp("artifacts"), "tcg"), SEEN)
+    return recorded(machine_plans([], [], [], tmp_path_factory.mktemp("artifacts"), "tcg"), SEEN)
 
 
 def test_each_place_is_one_of_the_table(table: Matrix) -> None:
@@ -110,7 +110,7 @@ def test_a_list_is_drawn_beside_it_and_nothing_is_booted(
 
 def test_a_machine_that_a_list_does_not_know_is_left_out(tmp_path: Path) -> None:
     found = {("debian-13", "headless", "present"): OPENS}
-    matrix = recorded(shares([], [], [], tmp_path, "tcg"), found)
+    matrix = recorded(machine_plans([], [], [], tmp_path, "tcg"), found)
     assert {cell.policy for cell in matrix.cells} == {"headless"}
     assert [cell.observed for cell in matrix.cells if cell.condition == "present"] == [Unlock.AUTO]
     verdicts.save(found, tmp_path / "list.csv")

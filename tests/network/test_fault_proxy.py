@@ -1,4 +1,4 @@
-"""the fault proxy on loopback, before a server of the test's own: no Docker, no guest."""
+"""The fault proxy on loopback, before a server of the test's own: no Docker, no guest."""
 
 import socket
 import socketserver

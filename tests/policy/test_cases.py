@@ -80,7 +80,7 @@ TAKEN: dict[str, tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]] = {
         (f"no guest reaches https://tang.attic.example: no guest trusts a certificate of the laboratory; {RUN}",),
     ),
 }
-"""Files that are right: the machine's disks; each volume, where it is mounted, and why nothing is foretold or typed
+"""Files that are right: the machine's disks; each volume, where it is mounted, and why nothing is predicted or typed
 for it; what the guest cannot have."""
 
 

@@ -112,13 +112,13 @@ def test_pcrs_of_the_initrd_are_bound_to_what_they_will_be_there(base: Policy) -
         enrolled(base, Enrolment("mine", (CryptenrollPin(initrd_pcr_ids=(4,)),)))
 
 
-def test_pcr_11_is_reckoned_for_the_phase_in_which_a_volume_is_opened(base: Policy) -> None:
+def test_pcr_11_is_computed_for_the_phase_in_which_a_volume_is_opened(base: Policy) -> None:
     pin = CryptenrollPin((7,), initrd_pcr_ids=(11,), further_phases=("leave-initrd",))
     lines = enrolled(base, Enrolment("mine", (pin,))).enrolment
     entered = bytes(range(0, 64, 2))
-    reckon = [line.replace("/usr/lib/unlock-lab/pcr-11", f"echo {entered.hex()}") for line in lines if "pcr11=" in line]
+    enroll = [line.replace("/usr/lib/unlock-lab/pcr-11", f"echo {entered.hex()}") for line in lines if "pcr11=" in line]
     said = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", "\n".join([owner_functions(), *reckon, "echo $pcr11"])],
+        ["bash", "-euo", "pipefail", "-c", "\n".join([owner_functions(), *enroll, "echo $pcr11"])],
         check=True,
         capture_output=True,
         text=True,

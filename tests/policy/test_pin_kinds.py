@@ -475,10 +475,10 @@ def test_how_it_is_bound(pin: Leaf, lines: list[str]) -> None:
     assert list(pin.opener.bind(pin)) == lines
 
 
-def test_pcrs_that_nobody_foretells_cannot_be_bound_to() -> None:
+def test_pcrs_that_nothing_predicts_cannot_be_bound_to() -> None:
     with pytest.raises(UsageError) as caught:
         list(CryptenrollPin(initrd_pcr_ids=(11, 4)).enroll())
-    assert caught.value.what == "nobody foretells what the initrd will find in PCR 4"
+    assert caught.value.what == "nothing predicts what the initrd will find in PCR 4"
     assert caught.value.detail == "give it in pcr_ids"
 
 

@@ -1,4 +1,4 @@
-"""A real Tang server in a real container, used by a client of the test's own through the gate."""
+"""A real Tang server in a real container, used by a client of the test's own through the fault proxy."""
 
 import io
 import os

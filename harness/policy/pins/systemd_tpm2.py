@@ -29,7 +29,7 @@ class CryptenrollPin(tpm.TpmLeaf, Token):
     Attributes:
         pcr_ids: PCRs whose values at enrolment it is bound to (``--tpm2-pcrs=``).
         initrd_pcr_ids: PCRs that it is bound to as the initrd will find them: 11 and 15, which change before the system
-            runs (``--tpm2-pcrs=INDEX:BANK=VALUE``), or those that the pcrlock policy foretells.
+            runs (``--tpm2-pcrs=INDEX:BANK=VALUE``), or those that the pcrlock policy predicts.
         signed_pcr_ids: PCRs that a signature by the owner's key must vouch for (``--tpm2-public-key-pcrs=``).
         asks_pin: Whether a person must type a PIN too (``--tpm2-with-pin=``).
         pcrlock: Whether a pcrlock policy says what may change (``--tpm2-pcrlock=``).
@@ -109,14 +109,14 @@ class CryptenrollPin(tpm.TpmLeaf, Token):
         if self.pcrlock:
             yield f"pcrlock_policy {' '.join(map(str, self.initrd_pcr_ids))}"
         elif unknown := sorted(set(self.initrd_pcr_ids) - _IN_INITRD.keys()):
-            raise UsageError(f"nobody foretells what the initrd will find in PCR {unknown[0]}", "give it in pcr_ids")
+            raise UsageError(f"nothing predicts what the initrd will find in PCR {unknown[0]}", "give it in pcr_ids")
         else:
-            foretold = _IN_INITRD
+            predicted = _IN_INITRD
             if self.further_phases:
                 yield f"pcr11={_IN_INITRD[11]}"
                 yield f'pcr11=$(extended_pcr "$pcr11" {" ".join(self.further_phases)})'
-                foretold = {**_IN_INITRD, 11: "$pcr11"}
-            pcrs += [f"{index}:sha256={foretold[index]}" for index in self.initrd_pcr_ids]
+                predicted = {**_IN_INITRD, 11: "$pcr11"}
+            pcrs += [f"{index}:sha256={predicted[index]}" for index in self.initrd_pcr_ids]
         arguments = [*further, "--tpm2-device=auto", f"--tpm2-pcrs={'+'.join(pcrs)}"]
         if self.signed_pcr_ids:
             arguments += [
