@@ -470,6 +470,16 @@ def test_the_json_of_a_custom_pin(tmp_path: Path, pin: str, config: str, message
     fails(tmp_path, custom(pin, config), f"storage.luks[0].clevis.custom.config: {message}")
 
 
+def test_each_mistake_in_the_json_of_one_pin_is_told(tmp_path: Path) -> None:
+    config = '{"t": 9, "pins": {"tpm2": {"pcr_ids": "24"}, "tang": {"url": 5}}}'
+    path = tmp_path / "bad.bu"
+    path.write_text(custom("sss", config))
+    with pytest.raises(UsageError, match="has 2 mistakes") as caught:
+        understand(path)
+    assert "pins.tpm2.pcr_ids: " in caught.value.detail
+    assert "pins.tang.url: " in caught.value.detail
+
+
 @pytest.mark.parametrize(
     ("pin", "hint"),
     [("pkcs11", ": sss, tang, tpm2"), ("tpm", "; did you mean tpm2?"), ("tang2", "; did you mean tang?")],

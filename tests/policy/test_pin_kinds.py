@@ -2,16 +2,20 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from harness.errors import UsageError
 from harness.policy.capabilities import PCRLOCK_PCRS, Capabilities, ExecutionPath
+from harness.policy.document import Document
 from harness.policy.pins import (
     CryptenrollPin,
     Fido2Pin,
     HsmPin,
     Leaf,
+    Parsec,
+    ParsecProvider,
     Pin,
     PinFailureCause,
     Pkcs11Pin,
@@ -19,6 +23,7 @@ from harness.policy.pins import (
     Sss,
     TangPin,
     Tpm2Pin,
+    Tpm12Pin,
     bindings,
     changed,
     evaluate,
@@ -26,8 +31,11 @@ from harness.policy.pins import (
     with_threshold,
 )
 from harness.policy.pins.clevis import CLEVIS
+from harness.policy.pins.parsec import PARSEC_KEY
+from harness.policy.pins.reading import Place
 from harness.policy.pins.systemd import CRYPTENROLL
 from harness.policy.pins.tpm import TPM
+from harness.policy.pins.tpm12 import TPM_TOOLS
 from harness.policy.world import Network, Server, TokenState, TpmState, World
 
 TANG = TangPin("tang", "@TANG_URL@", "@TANG_THUMBPRINT@")
@@ -35,6 +43,7 @@ OWN = TangPin("http://tang.local:7500", "http://tang.local:7500", "x" * 43)
 WITH_PIN = CryptenrollPin((7,), asks_pin=True)
 SIGNED = CryptenrollPin(signed_pcr_ids=(11, 12))
 IN_TPM = Pkcs11Pin(in_tpm=True)
+IN_FILES = Parsec(ParsecProvider.MBED_CRYPTO)
 
 
 @pytest.mark.parametrize(
@@ -58,6 +67,10 @@ IN_TPM = Pkcs11Pin(in_tpm=True)
         (Fido2Pin(asks_pin=True), "FIDO2 security key, with its PIN"),
         (Pkcs11Pin(), "PKCS#11 token, with its PIN"),
         (IN_TPM, "PKCS#11 token in the TPM, with its PIN"),
+        (HsmPin(), "PKCS#11 token of an HSM on the network, with its PIN"),
+        (Parsec(), "key of Parsec, kept in the TPM, to no PCR"),
+        (IN_FILES, "key of Parsec, kept in files beside it"),
+        (Tpm12Pin((4, 8)), "TPM 1.2, sealed by tpm_sealdata to PCR 4, 8 (sha1)"),
     ],
 )
 def test_what_it_is(leaf: Leaf, described: str) -> None:
@@ -91,6 +104,10 @@ def cuts(what: str) -> tuple[str, str]:
     )
 
 
+NAMED = (
+    "its Tang server goes by the name tang.local: the initrd must resolve it, and a name in .local it cannot",
+    "clevis#148",
+)
 CLEVIS_CUTS = cuts("the parent of what clevis sealed is not noDA")
 
 
@@ -107,16 +124,7 @@ CLEVIS_CUTS = cuts("the parent of what clevis sealed is not noDA")
         (TANG, []),
         (TangPin("tang", "http://10.0.2.2:80", "@TANG_THUMBPRINT@"), []),
         (TangPin("tang", "http://[fe80::1]:80", "@TANG_THUMBPRINT@"), []),
-        (
-            OWN,
-            [
-                (
-                    "its Tang server goes by the name tang.local: the initrd must resolve it, and a name in .local it "
-                    "cannot",
-                    "clevis#148",
-                )
-            ],
-        ),
+        (OWN, [NAMED]),
         (
             TangPin("https://192.0.2.1", "https://192.0.2.1", "@TANG_THUMBPRINT@"),
             [
@@ -127,7 +135,39 @@ CLEVIS_CUTS = cuts("the parent of what clevis sealed is not noDA")
                 )
             ],
         ),
+        (
+            TangPin("https://tang.local", "https://tang.local"),
+            [
+                (
+                    "its Tang server is behind https, and clevis asks it by curl: the initrd must have its CA among "
+                    "the system's, to which ignition.security.tls adds none",
+                    "clevis#175",
+                ),
+                NAMED,
+            ],
+        ),
         (Fido2Pin(), []),
+        (
+            HsmPin(),
+            [
+                (
+                    "the PIN of the HSM and the key that it gives go over the network in the clear",
+                    "p11-kit(8), remote; put TLS or SSH in place of plain TCP",
+                )
+            ],
+        ),
+        (Parsec(), [NO_PCR, cuts("Parsec's keys are not noDA")]),
+        (
+            IN_FILES,
+            [
+                (
+                    "its key lies in clear on the disk that it is to protect (Parsec's provider Mbed Crypto)",
+                    "seed 002 has it for tests; tests/real_tools/test_parsec.py",
+                )
+            ],
+        ),
+        (Tpm12Pin(), [NO_PCR]),
+        (Tpm12Pin((7,)), [VENDOR, DBX]),
     ],
 )
 def test_what_its_owner_should_know(leaf: Leaf, warnings: list[tuple[str, str]]) -> None:
@@ -250,6 +290,18 @@ UNTYPED = World(pin_typed=False)
         (HsmPin(), World(servers={"hsm": Server.SILENT}), "the HSM is silent, and systemd waits for a token in vain"),
         (HsmPin(), World(network=Network.NO_LINK), "there is no network, and systemd waits for a token in vain"),
         (HsmPin(), World(pin_right=False), "what is typed is not its PIN"),
+        (Parsec(), World(tpm=TpmState.OWNER_AUTH_SET), "Parsec does not know the owner's authorization"),
+        (Parsec(), World(tpm=TpmState.CLEARED), "the TPM was cleared, and its storage seed with it"),
+        *(
+            (Parsec(), world, "the TPM is locked out, and Parsec's keys are not noDA")
+            for world in (World(tpm=TpmState.LOCKED_OUT), World(power_cuts=3))
+        ),
+        *(
+            (Tpm12Pin(), World(tpm=tpm), "another TPM cannot load what this one sealed")
+            for tpm in (TpmState.ANOTHER, TpmState.VERSION_1_2)
+        ),
+        (Tpm12Pin(), World(tpm=TpmState.ABSENT), "there is no TPM"),
+        (Tpm12Pin((4,)), World(changed_pcrs=frozenset({4})), "PCR 4 has changed"),
     ],
 )
 def test_why_it_does_not_hold_and_says_so(leaf: Leaf, world: World, why: str) -> None:
@@ -284,13 +336,17 @@ def test_what_ends_systemd_cryptsetup(leaf: Leaf, world: World, why: str, report
         (SIGNED, World(changed_pcrs=frozenset({11}))),
         (TANG, World(servers={"two": Server.REFUSED}, network=Network.LATE_DHCP)),
         (Fido2Pin(), World(token=TokenState.PIN_BLOCKED, pin_typed=False)),
+        *((HsmPin(), world) for world in (World(), World(servers={"tang": Server.REFUSED}, tpm=TpmState.ABSENT))),
+        *((Parsec(), world) for world in (World(power_cuts=2), World(changed_pcrs=frozenset({7})))),
+        *((IN_FILES, World(tpm=tpm)) for tpm in (TpmState.ABSENT, TpmState.OWNER_AUTH_SET, TpmState.LOCKED_OUT)),
+        (Tpm12Pin((4,)), World(changed_pcrs=frozenset({7}), power_cuts=3)),
     ],
 )
 def test_when_it_holds(leaf: Leaf, world: World) -> None:
     assert cause(leaf, world) is None
 
 
-@pytest.mark.parametrize("leaf", [WITH_PIN, Fido2Pin(asks_pin=True), Pkcs11Pin()])
+@pytest.mark.parametrize("leaf", [WITH_PIN, Fido2Pin(asks_pin=True), Pkcs11Pin(), HsmPin()])
 def test_a_pin_that_nobody_types(leaf: Leaf) -> None:
     assert cause(leaf, UNTYPED) == PinFailureCause("nobody types its PIN", reported=False)
     assert cause(leaf, UNTYPED, headless=True) == PinFailureCause("nobody is asked for its PIN: headless")
@@ -318,12 +374,17 @@ def test_a_server_that_stalls_keeps_clevis_for_ever() -> None:
         (IN_TPM, World(), True),
         (IN_TPM, World(tpm=TpmState.ABSENT), False),
         (TANG, World(), False),
+        *((HsmPin(), World(servers={"hsm": server}), True) for server in (Server.UP, Server.IMPOSTER)),
+        (HsmPin(), World(), True),
+        (HsmPin(), World(servers={"hsm": Server.REFUSED}), False),
+        (HsmPin(), World(network=Network.NO_LINK), False),
     ],
 )
 def test_when_it_asks_for_its_pin(leaf: Leaf, world: World, asks: bool) -> None:
     assert leaf.prompts(world) is asks
 
 
+CHANGED = "the attacker's code changes what it is bound to"
 NOTHING, THIEF = Capabilities(), Capabilities(machine=True)
 INITRD = replace(THIEF, ways=frozenset({ExecutionPath.INITRD}))
 
@@ -335,9 +396,9 @@ INITRD = replace(THIEF, ways=frozenset({ExecutionPath.INITRD}))
         (Tpm2Pin((7,)), Capabilities(tpm_state=True), True, "all that the TPM keeps was copied"),
         (CryptenrollPin((7,)), Capabilities(tpm_bus=True), False, "the attacker does not have the TPM"),
         (Tpm2Pin(), THIEF, True, "a live system"),
-        (Tpm2Pin((7,)), THIEF, False, "the attacker's code changes what it is bound to"),
+        (Tpm2Pin((7,)), THIEF, False, CHANGED),
         (Tpm2Pin((7,)), INITRD, True, "another initrd, which the boot loader does not verify"),
-        (Tpm2Pin((9,)), INITRD, False, "the attacker's code changes what it is bound to"),
+        (Tpm2Pin((9,)), INITRD, False, CHANGED),
         (WITH_PIN, Capabilities(tpm_state=True), False, "the attacker does not know the PIN"),
         (WITH_PIN, Capabilities(tpm_state=True, pin=True), True, "all that the TPM keeps was copied"),
         (TANG, Capabilities(tang_keys=frozenset({"tang"})), True, "the attacker has the server's keys"),
@@ -361,6 +422,15 @@ INITRD = replace(THIEF, ways=frozenset({ExecutionPath.INITRD}))
         *(
             (IN_TPM, with_tpm, True, "the token's files are on the disk, and the attacker knows the PIN")
             for with_tpm in (Capabilities(machine=True, pin=True), Capabilities(tpm_state=True, pin=True))
+        ),
+        (IN_FILES, NOTHING, True, "Parsec's key is in files on the disk"),
+        (Parsec(), Capabilities(tpm_bus=True), False, "the attacker does not have the TPM"),
+        (Parsec(), THIEF, True, "a live system"),
+        (Tpm12Pin((4,)), Capabilities(tpm_bus=True), True, "it is read on the bus"),
+        (Tpm12Pin((4,)), THIEF, False, "the attacker's code changes what it is bound to"),
+        *(
+            (leaf, replace(THIEF, ways=frozenset({ExecutionPath.ROGUE_ROOT})), False, CHANGED)
+            for leaf in (Tpm12Pin((11,)), Tpm2Pin((15,)))
         ),
     ],
 )
@@ -449,6 +519,9 @@ def test_another_server_and_another_name() -> None:
                 '"$device"',
             ],
         ),
+        (Parsec(), ['/usr/lib/unlock-lab/parsec-key bind "$device" tpm']),
+        (IN_FILES, ['/usr/lib/unlock-lab/parsec-key bind "$device" mbed-crypto']),
+        (Tpm12Pin((4, 8)), ['/usr/lib/unlock-lab/seal-tpm12 "$device" 4 8']),
         (
             Pkcs11Pin(),
             [
@@ -487,6 +560,8 @@ def test_a_pin_is_bound_by_its_own_tool_alone() -> None:
         list(Tpm2Pin().enroll())
     with pytest.raises(UsageError, match=r"^clevis has no such pin: Fido2Pin\("):
         Fido2Pin().clevis_config()
+    with pytest.raises(UsageError, match=r"^clevis has no such pin: Fido2Pin$"):
+        Fido2Pin.read(Place(Document(Path("a.bu"), ""), ()), {}, lambda *_: None)
 
 
 def test_how_bindings_are_renewed_edited_and_removed() -> None:
@@ -503,6 +578,13 @@ def test_how_bindings_are_renewed_edited_and_removed() -> None:
     [enrolled] = CRYPTENROLL.renew([CryptenrollPin((7,))])
     assert enrolled.startswith("systemd-cryptenroll --wipe-slot=tpm2 --tpm2-device=auto ")
     assert " --wipe-slot=pkcs11 --pkcs11-token-uri=" in list(CRYPTENROLL.renew([Pkcs11Pin()]))[-1]
+    parsec = "/usr/lib/unlock-lab/parsec-key"
+    assert list(PARSEC_KEY.remove([Parsec()])) == [f'{parsec} remove "$device"']
+    assert list(PARSEC_KEY.renew([Parsec()])) == [f'{parsec} remove "$device"', f'{parsec} bind "$device" tpm']
+    assert list(TPM_TOOLS.renew([Tpm12Pin((4,))])) == ['/usr/lib/unlock-lab/seal-tpm12 "$device" 4']
+    assert list(TPM_TOOLS.remove([Tpm12Pin()])) == [
+        'printf %s "$PASSWORD" | cryptsetup luksKillSlot -q --key-file - "$device" 1'
+    ]
 
 
 def test_how_a_volume_is_opened_by_its_bindings_alone() -> None:
@@ -512,6 +594,13 @@ def test_how_a_volume_is_opened_by_its_bindings_alone() -> None:
     assert (
         CRYPTENROLL.unlock("/dev/a", "var", [Fido2Pin(), Pkcs11Pin(), Fido2Pin()], "24680")
         == f"PIN=24680 {attach} fido2-device=auto,pkcs11-uri=auto,headless=yes"
+    )
+    assert PARSEC_KEY.unlock("/dev/a", "var", [Parsec()], "") == (
+        "/usr/lib/unlock-lab/parsec-key decrypt var "
+        "&& cryptsetup open --key-file /run/cryptsetup-keys.d/var.key /dev/a var"
+    )
+    assert TPM_TOOLS.unlock("/dev/a", "root", [Tpm12Pin()], "") == (
+        "CRYPTTAB_NAME=root /usr/lib/unlock-lab/tpm12-key < /dev/null | cryptsetup open --key-file - /dev/a root"
     )
 
 

@@ -5,7 +5,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.policy.pins import Pin, Sss, TangPin, Tpm2Pin, holds, leaves
-from harness.policy.pins.clevis_tang import why_not_run
 from harness.policy.pins.placeholders import placeholder, placeholder_server
 from harness.policy.policy import Policy, Volume
 
@@ -98,25 +97,6 @@ def test_the_servers_of_a_policy_come_once_and_without_the_users_own() -> None:
     policy = Policy("p", {}, volumes, "/dev/vda", (), "")
     assert policy.tang_servers == ("two", "fixed", "tang")
     assert [policy.tang_url(name) for name in ("two", "fixed", "none")] == ["", "http://10.0.2.2:7500", ""]
-
-
-@pytest.mark.parametrize(
-    ("url", "why"),
-    [
-        ("http://tang.example", ""),
-        ("http://192.168.77.3:8080/", ""),
-        ("http://10.0.2.2", ""),
-        ("https://tang.example", "no guest trusts a certificate of the laboratory"),
-        ("http://tang.example/path", "it serves http://HOST:PORT alone"),
-        ("http://keys.local", ""),
-        ("http://a_b", "that is no name of a host"),
-        ("http://10.0.2.7", "of that network a guest reaches 10.0.2.2 alone"),
-        ("http://127.0.0.1", "no other machine is at such an address"),
-        ("http://[2001:db8::1]", "a guest's network is IPv4"),
-    ],
-)
-def test_at_which_places_the_harness_runs_a_server(url: str, why: str) -> None:
-    assert why_not_run(url) == why
 
 
 def test_a_server_at_a_literal_place_can_be_at_any() -> None:

@@ -7,9 +7,9 @@ import pytest
 from harness.policy.capabilities import Capabilities
 from harness.policy.extract import Extraction, extract
 from harness.policy.oracle import Prediction, predict
-from harness.policy.pins import CryptenrollPin, Fido2Pin, Pin, Sss, TangPin, Tpm2Pin
+from harness.policy.pins import CryptenrollPin, Fido2Pin, Pin, Pkcs11Pin, Sss, TangPin, Tpm2Pin
 from harness.policy.policy import Volume
-from harness.policy.world import Header, Network, Server, Stack, TpmState, World
+from harness.policy.world import Header, Network, Server, Stack, TokenState, TpmState, World
 from harness.unlock import Unlock
 
 A, P, E, B = Unlock.AUTO, Unlock.PASSPHRASE_FALLBACK, Unlock.LOCKED, Unlock.REFUSED
@@ -70,6 +70,14 @@ def bound(volume: Volume, pins: Pin) -> Volume:
         (
             *(bound(PLAIN, PIN), World(pin_typed=False), DR, E, set()),
             "it asks for the PIN, and waits for it for ever; by PIN does not answer: nobody types its PIN",
+        ),
+        (
+            *(bound(PLAIN, Pkcs11Pin()), World(token=TokenState.PIN_BLOCKED), DR, E, {"pkcs11"}),
+            "systemd-cryptsetup gives up, and asks for no passphrase; pkcs11 does not answer: its PIN is blocked",
+        ),
+        (
+            *(bound(PLAIN, PIN), World(pin_right=False), DR, E, {"by PIN"}),
+            "it asks for the PIN, and waits for it for ever; by PIN does not answer: what is typed is not its PIN",
         ),
         (
             *(bound(PLAIN, separate(PIN, TANG)), REFUSED, DR, P, {"tang"}),

@@ -175,14 +175,14 @@ class TangPin(Leaf):
 def why_not_run(url: str) -> str:
     """Why the harness can run no server at a literal URL, in the network of a guest, or nothing."""
     parts = urls.parse(url)
-    host = parts.hostname or ""
+    host = parts.hostname
     if parts.scheme != "http":
         return "no guest trusts a certificate of the laboratory"
     if "@" in parts.netloc or parts.path.strip("/") or parts.query or parts.fragment:
         return "it serves http://HOST:PORT alone"
-    if urls.is_ip(host):
+    if host and urls.is_ip(host):
         return _not_at_address(host)
-    return "" if _NAME.fullmatch(host) else "that is no name of a host"
+    return "" if host and _NAME.fullmatch(host) else "that is no name of a host"
 
 
 def _not_at_address(host: str) -> str:
@@ -197,19 +197,19 @@ def _not_at_address(host: str) -> str:
 
 def _named(url: str) -> str:
     """What the harness calls its server at a literal URL."""
-    name = re.sub(r"[^a-z0-9]+", "-", url.lower().removeprefix("http://")).strip("-")
+    name = "-".join(re.findall(r"[a-z0-9]+", url.lower().removeprefix("http://")))
     return name if name.startswith("tang") else f"tang-{name}"
 
 
 def _pin(place: Place, tang: dict[str, Any], thumbprint_key: str) -> TangPin:
     """A Tang pin; a thumbprint that was left to the harness is written into `tang`."""
-    url, thumbprint = str(tang.get("url", "")), tang.get(thumbprint_key)
+    url, thumbprint = tang["url"], tang.get(thumbprint_key)
     url_server = placeholder_server(url, "URL")
-    key_server = placeholder_server(thumbprint or "", "THUMBPRINT")
+    key_server = placeholder_server(thumbprint, "THUMBPRINT") if thumbprint else None
     parts = urls.parse(url)
     if not url:
         place.wrong("is empty", "url")
-        return TangPin("", url, thumbprint)
+        return TangPin(url, url, thumbprint)
     if url_server is None:
         if PLACEHOLDER.search(url):
             place.wrong("a placeholder is the whole url: @TANG_URL@ or @TANG_URL:name@", "url")
