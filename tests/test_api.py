@@ -10,6 +10,9 @@ from types import ModuleType
 import pytest
 from markdown_it import MarkdownIt
 
+from harness import api
+from harness.policy.pins import KINDS
+
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("images/**/*.md")])
 SCENARIOS = sorted(ROOT.glob("scenarios/**/*.py"))
@@ -67,6 +70,10 @@ def test_the_public_face_stays_small_and_is_explained(module: str) -> None:
     # A constant and a type alias have their docstring where they are assigned.
     explained = [getattr(face, name) for name in face.__all__ if not name.isupper() and name not in ("Fault", "Pin")]
     assert [each for each in explained if not each.__doc__] == []
+
+
+def test_each_kind_of_pin_can_be_written_in_a_scenario() -> None:
+    assert {kind.__name__ for kind in KINDS} <= set(api.__all__)
 
 
 def test_the_reference_has_the_public_face_and_the_modules_among_its_names() -> None:

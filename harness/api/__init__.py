@@ -24,7 +24,19 @@ from harness.matrix import truth_table
 from harness.policy import maintenance
 from harness.policy.enrolment import Enrolment
 from harness.policy.new_volume import NewVolume
-from harness.policy.pins import CryptenrollPin, Fido2Pin, HsmPin, Pin, Pkcs11Pin, Sss, TangPin, Tpm2Pin, Tpm12Pin
+from harness.policy.pins import (
+    CryptenrollPin,
+    Fido2Pin,
+    HsmPin,
+    Parsec,
+    ParsecProvider,
+    Pin,
+    Pkcs11Pin,
+    Sss,
+    TangPin,
+    Tpm2Pin,
+    Tpm12Pin,
+)
 from harness.policy.pins.systemd_tpm2 import TPM_PIN
 from harness.services.hsm import Hsm
 from harness.services.tang import Tang
@@ -45,6 +57,8 @@ __all__ = [
     "Machines",
     "NewVolume",
     "Outcome",
+    "Parsec",
+    "ParsecProvider",
     "Pin",
     "Pkcs11Pin",
     "Powered",
