@@ -83,7 +83,7 @@ def _inline_key(policy: Policy, volume: Volume) -> Iterator[tuple[str, str]]:
 
 def _tang_in_initrd(policy: Policy, volume: Volume) -> Iterator[tuple[str, str]]:
     asked = any(word.startswith("rd.neednet=1") for word in policy.kernel_arguments)
-    if volume.mount_point in _IN_INITRD and not asked and any(leaf.needs_network for leaf in volume.leaves):
+    if volume.mount_point in _IN_INITRD and not asked and volume.tang_servers:
         yield (
             "it needs Tang in the initrd, and the kernel arguments lack rd.neednet=1: the initrd of Fedora CoreOS then "
             "has no network, and asks; a guest that mounts this volume later opens it",
@@ -92,8 +92,7 @@ def _tang_in_initrd(policy: Policy, volume: Volume) -> Iterator[tuple[str, str]]
 
 
 def _one_server(_policy: Policy, volume: Volume) -> Iterator[tuple[str, str]]:
-    servers = {leaf.service for leaf in volume.leaves if leaf.needs_network}
-    if len(servers) == 1 and volume.passphrase is None:
+    if len(volume.tang_servers) == 1 and volume.passphrase is None:
         yield (
             "it has one Tang server and no passphrase: when that server is lost, so is the volume",
             "clevis#472; talos#7868",
