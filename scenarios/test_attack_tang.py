@@ -71,7 +71,7 @@ def test_tang_replay_opens_nothing(sealed: Sealed, attacker: Attacker) -> None:
 
     The old reply answers an old blinding: the machine asks for its passphrase. Tang answers the old request as it did
     before, with the same point, out of which K is not to be had without the secret of the blinding; as a control, with
-    Tang's own keys the same reckoning does open the binding.
+    Tang's own keys the same computation does open the binding.
 
     Granted: the wire, and a copy of the disk. Resisted. Cure: none needed. Source: tang(8), "Recovery".
     """
@@ -90,7 +90,7 @@ def test_tang_replay_opens_nothing(sealed: Sealed, attacker: Attacker) -> None:
     points.append(tang_exchange.header(binding)["epk"])
     assert not any(tang_exchange.unseal(binding, tang_exchange.x_of(point)) for point in points)
     assert tang_exchange.unseal(binding, tang_exchange.recover(tang.keys, binding)), (
-        "the reckoning opens nothing at all"
+        "the computation opens nothing at all"
     )
     attacker.submit()  # nothing: what failed to open is above
 

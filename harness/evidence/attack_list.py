@@ -1,7 +1,7 @@
 """What attackers got in real runs, as CSV: ``docs/attacks.csv`` is such a list, and `unlock-lab explain` reads it.
 
-``attack,grants,guard,extracted``: a line for each try, its grants apart by a blank, **X** where the key or the canary
-was printed and **R** where it was not. ``unlock-lab report --record LIST`` makes the lines, of evidence alone:
+``attack,grants,guard,extracted``: a line for each try, its grants separated by blanks, **X** where the key or the
+canary was printed and **R** where it was not. ``unlock-lab report --record LIST`` makes the lines, of evidence alone:
 
 - what was printed is proof, whatever became of the test; that nothing was printed counts where the test has passed, its
   control included (a Tang server that was out of reach, say, shows nothing);
@@ -44,7 +44,7 @@ class AttackVerdict:
 
 
 def verdicts(documents: Iterable[Document]) -> Iterator[AttackVerdict]:
-    """What the evidence says of this project's own scenarios; a stranger's guards may be called like ours."""
+    """What the evidence says of this project's own scenarios; a stranger's guards may have the same names."""
     for document in documents:
         if document["test"].startswith(_SCENARIOS) and document.get("attack"):
             passed = document["result"] == Result.PASSED.value
@@ -56,7 +56,7 @@ def verdicts(documents: Iterable[Document]) -> Iterator[AttackVerdict]:
 
 
 def evidence_of(folders: Iterable[Path]) -> Iterator[Document]:
-    """The documents of all tests in these folders of artifacts; what was cut off, or is another version's, is none.
+    """The documents of all tests in these folders of artifacts, but for what was cut off or another version wrote.
 
     Raises:
         UsageError: A folder is not there.

@@ -24,7 +24,7 @@ QUIET_SECONDS = 0.2
 """When a boot has ended, both streams are read until neither has said anything for so long: the evidence may trail."""
 
 _STALLS = (KernelStalled, TpmTimeout, KernelBug, Panic)
-"""What a guest says whose processors get no time, or that is emulated wrongly."""
+"""Said by a guest whose processors get no time, or which is emulated wrongly."""
 
 _DRAIN_SECONDS = 2.0
 _CHUNK = 65536

@@ -35,8 +35,8 @@ class Staged:
         name: In the evidence.
         about: What the attackers do, in a sentence.
         grants: What they have.
-        near: The attackers that the tries within the victim's network are those of.
-        far: The attackers that the tries out of it are those of.
+        near: The attackers that a try within the victim's network plays.
+        far: The attackers that a try outside of it plays.
         foreign: Whether they start a system of their own on the victim's machine. The laboratory's machines have Secure
             Boot off, so their firmware accepts any: for a volume that is bound to what it measures this is the
             attacker who has such a system, and no other.

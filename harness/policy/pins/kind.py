@@ -76,7 +76,7 @@ class Opener(ABC):
 
     Attributes:
         name: Of the tool.
-        reported_as: What the events of a boot call a pin of its when its kind is not said.
+        reported_as: What the events of a boot call a pin of this tool where no message names its kind.
         failures: What a guest says when any pin of its failed; a group ``pin`` names the kind.
         stacks: The initrds in which it runs.
         answers_prompts: Whether all that it does under systemd is to answer the prompt for the passphrase. Its bindings

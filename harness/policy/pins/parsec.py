@@ -2,7 +2,7 @@
 
 What opens the volume lies on the disk, encrypted by an RSA key that the Parsec service of the guest keeps: in a TPM, or
 with the provider Mbed Crypto in files. A unit has it decrypted and puts it where systemd-cryptsetup looks for a key
-file; where Parsec does not, there is none, and the passphrase is asked for. The image is ``debian-13-parsec``.
+file; where Parsec does not decrypt it, there is none, and the passphrase is asked for. The image: ``debian-13-parsec``.
 
 Sources: seed 002 (Avassa, "Using a TPM or an HSM"); parsec-service 1.4.1, parsec-tool 0.7.0; crypttab(5).
 """
@@ -26,7 +26,7 @@ class ParsecProvider(StrEnum):
 
     TPM = "tpm"
     MBED_CRYPTO = "mbed-crypto"
-    """A library, with its keys in files: what the document has for tests."""
+    """A library, with its keys in files, which the document has for tests."""
 
 
 class ParsecKey(Opener):
@@ -77,7 +77,7 @@ class Parsec(Leaf):
 
     @property
     def service(self) -> Service | None:
-        """None: it is in the guest itself, and its TPM has the key without an Unseal that could be counted."""
+        """None: it is in the guest itself. A TPM decrypts with the key; there is no Unseal to be counted."""
         return None
 
     @property

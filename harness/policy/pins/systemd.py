@@ -54,7 +54,7 @@ class Token(Leaf):
 
 
 class SecurityToken(Token):
-    """One that a device answers for which a person carries, or which stands elsewhere."""
+    """A token whose secret is in a device: one that a person carries, or one elsewhere on the network."""
 
     carried: ClassVar[bool] = True
 

@@ -1,8 +1,8 @@
 """A key that the machine's TPM 1.2 has sealed, unsealed by a keyscript in the initrd (pure).
 
-Neither clevis nor systemd has a 1.2 (clevis#462, systemd#22091); what has is TrouSerS. tpm_sealdata(1) seals, and on
+Neither clevis nor systemd supports a 1.2 (clevis#462, systemd#22091); TrouSerS does. tpm_sealdata(1) seals, and on
 initramfs-tools a keyscript of crypttab(5) starts tcsd(8) and calls tpm_unsealdata(1). The keyslot has no token: header
-and seal know nothing of each other. So it is done by the image `debian-13-tpm12`: `seal-tpm12` and `tpm12-key`.
+and seal know nothing of each other. The image `debian-13-tpm12` has a tool for each: `seal-tpm12` and `tpm12-key`.
 
 Sources: crypttab(5) of Debian's cryptsetup-initramfs; tpm-tools 1.3.9; TCG TPM Main 1.2, Part 3, 10.
 """
@@ -27,16 +27,16 @@ class TpmTools(Opener):
     stacks: ClassVar[frozenset[Stack]] = frozenset({Stack.IT})
 
     def renew(self, pins: Sequence[Binding]) -> Iterator[str]:
-        """The same: there is one such keyslot, which gets another key."""
+        """Enroll again: the one keyslot gets another key."""
         for pin in pins:
             yield from pin.enroll()
 
     def remove(self, pins: Sequence[Binding]) -> Iterator[str]:
-        """Wipe the keyslot; what the TPM sealed for it leads nowhere then."""
+        """Wipe the keyslot, so that what the TPM sealed opens nothing."""
         yield f'printf %s "$PASSWORD" | cryptsetup luksKillSlot -q --key-file - "$device" {_KEYSLOT}'
 
     def unlock(self, device: str, mapping: str, pins: Sequence[Binding], typed: str) -> str:
-        """Let the keyscript print the key; what it would ask, nobody answers."""
+        """Have the keyscript print the key; where it would ask for the passphrase, it gets no answer."""
         key = f"CRYPTTAB_NAME={mapping} {HELPERS}/tpm12-key < /dev/null"
         return f"{key} | cryptsetup open --key-file - {device} {mapping}"
 
@@ -79,7 +79,7 @@ class Tpm12Pin(tpm.TpmLeaf):
     def failure_cause(self, world: World, *, headless: bool) -> PinFailureCause | None:
         """The sealed key hangs on the storage root key, which every owner makes anew; its secret is the well-known one.
 
-        A 1.2 that comes in the place of this one is just another.
+        A 1.2 in the place of this one counts as another TPM.
         """
         state = TpmState.ANOTHER if world.tpm is TpmState.VERSION_1_2 else world.tpm
         return tpm.unusable(state) or tpm.pcrs_changed(self.pcr_ids, world)
