@@ -9,6 +9,7 @@ Limits of the configs: clevis-encrypt-sss(1), clevis-encrypt-tang(1), clevis-enc
 import difflib
 import json
 from collections import Counter
+from collections.abc import Collection
 from typing import Any
 
 from harness.policy.document import Document, KeyPath
@@ -20,6 +21,8 @@ _BINDINGS: tuple[type[Binding], ...] = (Sss, *KINDS)
 _KINDS = {kind.clevis_name: kind for kind in _BINDINGS if kind.clevis_name}
 _DEEPEST = 16
 """Thresholds within thresholds."""
+_LONGEST = 64
+"""What of a name is told, and compared with those that are known."""
 
 
 def read_pins(document: Document, path: KeyPath, clevis: dict[str, Any]) -> Pin | None:
@@ -83,10 +86,13 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _unknown_pin(name: str) -> str:
-    near = difflib.get_close_matches(name[:64], _KINDS, n=1)
-    return f"{name[:64]!r} is not a pin that Ignition takes" + (
-        f"; did you mean {near[0]}?" if near else f": {', '.join(_KINDS)}"
-    )
+    return f"{name[:_LONGEST]!r} is not a pin that Ignition takes; {_hint(name, _KINDS)}"
+
+
+def _hint(name: str, known: Collection[str]) -> str:
+    """What a name may have meant that is not known."""
+    near = difflib.get_close_matches(name[:_LONGEST], known)
+    return f"did you mean {near[0]}?" if near else f"known here: {', '.join(known)}"
 
 
 def _read(name: str, config: Any, place: Place) -> Pin | None:
@@ -103,9 +109,7 @@ def _read(name: str, config: Any, place: Place) -> Pin | None:
     known = _KINDS[name].clevis_keys
     for key in config:
         if key not in known:
-            near = difflib.get_close_matches(key[:64], known, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"known here: {', '.join(known)}"
-            place.wrong(f"unknown key {key!r} of a {name} pin; {hint}")
+            place.wrong(f"unknown key {key!r} of a {name} pin; {_hint(key, known)}")
             return None
     return _KINDS[name].read(place, config, _read)
 

@@ -3,12 +3,12 @@
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 
 from harness.network.connection import Client, Connection, Mode
 
 _RESULT = re.compile(
-    r"^(?P<time>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?)Z (?P<session>\d+) (?P<function>C_\w+) = (?P<result>CKR_\w+)$",
+    r"^(?P<time>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z) (?P<session>\d+) (?P<function>C_\w+) = (?P<result>CKR_\w+)$",
     re.MULTILINE,
 )
 """The last line of each call (p11-kit, log.c), after the number of the process that served the connection."""
@@ -63,7 +63,7 @@ def parse_log(text: str) -> tuple[HsmCall, ...]:
     """The calls in a log of stamped lines; every other line is passed over."""
     return tuple(
         HsmCall(
-            time=datetime.fromisoformat(match["time"]).replace(tzinfo=UTC).timestamp(),
+            time=datetime.fromisoformat(match["time"]).timestamp(),
             session=match["session"],
             function=match["function"],
             result=match["result"],

@@ -482,11 +482,20 @@ def test_each_mistake_in_the_json_of_one_pin_is_told(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("pin", "hint"),
-    [("pkcs11", ": sss, tang, tpm2"), ("tpm", "; did you mean tpm2?"), ("tang2", "; did you mean tang?")],
+    [("pkcs11", "known here: sss, tang, tpm2"), ("tpm", "did you mean tpm2?"), ("tang2", "did you mean tang?")],
 )
 def test_an_unknown_custom_pin(tmp_path: Path, pin: str, hint: str) -> None:
     text = luks("clevis:", "  custom:", f"    pin: {pin} # <--", "    config: '{}'")
-    fails(tmp_path, text, f"storage.luks[0].clevis.custom.pin: '{pin}' is not a pin that Ignition takes{hint}")
+    fails(tmp_path, text, f"storage.luks[0].clevis.custom.pin: '{pin}' is not a pin that Ignition takes; {hint}")
+
+
+def test_thresholds_within_thresholds_end_somewhere(tmp_path: Path) -> None:
+    nested = '{"pins": {"sss": ' * 15 + '{"pins": {"tpm2": {}}}' + "}}" * 15
+    (tmp_path / "good.bu").write_text(custom("sss", nested))
+    assert understand(tmp_path / "good.bu")
+    (tmp_path / "bad.bu").write_text(custom("sss", f'{{"pins": {{"sss": {nested}}}}}'))
+    with pytest.raises(UsageError, match="thresholds nested deeper than 16 le"):
+        understand(tmp_path / "bad.bu")
 
 
 # --- file systems, files, units, users

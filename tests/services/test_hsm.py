@@ -43,6 +43,25 @@ def test_the_log_says_what_was_called_and_what_came_of_it() -> None:
     assert [call.refused for call in calls] == [False, True, False]
 
 
+@pytest.mark.parametrize(
+    ("function", "result", "refused"),
+    [
+        ("C_Decrypt", "CKR_ENCRYPTED_DATA_INVALID", True),
+        ("C_Login", "CKR_USER_ALREADY_LOGGED_IN", False),
+        ("C_GetSlotInfo", "CKR_SLOT_ID_INVALID", False),
+    ],
+)
+def test_what_an_hsm_refuses_is_a_login_or_a_decryption(function: str, result: str, refused: bool) -> None:
+    call = HsmCall(1.0, "15", function, result)
+    assert (call.refused, call.decrypted) == (refused, False)
+
+
+def test_the_log_is_in_utc() -> None:
+    """What is compared with it is this host's clock, in seconds since the epoch."""
+    [call] = parse_log("1970-01-01T00:00:02.500000Z 15 C_Login = CKR_OK\n")
+    assert call.time == 2.5
+
+
 def test_probes_are_known_once_all_of_them_have_ended() -> None:
     def call(session: str, function: str) -> HsmCall:
         return HsmCall(1.0, session, function, "CKR_OK")
@@ -65,6 +84,7 @@ def test_each_call_is_ascribed_to_the_machine_whose_connection_it_came_by() -> N
 def test_a_call_before_any_connection_is_nobody_s() -> None:
     early = HsmCall(1.0, "7", "C_Initialize", "CKR_OK")
     assert ascribed([early], [connection(ONE, 2.0)]) == (early,)
+    assert [call.client for call in ascribed([early], [connection(ONE, 1.0)])] == [ONE]
 
 
 @pytest.fixture
