@@ -57,20 +57,6 @@ class ConsoleShell:
             self._live(_bytes(self._spawn.before) + after)
         return after.decode(errors="replace")
 
-    def login(self, deadline: Deadline, user: str = "root", password: str | None = None) -> None:
-        """Log in at a login prompt, which may already be there.
-
-        Raises:
-            RigError: No login prompt came, or no shell after it.
-        """
-        self.send_line("")
-        self.wait_for(r"login: ", deadline)
-        self.send_line(user)
-        if password is not None:
-            self.wait_for(r"Password: ", deadline)
-            self.send_line(password)
-        self.run("true", deadline)
-
     def run(self, command: str, deadline: Deadline, *, check: bool = True) -> str:
         """Run a command.
 

@@ -105,30 +105,3 @@ def test_a_console_that_closes() -> None:
             shell.wait_for("x", soon())
         with pytest.raises(RigError, match="the console closed"):
             shell.run("true", soon())
-
-
-@pytest.mark.parametrize("password", [None, "pass"])
-def test_login(password: str | None) -> None:
-    ours, theirs = socket.socketpair()
-
-    def getty() -> None:
-        with theirs, theirs.makefile("rw", newline="\n") as file:
-
-            def say(text: str) -> None:
-                file.write(text)
-                file.flush()
-
-            assert file.readline() == "\n"
-            say("\r\nlab login: ")
-            assert file.readline() == "root\n"
-            if password:
-                say("Password: ")
-                assert file.readline() == f"{password}\n"
-            mark = file.readline().split("gin-")[1].split("'")[0]
-            say(f"Linux lab\r\n# begin-{mark}\r\nend-{mark}-0-\r\n# ")
-
-    thread = threading.Thread(target=getty)
-    thread.start()
-    with ours:
-        ConsoleShell(ours).login(soon(), password=password)
-    thread.join(5)
