@@ -4,6 +4,7 @@ import ast
 import re
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import fields
 from functools import cache
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -14,6 +15,7 @@ from markdown_it.token import Token
 
 from harness.__main__ import COMMANDS
 from harness.attack.grants import Grant
+from harness.guest.outcome import Outcome
 from harness.lab import faults
 from harness.policy.pins import KINDS
 
@@ -147,6 +149,10 @@ def test_every_mark_and_fixture_is_documented() -> None:
 
 def test_every_command_is_documented() -> None:
     assert [name for name in COMMANDS if f"`unlock-lab {name}" not in reference("commands.md")] == []
+
+
+def test_all_of_an_outcome_is_documented() -> None:
+    assert [each.name for each in fields(Outcome) if f"{each.name}`" not in reference("scenario.md")] == []
 
 
 def test_every_variable_is_documented() -> None:
