@@ -25,7 +25,7 @@ from harness.policy.policy import Volume
 from harness.progress import Progress
 from harness.real_tools.parts import IMAGE, Parts, parts_among
 from harness.real_tools.tree import guest_tree
-from harness.real_tools.trial import UNTOLD, seal, servers_of, try_under
+from harness.real_tools.trial import UNTOLD, seal, try_under
 from harness.real_tools.worlds import opens
 
 _WORDS = {True: "opens", False: "stays shut"}
@@ -93,7 +93,7 @@ def try_volumes(volumes: Sequence[Volume], progress: Progress, only: Sequence[st
 def _try_share(tree: Path, volumes: Sequence[Volume], progress: Progress, only: Sequence[str]) -> list[Line]:
     """What one shell tries: its TPM, header and servers are its own."""
     found: list[Line] = []
-    names = tuple(dict.fromkeys(server for volume in volumes for server in servers_of(volume)))
+    names = tuple(dict.fromkeys(server for volume in volumes for server in volume.tang_servers))
     with parts_among(tree, names, progress) as parts:
         for volume in volumes:
             with progress.step(volume.name):
@@ -139,7 +139,7 @@ def _tried(parts: Parts, volume: Volume, only: Sequence[str]) -> Iterator[Line]:
     with scratch(None) as own:
         sealed = seal(parts, volume, own)
         for condition in _conditions(volume, only):
-            world = condition.world_of(servers_of(volume))
+            world = condition.world_of(volume.tang_servers)
             predicted = opens(condition.becomes([volume])[0], world)
             with scratch(None) as folder:
                 trial = try_under(parts, sealed, condition, folder)
@@ -147,7 +147,7 @@ def _tried(parts: Parts, volume: Volume, only: Sequence[str]) -> Iterator[Line]:
 
 
 def _conditions(volume: Volume, only: Sequence[str]) -> Iterator[Condition]:
-    servers = servers_of(volume)
+    servers = volume.tang_servers
     for condition in (*CONDITIONS, *MAINTENANCE, *OF_POWER, *subsets(servers)):
         about_servers = condition.servers or condition.before
         if condition.name in UNTOLD or (about_servers and not servers) or (only and condition.name not in only):

@@ -151,7 +151,7 @@ def try_under(parts: Parts, sealed: Sealed, condition: Condition, folder: Path) 
         condition: None of `UNTOLD`.
         folder: Empty, for this trial alone.
     """
-    tangs = {name: parts.servers.tangs[name] for name in servers_of(sealed.volume)}
+    tangs = {name: parts.servers.tangs[name] for name in sealed.volume.tang_servers}
     world = condition.world_of(tangs)
     if not (condition.maintenance or condition.before or condition.power_cuts):
         return try_in(parts, sealed, world, folder)
@@ -207,7 +207,7 @@ def try_in(parts: Parts, sealed: Sealed, world: World, folder: Path) -> Trial:
     started, state = time.monotonic(), folder / "tpm"
     shutil.copyfile(sealed.header, parts.box.shared / "volume")
     _copy_tpm(parts.another if world.tpm is TpmState.ANOTHER else sealed.tpm, state)
-    states: dict[str, Server] = {name: world.servers.get(name, Server.UP) for name in servers_of(sealed.volume)}
+    states: dict[str, Server] = {name: world.servers.get(name, Server.UP) for name in sealed.volume.tang_servers}
     if world.network is Network.NO_LINK:
         states = dict.fromkeys(states, Server.REFUSED)
     with parts.servers.being(states):
@@ -259,9 +259,3 @@ def _restored(tangs: Mapping[str, Tang]) -> Iterator[None]:
             if tang.keys != keys[name]:
                 tang.replace_keys(keys[name])
             tang.answer()
-
-
-def servers_of(volume: Volume) -> tuple[str, ...]:
-    """The servers that the pins of a volume name, each once."""
-    found = (leaf.service for leaf in volume.leaves)
-    return tuple(dict.fromkeys(service.name for service in found if service and service.kind == "tang"))

@@ -10,7 +10,6 @@ from harness.policy.pins.placeholders import placeholder
 from harness.policy.pins.systemd_tpm2 import TPM_PIN
 from harness.policy.policy import Volume
 from harness.policy.world import Network, Server, TpmState, World
-from harness.real_tools.trial import servers_of
 
 SERVERS = ("tang", "two", "three")
 _PCRS = (0, 2, 4, 7, 9, 12, 14)
@@ -72,7 +71,7 @@ def volume_of(pins: Pin) -> Volume:
 def _worlds(volume: Volume) -> st.SearchStrategy[World]:
     bound = [pcr for leaf in leaves(volume.pins) for pcr in leaf.bound_pcrs or ()] if volume.pins else []
     changed = st.frozensets(st.sampled_from(sorted({*bound, 5})), max_size=2)
-    states = st.fixed_dictionaries({name: st.sampled_from(_STATES) for name in servers_of(volume)})
+    states = st.fixed_dictionaries({name: st.sampled_from(_STATES) for name in volume.tang_servers})
     return st.builds(
         lambda tpm, pcrs, servers, network, typed: World(
             tpm=tpm, changed_pcrs=pcrs, servers=servers, network=network, pin_typed=typed
@@ -86,7 +85,7 @@ def _worlds(volume: Volume) -> st.SearchStrategy[World]:
 
 
 def _attackers(volume: Volume) -> st.SearchStrategy[Capabilities]:
-    names = servers_of(volume)
+    names = volume.tang_servers
     keys = st.frozensets(st.sampled_from(names)) if names else st.just(frozenset[str]())
     return st.builds(
         lambda state, network, held, pin: Capabilities(

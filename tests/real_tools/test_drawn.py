@@ -20,7 +20,7 @@ from harness.policy.oracle import predict
 from harness.policy.world import Stack, TpmState, World
 from harness.progress import Progress
 from harness.real_tools.parts import Parts, real_parts
-from harness.real_tools.trial import Sealed, maintained, seal, servers_of, try_in
+from harness.real_tools.trial import Sealed, maintained, seal, try_in
 from harness.real_tools.worlds import opens, world_of
 from harness.unlock import Unlock
 
@@ -46,7 +46,7 @@ def test_a_boot_opens_by_itself_just_where_a_binding_yields_a_key(case: Drawn) -
 @given(drawn(WORLDS, ATTACKERS))
 def test_an_attacker_who_holds_parts_is_a_world(case: Drawn) -> None:
     for attacker in case.attackers:
-        world = world_of(attacker, servers_of(case.volume))
+        world = world_of(attacker, case.volume.tang_servers)
         assert extract(case.volume, attacker).extracted is opens(case.volume, world)
 
 
@@ -69,7 +69,7 @@ class Cells:
             states = {TpmState.PRESENT: sealed}
             worlds = [(world, opens(case.volume, world), "") for world in case.worlds]
             for attacker in case.attackers:
-                world = world_of(attacker, servers_of(case.volume))
+                world = world_of(attacker, case.volume.tang_servers)
                 worlds.append((world, extract(case.volume, attacker).extracted, f"{attacker}\n"))
             for number, (world, predicted, who) in enumerate(worlds):
                 if world.tpm not in states:
@@ -136,4 +136,4 @@ def test_no_volume_is_drawn_without_a_pin() -> None:
     volumes = [case.volume for case in cases(50, same=True)]
     assert all(volume.pins for volume in volumes)
     assert any(volume.tpm_pin for volume in volumes)
-    assert any(servers_of(volume) for volume in volumes)
+    assert any(volume.tang_servers for volume in volumes)

@@ -15,7 +15,7 @@ from harness.real_tools import command
 from harness.real_tools.command import Line
 from harness.real_tools.parts import real_parts
 from harness.real_tools.tree import guest_tree
-from harness.real_tools.trial import UNTOLD, seal, servers_of, try_under
+from harness.real_tools.trial import UNTOLD, seal, try_under
 
 OPENS = {"present", "tang-rotated", "key-enrolled", "regenerated"}
 STAYS_SHUT = {"tpm-absent", "tpm-replaced", "tpm-locked-out", "tang-deleted", "no-link", "token-removed", "unbound"}
@@ -64,7 +64,7 @@ def test_the_guests_tools_do_what_its_boots_do() -> None:
     with real_parts(("tang",), Progress()) as parts, scratch(None) as own:
         with pytest.raises(RigError, match="status 3"):
             parts.box.run("exit 3")
-        assert servers_of(volume) == ("tang",)
+        assert volume.tang_servers == ("tang",)
         sealed = seal(parts, volume, own)
         opened = set()
         for name in sorted(OPENS | STAYS_SHUT):
