@@ -114,12 +114,12 @@ def decode_copy(data: bytes, at: int = 0) -> HeaderCopy:
     Raises:
         LuksFormatError: There is none, or its checksum or its JSON is wrong.
     """
-    binary = data[at : at + BINARY_BYTES]
-    if len(binary) < BINARY_BYTES or binary[:6] not in _MAGICS or int.from_bytes(binary[6:8], "big") != _VERSION:
+    binary = data[at : at + BINARY_BYTES].ljust(BINARY_BYTES, b"\0")
+    magic, version, size, sequence, label, algorithm, salt, uuid, subsystem, offset, _, _, _ = _LAYOUT.unpack(binary)
+    if magic not in _MAGICS or version != _VERSION:
         raise LuksFormatError(
-            f"that is no LUKS2 header at byte {at}", f"it begins with {binary[:8].hex() or 'nothing'}"
+            f"that is no LUKS2 header at byte {at}", f"it begins with {data[at : at + 8].hex() or 'nothing'}"
         )
-    magic, _, size, sequence, label, algorithm, salt, uuid, subsystem, offset, _, _, _ = _LAYOUT.unpack(binary)
     if _MAGICS[magic] is not bool(at) or offset != at:
         raise LuksFormatError(f"the copy of the LUKS2 header at byte {at} says that it is another", f"offset {offset}")
     if size not in SIZES or len(data) < at + size:

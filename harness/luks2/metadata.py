@@ -111,7 +111,7 @@ def _token(number: int, token: Mapping[str, Any]) -> Token:
     keyslots = token["keyslots"]
     if not isinstance(keyslots, list):
         raise TypeError(f"token {number}: keyslots are no list")
-    jwe = token.get("jwe", {})
+    jwe = token.get("jwe")
     return Token(number, _str(token["type"]), tuple(map(_number, keyslots)), jwe if isinstance(jwe, dict) else {})
 
 

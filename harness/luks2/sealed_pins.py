@@ -50,7 +50,7 @@ def _of_jwe(protected: str, depth: int) -> SealedPin:
     if depth > _DEEPEST:
         raise LuksFormatError(f"clevis's pins are nested deeper than {_DEEPEST}")
     try:
-        header = json.loads(urlsafe_b64decode(protected + "=" * (-len(protected) % 4)))
+        header = json.loads(urlsafe_b64decode(protected + "=="))  # it is written without; too much does no harm
         clevis = header["clevis"]
         kind = str(clevis["pin"])
         config = dict(clevis[kind])

@@ -42,8 +42,7 @@ def _diffused(block: bytes, hash_name: str) -> bytes:
     length = hashlib.new(hash_name).digest_size
     parts = (block[at : at + length] for at in range(0, len(block), length))
     return b"".join(
-        hashlib.new(hash_name, number.to_bytes(4, "big") + part).digest()[: len(part)]
-        for number, part in enumerate(parts)
+        hashlib.new(hash_name, number.to_bytes(4) + part).digest()[: len(part)] for number, part in enumerate(parts)
     )
 
 

@@ -75,24 +75,48 @@ def test_other_metadata_goes_into_both_copies_and_leaves_the_rest() -> None:
         assert replace(found, metadata=METADATA) == before
 
 
+NONE = "that is no LUKS2 header at byte 0; it begins with"
+OTHER = "the copy of the LUKS2 header at byte {} says that it is another; offset {}".format
+SIZE = "a copy of a LUKS2 header cannot have {} bytes here; there are {}".format
+DAMAGED = "the LUKS2 header at byte 0 is damaged: {}; ".format
+
+
 @pytest.mark.parametrize(
-    ("at", "broken"),
+    ("at", "broken", "why"),
     [
-        pytest.param(0, b"", id="nothing"),
-        pytest.param(0, bytes(HEADER_BYTES), id="zeros"),
-        pytest.param(0, DEVICE[: BINARY_BYTES - 1], id="half a binary header"),
-        pytest.param(0, DEVICE[: PRIMARY.size - 1], id="half an area"),
-        pytest.param(0, DEVICE[:7] + b"\1" + DEVICE[8:], id="LUKS1"),
-        pytest.param(0, DEVICE[PRIMARY.size :], id="the second copy in the first one's place"),
-        pytest.param(PRIMARY.size, DEVICE[: PRIMARY.size] * 2, id="the first copy in the second one's place"),
-        pytest.param(0, replace(PRIMARY, size=SIZES[1]).encode()[: SIZES[0]], id="more than there is"),
-        pytest.param(0, DEVICE[:100] + b"?" + DEVICE[101:], id="another byte"),
-        pytest.param(0, replace(PRIMARY, metadata=[]).encode(), id="a list"),  # type: ignore[arg-type]
+        pytest.param(0, b"", f"{NONE} nothing", id="nothing"),
+        pytest.param(0, bytes(HEADER_BYTES), f"{NONE} 0000000000000000", id="zeros"),
+        pytest.param(0, DEVICE[:7] + b"\1" + DEVICE[8:], f"{NONE} 4c554b53babe0001", id="LUKS1"),
+        pytest.param(0, b"\0" + DEVICE[1:], f"{NONE} 00554b53babe0002", id="another magic"),
+        pytest.param(0, DEVICE[: BINARY_BYTES - 1], SIZE(16384, 4095), id="half a binary header"),
+        pytest.param(0, DEVICE[: PRIMARY.size - 1], SIZE(16384, 16383), id="half an area"),
+        pytest.param(PRIMARY.size, DEVICE[: 2 * PRIMARY.size - 1], SIZE(16384, 16383), id="half the second one's area"),
+        pytest.param(0, replace(PRIMARY, size=20_000).encode(), SIZE(20_000, 20_000), id="an odd size"),
+        pytest.param(0, replace(PRIMARY, size=SIZES[1]).encode()[: SIZES[0]], SIZE(32768, 16384), id="too little"),
+        pytest.param(0, DEVICE[PRIMARY.size :], OTHER(0, 16384), id="the second copy in the first one's place"),
+        pytest.param(16384, DEVICE[:16384] * 2, OTHER(16384, 0), id="the first copy in the second one's place"),
+        pytest.param(
+            16384,
+            DEVICE[:16384] + replace(SECONDARY, offset=32768).encode(),
+            OTHER(16384, 32768),
+            id="a second copy of a larger header",
+        ),
+        pytest.param(0, DEVICE[:100] + b"?" + DEVICE[101:], DAMAGED("wrong checksum"), id="another byte"),
+        pytest.param(
+            0, DEVICE[:72] + b"whirl\0" + DEVICE[78:], DAMAGED("checksum algorithm 'whirl'"), id="another algorithm"
+        ),
+        pytest.param(
+            0,
+            replace(PRIMARY, metadata=[]).encode(),  # type: ignore[arg-type]
+            "that is no LUKS2 metadata, but a list; ",
+            id="a list",
+        ),
     ],
 )
-def test_what_is_no_header_is_refused(at: int, broken: bytes) -> None:
-    with pytest.raises(LuksFormatError):
+def test_what_is_no_header_is_refused(at: int, broken: bytes, why: str) -> None:
+    with pytest.raises(LuksFormatError) as caught:
         decode_copy(broken, at)
+    assert f"{caught.value.what}; {caught.value.detail}" == why
 
 
 def test_metadata_that_does_not_fit_is_refused() -> None:
@@ -107,28 +131,63 @@ def changed(**digest: object) -> str:
     return json.dumps({**METADATA, "digests": {"0": {**METADATA["digests"]["0"], **digest}}})
 
 
+NO_JSON = ", since no JSON"
+
+
 @pytest.mark.parametrize(
-    "text",
+    ("text", "why"),
     [
-        "",
-        "[]",
-        "{}",
-        "Device /dev/sda is not a valid LUKS device.",
-        "[" * 100_000,
-        json.dumps({**METADATA, "keyslots": []}),
-        json.dumps({**METADATA, "keyslots": {"one": METADATA["keyslots"]["9"]}}),
-        json.dumps({**METADATA, "tokens": {"0": {"type": "clevis", "keyslots": "12"}}}),
-        json.dumps({**METADATA, "tokens": {"0": {"type": None, "keyslots": []}}}),
-        changed(hash="shake_128"),
-        changed(iterations=0),
-        changed(iterations=2**31),
-        changed(digest=""),
-        changed(salt="not base64"),
+        *((text, NO_JSON) for text in ("", "Device /dev/sda is not a valid LUKS device.", "[" * 100_000, "\ud800")),
+        ("[]", ", but a list"),
+        ("{}", ": KeyError('keyslots')"),
+        (json.dumps({**METADATA, "keyslots": []}), ": TypeError('no object of objects')"),
+        (json.dumps({**METADATA, "keyslots": {"0": 1}}), ": TypeError('no object of objects')"),
+        (json.dumps({**METADATA, "keyslots": {"one": METADATA["keyslots"]["9"]}}), ": ValueError("),
+        (
+            json.dumps({**METADATA, "tokens": {"0": {"type": "clevis", "keyslots": "12"}}}),
+            ": TypeError('token 0: keyslots are no list')",
+        ),
+        (
+            json.dumps({**METADATA, "tokens": {"0": {"type": "clevis", "keyslots": [1.5]}}}),
+            ": TypeError('float where a number belongs')",
+        ),
+        (
+            json.dumps({**METADATA, "tokens": {"0": {"type": None, "keyslots": []}}}),
+            ": TypeError('NoneType where a string belongs')",
+        ),
+        *(
+            (changed(**wrong), ': ValueError("no digest that can be computed: Digest(')
+            for wrong in ({"hash": "shake_128"}, {"iterations": 0}, {"iterations": 2**31}, {"digest": ""})
+        ),
+        (changed(iterations=True), ": TypeError('bool where a number belongs')"),
+        (changed(salt="not base64"), ": Error("),
     ],
 )
-def test_what_is_no_metadata_is_refused(text: str) -> None:
-    with pytest.raises(LuksFormatError, match="no LUKS2 metadata"):
+def test_what_is_no_metadata_is_refused(text: str, why: str) -> None:
+    with pytest.raises(LuksFormatError) as caught:
         parse_luks_dump(text)
+    assert caught.value.what.startswith(f"that is no LUKS2 metadata{why}")
+    assert caught.value.hint == "was it a LUKS1 device?"
+
+
+@pytest.mark.parametrize("iterations", [1, "1000", 2**31 - 1])
+def test_iterations_are_any_number_that_can_be_computed(iterations: object) -> None:
+    assert parse_luks_dump(changed(iterations=iterations)).digests[0].iterations == int(str(iterations))
+
+
+def test_what_other_metadata_has_is_told_as_far_as_it_can_be_read() -> None:
+    with pytest.raises(LuksFormatError) as caught:
+        parse_luks_dump('{"one": 1, "two": 2}')
+    assert caught.value.detail == "it has: one, two"
+    with pytest.raises(LuksFormatError) as caught:
+        parse_luks_dump(json.dumps({"x" * 500: 1}))
+    assert caught.value.detail == "it has: " + "x" * 392
+
+
+def test_a_token_without_a_jwe_is_one_of_another_tool() -> None:
+    tokens = {"0": {"type": "clevis", "keyslots": [], "jwe": "text"}, "1": {"type": "systemd-tpm2", "keyslots": ["9"]}}
+    header = parse_luks_dump(json.dumps({**METADATA, "tokens": tokens}))
+    assert header.tokens == (Token(0, "clevis", ()), Token(1, "systemd-tpm2", (9,)))
 
 
 JSON = st.recursive(
@@ -205,6 +264,11 @@ def test_a_key_that_was_split_comes_back(key: bytes, stripes: int, hash_name: st
     material = splitter.split(key, filling, hash_name)
     assert len(material) == (stripes + 1) * len(key)
     assert splitter.merge(material, len(key), hash_name) == key
+
+
+def test_material_that_is_no_multiple_of_the_key_is_no_key() -> None:
+    with pytest.raises(ValueError, match="shorter"):
+        splitter.merge(bytes(65), 64)
 
 
 def test_zeros_merge_to_what_cryptsetup_makes_of_them() -> None:
