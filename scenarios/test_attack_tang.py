@@ -137,7 +137,7 @@ def test_tang_imposter_is_bound_to_by_an_owner_who_says_yes(sealed: Sealed, atta
     keys are in it. ``clevis luks regen`` and ``clevis luks edit`` always say ``-y``.
 
     Granted: Tang's place in the network while the owner binds, later a copy of the disk. Seen with clevis 20: bound,
-    where the catalogue has the thumbprint refuse. Cure: bind without ``-y``, as in the one before, or by an
+    where the thumbprint was expected to refuse. Cure: bind without ``-y``, as in the one before, or by an
     advertisement fetched beforehand (``adv``). Source: clevis-encrypt-tang, "Check advertisement trust".
     """
     tang = attacker.intercept()

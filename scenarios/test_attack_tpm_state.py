@@ -62,7 +62,7 @@ def test_tpm_da_lockout(sealed: Sealed, attacker: Attacker, unattended: bool) ->
 def test_tpm_da_lockout_of_clevis(sealed: Sealed, attacker: Attacker) -> None:
     """The same against clevis: what needs the TPM asks for the passphrase.
 
-    clevis seals with noDA, too, and the catalogue has it open. But the primary key that tpm2_createprimary(1) makes
+    clevis seals with noDA, too, so it was expected to open. But the primary key that tpm2_createprimary(1) makes
     above it is not noDA, and in lockout the TPM takes no authorization of it: seen with clevis 20 and tpm2-tools 5.7,
     Esys_Load(0x921). Granted: the machine. The cure: Tang beside the TPM with a threshold of 1, or a passphrase.
     Source: TCG TPM 2.0 Library, Part 1, 19.8; clevis-encrypt-tpm2; tpm2_createprimary(1), ``--attributes``.

@@ -14,7 +14,7 @@ OWNER_MAKES_ANOTHER_KEY = (
     f"openssl genpkey -quiet -algorithm RSA -pkeyopt rsa_keygen_bits:2048 -out {OWNER_S_KEY}",
     f"openssl pkey -in {OWNER_S_KEY} -pubout -out /etc/systemd/tpm2-pcr-public-key.pem",
 )
-FORETELL = (
+PREDICT = (
     "mount -t vfat /dev/disk/by-partlabel/EFI-SYSTEM /efi && export SYSTEMD_RELAX_ESP_CHECKS=1"
     " && /usr/lib/systemd/systemd-pcrlock lock-uki --pcrlock=/var/lib/pcrlock.d/650-uki.pcrlock.d/second.pcrlock"
     " /efi/EFI/BOOT/BOOTX64.EFI && /usr/lib/systemd/systemd-pcrlock make-policy --pcr=7 --pcr=11 && umount /efi"
@@ -28,7 +28,7 @@ MAINTENANCE_SECONDS = 300.0
 def test_signed_policy_opens_after_an_update_by_the_same_key(sealed: Sealed, update: str) -> None:
     """Bound to whatever PCR 11 the owner's key has signed: a new, signed UKI opens, nothing is enrolled anew.
 
-    Source: systemd-measure(1); ukify(1), ``--pcr-private-key=``; the catalogue's signed-policy and kernel-update.
+    Source: systemd-measure(1); ukify(1), ``--pcr-private-key=``.
     """
     with sealed.powered() as on:
         on.shell.run(update, MAINTENANCE_SECONDS)
@@ -43,7 +43,7 @@ def test_signed_policy_asks_when_another_key_has_signed(sealed: Sealed) -> None:
     """The same update signed by another key: the signature is there, and it is not by the key that was enrolled.
 
     Seen: systemd finds out itself ("Couldn't find signature for this PCR bank, PCR index and public key"); the TPM
-    is not asked. Source: systemd-measure(1); the catalogue's signed-policy.
+    is not asked. Source: systemd-measure(1).
     """
     sealed.maintain(*OWNER_MAKES_ANOTHER_KEY, UPDATE_KERNEL)
     outcome = sealed.boot()
@@ -56,7 +56,7 @@ def test_signed_policy_asks_when_another_key_has_signed(sealed: Sealed) -> None:
 def test_raw_pcr_11_asks_after_a_kernel_update(sealed: Sealed) -> None:
     """Bound to the very value that the initrd of one UKI finds: the next UKI asks, whoever signed it.
 
-    Source: the catalogue's kernel-update; systemd-cryptenroll(1), ``--tpm2-pcrs=``.
+    Source: systemd-cryptenroll(1), ``--tpm2-pcrs=``.
     """
     with sealed.powered() as on:
         on.shell.run(UPDATE_KERNEL, MAINTENANCE_SECONDS)
@@ -82,21 +82,21 @@ def test_raw_pcr_11_of_the_running_system_never_matches_in_the_initrd(sealed: Se
 
 
 @pytest.mark.policy("root-pcrlock")
-def test_pcrlock_opens_after_an_update_that_it_foretold(sealed: Sealed) -> None:
-    """The next UKI is made known to pcrlock before it boots, and opens; one that nobody foretold asks.
+def test_pcrlock_opens_after_an_update_that_it_predicted(sealed: Sealed) -> None:
+    """The next UKI is made known to pcrlock before it boots, and opens; one that was not predicted asks.
 
-    Seen with systemd 257.13: PCRs 7 and 11 are foretold. Of PCR 4 `lock-uki` foretells only the UKI, where the log
+    Seen with systemd 257.13: PCRs 7 and 11 are predicted. Of PCR 4 `lock-uki` predicts only the UKI, where the log
     has also the kernel that systemd-stub starts (systemd#36076), so PCR 4 cannot be among them. The initrd has no
     pcrlock.json and takes the credential on the ESP.
-    Source: systemd-pcrlock(8); the catalogue's pcrlock.
+    Source: systemd-pcrlock(8).
     """
     with sealed.powered() as first:
-        first.shell.run(f"{UPDATE_KERNEL} && {FORETELL}", MAINTENANCE_SECONDS)
-    with sealed.powered() as foretold:
-        foretold.shell.run(UPDATE_INITRD, MAINTENANCE_SECONDS)
+        first.shell.run(f"{UPDATE_KERNEL} && {PREDICT}", MAINTENANCE_SECONDS)
+    with sealed.powered() as predicted:
+        predicted.shell.run(UPDATE_INITRD, MAINTENANCE_SECONDS)
     unknown = sealed.boot()
-    assert first.outcome.unlock is foretold.outcome.unlock is Unlock.AUTO
-    assert foretold.outcome.pcrs[4] != first.outcome.pcrs[4]
+    assert first.outcome.unlock is predicted.outcome.unlock is Unlock.AUTO
+    assert predicted.outcome.pcrs[4] != first.outcome.pcrs[4]
     assert unknown.unlock is Unlock.PASSPHRASE_FALLBACK
     assert unknown.failed_pins == {"tpm2"}
 

@@ -49,8 +49,8 @@ def test_tang_blackhole_leaves_the_prompt_usable(sealed: Sealed, tang: Tang) -> 
 def test_tang_blackhole_gives_way_to_the_next_binding(sealed: Sealed, tang: Tang) -> None:
     """Two bindings on one volume, Tang's first, and packets to Tang vanish: after its time-out the TPM opens.
 
-    Seen, and not what the catalogue says (a binding that hangs starves the later ones): that holds for a server which
-    accepts and never answers. Source: clevis 20, clevis_luks_unlock_device; tcp(7), ``tcp_syn_retries``.
+    Seen, where a binding that hangs was expected to starve the later ones: that holds for a server which accepts and
+    never answers. Source: clevis 20, clevis_luks_unlock_device; tcp(7), ``tcp_syn_retries``.
     """
     tang.go_silent()
     outcome = sealed.boot(hold=OFFLINE_SECONDS)

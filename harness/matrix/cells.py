@@ -41,7 +41,7 @@ MARKS = {
     Unlock.REFUSED: "B",
     Unlock.NOT_PREDICTED: "?",
 }
-"""What stands in a cell. The letters are those of the catalogue."""
+"""What stands in a cell: a letter, which `MEANINGS` explains."""
 
 NO_VERDICT, DOES_NOT_APPLY = "!", "·"
 

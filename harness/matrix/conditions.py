@@ -90,8 +90,8 @@ WRONG_PIN = "0000"
 
 _OTHER_FIRMWARE = firmware_swapped("bookworm")
 _FIRMWARE_PCRS = frozenset({0, 1})
-"""The catalogue has PCR 0 alone. Seen with OVMF 2022.11 after 2025.02, nothing else changed: PCR 1 is another, too, and
-a seal to PCR 1 and 7 stays shut. What a build measures of its variables and tables is its own.
+"""PCR 0 alone was expected. Seen with OVMF 2022.11 after 2025.02, nothing else changed: PCR 1 is another, too, and a
+seal to PCR 1 and 7 stays shut. What a build measures of its variables and tables is its own.
 """
 
 CONDITIONS: tuple[Condition, ...] = (

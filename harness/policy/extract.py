@@ -17,7 +17,7 @@ class Extraction:
     """What became of a key.
 
     Attributes:
-        extracted: Whether the attacker has it: X in the catalogue, and R otherwise.
+        extracted: Whether the attacker has it: X in the matrix of attacks, and R otherwise.
         reason: One sentence. It names each leaf that they make answer, or else each that they cannot.
     """
 

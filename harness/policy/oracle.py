@@ -15,8 +15,9 @@ Whether a leaf holds is said by its kind (`Leaf.failure_cause`), whether it is a
 - initramfs-tools asks no token of systemd-cryptenroll, and does not know `headless`. On dracut clevis does nothing but
   answer the prompt, so a headless volume never opens by it.
 - a late network still opens both: on dracut clevis tries for ever; on initramfs-tools it has the network configured
-  once, for up to 265 s (configure_networking: 2+3+4+6+9+16+25+36+64+100), and asks no pin before. The catalogue has it
-  ask; seen with clevis 20 and initramfs-tools 0.148: a cable plugged in at the prompt, and root open 17 s later.
+  once, for up to 265 s (configure_networking: 2+3+4+6+9+16+25+36+64+100), and asks no pin before. A prompt
+  was expected. Seen with clevis 20 and initramfs-tools 0.148: a cable plugged in at the prompt, and root open 17 s
+  later.
 - initramfs-tools answers its prompts by a clevis token that leads to no keyslot, until they are used up (clevis#524).
 
 A cell of the truth table that was booted and differs is a bug found, or a rule corrected here with the reason beside
@@ -156,7 +157,7 @@ def _causes(volume: Volume, pins: Pin, world: World, stack: Stack) -> _Causes:
 def _starved(pins: Pin, causes: _Causes) -> Iterable[Pin]:
     """Bindings that never have their turn: clevis asks one after the other, systemd asks its own before the prompt.
 
-    The catalogue has a silent server starve them, too. But where packets vanish, a connection fails in the end: seen
+    A silent server was expected to starve them, too. But where packets vanish, a connection fails in the end: seen
     with clevis 20 on dracut, "Error communicating with server" after 84 s, and the next volume's turn.
     """
     turns = [pin for pin in bindings(pins) if pin.opener.answers_prompts]

@@ -1,4 +1,4 @@
-"""What an attacker gets out: the catalogue's predictions, and what must hold whatever the policy and capabilities."""
+"""What an attacker gets out: each attack on each pin, and what must hold whatever the policy and capabilities."""
 
 from dataclasses import fields, replace
 
@@ -68,7 +68,7 @@ def by(*ways: ExecutionPath) -> Capabilities:
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_the_catalogue(
+def test_what_each_attack_gets(
     scenario: str, capabilities: Capabilities, extracted: list[Pin | None], resists: list[Pin | None]
 ) -> None:
     assert [pins for pins in extracted if not gets(pins, capabilities)] == [], scenario

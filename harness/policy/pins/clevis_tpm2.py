@@ -102,8 +102,8 @@ class Tpm2Pin(tpm.TpmLeaf):
     def failure_cause(self, world: World, *, headless: bool) -> PinFailureCause | None:
         """clevis-decrypt-tpm2 makes the primary key anew, for which it needs the owner.
 
-        The catalogue has lockout not matter, since what clevis seals is noDA. But tpm2_createprimary(1) makes the key
-        above without noDA, so a TPM in lockout takes no authorization of that key: seen with clevis 20 and tpm2-tools
+        Lockout should not matter, since what clevis seals is noDA. But tpm2_createprimary(1) makes the key above it
+        without noDA, so a TPM in lockout takes no authorization of that key: seen with clevis 20 and tpm2-tools
         5.7, Esys_Load(0x921), and a prompt. systemd's SRK is noDA, and its seals open. For the same reason three power
         cuts lock clevis out: each boot authorizes that key (clevis#333).
         """
