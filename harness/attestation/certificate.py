@@ -68,4 +68,4 @@ def _whole(certificate: bytes) -> bytes:
     head = certificate[:4]
     if len(head) < 4 or head[:2] != b"\x30\x82":
         return certificate
-    return certificate[: 4 + int.from_bytes(head[2:], "big")]
+    return certificate[: 4 + int.from_bytes(head[2:])]

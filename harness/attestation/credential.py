@@ -45,7 +45,7 @@ def make_credential(ek: PublicArea, name: bytes, secret: bytes, seed: bytes) -> 
 
 def _kdfa(key: bytes, label: bytes, context: bytes, bits: int) -> bytes:
     """One block of it is enough for what is made here."""
-    return hmac.digest(key, b"\0\0\0\1" + label + b"\0" + context + bits.to_bytes(4, "big"), sha256)[: bits // 8]
+    return hmac.digest(key, b"\0\0\0\1" + label + b"\0" + context + bits.to_bytes(4), sha256)[: bits // 8]
 
 
 def _cfb(key: bytes, data: bytes) -> bytes:
@@ -59,4 +59,4 @@ def _cfb(key: bytes, data: bytes) -> bytes:
 
 
 def _sized(data: bytes) -> bytes:
-    return len(data).to_bytes(2, "big") + data
+    return len(data).to_bytes(2) + data

@@ -87,7 +87,7 @@ class _Reader:
         return self._data[start : self._position]
 
     def number(self, size: int) -> int:
-        return int.from_bytes(self.take(size), "big")
+        return int.from_bytes(self.take(size))
 
     def sized(self) -> bytes:
         return self.take(self.number(2))
@@ -117,7 +117,7 @@ def read_public(data: bytes) -> PublicArea:
         raise ValueError(f"a key of the kind {kind:#x}")
     key = _KEYS[kind](reader)
     reader.end()
-    return PublicArea(name_hash.to_bytes(2, "big") + hashlib.sha256(area).digest(), attributes, key, bits)
+    return PublicArea(name_hash.to_bytes(2) + hashlib.sha256(area).digest(), attributes, key, bits)
 
 
 def _symmetric(reader: _Reader) -> int:
@@ -139,7 +139,7 @@ def _rsa(reader: _Reader) -> RSAPublicKey:
     bits, exponent, modulus = reader.number(2), reader.number(4) or _EXPONENT, reader.sized()
     if 8 * len(modulus) != bits:
         raise ValueError(f"a modulus of {len(modulus)} bytes in a key of {bits} bits")
-    return RSAPublicNumbers(exponent, int.from_bytes(modulus, "big")).public_key()
+    return RSAPublicNumbers(exponent, int.from_bytes(modulus)).public_key()
 
 
 def _ecc(reader: _Reader) -> EllipticCurvePublicKey:
@@ -147,7 +147,7 @@ def _ecc(reader: _Reader) -> EllipticCurvePublicKey:
     _scheme(reader)
     if curve != _NIST_P256:
         raise ValueError(f"a key on the curve {curve:#x}")
-    x, y = (int.from_bytes(reader.sized(), "big") for _ in "xy")
+    x, y = (int.from_bytes(reader.sized()) for _ in "xy")
     return EllipticCurvePublicNumbers(x, y, SECP256R1()).public_key()
 
 

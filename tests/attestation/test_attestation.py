@@ -6,14 +6,17 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, SECP256R1, generate_private_key
+from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.x509 import Certificate, load_pem_x509_certificate
 
 from harness.attestation.certificate import flaw
 from harness.attestation.credential import make_credential
-from harness.attestation.structures import Attribute, read_public, read_quote
+from harness.attestation.structures import Attribute, PublicArea, read_public, read_quote
 from harness.attestation.verdict import (
     PCRS,
     Evidence,
@@ -99,6 +102,12 @@ def test_an_expected_pcr_that_was_not_quoted_differs() -> None:
     assert verdict.differing[10].is_ == "not quoted"
 
 
+def test_every_pcr_that_differs_is_named() -> None:
+    quoted = judge(evidence("one"), identity("one").ak, nonce("one")).pcrs
+    verdict = judge(evidence("one"), identity("one").ak, nonce("one"), {**quoted, 0: "00", 7: "77"})
+    assert verdict.detail == f"PCR 0 is {quoted[0]}, should be 00; PCR 7 is {quoted[7]}, should be 77"
+
+
 def test_an_old_quote_is_refused() -> None:
     assert judge(evidence("one"), identity("one").ak, nonce("changed")).refusal is Refusal.NONCE
 
@@ -110,6 +119,52 @@ def test_another_machine_s_quote_is_refused() -> None:
 def test_values_of_another_quote_are_refused() -> None:
     lie = replace(evidence("changed"), values=evidence("one").values)
     assert judge(lie, identity("changed").ak, nonce("changed")).refusal is Refusal.VALUES
+
+
+OWN = generate_private_key(SECP256R1())
+OWN_AK = PublicArea(b"", 0, OWN.public_key(), 0)
+VALUES = bytes(32) * len(PCRS)
+NOTHING = Evidence(b"", OWN.sign(b"", ECDSA(SHA256())), b"")
+
+
+def own_quote(
+    *, nonce: bytes = b"nonce", values: bytes = VALUES, pcrs: tuple[int, ...] = PCRS, bank: int = 0xB, resets: int = 0
+) -> Evidence:
+    """What a TPM would say whose key is `OWN` (TPM 2.0 Library, Part 2, 10.12.8)."""
+    selection = bank.to_bytes(2) + b"\3" + sum(1 << pcr for pcr in pcrs).to_bytes(3, "little")
+    clock = bytes(8) + resets.to_bytes(4) + bytes(4 + 1 + 8)
+    digest = sha256(values).digest()
+    message = b"\xffTCG\x80\x18\0\0" + len(nonce).to_bytes(2) + nonce + clock + b"\0\0\0\1" + selection + b"\0\x20"
+    return Evidence(message + digest, OWN.sign(message + digest, ECDSA(SHA256())), values)
+
+
+def test_a_tpm_that_was_never_reset_is_as_good_as_any() -> None:
+    assert str(judge(own_quote(), OWN_AK, b"nonce")) == "trusted"
+
+
+@pytest.mark.parametrize(
+    ("quote", "refusal", "detail"),
+    [
+        (own_quote(pcrs=(0, 7)), Refusal.SELECTION, "sha256:0 sha256:7"),
+        (own_quote(pcrs=(7,), bank=0x4), Refusal.SELECTION, "sha1:7"),
+        (own_quote(pcrs=(7,), bank=0x12), Refusal.SELECTION, "0x12:7"),
+        (own_quote(nonce=b"\x01\x02"), Refusal.NONCE, "it is for 0102"),
+        (own_quote(nonce=b""), Refusal.NONCE, "it is for none"),
+        (own_quote(values=VALUES[32:]), Refusal.VALUES, ""),
+        (own_quote(resets=3), Refusal.RESET_COUNT, "3 times, and 4 before"),
+        (
+            Evidence(b"", OWN.sign(b"", ECDSA(SHA256())), b""),
+            Refusal.MALFORMED,
+            "0 bytes, where there should be 4 or more",
+        ),
+    ],
+)
+def test_a_quote_that_is_signed_may_still_be_refused(quote: Evidence, refusal: Refusal, detail: str) -> None:
+    verdict = judge(quote, OWN_AK, b"nonce", resets=4)
+    assert (verdict.refusal, verdict.detail) == (refusal, detail)
+    said = f"{refusal}: {detail}" if detail else str(refusal)
+    assert (str(verdict), str(RefusedError(refusal, detail))) == (said, said)
+    assert str(RefusedError(refusal)) == str(refusal)
 
 
 @pytest.mark.parametrize("field", ["message", "signature", "values"])
@@ -188,6 +243,10 @@ def test_a_key_that_could_sign_what_no_tpm_made_is_no_attestation_key(attribute:
 def test_an_ek_is_no_attestation_key() -> None:
     good = registration("one")
     assert refusal(replace(good, ak=good.ek)) is Refusal.NO_ATTESTATION_KEY
+    as_if = good.ek[:6] + good.ak[6:10] + good.ek[10:]
+    with pytest.raises(RefusedError) as refused:
+        examine(replace(good, ak=as_if), AUTHORITIES, AT)
+    assert refused.value.detail == "it is not on the curve P-256"
 
 
 def test_what_is_no_key_is_refused() -> None:
@@ -196,6 +255,26 @@ def test_what_is_no_key_is_refused() -> None:
         assert refusal(replace(good, ak=lie)) is Refusal.MALFORMED
     with pytest.raises(ValueError, match="too many"):
         read_public(good.ek + b"\0")
+
+
+@pytest.mark.parametrize(
+    ("field", "there", "instead", "why"),
+    [
+        ("ak", b"\0\x23\0\x0b", b"\0\x23\0\x0c", "a key whose names are made by the algorithm 0xc"),
+        ("ak", b"\0\x23\0\x0b", b"\0\x08\0\x0b", "a key of the kind 0x8"),
+        ("ak", b"\0\x03\0\x10\0\x20", b"\0\x04\0\x10\0\x20", "a key on the curve 0x4"),
+        ("ek", b"\x08\0\0\0\0\0\x01\0", b"\x10\0\0\0\0\0\x01\0", "a modulus of 256 bytes in a key of 4096 bits"),
+    ],
+)
+def test_why_a_key_is_not_taken(field: str, there: bytes, instead: bytes, why: str) -> None:
+    area = recorded("one")[field]
+    assert area.count(there) == 1
+    with pytest.raises(ValueError, match=f"^{why}$"):
+        read_public(area.replace(there, instead))
+
+
+def test_only_a_key_that_has_children_protects_them() -> None:
+    assert (identity("one").ek.symmetric_bits, identity("one").ak.symmetric_bits) == (128, 0)
 
 
 def test_a_credential_is_made_for_an_ek_alone() -> None:
