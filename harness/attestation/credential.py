@@ -38,7 +38,7 @@ def make_credential(ek: PublicArea, name: bytes, secret: bytes, seed: bytes) -> 
     if not isinstance(ek.key, RSAPublicKey) or ek.symmetric_bits not in (128, 256):
         raise ValueError("no RSA key that protects others with AES")
     identity = _cfb(_kdfa(seed, b"STORAGE", name, ek.symmetric_bits), _sized(secret))
-    proof = hmac.digest(_kdfa(seed, b"INTEGRITY", b"", 8 * SEED_BYTES), identity + name, "sha256")
+    proof = hmac.digest(_kdfa(seed, b"INTEGRITY", b"", 8 * SEED_BYTES), identity + name, sha256)
     encrypted = ek.key.encrypt(seed, OAEP(MGF1(SHA256()), SHA256(), b"IDENTITY\0"))
     return _MAGIC + _sized(_sized(proof) + identity) + _sized(encrypted)
 

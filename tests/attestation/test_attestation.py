@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, SECP256R1, generate_private_key
+from cryptography.hazmat.primitives.asymmetric.padding import MGF1, OAEP
+from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key as generate_rsa_key
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.x509 import Certificate, load_pem_x509_certificate
 
@@ -277,10 +279,39 @@ def test_only_a_key_that_has_children_protects_them() -> None:
     assert (identity("one").ek.symmetric_bits, identity("one").ak.symmetric_bits) == (128, 0)
 
 
+RSA = generate_rsa_key(65537, 2048)
+
+
+@pytest.mark.parametrize(
+    ("bits", "proof", "identity"),
+    [
+        (
+            128,
+            "3921d0203c33d746982bd5ece0c665192f7e00b5f548d4bd07cc675c19c1de31",
+            "4b39601bb44d7ce31d4bd61cce2f7fe66d7b73df5120",
+        ),
+        (
+            256,
+            "e996b02d34ac7ab31063f2499001a6aa56d09b20615b0888e897ff677bbc54a2",
+            "7d965dd4f3df572e72595ab28dfa8cd7f1d7f221bb6f",
+        ),
+    ],
+)
+def test_a_credential_is_what_a_tpm_expects(bits: int, proof: str, identity: str) -> None:
+    """Integrity and encrypted secret as they were when a TPM took such ones; the seed is for the EK."""
+    seed = bytes(range(32))
+    ek = PublicArea(b"", 0, RSA.public_key(), bits)
+    made = make_credential(ek, b"\0\x0b" + bytes(32), b"twenty bytes of news", seed)
+    assert made[:66].hex() == f"badcc0de0000000100380020{proof}{identity}"
+    assert made[66:68] == b"\1\0"
+    assert RSA.decrypt(made[68:], OAEP(MGF1(SHA256()), SHA256(), b"IDENTITY\0")) == seed
+
+
 def test_a_credential_is_made_for_an_ek_alone() -> None:
     found = identity("one")
-    with pytest.raises(ValueError, match="no RSA key"):
-        make_credential(found.ak, found.ak.name, b"secret", bytes(32))
+    for key in (found.ak, PublicArea(b"", 0, RSA.public_key(), 0), replace(found.ak, symmetric_bits=128)):
+        with pytest.raises(ValueError, match=r"^no RSA key that protects others with AES$"):
+            make_credential(key, found.ak.name, b"secret", bytes(32))
     made = make_credential(found.ek, found.ak.name, b"secret", bytes(32))
     assert made.startswith(bytes.fromhex("badcc0de00000001"))
     assert len(made) == 8 + 2 + (2 + 32) + (2 + 6) + 2 + 256
