@@ -22,7 +22,7 @@ from harness.real_tools.trial import seal, try_under
 
 @pytest.mark.real
 @pytest.mark.slow
-def test_whom_the_verifier_refuses_clevis_cannot_open_until_a_quote_is_good() -> None:
+def test_what_the_verifier_refuses_clevis_cannot_open_until_a_quote_is_good() -> None:
     volume = read_policy(POLICIES / "tpm2-pcr7-and-tang.bu").volumes[0]
     present = next(condition for condition in all_conditions() if condition.name == "present")
     with ExitStack() as stack:
