@@ -101,7 +101,7 @@ def test_a_run_folder_too_long_for_sockets_is_refused(tmp_path: Path, monkeypatc
         remove_orphaned()
 
 
-def test_a_build_folder_of_somebody_else_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_build_folder_of_another_user_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setattr(os, "geteuid", lambda: 4242)
     (tmp_path / "unlock-lab-tmp-4242").mkdir(mode=0o700)

@@ -105,7 +105,7 @@ def first_byte(connection: socket.socket) -> bytes:
 
 
 @pytest.mark.real
-def test_it_answers_and_says_in_its_log_whom(hsm: Hsm) -> None:
+def test_it_answers_and_says_in_its_log_which_machine(hsm: Hsm) -> None:
     assert hsm.calls == (), "the harness's own probes are left out"
     assert first_byte(hsm.connect(ONE))
     deadline = time.monotonic() + 20
