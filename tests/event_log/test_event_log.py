@@ -60,6 +60,26 @@ def test_the_first_event_that_differs_is_told_in_words(after: Callable[[], list[
     assert [str(each) for each in differences(CONTROL, after())] == [said]
 
 
+@pytest.mark.parametrize(
+    ("kind", "old", "new", "said"),
+    [
+        ("EV_EFI_VARIABLE_DRIVER_CONFIG", ("a", "b", "b"), ("b", "c"), "gained 1 and lost 2"),
+        ("EV_EFI_VARIABLE_DRIVER_CONFIG", ("a", "b"), ("a",), "lost 1"),
+        ("EV_EFI_VARIABLE_DRIVER_CONFIG", ("a", "b"), ("a", "b", "b"), "gained 1"),
+        ("EV_EFI_VARIABLE_DRIVER_CONFIG", ("x" * 120,), ("y",), "gained 1 and lost 1"),
+        ("EV_IPL", ("x" * 119,), ("y",), f"'y' instead of '{'x' * 119}'"),
+        ("EV_IPL", ("y",), ("x" * 120,), None),
+        ("EV_IPL", ("a", "b"), ("a", "c"), None),
+        ("EV_EFI_VARIABLE_DRIVER_CONFIG", ("a", "b"), ("b", "a"), None),
+    ],
+)
+def test_what_has_changed_is_told_as_shortly_as_it_can_be(
+    kind: str, old: tuple[str, ...], new: tuple[str, ...], said: str | None
+) -> None:
+    (found,) = differences([MeasuredEvent(7, kind, "0", "it", old)], [MeasuredEvent(7, kind, "1", "it", new)])
+    assert str(found) == (f"PCR 7: it: {said}" if said else "PCR 7: it is another")
+
+
 def test_each_pcr_is_told_once_by_its_first_difference() -> None:
     after = [replace(event, digest="1") if event.pcr in (4, 11) else event for event in CONTROL]
     assert [each.pcr for each in differences(CONTROL, after)] == [4, 11]
