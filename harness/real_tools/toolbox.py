@@ -4,6 +4,7 @@ The root of the shell is the guest's tree, read-only; /tmp and /run are its own.
 where sockets and headers lie. Needs no root: user, mount, process and network namespaces (user_namespaces(7)).
 """
 
+import re
 import secrets
 import selectors
 import shutil
@@ -66,7 +67,7 @@ class Toolbox:
         assert self._shell.stdin
         assert self._shell.stdout
         mark = secrets.token_hex(8)
-        line = f"(\n{script}\n) </dev/null 2>&1; printf '\\n%s %d\\n' {mark} $?\n"
+        line = f"echo {mark} begins; (\n{script}\n) </dev/null 2>&1; printf '\\n%s %d\\n' {mark} $?\n"
         deadline, said = Deadline.after(timeout), b""
         try:
             self._shell.stdin.write(line.encode())
@@ -75,15 +76,14 @@ class Toolbox:
             raise RigError("the shell among the guest's tools is gone", str(error)) from error
         with selectors.DefaultSelector() as selector:
             selector.register(self._shell.stdout, selectors.EVENT_READ)
-            while not said.endswith(b"\n") or f"\n{mark} ".encode() not in said:
+            while (answer := between(mark, said)) is None:
                 if not selector.select(deadline.remaining):
                     raise RigError(f"a command of the guest's tools did not end within {timeout:.0f} s", script[-500:])
                 data = self._shell.stdout.read1(_CHUNK)  # type: ignore[attr-defined]
                 if not data:
                     raise RigError("the shell among the guest's tools has ended", said.decode(errors="replace")[-1500:])
                 said += data
-        text, _, status = said.decode(errors="replace").rpartition(f"\n{mark} ")
-        return int(status), text
+        return answer
 
     def run(self, script: str, timeout: float = 30.0) -> str:
         """Run lines of bash that must succeed; returns what they said.
@@ -95,6 +95,15 @@ class Toolbox:
         if status:
             raise RigError(f"a command of the guest's tools ended with status {status}", f"{script}\n{said[-1500:]}")
         return said
+
+
+def between(mark: str, said: bytes) -> tuple[int, str] | None:
+    """Status and words of the command whose words stand between marks; None while it runs.
+
+    What earlier commands left running speaks on the same stream: before the first mark, after the last, in between.
+    """
+    found = re.search(rf"^{mark} begins\n(.*)\n{mark} (\d+)$", said.decode(errors="replace"), re.DOTALL | re.MULTILINE)
+    return (int(found[2]), found[1]) if found and said.endswith(b"\n") else None
 
 
 @contextmanager

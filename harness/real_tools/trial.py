@@ -8,7 +8,7 @@ boot, and is left untold (`UNTOLD`).
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -215,19 +215,19 @@ def try_in(parts: Parts, sealed: Sealed, world: World, folder: Path) -> Trial:
 
 
 def _asked(box: Toolbox, volume: Volume, state: Path, world: World, started: float) -> Trial:
-    with ExitStack() as stack:
-        if world.tpm is not TpmState.ABSENT:
-            stack.enter_context(_tpm_of(box, state, world.changed_pcrs))
+    with _tpm_of(box, None if world.tpm is TpmState.ABSENT else state, world.changed_pcrs):
         status, said = box.attempt(_script(volume, world), _OPEN_SECONDS)
     return Trial(status == 0 and "OPENED" in said, said.strip(), time.monotonic() - started)
 
 
 @contextmanager
-def _tpm_of(box: Toolbox, state: Path, changed_pcrs: Iterable[int] = (), *, orderly: bool = True) -> Iterator[None]:
-    """`running_tpm` that nothing of an earlier trial speaks to."""
-    box.attempt(_END_LEFTOVERS)
-    with running_tpm(state, box.shared, changed_pcrs, orderly=orderly):
+def _tpm_of(
+    box: Toolbox, state: Path | None, changed_pcrs: Iterable[int] = (), *, orderly: bool = True
+) -> Iterator[None]:
+    """`running_tpm`, or no TPM, for what the toolbox does in the block and leaves running there."""
+    with running_tpm(state, box.shared, changed_pcrs, orderly=orderly) if state else nullcontext():
         yield
+        box.attempt(_END_LEFTOVERS)
 
 
 def _script(volume: Volume, world: World) -> str:

@@ -388,7 +388,16 @@ with bare_machine(host) as machine, power_on(machine, host, Path(sys.argv[2]), h
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_nothing_outlives_a_harness_that_is(tmp_path: Path, how: signal.Signals, hypervisor: str) -> None:
     """Killed, or interrupted from the keyboard, which reaches the whole process group."""
-    command = [sys.executable, "-c", CHILD, str(Path(__file__).parents[1]), str(tmp_path), hypervisor]
+    command = [
+        "env",
+        "--default-signal=INT",
+        sys.executable,
+        "-c",
+        CHILD,
+        str(Path(__file__).parents[1]),
+        str(tmp_path),
+        hypervisor,
+    ]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, process_group=0
     ) as child:

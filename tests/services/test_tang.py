@@ -242,7 +242,7 @@ def test_a_killed_owner_leaves_no_container(how: signal.Signals) -> None:
         "with serve_tang('tang', None, None, Progress()) as tang:\n"
         "    print(tang.server.address[1], flush=True); sys.stdin.read()"
     )
-    command = [sys.executable, "-c", program]
+    command = ["env", "--default-signal=INT", sys.executable, "-c", program]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     ) as owner:
