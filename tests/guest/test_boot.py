@@ -297,6 +297,7 @@ LINES: list[tuple[str, type[Event], dict[str, object]]] = [
     ("PIN for token 'lab' is incorrect, please try again.", PinFailed, {"pin": "pkcs11", "final": False}),
     ("PIN has been locked, please reset PIN of security token 'lab'.", PinFailed, {"pin": "pkcs11", "final": True}),
     ("Failed to decrypt key on security token: x", PinFailed, {"pin": "pkcs11", "final": True}),
+    ("Failed to log into security token 'lab': Internal error", PinFailed, {"pin": "pkcs11", "final": True}),
     ("Too many attempts to log into token 'lab'.", PinFailed, {"pin": "pkcs11", "final": True}),
     ("Parsec does not run, so there is no key for var", PinFailed, {"pin": "parsec", "final": True}),
     ("Parsec did not decrypt the key of var", PinFailed, {"pin": "parsec", "final": True}),

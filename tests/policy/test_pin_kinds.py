@@ -271,10 +271,6 @@ UNTYPED = World(pin_typed=False)
             for world in (World(tpm=TpmState.LOCKED_OUT), World(power_cuts=3))
         ),
         (IN_TPM, World(tpm=TpmState.ABSENT), "there is no TPM"),
-        *(
-            (IN_TPM, world, "the TPM is locked out, so it takes no PIN")
-            for world in (World(tpm=TpmState.LOCKED_OUT), World(power_cuts=3))
-        ),
         (TANG, World(network=Network.NO_LINK), "the network has no link"),
         (TANG, World(servers={"tang": Server.REFUSED}), "its server refuses connections"),
         (TANG, World(servers={"tang": Server.SILENT}), "its server is silent"),

@@ -8,7 +8,7 @@ tpm2-pkcs11 1.9, docs/PKCS11_TOOL.md.
 
 from abc import abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from harness.policy.capabilities import Capabilities
@@ -75,6 +75,7 @@ class Pkcs11Pin(Pkcs11Token):
     failures: ClassVar[tuple[Message, ...]] = (
         Message(r"(?P<reason>PIN for token '[^']*' is incorrect, please try again\.)"),
         Message(r"(?P<reason>PIN has been locked, please reset PIN of security token '[^']*'\.)", final=True),
+        Message(r"(?P<reason>Failed to log into security token '[^']*': .*)", final=True),
         Message(r"(?P<reason>Failed to decrypt key on security token: .*)", final=True),
         Message(r"(?P<reason>Too many attempts to log into token '[^']*'\.)", final=True),
     )
@@ -95,11 +96,16 @@ class Pkcs11Pin(Pkcs11Token):
         yield f"[[ -e {_STORE} ]] || {{ {' && '.join(_new_token_in_tpm())}; }}" if self.in_tpm else NEW_TOKEN
 
     def failure_cause(self, world: World, *, headless: bool) -> PinFailureCause | None:
-        """It answers to whoever types its PIN; in a TPM, to that TPM alone, while it takes any PIN."""
+        """It answers to whoever types its PIN; in a TPM, to that TPM alone, while it takes any PIN.
+
+        Under another TPM the passphrase was expected to help. But its store is found, so the PIN is asked for; then the
+        login fails by an internal error (0x18b, the parent's handle), and systemd-cryptsetup ends: seen with
+        tpm2-pkcs11 1.9 and systemd 257.
+        """
         if self.in_tpm and (unusable := tpm.unusable(world.tpm)):
-            return unusable
+            return replace(unusable, ends=world.tpm in (TpmState.ANOTHER, TpmState.CLEARED))
         if self.in_tpm and tpm.locked_out(world):
-            return PinFailureCause("the TPM is locked out, so it takes no PIN")
+            return PinFailureCause("the TPM is locked out, so it takes no PIN", ends=True)
         if world.token is TokenState.ANOTHER:
             return ANOTHER_KEY
         return security_token_cause(world, asks_pin=True, headless=headless)
