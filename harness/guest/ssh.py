@@ -39,6 +39,10 @@ logging.getLogger("paramiko").addHandler(logging.NullHandler())
 logging.getLogger("paramiko").propagate = False
 
 
+_TOLD = 600
+"""Characters of a command that a message tells."""
+
+
 class Shell:
     """Runs commands in the guest as root. Made by `connect`."""
 
@@ -64,7 +68,7 @@ class Shell:
         output, errors, status = self._run(command, Deadline.after(timeout, self._clock), stdin)
         if check and status:
             said = (errors or output).decode(errors="replace")
-            raise RigError(f"a command in the guest ended with status {status}: {command}", said[-2000:])
+            raise RigError(f"a command in the guest ended with status {status}: {_end(command)}", said[-2000:])
         return output.decode(errors="replace")
 
     def read_file(self, path: str, timeout: float = 60.0) -> bytes:
@@ -109,11 +113,11 @@ class Shell:
                 return bytes(output), bytes(errors), channel.exit_status
         except TimeoutError as error:
             raise RigError(
-                f"a command in the guest did not end within {deadline.seconds:.0f} s: {command}",
+                f"a command in the guest did not end within {deadline.seconds:.0f} s: {_end(command)}",
                 bytes(output + errors).decode(errors="replace")[-2000:],
             ) from error
         except _BROKEN_OFF as error:
-            raise RigError(f"the shell in the guest broke off during: {command}", repr(error)) from error
+            raise RigError(f"the shell in the guest broke off during: {_end(command)}", repr(error)) from error
 
     @contextmanager
     def _hung_up_at(self, deadline: Deadline, command: str) -> Iterator[None]:
@@ -133,7 +137,8 @@ class Shell:
             if not deadline.over:
                 raise
             raise RigError(
-                f"the shell in the guest did not take a command within {deadline.seconds:.0f} s: {command}", repr(error)
+                f"the shell in the guest did not take a command within {deadline.seconds:.0f} s: {_end(command)}",
+                repr(error),
             ) from error
         finally:
             answered.set()
@@ -177,6 +182,11 @@ def connect(channel: socket.socket, key_file: Path, deadline: Deadline) -> Itera
         transport.close()
         transport.join(5.0)
         channel.close()
+
+
+def _end(command: str) -> str:
+    """A command for a message: its end, where an owner's own lines follow the functions that they call."""
+    return command if len(command) <= _TOLD else f"… {command[-_TOLD:]}"
 
 
 def _wait(transport: paramiko.Transport, deadline: Deadline, ask: Callable[[threading.Event], object]) -> None:

@@ -30,7 +30,12 @@ BY_HAND: Mapping[str, Enrolment] = {
         Enrolment("tpm2-pcr1-7", (Tpm2Pin((1, 7), "sha256"),)),
         Enrolment("tpm2-pcr0", (Tpm2Pin((0,), "sha256"),)),
         Enrolment("two-bindings", (Tpm2Pin(), _TANG)),
-        Enrolment("tpm2-by-both-tools", (Tpm2Pin(),), volumes=(NewVolume("srv", "/srv", (CryptenrollPin((7,)),)),)),
+        Enrolment(
+            "tpm2-by-both-tools",
+            (Tpm2Pin(),),
+            base="small-var",
+            volumes=(NewVolume("srv", "/srv", (CryptenrollPin((7,)),)),),
+        ),
         Enrolment("cryptenroll", (CryptenrollPin(),)),
         Enrolment("cryptenroll-pcr7", (CryptenrollPin((7,)),)),
         Enrolment("cryptenroll-pcr0-7", (CryptenrollPin((0, 7)),)),

@@ -156,6 +156,14 @@ def test_run_that_fails(shell: Shell) -> None:
     assert shell.run("echo x; exit 3", check=False) == "x\n"
 
 
+def test_of_a_long_script_that_fails_the_end_is_told(shell: Shell) -> None:
+    with pytest.raises(RigError) as caught:
+        shell.run("# a function\n" * 1000 + "false")
+    assert caught.value.what.startswith("a command in the guest ended with status 1: …")
+    assert caught.value.what.endswith("# a function\nfalse")
+    assert len(caught.value.what) < 1000
+
+
 def test_run_that_does_not_end(shell: Shell) -> None:
     start = time.monotonic()
     with pytest.raises(RigError, match="did not end within 3 s: hang"):
