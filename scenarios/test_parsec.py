@@ -1,7 +1,4 @@
-"""Parsec (seed 002): /var opens by a key file that the Parsec service decrypts, by a key in the TPM.
-
-With keys in files (Mbed Crypto) the tests of the tools show what a copied disk gives: tests/real_tools/test_parsec.py.
-"""
+"""Parsec (seed 002): /var opens by a key file that the Parsec service decrypts, by a key in the TPM or in files."""
 
 import pytest
 
@@ -9,6 +6,7 @@ from harness.api import Sealed, Unlock, faults
 from harness.api.attack import Attacker, Grant
 
 IN_THE_TPM = "parsec-tpm"
+IN_FILES = "parsec-mbed-crypto"
 
 pytestmark = pytest.mark.image("debian-13-parsec")
 
@@ -67,6 +65,19 @@ def test_a_stolen_disk_asks_another_tpm_in_vain(attacker: Attacker) -> None:
     outcome = attacker.boot(disk=attacker.disk())
     assert outcome.unlock is Unlock.LOCKED
     assert outcome.failed_pins == {"parsec"}
+
+
+@pytest.mark.policy(IN_FILES)
+@pytest.mark.attack(Grant.DISK)
+def test_a_stolen_disk_brings_the_key_of_mbed_crypto_with_it(sealed: Sealed, attacker: Attacker) -> None:
+    """The document's set-up for tests, on a machine that is no test: the disk opens wherever it is started. Extracted.
+
+    Granted: a copy of the disk. Cure: the TPM provider. Source: seed 002, "Parsec Service for Testing".
+    """
+    outcome = attacker.boot(disk=attacker.disk())
+    assert outcome.unlock is Unlock.AUTO
+    assert outcome.unlocked_by == {"parsec"}
+    assert outcome.canary == sealed.canary
 
 
 @pytest.mark.policy(IN_THE_TPM)
