@@ -11,12 +11,12 @@ from harness.machine import tpm as tpms
 from harness.machine.spec import Tpm, TpmVersion
 from harness.paths import PACKAGE
 from harness.progress import Progress
-from harness.real_tools.toolbox import Toolbox, toolbox
+from harness.real_tools.toolbox import Toolbox, tool_functions, toolbox
 from harness.real_tools.tpm import running_tpm
 from harness.real_tools.tree import guest_tree
 
 IMAGE = "debian-13-keys"
-_FUNCTIONS = (PACKAGE / "real_tools" / "keys.sh").read_text()
+_FUNCTIONS = "\n".join([tool_functions(), (PACKAGE / "real_tools" / "keys.sh").read_text()])
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class KeyBox:
             yield
 
     def attempt(self, script: str, timeout: float = 120.0) -> tuple[int, str]:
-        """Run lines of bash with the functions of keys.sh; returns their status and what they said."""
+        """Run lines of bash with the functions of tools.sh and keys.sh; returns their status and what they said."""
         return self.box.attempt(f"{_FUNCTIONS}\n{script}", timeout)
 
     def run(self, script: str, timeout: float = 120.0) -> str:

@@ -1,5 +1,5 @@
 # shellcheck shell=bash disable=SC2034
-# Keys that a TPM keeps beside the disk's, used by the guest's own tools without a machine: functions for a shell of harness/real_tools/toolbox.py.
+# Keys that a TPM keeps beside the disk's, used by the guest's own tools without a machine: functions beside those of tools.sh.
 # The TPM is swtpm on the socket $lab/tpm; what is to be kept lies in $lab.
 lab=/run/lab
 library=/usr/lib/x86_64-linux-gnu/pkcs11/libtpm2_pkcs11.so
@@ -13,12 +13,6 @@ ssh_by() {
     SSH_ASKPASS=/tmp/askpass SSH_ASKPASS_REQUIRE=force timeout 90 ssh -F none -I "$1" -l owner \
         -o ProxyCommand="socat - UNIX-CONNECT:$lab/ssh" -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null \
         -o PreferredAuthentications=publickey tpm true
-}
-
-# flush: what the kernel's resource manager does for each program that ends.
-flush() {
-    local what
-    for what in -t -s -l; do tpm2_flushcontext $what > /dev/null 2>&1 || true; done
 }
 
 # ptool VERB ARG...: tpm2_ptool on the store, which expects a resource manager.

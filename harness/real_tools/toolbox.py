@@ -12,6 +12,8 @@ import subprocess
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cache
+from importlib import resources
 from pathlib import Path
 
 from harness.deadline import Deadline
@@ -104,6 +106,12 @@ def between(mark: str, said: bytes) -> tuple[int, str] | None:
     """
     found = re.search(rf"^{mark} begins\n(.*)\n{mark} (\d+)$", said.decode(errors="replace"), re.DOTALL | re.MULTILINE)
     return (int(found[2]), found[1]) if found and said.endswith(b"\n") else None
+
+
+@cache
+def tool_functions() -> str:
+    """The functions of `tools.sh`, for bash."""
+    return (resources.files("harness.real_tools") / "tools.sh").read_text()
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from harness.policy.pins import bindings
 from harness.policy.policy import Volume
 from harness.policy.world import Network, Server, TpmState, World
 from harness.real_tools.parts import Parts
-from harness.real_tools.toolbox import SHARED, Toolbox
+from harness.real_tools.toolbox import SHARED, Toolbox, tool_functions
 from harness.real_tools.tpm import SOCKET, running_tpm
 from harness.services.tang import Tang, addresses
 
@@ -44,9 +44,6 @@ _FORMAT = "--pbkdf pbkdf2 --pbkdf-force-iterations 1000 --luks2-metadata-size 25
 update metadata" (seen, cryptsetup 2.7).
 """
 
-_FLUSH = "for what in -t -s -l; do tpm2_flushcontext $what >/dev/null 2>&1 || true; done"
-"""What the kernel's resource manager does for each program that ends (tpm2_flushcontext(1))."""
-
 _END_LEFTOVERS = "kill -KILL -1"
 """clevis's sss ends the pins that it needs no more, but not what these have started: that would speak to the next TPM,
 and flush what others have loaded there (seen: 0x910). All but the shell itself: it is the first process here.
@@ -58,30 +55,6 @@ _OPEN_SECONDS = 300.0
 
 _WRONG_PIN = "0000"
 """For a person who does not know it: nobody can be waited for here."""
-
-_TRY = r"""
-set -u
-export TPM2TOOLS_TCTI={tcti}
-volume={volume}
-{pin}
-. clevis-luks-common-functions
-header=$(cryptsetup luksDump "$volume")
-for slot in $(sed -n '/^ *[0-9]*: clevis/{n;s/.*Keyslot: *//p}' <<< "$header"); do
-    if printf %s "$(clevis_luks_read_slot "$volume" "$slot")" | clevis decrypt >/tmp/found && test -s /tmp/found; then
-        cryptsetup open --test-passphrase --key-slot "$slot" --key-file /tmp/found "$volume" && echo OPENED && exit 0
-    fi
-    {flush}
-done
-if grep -q systemd-tpm2 <<< "$header"; then
-    systemd-cryptenroll --unlock-tpm2-device={tcti} --recovery-key "$volume" >/dev/null && echo OPENED && exit 0
-fi
-exit 1
-"""
-"""Each binding in turn, as clevis-luks-askpass has it at boot.
-
-The token goes to clevis without a newline: jose takes one for a part of Tang's tag, prints the key, and fails (seen).
-That a token of systemd unlocks is shown by enrolling a recovery key with it.
-"""
 
 
 @dataclass(frozen=True)
@@ -129,7 +102,7 @@ def seal(parts: Parts, volume: Volume, folder: Path) -> Sealed:
     box, state = parts.box, folder / "tpm"
     _copy_tpm(parts.tpm, state)
     inside = replace(volume, device=f"{SHARED}/volume")
-    bind = [line for pin in bindings(volume.pins) for line in (*pin.opener.bind(pin), _FLUSH)]
+    bind = [line for pin in bindings(volume.pins) for line in pin.opener.bind(pin)]
     with _tpm_of(box, state):
         box.run(
             f"truncate -s {_MIB}M {inside.device}\n"
@@ -232,16 +205,19 @@ def _tpm_of(
 
 def _script(volume: Volume, world: World) -> str:
     typed = volume.tpm_pin if world.pin_typed else _WRONG_PIN
-    pin = f"export PIN={typed}" if volume.tpm_pin else ""
-    filled = _TRY.replace("{tcti}", _TCTI).replace("{volume}", f"{SHARED}/volume").replace("{flush}", _FLUSH)
-    return filled.replace("{pin}", pin)
+    pin = [f"export PIN={typed}"] if volume.tpm_pin else []
+    return "\n".join(["set -u", *_with_tpm(), *pin, f"try_bindings {SHARED}/volume"])
 
 
 def _by_owner(lines: Iterable[str], tangs: Mapping[str, Tang]) -> str:
     """What an owner runs as root, with the TPM where it is here: systemd's tools look for a device by themselves."""
     here = (line.replace("--tpm2-device=auto", f"--tpm2-device={_TCTI}") for line in lines)
     filled = fill_placeholders(list(here), addresses(tangs))
-    return "\n".join([owner_functions(), f"export TPM2TOOLS_TCTI={_TCTI}", *(f"{line}\n{_FLUSH}" for line in filled)])
+    return "\n".join([owner_functions(), *_with_tpm(), *(f"{line}\nflush" for line in filled)])
+
+
+def _with_tpm() -> tuple[str, ...]:
+    return tool_functions(), f"export TPM2TOOLS_TCTI={_TCTI}"
 
 
 def _copy_tpm(state: Path, to: Path) -> None:
