@@ -30,21 +30,7 @@ MACHINE = "guest-tools"
 """What services know the shell as."""
 
 _DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
-_SET_UP = r"""
-set -e
-tree=$1 shared=$2
-mount --make-rprivate /
-mount --bind "$tree" "$tree"
-mount -o remount,bind,ro "$tree"
-mount -t proc proc "$tree/proc"
-mount -t tmpfs tmpfs "$tree/dev"
-for device in {devices}; do : >"$tree/dev/$device"; mount --bind "/dev/$device" "$tree/dev/$device"; done
-ln -s /proc/self/fd "$tree/dev/fd"
-for folder in tmp run; do mount -t tmpfs tmpfs "$tree/$folder"; done
-mkdir "$tree{shared}"
-mount --bind "$shared" "$tree{shared}"
-exec chroot "$tree" /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/tmp LC_ALL=C.UTF-8 /bin/bash -s
-"""
+_ENTER = Path(__file__).with_name("enter.sh")
 _START_SECONDS = 20.0
 _CHUNK = 65536
 
@@ -134,10 +120,9 @@ def toolbox(tree: Path, shared: Path, services: Collection[Service]) -> Iterator
     with ExitStack() as stack:
         network = stack.enter_context(guest_network(shared, endpoints(services), None))
         words = [str(isolated(Path(unshare), ())), "--user", "--map-root-user", "--mount", "--pid", "--fork"]
-        set_up = _SET_UP.replace("{devices}", " ".join(_DEVICES)).replace("{shared}", SHARED)
         shell = stack.enter_context(
             subprocess.Popen(
-                [*words, "--kill-child=KILL", "sh", "-c", set_up, "sh", str(tree), str(shared)],
+                [*words, "--kill-child=KILL", "sh", str(_ENTER), str(tree), str(shared), SHARED, *_DEVICES],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
