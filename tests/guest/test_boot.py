@@ -106,7 +106,13 @@ def test_no_prompt_yet(text: str) -> None:
 
 
 def test_the_journal_shows_no_prompt() -> None:
-    assert not read("Please enter passphrase for disk var: \n", Stream.JOURNAL)
+    for end in (":", ": "):
+        assert not read(f"Please enter passphrase for disk var{end}\n", Stream.JOURNAL)
+
+
+def test_one_line_shows_one_thing_once() -> None:
+    line = "Cannot open access to console, the root account is locked. See sulogin(8). Press Enter for maintenance."
+    assert [type(event) for event in read(line + "\n")] == [EmergencyShell]
 
 
 def test_prompts_are_counted_by_volume() -> None:

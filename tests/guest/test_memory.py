@@ -46,6 +46,7 @@ def test_the_words_of_a_process_are_about_the_volume_that_it_works_on() -> None:
         cryptsetup(7, "Password querying disabled via 'headless' option."),
         cryptsetup(8, "Successfully decrypted key with security token."),
         cryptsetup(9, "Successfully decrypted key with security token."),
+        cryptsetup(7, "Failed to unseal secret using TPM2: Operation not permitted"),
     )
     said = [event for event in events if not isinstance(event, VolumeAttaching)]
     assert [getattr(event, "about", getattr(event, "volume", None)) for event in said] == [
@@ -54,9 +55,10 @@ def test_the_words_of_a_process_are_about_the_volume_that_it_works_on() -> None:
         "var",
         "srv",
         "",
+        "var",
     ]
     assert [type(event) for event in said] == [
-        *(PassphraseWrong, TooManyAttempts, NoPromptPossible, PinAnswered, PinAnswered)
+        *(PassphraseWrong, TooManyAttempts, NoPromptPossible, PinAnswered, PinAnswered, PinFailed)
     ]
 
 

@@ -181,6 +181,7 @@ def test_separate_bindings_are_asked_in_turn() -> None:
     starved = say(separate(TANG, TWO, THREE), stalled)
     assert (starved.unlock, starved.failed_pins) == (P, frozenset())
     assert "two does not answer: a binding before it hangs" in starved.reason
+    assert "tpm2 does not answer" not in say(separate(both(TPM, TANG), TWO), stalled).reason, "it answered, in vain"
     assert say(separate(TANG, TWO), servers(tang=Server.REFUSED)).unlock is A
     assert say(separate(TANG, TWO), servers(tang=Server.SILENT)).unlock is A
     assert say(separate(TANG, S7), stalled).unlock is A
