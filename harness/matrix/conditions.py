@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from itertools import product
 
-from harness.guest.events import Event, PromptShown
 from harness.guest.plan import OFFLINE_SECONDS
 from harness.lab.faults import (
     boot_entry_added,
@@ -20,12 +19,17 @@ from harness.lab.faults import (
     tpm_removed,
     tpm_replaced,
 )
-from harness.lab.request import Meanwhile
-from harness.machine.rig import Rig
+from harness.matrix.actions import (
+    LOCK_OUT,
+    by_another,
+    delete_keys,
+    each_volume,
+    link_at_the_prompt,
+    once,
+    other_threshold,
+)
 from harness.matrix.condition import EVERY, Condition
-from harness.policy.maintenance import MaintenanceResult, MaintenanceTask, edited, rebound, unbound
-from harness.policy.pins import TANG, Pin, Service, TangPin, changed, with_threshold
-from harness.policy.pins.placeholders import placeholder
+from harness.policy.maintenance import edited, rebound, unbound
 from harness.policy.pins.systemd_fido2 import FIDO2_PIN
 from harness.policy.pins.systemd_hsm import HSM
 from harness.policy.pins.systemd_pkcs11 import NEW_TOKEN, REMOVE_TOKEN
@@ -33,57 +37,6 @@ from harness.policy.pins.tpm import POWER_CUTS
 from harness.policy.world import Header, Network, Server, TokenState, TpmState, World
 from harness.services.hsm import Hsm
 from harness.services.tang import Tang
-
-
-def _delete_keys(tang: Tang) -> None:
-    tang.rotate_keys()
-    tang.delete_old_keys()
-
-
-def _link_at_the_prompt() -> Meanwhile:
-    """The cable is plugged in only after the prompt for a passphrase."""
-    done: list[Event] = []
-
-    def plug_in(rig: Rig, event: Event) -> None:
-        if isinstance(event, PromptShown) and not done:
-            done.append(event)
-            rig.set_link(True)
-
-    return plug_in
-
-
-def _each(command: str) -> MaintenanceTask:
-    """A command for each volume that a pin guards, with ``{device}`` in it."""
-    return lambda volumes: MaintenanceResult(
-        tuple(volumes), tuple(command.format(device=volume.device) for volume in volumes if volume.pins)
-    )
-
-
-def _once(*commands: str) -> MaintenanceTask:
-    return lambda volumes: MaintenanceResult(tuple(volumes), commands)
-
-
-def _other_threshold(pins: Pin) -> Pin:
-    """Where one pin was enough all are wanted, and where more were wanted one is enough."""
-    return with_threshold(pins, lambda tree: len(tree.pins) if tree.threshold == 1 else 1)
-
-
-def _by_another(pins: Pin) -> Pin:
-    """The server called two in place of the one called tang."""
-    two = TangPin("two", placeholder("URL", "two"), placeholder("THUMBPRINT", "two"))
-    return changed(pins, lambda leaf: two if leaf.service == Service(TANG, "tang") else leaf)
-
-
-_LOCK_OUT = (
-    "cd /run",
-    "tpm2_dictionarylockout -s -n 1 -t 3600 -l 3600",
-    "tpm2_createprimary -Q -C o -c parent",
-    "echo bait | tpm2_create -Q -C parent -i - -p right -u bait.pub -r bait.priv",
-    "tpm2_load -Q -C parent -u bait.pub -r bait.priv -c bait",
-    "! tpm2_unseal -c bait -p wrong",
-    "tpm2_getcap properties-variable | grep 'inLockout: *1'",
-)
-"""One wrong authorization is allowed, and one is made: TPM 2.0 Library, part 1, 19.8."""
 
 WRONG_PIN = "0000"
 """As long as a FIDO2 PIN must be at the least (CTAP 2.1, 6.5.1), and that of nothing here."""
@@ -103,25 +56,25 @@ CONDITIONS: tuple[Condition, ...] = (
         "tpm-cleared",
         "the owner cleared the TPM",
         World(tpm=TpmState.CLEARED),
-        maintenance=_once("tpm2_clear -c lockout"),
+        maintenance=once("tpm2_clear -c lockout"),
     ),
     Condition(
         "tpm-locked-out",
         "the TPM is in dictionary-attack lockout",
         World(tpm=TpmState.LOCKED_OUT),
-        maintenance=_once(*_LOCK_OUT),
+        maintenance=once(*LOCK_OUT),
     ),
     Condition(
         "tpm-owner-auth",
         "the TPM's owner authorization was set",
         World(tpm=TpmState.OWNER_AUTH_SET),
-        maintenance=_once("tpm2_changeauth -c owner hidden"),
+        maintenance=once("tpm2_changeauth -c owner hidden"),
     ),
     Condition("tang-silent", "packets to the Tang servers vanish", servers=((EVERY, Tang.go_silent, Server.SILENT),)),
     Condition(
         "tang-rotated", "the Tang servers' keys were rotated", servers=((EVERY, Tang.rotate_keys, Server.ROTATED),)
     ),
-    Condition("tang-deleted", "and the old keys deleted", servers=((EVERY, _delete_keys, Server.KEY_DELETED),)),
+    Condition("tang-deleted", "and the old keys deleted", servers=((EVERY, delete_keys, Server.KEY_DELETED),)),
     Condition(
         "tang-imposter", "other keys at the servers' addresses", servers=((EVERY, Tang.replace_keys, Server.IMPOSTER),)
     ),
@@ -131,7 +84,7 @@ CONDITIONS: tuple[Condition, ...] = (
         "the network comes after the prompt",
         World(network=Network.LATE_DHCP),
         (network_unplugged,),
-        meanwhile=_link_at_the_prompt,
+        meanwhile=link_at_the_prompt,
     ),
     Condition(
         "firmware-update",
@@ -164,25 +117,25 @@ CONDITIONS: tuple[Condition, ...] = (
         "machine-id",
         "another machine id",
         World(),
-        maintenance=_once("printf '%s\\n' 0123456789abcdef0123456789abcdef > /etc/machine-id"),
+        maintenance=once("printf '%s\\n' 0123456789abcdef0123456789abcdef > /etc/machine-id"),
     ),
     Condition(
         "token-removed",
         "the tokens are gone from the headers",
         World(header=Header.TOKEN_REMOVED),
-        maintenance=_each("for t in 0 1; do cryptsetup token remove --token-id $t {device} || test $t = 1; done"),
+        maintenance=each_volume("for t in 0 1; do cryptsetup token remove --token-id $t {device} || test $t = 1; done"),
     ),
     Condition(
         "keyslot-wiped",
         "the keyslots of the tokens are wiped",
         World(header=Header.KEYSLOT_WIPED),
-        maintenance=_each("for s in 1 2; do cryptsetup luksKillSlot -q {device} $s || test $s = 2; done"),
+        maintenance=each_volume("for s in 1 2; do cryptsetup luksKillSlot -q {device} $s || test $s = 2; done"),
     ),
     Condition(
         "header-zeroed",
         "the primary header is zeroed",
         World(header=Header.PRIMARY_ZEROED),
-        maintenance=_each("dd if=/dev/zero of={device} bs=4096 count=4 conv=notrunc,fsync status=none"),
+        maintenance=each_volume("dd if=/dev/zero of={device} bs=4096 count=4 conv=notrunc,fsync status=none"),
     ),
 )
 """One fault each."""
@@ -198,19 +151,19 @@ MAINTENANCE: tuple[Condition, ...] = (
     Condition(
         "regenerated-late",
         "old keys deleted first, then every binding made anew by the passphrase",
-        before=_delete_keys,
+        before=delete_keys,
         maintenance=rebound,
     ),
     Condition(
         "threshold-edited",
         "AND became OR, and OR became AND; then no Tang server can be reached",
-        maintenance=edited(_other_threshold),
+        maintenance=edited(other_threshold),
         servers=((EVERY, Tang.stop, Server.REFUSED),),
     ),
     Condition(
         "rebound",
         "every binding to tang became one to two; then tang is gone",
-        maintenance=edited(_by_another),
+        maintenance=edited(by_another),
         servers=(("tang", Tang.stop, Server.REFUSED),),
     ),
     Condition("unbound", "the bindings and their keyslots are gone", maintenance=unbound),
@@ -263,19 +216,19 @@ OF_ROOTS: tuple[Condition, ...] = (
         "kernel-updated",
         "another kernel in the UKI, signed by the same key",
         World(changed_pcrs=frozenset({4, 11})),
-        maintenance=_once(f"{_UPDATE_UKI} kernel"),
+        maintenance=once(f"{_UPDATE_UKI} kernel"),
     ),
     Condition(
         "initrd-rebuilt",
         "another initrd in the UKI, signed by the same key",
         World(changed_pcrs=frozenset({4, 9, 11})),
-        maintenance=_once(f"{_UPDATE_UKI} initrd"),
+        maintenance=once(f"{_UPDATE_UKI} initrd"),
     ),
     Condition(
         "signed-by-another",
         "another kernel in the UKI, signed by another key",
         World(changed_pcrs=frozenset({4, 11}), signature_valid=False),
-        maintenance=_once(
+        maintenance=once(
             f"openssl genpkey -quiet -algorithm RSA -pkeyopt rsa_keygen_bits:2048 -out {_OWNER_S_KEY}",
             f"openssl pkey -in {_OWNER_S_KEY} -pubout -out {_OWNER_S_KEY.replace('private', 'public')}",
             f"{_UPDATE_UKI} kernel",
@@ -302,13 +255,13 @@ OF_TOKENS: tuple[Condition, ...] = (
         "soft-token-removed",
         "the PKCS#11 token's files are gone",
         World(token=TokenState.ABSENT),
-        maintenance=_once(REMOVE_TOKEN),
+        maintenance=once(REMOVE_TOKEN),
     ),
     Condition(
         "soft-token-replaced",
         "another PKCS#11 token of the same label, with a key of its own",
         World(token=TokenState.ANOTHER),
-        maintenance=_once(REMOVE_TOKEN, NEW_TOKEN),
+        maintenance=once(REMOVE_TOKEN, NEW_TOKEN),
     ),
     Condition("pin-wrong", "a wrong PIN is typed, once", World(pin_right=False), typed=(WRONG_PIN,)),
     Condition(
