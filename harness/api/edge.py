@@ -5,7 +5,7 @@ Hosts are machines (`ControllerMachine`), or have none (`edge_bench`). It wants 
 
 from harness.edge.faults import without_encrypt_decrypt
 from harness.edge.host import Phase
-from harness.edge.machine import ControllerMachine, with_own_tpm
+from harness.edge.machine import ControllerMachine, on_site, with_own_tpm
 from harness.edge.protection import DEFERRING, USING_PARSEC, Alert, Form, ProtectWithTpm, using_tpm2_tools
 from harness.edge.seal import found_site, majority, recover
 from harness.edge.site import EdgeBench, EdgeHost, Site, edge_bench
@@ -28,6 +28,7 @@ __all__ = [
     "edge_bench",
     "found_site",
     "majority",
+    "on_site",
     "recover",
     "using_tpm2_tools",
     "with_own_tpm",

@@ -14,7 +14,7 @@ machine      hosts that are real machines, on one segment
 faults       what is wrong with a TPM
 
 What the model decides where the document says nothing: the private half of the site key lies in clear on each host's
-disk; a digest is stored beside the share, since AES-CFB does not tell a wrong key (`store`); the TPM's key is not
-subject to dictionary-attack protection, since three power cuts would lock it out; a host says in words of its own why
-the TPM cannot be used.
+disk; a host gives its share to whoever asks for it in the site's network; a digest is stored beside the share, since
+AES-CFB does not tell a wrong key (`store`); the TPM's key is not subject to dictionary-attack protection, since three
+power cuts would lock it out; a host says in words of its own why the TPM cannot be used.
 """

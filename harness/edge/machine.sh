@@ -2,22 +2,15 @@
 # What a controller host with a machine does on its network, as functions for the line that harness/edge/machine.py puts after them.
 port=7007
 
-# device_of MAC: the network device with that address.
-device_of() { basename "$(dirname "$(grep -lix "$1" /sys/class/net/*/address)")"; }
-
-# join MAC ADDRESS SHARE-SCRIPT: be on the segment, and give one's own share, decrypted, to whoever connects.
-join() {
-    local device
-    device=$(device_of "$1")
-    ip link set "$device" up
-    ip address replace "$2/24" dev "$device"
-    printf '%s\n' "$3" > /run/edge-share
-    systemctl stop edge-share 2> /dev/null || true
+# serve SHARE-SCRIPT: give one's own share, decrypted, to whoever connects.
+serve() {
+    printf '%s\n' "$1" > /run/edge-share
     systemd-run --quiet --collect --unit=edge-share systemd-socket-activate --accept --inetd -l "$port" /bin/bash /run/edge-share
+    timeout 30 bash -c "until ss -Hltn 'sport = :$port' | grep -q .; do sleep 0.2; done"
 }
 
-# unplug MAC: the cable of the segment is out.
-unplug() { ip link set "$(device_of "$1")" down; }
+# unplug CARD: the cable of the segment is out.
+unplug() { ip link set "$1" down; }
 
 # ask ADDRESS: the share of another host.
-ask() { timeout 30 bash -c "cat < /dev/tcp/$1/$port"; }
+ask() { timeout 60 bash -c "cat < /dev/tcp/$1/$port"; }

@@ -5,7 +5,6 @@ a guest (`in_guest`).
 """
 
 import shlex
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -105,17 +104,17 @@ class ShareStore:
 
 @dataclass(frozen=True)
 class _Guest:
-    shell: Callable[..., str]
+    shell: Shell
 
     def attempt(self, script: str, timeout: float) -> tuple[int, str]:
-        said = self.shell(f"bash -s 2>&1 <<'END_OF_SCRIPT'\n(\n{script}\n)\nprintf '\\n%d' $?\nEND_OF_SCRIPT", timeout)
-        text, _, status = said.rpartition("\n")
+        lines = f"(\n{script}\n) </dev/null\nprintf '\\n%d' $?\n"
+        text, _, status = self.shell.run("bash -s 2>&1", timeout, stdin=lines.encode()).rpartition("\n")
         return int(status), text
 
 
 def in_guest(shell: Shell) -> Tools:
     """The tools of a guest that is on."""
-    return _Guest(shell.run)
+    return _Guest(shell)
 
 
 @cache

@@ -7,6 +7,8 @@
 #   share/tpm, iv, handle     encrypted by an AES-256-CFB key of the TPM
 #   share/sha256              of the share: AES-CFB does not tell a wrong key
 #   key-name                  the name of the TPM's key, so that it is known again
+#
+# A protected share is in clear in memory alone (/run): what a file system has removed can still be read on its disk.
 handles=(0x81000002 0x81000003 0x81000004 0x81000005)
 attributes='fixedtpm|fixedparent|sensitivedataorigin|userwithauth|decrypt|sign|noda'
 parsec_key=edge-share
@@ -85,10 +87,8 @@ write_share() {
         ;;
     tpm2-tools)
         head -c 16 /dev/urandom > "$new/iv"
-        printf %s "$share" > "$new/clear"
-        tpm2_encryptdecrypt -Q -c "$handle" --iv "$new/iv" -o "$new/tpm" "$new/clear"
+        printf %s "$share" | tpm2_encryptdecrypt -Q -c "$handle" --iv "$new/iv" -o "$new/tpm"
         flush
-        rm "$new/clear"
         echo "$handle" > "$new/handle"
         ;;
     esac
@@ -100,7 +100,7 @@ write_share() {
 # read_share FOLDER [unchecked]: prints the share; the digest tells whether it is that which was written.
 read_share() {
     local folder=$1/share check=${2-} clear said line
-    clear=$(mktemp) said=$(mktemp)
+    clear=$(mktemp -p /run) said=$(mktemp)
     if [[ -e $folder/plain ]]; then
         cp "$folder/plain" "$clear"
     elif [[ -e $folder/parsec ]]; then

@@ -147,6 +147,10 @@ def moved_offsite(machine: Machine, _context: FaultContext) -> Machine:
 def on_segment(segment: Segment) -> Fault:
     """One more network card, on a segment that other machines are on, too; its address follows from the machine's name.
 
+    Nothing on a segment answers DHCP. A guest that asks there, as ``ip=dhcp`` has it ask on every card, waits two
+    minutes in its initrd and two more in its system (systemd-networkd-wait-online): seen. Kernel arguments can name the
+    cards (`smbios_cmdline`).
+
     Args:
         segment: As `Machines.segment` makes it.
     """
