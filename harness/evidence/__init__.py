@@ -1,1 +1,10 @@
-"""What a test leaves behind, and how people look at it."""
+"""What a test leaves behind, and how people look at it.
+
+artifacts, record      the folder of a test, and the document in it
+scrub                  secrets, taken out of both
+attacks, pcrs          what attackers got; what each boot measured
+attack_list            the list of what attackers got, docs/attacks.csv
+terminal               what is shown at the end of a run
+report, night, html    a page of a run, and one of a night
+command                ``unlock-lab report``
+"""

@@ -1,4 +1,4 @@
-"""Runs an `BusInterceptor` between QEMU and swtpm.
+"""Runs a `BusInterceptor` between QEMU and swtpm.
 
 ::
 

@@ -1,1 +1,10 @@
-"""What a guest talks to while it boots: each service has a life, a place on the guests' network, and a log."""
+"""What a guest talks to while it boots: each service has a life, a place on the guests' network, and a log.
+
+service                            what each of them offers
+proxied                            one behind a fault proxy
+container, container_server        a life in a container
+service_image                      what such a container is made of
+tang, with tang_*                  Tang
+hsm, with hsm_*                    an HSM on the network
+verifier                           a verifier of quotes
+"""
