@@ -6,7 +6,8 @@ a virtio-serial port; the guest shows it as a HID device, and never holds its se
 
 import pytest
 
-from harness.api import Sealed, Unlock
+from harness.api import Sealed, Unlock, faults
+from harness.api.attack import Attacker, Grant
 
 pytestmark = pytest.mark.image("debian-13-tokens")
 
@@ -22,3 +23,34 @@ def test_a_security_key_opens_by_itself(sealed: Sealed) -> None:
     assert outcome.unlocked_by == {"fido2"}
     assert any("hmac-secret" in proof for proof in outcome.proofs)
     assert outcome.canary == sealed.canary
+
+
+@pytest.mark.policy("fido2")
+def test_without_its_security_key_it_asks_once_token_timeout_is_over(sealed: Sealed) -> None:
+    """No key: systemd waits 30 s for one, and then asks for the passphrase. Source: crypttab(5), ``token-timeout=``."""
+    outcome = sealed.boot(faults.security_key_removed)
+    assert outcome.unlock is Unlock.PASSPHRASE_FALLBACK
+    assert outcome.failed_pins == {"fido2"}
+    assert any("Timed out waiting for security device" in failure.reason for failure in outcome.failures)
+    assert outcome.canary == sealed.canary
+
+
+@pytest.mark.policy("fido2")
+def test_another_security_key_does_not_open_it(sealed: Sealed) -> None:
+    """A key of the same make that was never enrolled here knows no such credential, and says so.
+
+    For systemd it is as if there were none. Source: CTAP 2.1, 6.2; systemd 257, libfido2-util.c.
+    """
+    outcome = sealed.boot(faults.security_key_replaced)
+    assert outcome.unlock is Unlock.PASSPHRASE_FALLBACK
+    assert outcome.failed_pins == {"fido2"}
+    assert any("no credentials" in failure.reason for failure in outcome.failures)
+
+
+@pytest.mark.policy("fido2")
+@pytest.mark.attack(Grant.MACHINE)
+def test_stolen_machine_without_its_security_key(attacker: Attacker) -> None:
+    """A thief has the disk and the whole machine, and the owner kept the key: it stays shut. Granted: the machine."""
+    outcome = attacker.boot(disk=attacker.disk())
+    assert outcome.unlock is Unlock.LOCKED
+    assert outcome.canary is None
