@@ -131,7 +131,7 @@ def without_what_types_refuse(tallies: Iterable[Tally]) -> list[Tally]:
         shutil.rmtree(folder)
     folder.mkdir(parents=True)
     named: dict[str, Mutant] = {}
-    for index, tally in enumerate(tallies):
+    for index, tally in enumerate(tally for tally in tallies if tally.survivors):
         source = (ROOT / tally.module).read_text()
         (folder / f"control_{index}.py").write_text(source)
         for number, mutant in enumerate(tally.survivors):

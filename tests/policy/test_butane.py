@@ -437,6 +437,13 @@ def test_each_version_gives_its_spec_and_the_guest_what_it_takes(tmp_path: Path,
     assert json.loads(custom["config"]) == {"url": SERVERS["tang"].url, "thp": SERVERS["tang"].thumbprint}
 
 
+def test_json_to_which_nothing_is_added_stays_as_it_was_written(tmp_path: Path) -> None:
+    written = f'{{"url" :"http://tang.example",  "thp" :"{"x" * 43}"}}'
+    text = SMALL.format(version="1.4.0").replace('{"url": "@TANG_URL@"}', written)
+    [volume] = read_policy(write(tmp_path, text)).config["storage"]["luks"]
+    assert volume["clevis"]["custom"]["config"] == written
+
+
 def test_two_tpm_pins_are_told_apart_by_their_pcrs(tmp_path: Path) -> None:
     config = '{"pins": {"tpm2": [{"pcr_ids": "0"}, {"pcr_ids": [23]}]}}'
     text = SMALL.format(version="1.4.0").replace("pin: tang", "pin: sss").replace('{"url": "@TANG_URL@"}', config)

@@ -353,6 +353,14 @@ storage:
             luks("clevis: {tpm2: true, custom: {pin: tpm2, config: '{}'}} # <--"),
             "storage.luks[0].clevis.tpm2: cannot stand beside custom",
         ),
+        (
+            luks("clevis: {tang: [{url: '@TANG_URL@'}], custom: {pin: tpm2, config: '{}'}} # <--"),
+            "storage.luks[0].clevis.tang: cannot stand beside custom",
+        ),
+        (
+            luks("clevis: {threshold: 2, custom: {pin: tpm2, config: '{}'}} # <--"),
+            "storage.luks[0].clevis.threshold: cannot stand beside custom",
+        ),
         (luks("clevis: {custom: {pin: tpm2}} # <--"), "storage.luks[0].clevis.custom: config is missing"),
         (
             luks("clevis: {tang: [{thumbprint: dx9dNzgs-DeXg0SCBQW5rb7WQkSIN1B8MIgcO6WxJfI}]} # <--"),
@@ -440,6 +448,7 @@ def test_a_server_at_two_ports(tmp_path: Path) -> None:
     [
         ("tpm2", "{", "not JSON: Expecting property name"),
         ("tpm2", '{"pcr_ids": "1", "pcr_ids": "2"}', "not JSON: the key pcr_ids is there twice"),
+        ("tang", r'{"url": "\ud800"}', "not JSON: 'utf-8' codec can't encode character"),
         ("tpm2", "[]", "the JSON: the config of a tpm2 pin is an object"),
         ("tpm2", '{"pcr_id": "7"}', "the JSON: unknown key 'pcr_id' of a tpm2 pin; did you mean pcr_ids?"),
         ("tpm2", '{"zzz": 1}', "the JSON: unknown key 'zzz' of a tpm2 pin; known here: hash, key, pcr_bank"),

@@ -1,11 +1,16 @@
 """The tree of pins: what holds when, and the names and ports of the servers."""
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.errors import UsageError
+from harness.policy.document import Document
 from harness.policy.pins import Pin, Sss, TangPin, Tpm2Pin, holds, leaves
 from harness.policy.pins.placeholders import placeholder, placeholder_server
+from harness.policy.pins.reading import Place
 from harness.policy.policy import Policy, Volume
 
 NAMES = ("tpm2", "tpm2-pcr7", "tang", "two", "three")
@@ -84,6 +89,13 @@ def test_placeholders(text: str, what: str, server: str | None) -> None:
 )
 def test_which_servers_the_harness_provides(pin: TangPin, provided: bool, address: str) -> None:
     assert (pin.service.provided, pin.address, pin.name) == (provided, address, pin.server)
+
+
+def test_a_mistake_may_be_that_of_a_whole_section() -> None:
+    document = Document(Path("a.bu"), "")
+    Place(document, ("storage", "luks", 0)).wrong("no pin")
+    with pytest.raises(UsageError, match=r"^a\.bu:1: storage\.luks\[0\]: no pin$"):
+        document.check()
 
 
 def test_the_servers_of_a_policy_come_once_and_without_the_users_own() -> None:

@@ -73,7 +73,7 @@ EXPECTED = "url: expected an http or https url or a placeholder, found"
 @pytest.mark.parametrize(
     ("written", "mistake"),
     [
-        ({"url": ""}, "url: is empty"),
+        ({"url": ""}, f"{EXPECTED} ''"),
         ({"url": "x@TANG_URL@"}, "url: a placeholder is the whole url: @TANG_URL@ or @TANG_URL:name@"),
         ({"url": "ftp://tang.example"}, f"{EXPECTED} 'ftp://tang.example'"),
         ({"url": "http:///adv"}, f"{EXPECTED} 'http:///adv'"),

@@ -207,9 +207,6 @@ def _pin(place: Place, tang: dict[str, Any], thumbprint_key: str) -> TangPin:
     url_server = placeholder_server(url, "URL")
     key_server = placeholder_server(thumbprint, "THUMBPRINT") if thumbprint else None
     parts = urls.parse(url)
-    if not url:
-        place.wrong("is empty", "url")
-        return TangPin(url, url, thumbprint)
     if url_server is None:
         if PLACEHOLDER.search(url):
             place.wrong("a placeholder is the whole url: @TANG_URL@ or @TANG_URL:name@", "url")
@@ -221,7 +218,6 @@ def _pin(place: Place, tang: dict[str, Any], thumbprint_key: str) -> TangPin:
         whole = "@TANG_THUMBPRINT@ or @TANG_THUMBPRINT:name@"
         place.wrong(f"a placeholder is the whole thumbprint: {whole}", thumbprint_key)
     elif url_server is not None and thumbprint is None:
-        key_server = url_server
         tang[thumbprint_key] = thumbprint = placeholder("THUMBPRINT", url_server)
     elif url_server is not None and key_server != url_server:
         place.wrong(
