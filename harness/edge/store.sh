@@ -13,7 +13,7 @@ handles=(0x81000002 0x81000003 0x81000004 0x81000005)
 attributes='fixedtpm|fixedparent|sensitivedataorigin|userwithauth|decrypt|sign|noda'
 parsec_key=edge-share
 
-# What the kernel's resource manager does for each program that ends; without it somebody has to.
+# What the kernel's resource manager does for each program that ends; a TPM on a socket has none.
 flush() { for what in -t -l -s; do tpm2_flushcontext $what > /dev/null 2>&1 || true; done; }
 
 name_at() { tpm2_readpublic -Q -c "$1" -n "$2" 2> /dev/null; }
