@@ -309,6 +309,12 @@ def test_why_it_does_not_hold_and_says_so(leaf: Leaf, world: World, why: str) ->
     [
         (Fido2Pin(asks_pin=True), World(token=TokenState.PIN_BLOCKED), "its PIN is blocked", True),
         (Pkcs11Pin(), World(token=TokenState.PIN_BLOCKED), "its PIN is blocked", True),
+        (IN_TPM, World(tpm=TpmState.ANOTHER), "another TPM cannot load what this one sealed", True),
+        (IN_TPM, World(tpm=TpmState.CLEARED), "the TPM was cleared, and its storage seed with it", True),
+        *(
+            (IN_TPM, world, "the TPM is locked out, so it takes no PIN", True)
+            for world in (World(tpm=TpmState.LOCKED_OUT), World(power_cuts=3))
+        ),
         (Pkcs11Pin(), World(token=TokenState.ANOTHER), "another key decrypts to something else", False),
         (HsmPin(), World(servers={"hsm": Server.IMPOSTER}), "another key decrypts to something else", False),
     ],
