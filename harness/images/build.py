@@ -11,6 +11,7 @@ import os
 import re
 import shlex
 import shutil
+import ssl
 import tarfile
 import uuid
 from pathlib import Path
@@ -32,6 +33,7 @@ how the disk is put together, which files an entry of the cache has.
 """
 
 _STAGE = "unlock-lab-build"
+_CERTIFICATES = "host-certificates"
 _PARTITIONS = ("DISK", "ESP", "BOOT", "ROOT")
 _ROOT_OFFSET = 194 * 2**20
 _TIMEOUT = 1800.0
@@ -152,8 +154,7 @@ def build(recipe: Recipe, folder: Path) -> None:
         staged.write_bytes(stage(recipe))
         raw = scratch / "disk.raw"
         wanted = {"disk.raw": raw, **{name: folder / name for name in BOOT_CHAINS[recipe.boot_chain]}}
-        scripts = [PREPARE, "build"] if PREPARE in recipe.files() else ["build"]
-        hooks = [f"tar-in {shlex.quote(str(staged))} /", *(f'chroot "$1" /{_STAGE}/{script}' for script in scripts)]
+        hooks = [f"tar-in {shlex.quote(str(staged))} /", *_prepared(recipe), f'chroot "$1" /{_STAGE}/build']
         if recipe.root_passphrase:
             hooks.append(f'chroot "$1" sh -c {shlex.quote(_room_for_the_header(recipe))}')
         hooks += [f"download /{_STAGE}/out/{name} {shlex.quote(str(path))}" for name, path in wanted.items()]
@@ -206,6 +207,18 @@ def build(recipe: Recipe, folder: Path) -> None:
     for path in folder.iterdir():
         if path != key:
             path.chmod(0o644)
+
+
+def _prepared(recipe: Recipe) -> list[str]:
+    """The hooks that run a recipe's ``prepare``, and put beside it, in one file, what certificates this host trusts.
+
+    Among them may be that of a proxy before the network, which no package of the new system has.
+    """
+    if PREPARE not in recipe.files():
+        return []
+    trusted = ssl.get_default_verify_paths().cafile
+    upload = [f"upload {shlex.quote(trusted)} /{_STAGE}/{_CERTIFICATES}"] if trusted else []
+    return [*upload, f'chroot "$1" /{_STAGE}/{PREPARE}']
 
 
 def _require_room(folder: Path, wanted: float, variable: str) -> None:

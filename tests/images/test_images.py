@@ -3,6 +3,7 @@
 import hashlib
 import io
 import os
+import re
 import select
 import signal
 import subprocess
@@ -413,6 +414,8 @@ def test_a_script_that_prepares_the_system_runs_in_it_before_the_build(
     write_recipe(folder, GOOD)
     write_recipe(folder, "name: more\nextends: toy\n", "more")
     (folder / "more" / "prepare").write_text("#!/bin/sh\n")
+    (tmp_path / "trusted.pem").touch()
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "trusted.pem"))
     asked: list[list[str]] = []
 
     def run(command: list[str], **_options: object) -> None:
@@ -425,5 +428,8 @@ def test_a_script_that_prepares_the_system_runs_in_it_before_the_build(
         with pytest.raises(HostError, match=f"building the image {name} failed") as caught:
             build.build(guest_recipe(name), tmp_path / name)
     assert caught.value.hint == "the proxy for Go modules does not answer: name another one in GOPROXY"
-    scripts = [[word.rpartition("/")[2] for word in command if 'chroot "$1" /' in word] for command in asked]
-    assert scripts == [["build"], ["prepare", "build"]]
+    hooks = [
+        [word.rpartition("/")[2] for word in command if re.search(r"hook=(upload|chroot \"\$1\" /)", word)]
+        for command in asked
+    ]
+    assert hooks == [["build"], ["host-certificates", "prepare", "build"]]
