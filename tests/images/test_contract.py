@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from key_box import key_tools
 from machines import named_firmware, this_host
 
 from harness.contract import HELPERS, SHELL_PORT
@@ -67,6 +68,19 @@ def test_the_script_names_what_is_not_kept_and_is_bash(stack: Stack) -> None:
         ["bash", "-c", text.replace(CONTRACT[0].check, one.check)], capture_output=True, text=True, check=True
     )
     assert ran.stdout.splitlines()[0] == CONTRACT[0].name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in GUESTS if guest_recipe(name).ignition_spec])
+def test_the_ignition_of_an_image_takes_the_spec_that_its_recipe_declares_and_no_newer(name: str) -> None:
+    declared = guest_recipe(name).ignition_spec or 0
+    with key_tools(name) as tools:
+        config = '{{"ignition": {{"version": "3.{}.0"}}}}'
+        said = [
+            tools.attempt(f"ignition-validate - <<< '{config.format(minor)}'") for minor in (declared, declared + 1)
+        ]
+    assert [status for status, _ in said] == [0, 1]
+    assert "unsupported config version" in said[1][1]
 
 
 @pytest.mark.slow
