@@ -35,7 +35,7 @@ NO_LUKS2 = "was it a LUKS1 device?"
 Metadata = dict[str, Any]
 """The JSON area as it is. Numbers of 64 bits are strings in it."""
 
-_LAYOUT = struct.Struct(">6sHQQ48s32s64s40s48sQ184s64s3584s")
+_LAYOUT = struct.Struct(">6sHQQ48s32s64s40s48sQ184x64x3584x")
 BINARY_BYTES = _LAYOUT.size  # 4096
 _CHECKSUM = slice(448, 512)
 _MAGICS = {b"LUKS\xba\xbe": False, b"SKUL\xba\xbe": True}
@@ -94,9 +94,6 @@ class HeaderCopy:
                 self.uuid.encode(),
                 self.subsystem.encode(),
                 self.offset,
-                b"",
-                b"",
-                b"",
             )
         )
         area = text.ljust(room, b"\0")
@@ -115,7 +112,7 @@ def decode_copy(data: bytes, at: int = 0) -> HeaderCopy:
         LuksFormatError: There is none, or its checksum or its JSON is wrong.
     """
     binary = data[at : at + BINARY_BYTES].ljust(BINARY_BYTES, b"\0")
-    magic, version, size, sequence, label, algorithm, salt, uuid, subsystem, offset, _, _, _ = _LAYOUT.unpack(binary)
+    magic, version, size, sequence, label, algorithm, salt, uuid, subsystem, offset = _LAYOUT.unpack(binary)
     if magic not in _MAGICS or version != _VERSION:
         raise LuksFormatError(
             f"that is no LUKS2 header at byte {at}", f"it begins with {data[at : at + 8].hex() or 'nothing'}"

@@ -125,7 +125,8 @@ def _digest(held: Mapping[str, Any]) -> Digest:
 def _numbered(table: object) -> list[tuple[int, Mapping[str, Any]]]:
     if not isinstance(table, dict) or not all(isinstance(value, dict) for value in table.values()):
         raise TypeError("no object of objects")
-    return sorted(((_number(key), value) for key, value in table.items()), key=lambda item: item[0])
+    numbered = {_number(key): value for key, value in table.items()}
+    return [(number, numbered[number]) for number in sorted(numbered)]
 
 
 def _number(value: object) -> int:

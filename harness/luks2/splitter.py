@@ -8,8 +8,11 @@ import hashlib
 STRIPES = 4000
 """As cryptsetup makes them."""
 
+HASH = "sha256"
+"""Of the diffusion, as cryptsetup has it unless it is told otherwise."""
 
-def split(key: bytes, filling: bytes, hash_name: str = "sha256") -> bytes:
+
+def split(key: bytes, filling: bytes, hash_name: str = HASH) -> bytes:
     """Inflate a key.
 
     Args:
@@ -20,7 +23,7 @@ def split(key: bytes, filling: bytes, hash_name: str = "sha256") -> bytes:
     return filling + _xor(_mixed(filling, len(key), hash_name), key)
 
 
-def merge(material: bytes, key_bytes: int, hash_name: str = "sha256") -> bytes:
+def merge(material: bytes, key_bytes: int, hash_name: str = HASH) -> bytes:
     """Get a key back.
 
     Args:

@@ -57,6 +57,11 @@ def test_what_was_written_is_read() -> None:
     assert decode_copy(DEVICE, PRIMARY.size) == SECONDARY
 
 
+def test_a_header_of_another_size_and_checksum_is_read() -> None:
+    other = replace(PRIMARY, size=SIZES[1], subsystem="theirs", checksum_algorithm="sha512")
+    assert decode_copy(other.encode()) == other
+
+
 def test_the_metadata_is_read() -> None:
     header = parse_luks_header(DEVICE)
     assert header.keyslots == ((9, "pbkdf2"), (10, "argon2id"))  # by number, not by text
@@ -88,6 +93,7 @@ DAMAGED = "the LUKS2 header at byte 0 is damaged: {}; ".format
         pytest.param(0, bytes(HEADER_BYTES), f"{NONE} 0000000000000000", id="zeros"),
         pytest.param(0, DEVICE[:7] + b"\1" + DEVICE[8:], f"{NONE} 4c554b53babe0001", id="LUKS1"),
         pytest.param(0, b"\0" + DEVICE[1:], f"{NONE} 00554b53babe0002", id="another magic"),
+        pytest.param(0, DEVICE[:8], SIZE(0, 8), id="a magic alone"),
         pytest.param(0, DEVICE[: BINARY_BYTES - 1], SIZE(16384, 4095), id="half a binary header"),
         pytest.param(0, DEVICE[: PRIMARY.size - 1], SIZE(16384, 16383), id="half an area"),
         pytest.param(PRIMARY.size, DEVICE[: 2 * PRIMARY.size - 1], SIZE(16384, 16383), id="half the second one's area"),
@@ -152,8 +158,8 @@ NO_JSON = ", since no JSON"
             ": TypeError('float where a number belongs')",
         ),
         (
-            json.dumps({**METADATA, "tokens": {"0": {"type": None, "keyslots": []}}}),
-            ": TypeError('NoneType where a string belongs')",
+            json.dumps({**METADATA, "tokens": {"0": {"type": 5, "keyslots": []}}}),
+            ": TypeError('int where a string belongs')",
         ),
         *(
             (changed(**wrong), ': ValueError("no digest that can be computed: Digest(')
@@ -168,6 +174,12 @@ def test_what_is_no_metadata_is_refused(text: str, why: str) -> None:
         parse_luks_dump(text)
     assert caught.value.what.startswith(f"that is no LUKS2 metadata{why}")
     assert caught.value.hint == "was it a LUKS1 device?"
+
+
+def test_why_a_text_is_no_json_is_told() -> None:
+    with pytest.raises(LuksFormatError) as caught:
+        parse_luks_dump("")
+    assert caught.value.detail == "Expecting value: line 1 column 1 (char 0)"
 
 
 @pytest.mark.parametrize("iterations", [1, "1000", 2**31 - 1])
@@ -197,16 +209,17 @@ JSON = st.recursive(
 )
 
 
-def luks_metadata(segments: list[str]) -> dict[str, Any]:
+def luks_metadata(segments: list[str], digest_bytes: int = 32) -> dict[str, Any]:
     """Metadata whose digest is that of the key ``key``."""
-    salt, digest = b"salt", hashlib.pbkdf2_hmac("sha256", b"key", b"salt", 1000, 32)
+    salt, digest = b"salt", hashlib.pbkdf2_hmac("sha256", b"key", b"salt", 1000, digest_bytes)
     held = {"type": "pbkdf2", "keyslots": ["0"], "segments": segments, "hash": "sha256", "iterations": 1000}
     held |= {"salt": b64encode(salt).decode(), "digest": b64encode(digest).decode()}
     return {"keyslots": {}, "tokens": {}, "digests": {"0": held}}
 
 
-def test_a_header_vouches_for_its_volume_key_alone() -> None:
-    header = parse_luks_header(replace(PRIMARY, metadata=luks_metadata(["0"])).encode())
+@pytest.mark.parametrize("digest_bytes", [20, 32, 64])
+def test_a_header_vouches_for_its_volume_key_alone(digest_bytes: int) -> None:
+    header = parse_luks_header(replace(PRIMARY, metadata=luks_metadata(["0"], digest_bytes)).encode())
     assert header.vouches_for(b"key")
     assert not header.vouches_for(b"another")
 
