@@ -147,7 +147,7 @@ def _ecc(reader: _Reader) -> EllipticCurvePublicKey:
     _scheme(reader)
     if curve != _NIST_P256:
         raise ValueError(f"a key on the curve {curve:#x}")
-    x, y = (int.from_bytes(reader.sized()) for _ in "xy")
+    x, y = (int.from_bytes(reader.sized()) for _ in range(2))
     return EllipticCurvePublicNumbers(x, y, SECP256R1()).public_key()
 
 

@@ -197,7 +197,7 @@ def test_every_byte_of_a_message_is_read() -> None:
 
 
 def test_what_no_tpm_made_is_no_quote() -> None:
-    with pytest.raises(ValueError, match="not made by a TPM"):
+    with pytest.raises(ValueError, match=r"^this was not made by a TPM: it does not begin with TPM_GENERATED_VALUE$"):
         read_quote(b"\0" + evidence("one").message[1:])
     with pytest.raises(ValueError, match="no quote"):
         read_quote(b"\xffTCG\x80\x17" + evidence("one").message[6:])
@@ -242,6 +242,19 @@ def test_a_key_that_could_sign_what_no_tpm_made_is_no_attestation_key(attribute:
     assert refusal(replace(good, ak=lie)) is Refusal.NO_ATTESTATION_KEY
 
 
+def test_what_was_found_is_told_with_the_refusal() -> None:
+    good = registration("one")
+    lies = {
+        "a public area of its keys: 0 bytes, where there should be 2 or more": replace(good, ak=b""),
+        f"attributes {int.from_bytes(good.ek[6:10]):#x}": replace(good, ak=good.ek),
+        "it is another key's": replace(good, certificate=recorded("two")["certificate"]),
+    }
+    for detail, lie in lies.items():
+        with pytest.raises(RefusedError) as refused:
+            examine(lie, AUTHORITIES, AT)
+        assert refused.value.detail == detail
+
+
 def test_an_ek_is_no_attestation_key() -> None:
     good = registration("one")
     assert refusal(replace(good, ak=good.ek)) is Refusal.NO_ATTESTATION_KEY
@@ -277,6 +290,11 @@ def test_why_a_key_is_not_taken(field: str, there: bytes, instead: bytes, why: s
 
 def test_only_a_key_that_has_children_protects_them() -> None:
     assert (identity("one").ek.symmetric_bits, identity("one").ak.symmetric_bits) == (128, 0)
+
+
+def test_a_name_is_the_number_of_the_hash_and_the_hash() -> None:
+    """Part 1, 16; 0xB is SHA-256."""
+    assert identity("one").ak.name == b"\0\x0b" + sha256(recorded("one")["ak"][2:]).digest()
 
 
 RSA = generate_rsa_key(65537, 2048)
