@@ -6,6 +6,7 @@ Credential Profile for the keys; the form of the file is tpm2-tools' (lib/files.
 
 import hmac
 from hashlib import sha256
+from operator import xor
 
 from cryptography.hazmat.primitives.asymmetric.padding import MGF1, OAEP
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
@@ -53,7 +54,7 @@ def _cfb(key: bytes, data: bytes) -> bytes:
     block = Cipher(AES(key), ECB()).encryptor()  # each key is used once, for one message
     encrypted, last = b"", bytes(_BLOCK)
     for start in range(0, len(data), _BLOCK):
-        last = bytes(a ^ b for a, b in zip(data[start : start + _BLOCK], block.update(last), strict=False))
+        last = bytes(map(xor, data[start : start + _BLOCK], block.update(last)))
         encrypted += last
     return encrypted
 
