@@ -8,7 +8,7 @@ import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 HERE = Path(__file__).parent
-DEFAULTS = {"network": False, "format": "xfs", "size_mib": "0 # 0 = use all remaining space"}
+DEFAULTS = {"disk": "/dev/nvme0n1", "network": False, "format": "xfs", "size_mib": "0 # 0 = use all remaining space"}
 
 
 def written() -> Iterator[tuple[Path, str]]:
