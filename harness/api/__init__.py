@@ -37,6 +37,7 @@ from harness.policy.pins import (
     Tpm2Pin,
     Tpm12Pin,
 )
+from harness.policy.pins.systemd_pkcs11 import PKCS11_PIN
 from harness.policy.pins.systemd_tpm2 import TPM_PIN
 from harness.services.hsm import Hsm
 from harness.services.tang import Tang
@@ -44,6 +45,7 @@ from harness.services.verifier import Verifier
 
 __all__ = [
     "OFFLINE_SECONDS",
+    "PKCS11_PIN",
     "TPM_PIN",
     "CryptenrollPin",
     "Deadline",
