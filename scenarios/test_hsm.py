@@ -7,6 +7,7 @@ The HSM is SoftHSM2 behind ``p11-kit remote``, a service of the laboratory; the 
 import pytest
 
 from harness.api import PKCS11_PIN, Hsm, Sealed, Unlock
+from harness.api.attack import Attacker, Grant
 
 pytestmark = [pytest.mark.image("debian-13-tokens"), pytest.mark.policy("hsm")]
 
@@ -44,3 +45,13 @@ def test_another_hsm_at_its_address_costs_the_prompt_for_the_passphrase(sealed: 
     outcome = sealed.boot()
     assert outcome.unlock is Unlock.LOCKED
     assert any(call.decrypted for call in hsm.calls), "it was never asked"
+
+
+@pytest.mark.attack(Grant.MACHINE)
+def test_a_stolen_machine_does_not_reach_its_hsm(attacker: Attacker, hsm: Hsm) -> None:
+    """The thief has the machine and knows the PIN, and the HSM answers at home alone. Granted: the machine."""
+    before = len(hsm.calls)
+    outcome = attacker.boot(disk=attacker.disk(), tpm_pins=[PKCS11_PIN])
+    assert outcome.unlock is Unlock.LOCKED
+    assert outcome.canary is None
+    assert len(hsm.calls) == before, "the HSM answered off-site"
