@@ -4,11 +4,11 @@ import pytest
 
 from harness.api import Sealed
 
-VOLUME = "/root/volume"
-NEW = (
-    f"rm -f {VOLUME} && truncate -s 32M {VOLUME} && printf pw | "
-    f"cryptsetup luksFormat -q --pbkdf pbkdf2 --pbkdf-force-iterations 1000 {VOLUME} -"
+VOLUME = "/dev/disk/by-partlabel/by-hand"
+PARTITION = (
+    "sgdisk --new=0:0:+32M --change-name=0:by-hand /dev/nvme0n1 && partx --update /dev/nvme0n1 && udevadm settle"
 )
+NEW = f"printf pw | cryptsetup luksFormat -q --pbkdf pbkdf2 --pbkdf-force-iterations 1000 {VOLUME} -"
 
 
 @pytest.mark.policy("tpm2-by-both-tools")
@@ -25,6 +25,7 @@ def test_the_commands_of_the_article_do_what_it_says(sealed: Sealed) -> None:
         run("exec 3<>/dev/tpm0; ! (exec 4<>/dev/tpm0) 2>/dev/null")  # one client at a time, unlike /dev/tpmrm0
         device = run("systemd-cryptenroll --tpm2-device=list | awk '/tpmrm/ {print $1}'").strip()
         assert device == "/dev/tpmrm0"
+        run(PARTITION)
         run(NEW)
         run(f"PASSWORD=pw systemd-cryptenroll --tpm2-device={device} --tpm2-pcrs=0,7 {VOLUME}", 120.0)
         run(f"/usr/lib/systemd/systemd-cryptsetup attach by-hand {VOLUME} - tpm2-device={device},headless=yes", 120.0)
