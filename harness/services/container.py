@@ -21,9 +21,10 @@ from docker import DockerClient
 from docker.errors import APIError, NotFound
 from docker.models.containers import Container
 from docker.utils.socket import frames_iter
+from tenacity import RetryError, Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 from harness.deadline import Deadline
-from harness.errors import RigError
+from harness.errors import HostError, RigError
 from harness.files import tail
 from harness.host.docker import docker_call
 from harness.services.service_image import ServiceImage
@@ -41,6 +42,7 @@ wait "$server" 2>/dev/null
 """In the background a shell gives commands an empty standard input (POSIX sh, 2.9.3.1), hence descriptor 3."""
 
 _STOP_SECONDS = 20.0
+_REMOVE_SECONDS = 120.0
 _ABANDONED_AFTER = timedelta(minutes=2)
 
 
@@ -104,7 +106,11 @@ class OwnedContainer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._stack.close()
+        try:
+            self._stack.close()
+        except (HostError, RigError):
+            if error is None:  # otherwise what happened in the block is what its caller must hear
+                raise
 
     @property
     def running(self) -> bool:
@@ -196,16 +202,33 @@ class OwnedContainer:
             try:
                 if not started or self.running:
                     container.remove(force=True, v=True)
-                self._client.api.wait(_id(container), timeout=int(_STOP_SECONDS), condition="removed")
             except NotFound:
                 pass  # as it should be
             except APIError as error:
                 if error.status_code != HTTPStatus.CONFLICT:  # it is being removed
                     raise
+            self._await_removal(container)
         if started:
             self._follower.join(deadline.remaining)
         if self.running:
             raise RigError(f"the container of {self._name} did not end within {_STOP_SECONDS:.0f} s", self.tail())
+
+    def _await_removal(self, container: Container) -> None:
+        """Ask until Docker does not know it: its own wait for that was once not answered within 20 s (seen, 20.10)."""
+        try:
+            Retrying(retry=retry_if_result(bool), stop=stop_after_delay(_REMOVE_SECONDS), wait=wait_fixed(0.05))(
+                lambda: self._known(container)
+            )
+        except RetryError as error:
+            what = f"the container of {self._name} was not removed within {_REMOVE_SECONDS:.0f} s"
+            raise RigError(what, self.tail()) from error
+
+    def _known(self, container: Container) -> bool:
+        try:
+            self._client.api.inspect_container(_id(container))
+        except NotFound:
+            return False
+        return True
 
     def _remove_never_started(self) -> None:
         """Remove containers that never started: their owner was killed between two calls."""

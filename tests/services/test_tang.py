@@ -288,6 +288,18 @@ def test_a_server_that_does_not_answer_has_a_deadline(
     assert not containers_of(os.getpid())
 
 
+def test_a_removal_that_fails_hides_nothing_that_happened_before(
+    docker: DockerClient, image: ServiceImage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.services.container._REMOVE_SECONDS", 0.0)
+    monkeypatch.setattr(OwnedContainer, "_known", lambda self, container: True)
+    with pytest.raises(ValueError, match="before"), OwnedContainer(docker, image, "tang"):
+        raise ValueError("before")
+    with pytest.raises(RigError, match="was not removed within 0 s"), OwnedContainer(docker, image, "tang"):
+        pass
+    wait_for(lambda: not containers_of(os.getpid()), "the end of the containers")
+
+
 def test_what_fails_between_create_and_start_is_undone(
     docker: DockerClient, image: ServiceImage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
