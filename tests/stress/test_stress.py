@@ -62,9 +62,13 @@ def test_a_run_that_was_killed_and_says_passed_is_a_lie(tmp_path: Path) -> None:
 
 def test_what_still_runs_is_found(tmp_path: Path) -> None:
     program = tmp_path / "swtpm"
-    program.symlink_to("/bin/sleep")
-    with subprocess.Popen([program, "60"], cwd=tmp_path) as left:
+    program.symlink_to("/bin/cat")
+    with subprocess.Popen([program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0) as left:
+        assert left.stdin
+        assert left.stdout
         try:
+            left.stdin.write(b"?")
+            assert left.stdout.read(1)  # a process has no words in /proc before it runs its program
             assert chaos.left_running(tmp_path)
         finally:
             left.kill()
