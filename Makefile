@@ -34,10 +34,11 @@ scenarios: prepare ## boot real machines and judge their unlock: the core, or AL
 
 test: lint types unit ## lint, types and tests of the harness itself
 
-lint: setup ## ruff: mistakes and formatting; shellcheck for every script
+lint: setup ## ruff: mistakes and formatting; shellcheck for every script; zizmor for the workflows
 	$(VENV)/ruff check .
 	$(VENV)/ruff format --check .
 	$(VENV)/shellcheck $(SCRIPTS)
+	$(VENV)/zizmor --offline --quiet .github/workflows
 
 format: setup ## ruff: put right what it can
 	$(VENV)/ruff check --fix .

@@ -4,6 +4,7 @@
 
     unlock-lab report [ARTIFACTS] [-o PAGE]                      one run: every test, its boots, their consoles
     unlock-lab report --merge JOB… [--since NIGHT] [-o PAGE]     a night: all jobs, and what has changed since another
+                      [--ended JOB=HOW]… [--may-fail JOB]…
     unlock-lab report --summary JOB…                             a job in Markdown, on standard output
     unlock-lab report --record LIST [ARTIFACTS…]                 what attackers got, added to such a list
 
@@ -16,8 +17,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harness.errors import HostError
-from harness.evidence import attack_list, night, report
+from harness.evidence import attack_list, jobs, night, report
 from harness.evidence.html import template
+from harness.evidence.night import Night
 from harness.files import write_whole
 from harness.ownership import require_own_file
 
@@ -36,17 +38,29 @@ def main(argv: Sequence[str]) -> int:
         "--record", type=Path, metavar="LIST", help="add what attackers got to a list (docs/attacks.csv)"
     )
     parser.add_argument("--since", type=Path, metavar="NIGHT", help="with --merge: night.json of another night")
+    parser.add_argument(
+        "--ended",
+        action="append",
+        type=_ended,
+        default=[],
+        metavar="JOB=HOW",
+        help="with --merge: how a job ended, by the word of the workflow; all but success makes a night not good",
+    )
+    parser.add_argument(
+        "--may-fail", action="append", default=[], metavar="JOB", help="with --merge: a job that is an early warning"
+    )
     options = parser.parse_args(argv)
     folders = options.folders or [Path("artifacts")]
-    if options.since and not options.merge:
-        parser.error("--since goes with --merge")
+    if (options.since or options.ended or options.may_fail) and not options.merge:
+        parser.error("--since, --ended and --may-fail go with --merge")
     if options.summary:
-        print(night.summary(night.gather(folders)), end="")
+        print(night.summary(jobs.gather(folders)), end="")
         return 0
     if options.record:
         return _record(folders, options.record)
     if options.merge:
-        return _merge(folders, options.since, options.output or Path("night.html"))
+        now = jobs.gather(folders, dict(options.ended), frozenset(options.may_fail))
+        return _merge(now, options.since, options.output or Path("night.html"))
     if len(folders) > 1:
         parser.error("a report is of one folder; --merge takes several")
     output = options.output or folders[0] / "report.html"
@@ -63,15 +77,24 @@ def _record(folders: Sequence[Path], path: Path) -> int:
     return 0
 
 
-def _merge(folders: Sequence[Path], since: Path | None, output: Path) -> int:
-    now = night.gather(folders)
+def _ended(text: str) -> tuple[str, str]:
+    job, equals, how = text.partition("=")
+    if not (job and equals and how):
+        raise argparse.ArgumentTypeError(f"{text!r} is not like scenarios=success")
+    return job, how
+
+
+def _merge(now: Night, since: Path | None, output: Path) -> int:
     before = night.load(since) if since else None
     page = template("harness.evidence", "night.html.j2").render(
         night=now,
         before=before,
         changes=night.changes(before, now) if before else {},
         counted=night.counted,
+        total=night.counted(*now.variants.values()),
+        cells=sum(len(variant.cells) for variant in now.variants.values()),
         no_verdict=night.NO_VERDICT,
+        not_predicted=night.NOT_PREDICTED,
     )
     require_own_file(output, report.GENERATOR)
     if output.with_name(NIGHT).exists():
@@ -82,6 +105,10 @@ def _merge(folders: Sequence[Path], since: Path | None, output: Path) -> int:
     except OSError as error:
         raise HostError(f"{output} cannot be written", str(error), "name another file with -o") from error
     print(output)
-    bad = sum(len(variant.bad) for variant in now.variants.values())
-    print(f"{'good' if now.good else 'not good'}: {bad} without the verdict that was expected", file=sys.stderr)
+    bad, broken = sum(map(len, now.bad.values())), ", ".join(f"{job} {how}" for job, how in now.broken.items())
+    told = [
+        f"{bad} without the verdict that was expected",
+        *([f"jobs that did not end well: {broken}"] if broken else []),
+    ]
+    print(f"{'good' if now.good else 'not good'}: {'; '.join(told)}", file=sys.stderr)
     return 0

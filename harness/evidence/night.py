@@ -1,32 +1,25 @@
 """A night: what all jobs of a run left, in one value that is small enough to keep, and what has changed since another.
 
-A job is a folder of artifacts: a folder for each test with ``outcome.json`` and ``versions.json``, and perhaps
-``matrix.csv``; one that has neither tells by ``junit.xml``. ``accelerator.txt`` is what `unlock-lab prepare` printed.
 Jobs that differ just by their shard (``scenarios-debian-12-shard-3``) are one *variant*: which scenario ran in which
-shard may change from night to night.
+shard may change from night to night. `jobs.gather` reads a night from the folders of its jobs.
 """
 
-import csv
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from io import StringIO
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree as ET
 
-from harness.errors import HarnessError, UsageError
+from harness.errors import UsageError
 from harness.evidence import artifacts, record
-from harness.evidence.record import Document, Result
 
 SCHEMA = 1
-MATRIX = "matrix.csv"
 NO_VERDICT = "no verdict"
-JUNIT = "junit.xml"
-ACCELERATOR, ACCELERATOR_FILE = "accelerator", "accelerator.txt"
-
-_SHARD = re.compile(r"-shard-\d+$")
+NOT_PREDICTED = ", not as predicted"
+"""What the end of a cell says where the rules had predicted something else."""
+ACCELERATOR = "accelerator"
+SUCCESS = "success"
 
 
 @dataclass(frozen=True)
@@ -52,22 +45,44 @@ class Variant:
 
     @property
     def bad(self) -> dict[str, str]:
-        """The scenarios that did not pass, and the cells without a verdict."""
-        scenarios = {test: verdict for test, verdict in self.scenarios.items() if not verdict.startswith("passed")}
-        return scenarios | {place: verdict for place, verdict in self.cells.items() if verdict == NO_VERDICT}
+        """The scenarios that did not pass, and the cells without a verdict or not as predicted."""
+        scenarios = {test: seen for test, seen in self.scenarios.items() if not seen.startswith("passed")}
+        cells = self.cells.items()
+        return scenarios | {
+            place: seen for place, seen in cells if seen.startswith(NO_VERDICT) or NOT_PREDICTED in seen
+        }
 
 
 @dataclass(frozen=True)
 class Night:
-    """All variants, by name."""
+    """A night.
+
+    Attributes:
+        variants: By name.
+        ended: How the jobs ended by the word of the workflow, by name: it knows those, too, that left nothing.
+        may_fail: The variants that are an early warning, no failure.
+    """
 
     variants: Mapping[str, Variant]
+    ended: Mapping[str, str] = field(default_factory=dict)
+    may_fail: frozenset[str] = frozenset()
+
+    @property
+    def bad(self) -> dict[str, dict[str, str]]:
+        """What was not as expected, by variant, but for those that may fail."""
+        found = {name: variant.bad for name, variant in self.variants.items() if name not in self.may_fail}
+        return {name: bad for name, bad in found.items() if bad}
+
+    @property
+    def broken(self) -> dict[str, str]:
+        """The jobs that did not end well, and how they ended."""
+        return {job: how for job, how in self.ended.items() if how != SUCCESS}
 
     @property
     def good(self) -> bool:
-        """Whether something ran, and nothing of it failed or was left without a verdict."""
+        """Whether something ran, all jobs ended well, and nothing failed or was left without a verdict."""
         ran = any(variant.scenarios or variant.cells for variant in self.variants.values())
-        return ran and not any(variant.bad for variant in self.variants.values())
+        return ran and not self.bad and not self.broken
 
 
 @dataclass(frozen=True)
@@ -97,100 +112,6 @@ class Changes:
         return bool(self.scenarios or self.cells or self.versions)
 
 
-def gather(folders: Iterable[Path]) -> Night:
-    """Read the folders of all jobs; the name of a folder is the name of its job.
-
-    Raises:
-        UsageError: A folder is not there, or its list of cells is none.
-    """
-    variants: dict[str, Variant] = {}
-    for folder in folders:
-        if not folder.is_dir():
-            raise UsageError(f"there is no folder {folder}", hint="name the folders of artifacts that the jobs left")
-        name = folder.resolve().name
-        variant = _SHARD.sub("", name)
-        variants[variant] = _joined(variants.get(variant, Variant()), _read(name, folder))
-    return Night(variants)
-
-
-def _read(name: str, folder: Path) -> Variant:
-    scenarios: dict[str, str] = {}
-    versions: dict[str, tuple[str, ...]] = {}
-    for test in sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")):
-        try:
-            document = record.load(test)
-        except HarnessError as error:
-            scenarios[test.name] = f"{NO_VERDICT}: {error.what}"
-            continue
-        scenarios[str(document["test"])] = verdict(document)
-        versions = _merged(versions, _versions(test / artifacts.VERSIONS))
-    if (told := folder / ACCELERATOR_FILE).is_file():
-        versions = _merged(versions, {ACCELERATOR: (told.read_text(errors="replace").strip(),)})
-    cells = _cells(folder / MATRIX)
-    # A job without evidence of its own, such as that of a stack, has told by JUnit what became of its tests.
-    return Variant((name,), scenarios or (cells and {}) or _tests(folder / JUNIT), cells, versions)
-
-
-def _tests(path: Path) -> dict[str, str]:
-    if not path.exists():
-        return {}
-    found = {}
-    try:
-        for case in ET.parse(path).iter("testcase"):
-            kinds = {child.tag for child in case}
-            if "skipped" not in kinds:
-                result = NO_VERDICT if "error" in kinds else "failed" if "failure" in kinds else "passed"
-                found[f"{case.get('classname')}::{case.get('name')}"] = result
-    except (OSError, ET.ParseError) as error:
-        raise UsageError(f"{path} is no JUnit XML", str(error)) from error
-    return found
-
-
-def verdict(document: Document) -> str:
-    """What became of a test, in words that two nights can be compared by: the result, and what each disk did."""
-    boots = [str(boot["unlock"]) if "unlock" in boot else NO_VERDICT for boot in document["boots"]]
-    judged = document["result"] in (Result.PASSED.value, Result.FAILED.value)
-    result = str(document["result"]) if judged else NO_VERDICT
-    return f"{result}: {', '.join(boots)}" if boots else result
-
-
-def _versions(path: Path) -> dict[str, tuple[str, ...]]:
-    try:
-        found: Any = record.parse_json(path.read_text(), path.name)
-    except (OSError, UnicodeDecodeError, UsageError):
-        return {}
-    return {str(name): (str(value),) for name, value in found.items()} if isinstance(found, dict) else {}
-
-
-def _cells(path: Path) -> dict[str, str]:
-    if not path.exists():
-        return {}
-    try:
-        rows = list(csv.DictReader(StringIO(path.read_text()), strict=True))
-        return {
-            f"{row['stack']} {row['policy']} {row['condition']}": (
-                f"{row['observed']} {row['failed_pins']}".strip() or NO_VERDICT
-            )
-            for row in rows
-        }
-    except (OSError, UnicodeDecodeError, KeyError, csv.Error) as error:
-        raise UsageError(f"{path} is no list of verdicts", str(error), "such a list is what `matrix` writes") from error
-
-
-def _joined(one: Variant, other: Variant) -> Variant:
-    return Variant(
-        (*one.jobs, *other.jobs),
-        {**one.scenarios, **other.scenarios},
-        {**one.cells, **other.cells},
-        _merged(one.versions, other.versions),
-    )
-
-
-def _merged(one: Mapping[str, tuple[str, ...]], other: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
-    names = sorted(one.keys() | other.keys())
-    return {name: tuple(sorted({*one.get(name, ()), *other.get(name, ())})) for name in names}
-
-
 def changes(before: Night, now: Night) -> dict[str, Changes]:
     """What has changed, by variant; those that are new or gone are told by their scenarios."""
     found = {}
@@ -215,7 +136,13 @@ def _changed(before: Mapping[str, str], now: Mapping[str, str]) -> tuple[Change,
 def dumps(night: Night) -> str:
     """A night as JSON, to be compared with the next one."""
     variants = {name: asdict(variant) for name, variant in night.variants.items()}
-    document = {"schema": SCHEMA, "good": night.good, "variants": variants}
+    document = {
+        "schema": SCHEMA,
+        "good": night.good,
+        "variants": variants,
+        "ended": dict(night.ended),
+        "may_fail": sorted(night.may_fail),
+    }
     return json.dumps(document, indent=1, sort_keys=True) + "\n"
 
 
@@ -232,7 +159,11 @@ def load(path: Path) -> Night:
     try:
         if value["schema"] != SCHEMA:
             raise ValueError(f"schema {value['schema']}, and not {SCHEMA}")
-        return Night({key: _variant(each) for key, each in value["variants"].items()})
+        return Night(
+            {key: _variant(each) for key, each in value["variants"].items()},
+            {str(job): str(how) for job, how in value["ended"].items()},
+            frozenset(map(str, value["may_fail"])),
+        )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UsageError(f"{path} is no night", str(error), "such a file is what `report --merge` writes") from error
 
@@ -263,10 +194,10 @@ def summary(night: Night) -> str:
     return "\n".join(lines) + "\n"
 
 
-def counted(variant: Variant) -> dict[str, int]:
+def counted(*variants: Variant) -> dict[str, int]:
     """How many scenarios passed, failed, or were left without a verdict."""
-    kinds = ("passed", "failed", NO_VERDICT)
-    return {kind: sum(seen.startswith(kind) for seen in variant.scenarios.values()) for kind in kinds}
+    seen = [verdict for variant in variants for verdict in variant.scenarios.values()]
+    return {kind: sum(verdict.startswith(kind) for verdict in seen) for kind in ("passed", "failed", NO_VERDICT)}
 
 
 def _cell(text: str) -> str:

@@ -8,6 +8,7 @@ import pytest
 from harness.errors import UsageError
 from harness.evidence import night
 from harness.evidence.command import main
+from harness.evidence.jobs import gather
 from harness.evidence.night import Change
 
 
@@ -61,7 +62,7 @@ QEMU = {"accelerator": "kvm: firmware boots under KVM", "clevis": "20-1"}
 
 
 def test_shards_of_one_kind_are_one_variant(tmp_path: Path) -> None:
-    found = night.gather(
+    found = gather(
         [
             job(tmp_path / "scenarios-debian-13-shard-1", {"a": AUTO}, QEMU),
             job(tmp_path / "scenarios-debian-13-shard-12", {"b": AUTO}, QEMU | {"clevis": "21-1"}),
@@ -76,29 +77,29 @@ def test_shards_of_one_kind_are_one_variant(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("test", ["a!", "a?"])
 def test_a_night_with_a_failure_or_without_a_verdict_is_not_good(tmp_path: Path, test: str) -> None:
-    assert not night.gather([job(tmp_path / "j", {test: AUTO, "b": AUTO}, QEMU)]).good
+    assert not gather([job(tmp_path / "j", {test: AUTO, "b": AUTO}, QEMU)]).good
 
 
 def test_a_night_in_which_nothing_ran_is_not_good(tmp_path: Path) -> None:
-    assert not night.gather([job(tmp_path / "j", {}, {})]).good
+    assert not gather([job(tmp_path / "j", {}, {})]).good
 
 
 def test_a_cell_without_a_verdict_is_not_good(tmp_path: Path) -> None:
     folder = job(tmp_path / "j", {}, {}, "dr,tang,present,auto-unlock,\n")
-    assert night.gather([folder]).good
+    assert gather([folder]).good
     (folder / "matrix.csv").write_text((folder / "matrix.csv").read_text() + "dr,tang,tpm-absent,,\n")
-    assert not night.gather([folder]).good
+    assert not gather([folder]).good
 
 
 def test_a_test_that_cannot_be_read_has_no_verdict(tmp_path: Path) -> None:
     folder = job(tmp_path / "j", {"a": AUTO}, QEMU)
     (folder / "killed").mkdir()
-    assert night.gather([folder]).variants["j"].scenarios["killed"].startswith("no verdict")
+    assert gather([folder]).variants["j"].scenarios["killed"].startswith("no verdict")
 
 
 def test_what_has_changed_stands_beside_the_versions_that_have(tmp_path: Path) -> None:
-    before = night.gather([job(tmp_path / "1" / "j", {"a": AUTO, "b": AUTO}, QEMU, "dr,tang,present,auto-unlock,\n")])
-    now = night.gather(
+    before = gather([job(tmp_path / "1" / "j", {"a": AUTO, "b": AUTO}, QEMU, "dr,tang,present,auto-unlock,\n")])
+    now = gather(
         [
             job(
                 tmp_path / "2" / "j",
@@ -120,7 +121,7 @@ def test_what_has_changed_stands_beside_the_versions_that_have(tmp_path: Path) -
 
 
 def test_a_night_is_kept_and_read_back(tmp_path: Path) -> None:
-    found = night.gather([job(tmp_path / "j", {"a": AUTO}, QEMU, "dr,tang,present,auto-unlock,\n")])
+    found = gather([job(tmp_path / "j", {"a": AUTO}, QEMU, "dr,tang,present,auto-unlock,\n")])
     (tmp_path / "night.json").write_text(night.dumps(found))
     assert night.load(tmp_path / "night.json") == found
 
@@ -156,7 +157,7 @@ def test_a_job_has_a_summary_in_markdown(tmp_path: Path, capsys: pytest.CaptureF
     lines = capsys.readouterr().out.splitlines()
     assert "| j | kvm: firmware boots under KVM | 2 | 0 | 1 | 1 | 0 |" in lines
     assert "- a.py::b\\[x\\|y\\]: failed: locked" in lines
-    assert "- c: no verdict: no verdict" in lines
+    assert "- c: no verdict: RigError: died" in lines
 
 
 def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
@@ -164,9 +165,61 @@ def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
         main(["--merge", str(tmp_path / "none")])
 
 
-def test_since_goes_with_merge(tmp_path: Path) -> None:
+@pytest.mark.parametrize("option", ["--since=night.json", "--ended=a=success", "--may-fail=a"])
+def test_what_is_about_a_night_goes_with_merge(option: str, tmp_path: Path) -> None:
     with pytest.raises(SystemExit):
-        main([str(tmp_path), "--since", "night.json"])
+        main([str(tmp_path), option])
+
+
+def test_a_job_that_left_nothing_has_no_verdict(tmp_path: Path) -> None:
+    found = gather([job(tmp_path / "a", {"x": AUTO}, QEMU), job(tmp_path / "b", {}, {})])
+    assert found.bad == {"b": {"(b)": "no verdict: the job left none"}}
+
+
+def test_an_installation_that_passed_is_no_scenario_and_one_without_a_verdict_is_told(tmp_path: Path) -> None:
+    found = gather([job(tmp_path / "j", {"install::m-debian-13": AUTO, "install::n-debian-13?": ("",)}, QEMU)])
+    assert found.variants["j"].scenarios == {"install::n-debian-13": "no verdict: RigError: died"}
+
+
+def test_what_broke_before_it_had_evidence_is_told_by_junit(tmp_path: Path) -> None:
+    folder = job(tmp_path / "j", {"scenarios/test_a.py::test_b[x.y]": AUTO}, QEMU)
+    (folder / "junit.xml").write_text(
+        '<testsuites><testsuite><testcase classname="scenarios.test_a" name="test_b[x.y]"/>'
+        '<testcase classname="scenarios.test_a" name="test_c"><error/></testcase></testsuite></testsuites>'
+    )
+    assert gather([folder]).variants["j"].scenarios == {
+        "scenarios/test_a.py::test_b[x.y]": "passed: auto-unlock",
+        "scenarios.test_a::test_c": "no verdict",
+    }
+
+
+def test_a_cell_that_is_not_as_predicted_is_not_good(tmp_path: Path) -> None:
+    folder = job(tmp_path / "j", {}, {}, "dr,m: var,present,auto-unlock,\ndr,m: var,tpm-absent,locked,tpm2\n")
+    cell = '<testcase classname="dr.m: var" name="{}">{}</testcase>'
+    cases = (cell.format("present", ""), cell.format("tpm-absent", "<failure/>"))
+    (folder / "matrix-junit.xml").write_text(f"<testsuites><testsuite>{''.join(cases)}</testsuite></testsuites>")
+    assert gather([folder]).bad == {"j": {"dr m: var tpm-absent": "locked tpm2, not as predicted"}}
+
+
+def test_what_may_fail_is_shown_and_makes_no_night_bad(tmp_path: Path) -> None:
+    folders = [job(tmp_path / "a", {"x": AUTO}, QEMU), job(tmp_path / "sid", {"y!": LOCKED}, QEMU)]
+    assert not gather(folders).good
+    assert gather(folders, may_fail=frozenset({"sid"})).good
+    assert main(["--merge", *map(str, folders), "--may-fail=sid", "-o", str(tmp_path / "night.html")]) == 0
+    assert "failed: locked" in (tmp_path / "night.html").read_text()
+
+
+def test_a_job_that_did_not_end_well_is_named_though_it_left_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = job(tmp_path / "a", {"x": AUTO}, QEMU)
+    output = tmp_path / "night.html"
+    assert main(["--merge", str(folder), "--ended=a=success", "--ended=b=cancelled", "-o", str(output)]) == 0
+    assert "not good: 0 without the verdict that was expected; jobs that did not end well: b cancelled" in (
+        capsys.readouterr().err
+    )
+    assert "cancelled" in output.read_text()
+    assert night.load(tmp_path / "night.json").broken == {"b": "cancelled"}
 
 
 def test_a_job_without_evidence_tells_by_junit_and_by_its_accelerator(tmp_path: Path) -> None:
@@ -178,6 +231,6 @@ def test_a_job_without_evidence_tells_by_junit_and_by_its_accelerator(tmp_path: 
         '<testcase classname="t" name="c"><skipped/></testcase><testcase classname="t" name="d"><error/></testcase>'
         "</testsuite></testsuites>"
     )
-    variant = night.gather([folder]).variants["stack-x"]
+    variant = gather([folder]).variants["stack-x"]
     assert variant.scenarios == {"t::a": "passed", "t::b": "failed", "t::d": "no verdict"}
     assert variant.accelerators == ("kvm: firmware boots under KVM",)
