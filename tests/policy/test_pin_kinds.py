@@ -108,6 +108,11 @@ NAMED = (
     "its Tang server goes by the name tang.local: the initrd must resolve it, and a name in .local it cannot",
     "clevis#148",
 )
+SAME_NAME = (
+    "a token of the same name with another key keeps the volume shut: systemd takes it for the right one, and then "
+    "asks for no passphrase",
+    "systemd 257, cryptsetup.c; test_another_hsm_at_its_address_costs_the_prompt_for_the_passphrase",
+)
 CLEVIS_CUTS = cuts("the parent of what clevis sealed is not noDA")
 
 
@@ -147,13 +152,25 @@ CLEVIS_CUTS = cuts("the parent of what clevis sealed is not noDA")
             ],
         ),
         (Fido2Pin(), []),
+        (IN_TPM, [SAME_NAME]),
+        (
+            Pkcs11Pin(),
+            [
+                SAME_NAME,
+                (
+                    "the token's files are on the disk, and count no wrong PINs: whoever has the disk can try them all",
+                    "SoftHSM 2.6.1, SecureDataManager.cpp; tests/real_tools/test_tokens.py",
+                ),
+            ],
+        ),
         (
             HsmPin(),
             [
+                SAME_NAME,
                 (
                     "the PIN of the HSM and the key that it gives go over the network in the clear",
                     "p11-kit(8), remote; put TLS or SSH in place of plain TCP",
-                )
+                ),
             ],
         ),
         (Parsec(), [NO_PCR, cuts("Parsec's keys are not noDA")]),

@@ -51,7 +51,8 @@ class HsmPin(Pkcs11Token):
         return "PKCS#11 token of an HSM on the network, with its PIN"
 
     def warnings(self) -> Iterator[tuple[str, str]]:
-        """What goes over the network."""
+        """And what goes over the network."""
+        yield from super().warnings()
         yield (
             "the PIN of the HSM and the key that it gives go over the network in the clear",
             "p11-kit(8), remote; put TLS or SSH in place of plain TCP",

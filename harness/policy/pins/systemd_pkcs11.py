@@ -48,6 +48,14 @@ class Pkcs11Token(SecurityToken):
         """The PIN."""
         return PKCS11_PIN
 
+    def warnings(self) -> Iterator[tuple[str, str]]:
+        """What another token of its name costs."""
+        yield (
+            "a token of the same name with another key keeps the volume shut: systemd takes it for the right one, and "
+            "then asks for no passphrase",
+            "systemd 257, cryptsetup.c; test_another_hsm_at_its_address_costs_the_prompt_for_the_passphrase",
+        )
+
     @abstractmethod
     def token(self) -> Iterator[str]:
         """The lines after which p11-kit finds it."""
@@ -90,6 +98,15 @@ class Pkcs11Pin(Pkcs11Token):
     def described(self) -> str:
         """What it is, and that a person must know something."""
         return f"PKCS#11 token{' in the TPM' if self.in_tpm else ''}, with its PIN"
+
+    def warnings(self) -> Iterator[tuple[str, str]]:
+        """And that files count no wrong PINs."""
+        yield from super().warnings()
+        if not self.in_tpm:
+            yield (
+                "the token's files are on the disk, and count no wrong PINs: whoever has the disk can try them all",
+                "SoftHSM 2.6.1, SecureDataManager.cpp; tests/real_tools/test_tokens.py",
+            )
 
     def token(self) -> Iterator[str]:
         """Make token and key if they are not there."""
