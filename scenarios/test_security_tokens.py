@@ -1,15 +1,18 @@
-"""Tokens that a person carries: a FIDO2 security key at the machine.
+"""Security tokens: a FIDO2 security key at the machine, and a PKCS#11 token in files of the guest.
 
-It is enrolled by systemd-cryptenroll and asked by systemd before any passphrase. The security key is the harness's, at
-a virtio-serial port; the guest shows it as a HID device, and never holds its secret.
+Both are enrolled by systemd-cryptenroll and asked by systemd before any passphrase. The security key is the harness's,
+at a virtio-serial port; the guest shows it as a HID device, and never holds its secret. The PKCS#11 token is SoftHSM2,
+on the guest's root, which nothing encrypts. One that stands elsewhere on the network is in `test_hsm`.
 """
 
 import pytest
 
-from harness.api import Sealed, Unlock, faults
+from harness.api import PKCS11_PIN, Sealed, Unlock, faults
 from harness.api.attack import Attacker, Grant
 
 pytestmark = pytest.mark.image("debian-13-tokens")
+
+WRONG = "0000"
 
 
 @pytest.mark.policy("fido2")
@@ -54,3 +57,16 @@ def test_stolen_machine_without_its_security_key(attacker: Attacker) -> None:
     outcome = attacker.boot(disk=attacker.disk())
     assert outcome.unlock is Unlock.LOCKED
     assert outcome.canary is None
+
+
+@pytest.mark.policy("pkcs11")
+def test_a_pkcs11_token_opens_by_its_pin_and_not_by_another(sealed: Sealed) -> None:
+    """A wrong PIN: systemd asks again. The right one: the token's RSA key decrypts the volume's, and it opens.
+
+    Source: systemd-cryptenroll(1), ``--pkcs11-token-uri=``; systemd 257, pkcs11-util.c.
+    """
+    outcome = sealed.boot(tpm_pins=[WRONG, PKCS11_PIN])
+    assert outcome.unlock is Unlock.PASSPHRASE_FALLBACK
+    assert outcome.unlocked_by == {"pkcs11"}
+    assert outcome.prompts == 2
+    assert outcome.canary == sealed.canary
