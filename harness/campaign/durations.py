@@ -10,15 +10,15 @@ Three sources, the nearest first:
 
 import json
 import statistics
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
 from functools import cache
 from importlib import resources
 
 from filelock import FileLock
 
 from harness import cache as kept
-from harness.campaign.schedule import Costs
+from harness.campaign.schedule import Costs, Job
 from harness.files import write_whole
 
 _NAME = "durations.json"
@@ -145,7 +145,23 @@ def _usual_installation(durations: Durations) -> float:
     return statistics.median(seconds) if seconds else _INSTALLATION_SECONDS
 
 
-def without_keys(durations: Durations) -> Durations:
-    """Durations as they are published: what is in this host's cache is nobody else's business."""
-    bare = {name: replace(each, key="") for name, each in durations.installations.items()}
-    return replace(durations, installations=bare)
+def published(own: Durations, other: Durations, jobs: Iterable[Job]) -> Durations:
+    """What this host has measured, added to what comes with the harness, and at the pace of that.
+
+    So the durations of several hosts, or of one under several loads, can be compared with each other.
+
+    Args:
+        own: Measured on this host.
+        other: What comes with the harness so far.
+        jobs: What there is to run; no other scenario and no other machine is published.
+    """
+    pace = slowness(own, other)
+    scenarios = other.scenarios | {test: seconds / pace for test, seconds in own.scenarios.items()}
+    machines = {name: each.seconds for name, each in other.installations.items()}
+    machines |= {name: each.seconds / pace for name, each in own.installations.items()}
+    return Durations(
+        other.probe or own.probe,
+        {job.test: round(scenarios[job.test], 1) for job in jobs if job.test in scenarios},
+        # What is in this host's cache is nobody else's business.
+        {job.machine: Installed(round(machines[job.machine], 1), "") for job in jobs if job.machine in machines},
+    )

@@ -19,6 +19,7 @@ from harness.campaign.schedule import Costs, Job, by_machine, forecast
 from harness.campaign.status import JOB, minutes, short
 from harness.errors import UsageError
 from harness.files import write_whole
+from harness.host.slots import slot_count
 from harness.images.recipe import guest_names, guest_recipe
 from harness.matrix.machines import machine_names
 
@@ -34,26 +35,28 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument(
         "--shards", type=int, default=6, metavar="N", help="how many shards to divide into (%(default)s)"
     )
-    parser.add_argument("--record", action="store_true", help="publish what this host has measured")
+    parser.add_argument("--record", action="store_true", help="publish what this host has measured of them")
     arguments = parser.parse_args(argv)
-    if arguments.record:
-        print(record())
-        return 0
     if arguments.shards < 1:
         raise UsageError(f"{arguments.shards} shards", hint="name a number from 1")
     jobs = collected(arguments.paths, arguments.marks)
+    if arguments.record:
+        print(record(jobs))
+        return 0
     costs = durations.expected(durations.Durations(), durations.of_another_host())
     if arguments.json:
         print(json.dumps(document(jobs, costs, arguments.shards)))
     else:
-        print("\n".join(text(jobs, durations.expected(durations.of_this_host(), durations.of_another_host()))))
+        own = durations.expected(durations.of_this_host(), durations.of_another_host())
+        print("\n".join(text(jobs, own, slot_count())))
     return 0
 
 
-def record() -> Path:
-    """Write what this host has measured to the file that comes with the harness, and return that file."""
+def record(jobs: Sequence[Job]) -> Path:
+    """Write what this host has measured of these to the file that comes with the harness, and return that file."""
     path = Path(durations.__file__).with_name("durations.json")
-    write_whole(path, durations.render(durations.without_keys(durations.of_another_host() | durations.of_this_host())))
+    known = durations.published(durations.of_this_host(), durations.of_another_host(), jobs)
+    write_whole(path, durations.render(known))
     return path
 
 
@@ -114,12 +117,14 @@ def alone(jobs: Sequence[Job], costs: Costs) -> float:
     return forecast(jobs, costs, 1)
 
 
-def text(jobs: Sequence[Job], costs: Costs) -> list[str]:
+def text(jobs: Sequence[Job], costs: Costs, at_once: int) -> list[str]:
     """The list for people, with what this host takes."""
     lines = []
     for machine, mine in by_machine(jobs).items():
         first = costs.installation(machine)
         lines.append(f"{machine}: {f'installation {minutes(first)}' if first else 'installed'}")
         lines += [f"  {minutes(costs.scenario(job.test)):>8}  {short(job.test)}" for job in mine]
-    machines = len(by_machine(jobs))
-    return [*lines, f"{len(jobs)} scenarios in {machines} machines, {minutes(alone(jobs, costs))} one at a time"]
+    takes = f"{minutes(alone(jobs, costs))} one at a time"
+    if at_once > 1:
+        takes += f", {minutes(forecast(jobs, costs, at_once))} with {at_once} machines at once"
+    return [*lines, f"{len(jobs)} scenarios in {len(by_machine(jobs))} machines, {takes}"]

@@ -1,6 +1,7 @@
 """The list of scenarios, for people and for a workflow."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ JOBS = [Job("s.py::a", "m"), Job("s.py::b", "m"), Job("s.py::c", "n")]
 KNOWN = Durations(
     1.0, {"s.py::a": 60.0, "s.py::b": 70.0, "s.py::c": 20.0}, {"m": Installed(100.0, ""), "n": Installed(50.0, "")}
 )
+KNOWN_MACHINE = Installed(7.0, "")
 
 
 @pytest.fixture(autouse=True)
@@ -23,13 +25,13 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_people_read_machines_scenarios_and_times() -> None:
-    assert listing.text(JOBS, expected(KNOWN, Durations())) == [
+    assert listing.text(JOBS, expected(KNOWN, Durations()), 2) == [
         "m: installation 2 min",
         "      60 s  a",
         "      70 s  b",
         "n: installation 50 s",
         "      20 s  c",
-        "3 scenarios in 2 machines, 5 min one at a time",
+        "3 scenarios in 2 machines, 5 min one at a time, 3 min with 2 machines at once",
     ]
 
 
@@ -60,9 +62,23 @@ def test_what_pytest_cannot_collect_is_told(tmp_path: Path) -> None:
     assert "no_such_module" in caught.value.detail
 
 
-def test_what_is_published_does_not_name_what_is_in_this_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    durations.remember(Durations(2.0, {"x": 1.0}, {"m": Installed(5.0, "secret")}))
-    published = tmp_path / "host"
-    monkeypatch.setattr(durations, "__file__", str(published / "durations.py"))
-    assert "secret" not in listing.record().read_text()
-    assert durations.parse((published / "durations.json").read_text()).installations["m"] == Installed(5.0, "")
+def test_what_is_published_is_of_what_is_listed_and_names_nothing_in_this_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = Durations(2.0, {"s.py::a": 1.0, "mine.py::x": 9.0}, {"m": Installed(5.0, "secret"), "mine": KNOWN_MACHINE})
+    durations.remember(own)
+    place = tmp_path / "host"
+    monkeypatch.setattr(durations, "__file__", str(place / "durations.py"))
+    monkeypatch.setattr(durations, "of_another_host", Durations)
+    assert durations.parse(listing.record(JOBS).read_text()) == Durations(
+        2.0, {"s.py::a": 1.0}, {"m": Installed(5, "")}
+    )
+
+
+def test_what_is_published_later_has_the_pace_of_what_was_published_first() -> None:
+    """Twice as slow in the one scenario that both know: so everything that is new counts half."""
+    own = Durations(9.0, {"s.py::a": 120.0, "s.py::c": 30.0}, {"n": Installed(80.0, "")})
+    found = durations.published(own, replace(KNOWN, scenarios={"s.py::a": 60.0, "s.py::b": 70.0}), JOBS)
+    assert found.scenarios == {"s.py::a": 60.0, "s.py::b": 70.0, "s.py::c": 15.0}
+    assert found.installations == {"m": Installed(100.0, ""), "n": Installed(40.0, "")}
+    assert found.probe == 1.0
