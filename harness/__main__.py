@@ -35,6 +35,7 @@ COMMANDS = {
         "one HTML page of what the last run left in artifacts/, or of all jobs of a night",
     ),
     "list": ("harness.campaign.listing:main", "the scenarios, their machines, and how long each takes; --json for CI"),
+    "suite": ("harness.campaign.suite:main", "what became of every scenario in real runs, and which have not run"),
     "prepare": ("harness.campaign.prepare:main", "make what the first boots need, all at once, and measure this host"),
     "matrix": ("harness.matrix.command:main", "boot the truth table, or what is left of it, and draw it"),
     "bench": ("harness.bench:main", "where the time of a boot goes, and what the harness adds to it"),

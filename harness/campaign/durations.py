@@ -156,7 +156,7 @@ def published(own: Durations, other: Durations, jobs: Iterable[Job]) -> Duration
         jobs: What there is to run; no other scenario and no other machine is published.
     """
     pace = slowness(own, other)
-    scenarios = other.scenarios | {test: seconds / pace for test, seconds in own.scenarios.items()}
+    scenarios = {**other.scenarios, **{test: seconds / pace for test, seconds in own.scenarios.items()}}
     machines = {name: each.seconds for name, each in other.installations.items()}
     machines |= {name: each.seconds / pace for name, each in own.installations.items()}
     return Durations(

@@ -174,6 +174,11 @@ def plain(text: str) -> str:
     return "\n".join(_CONTROLS.sub("", line).rstrip() for line in unescaped.split("\n"))
 
 
+def markdown(text: str) -> str:
+    """Text that stays text, on one line, in Markdown."""
+    return re.sub(r"([\\|`*_<>\[\]])", r"\\\1", plain(text).replace("\n", " "))
+
+
 def _json(value: object) -> str:
     return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
 

@@ -5,7 +5,6 @@ shard may change from night to night. `jobs.gather` reads a night from the folde
 """
 
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -187,10 +186,10 @@ def summary(night: Night) -> str:
         counts = counted(variant)
         accelerators = "; ".join(variant.accelerators) or "no machine was started"
         figures = (len(variant.scenarios), counts["passed"], counts["failed"], counts[NO_VERDICT], len(variant.cells))
-        lines.append(f"| {name} | {_cell(accelerators)} | {' | '.join(map(str, figures))} |")
+        lines.append(f"| {name} | {artifacts.markdown(accelerators)} | {' | '.join(map(str, figures))} |")
     bad = [(test, seen) for variant in night.variants.values() for test, seen in variant.bad.items()]
     if bad:
-        lines += ["", *(f"- {_cell(test)}: {_cell(seen)}" for test, seen in bad)]
+        lines += ["", *(f"- {artifacts.markdown(test)}: {artifacts.markdown(seen)}" for test, seen in bad)]
     return "\n".join(lines) + "\n"
 
 
@@ -198,8 +197,3 @@ def counted(*variants: Variant) -> dict[str, int]:
     """How many scenarios passed, failed, or were left without a verdict."""
     seen = [verdict for variant in variants for verdict in variant.scenarios.values()]
     return {kind: sum(verdict.startswith(kind) for verdict in seen) for kind in ("passed", "failed", NO_VERDICT)}
-
-
-def _cell(text: str) -> str:
-    """Text that stays text in Markdown."""
-    return re.sub(r"([\\|`*_<>\[\]])", r"\\\1", artifacts.plain(text).replace("\n", " "))

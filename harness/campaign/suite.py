@@ -1,0 +1,167 @@
+"""``unlock-lab suite``: what became of every scenario in real runs, and which have not run.
+
+::
+
+    unlock-lab suite [FOLDER…]                    the table of these artifacts in Markdown, on standard output
+    unlock-lab suite --record LIST [FOLDER…]      added to a list of runs, and the list's page beside it
+
+Of each scenario the newest run with a verdict counts; runs without one are listed apart: they are no outcomes. How long
+it all takes is what comes with the harness (`durations`), so that the page is the same on every host.
+"""
+
+import argparse
+import sys
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from harness.campaign import durations, runs
+from harness.campaign.durations import Durations
+from harness.campaign.listing import alone, collected
+from harness.campaign.runs import Run
+from harness.campaign.schedule import Job, by_machine, forecast
+from harness.campaign.status import minutes, short
+from harness.errors import UsageError
+from harness.evidence.artifacts import markdown
+from harness.evidence.attack_list import evidence_of
+from harness.evidence.record import Result
+from harness.files import write_whole
+
+_SLOTS = 2
+_NO_RUN, _NO_VERDICT = "no run", "no verdict"
+_KINDS = (Result.PASSED.value, Result.FAILED.value, _NO_VERDICT, _NO_RUN)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the command; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="unlock-lab suite", description="What became of every scenario.")
+    parser.add_argument("folders", nargs="*", type=Path, metavar="FOLDER", help="artifacts that runs left")
+    parser.add_argument("--record", type=Path, metavar="LIST", help="add them to a list (docs/suite.csv) and its page")
+    options = parser.parse_args(argv)
+    if not options.folders and not options.record:
+        raise UsageError("there is no evidence to tell of", hint="name folders of artifacts, or a list with --record")
+    if options.record:
+        runs.load(options.record)  # what is no list is told before anything else
+    found = list(runs.runs(evidence_of(options.folders)))
+    jobs = collected(["scenarios"])
+    if not options.record:
+        print("\n".join(page(jobs, found, durations.of_another_host())))
+        return 0
+    told = runs.record(found, options.record)
+    output = options.record.with_suffix(".md")
+    write_whole(output, "\n".join(page(jobs, told, durations.of_another_host())) + "\n")
+    print(f"{output}: {len(found)} runs of {len(options.folders)} folders, {len(told)} in all", file=sys.stderr)
+    return 0
+
+
+def page(jobs: Sequence[Job], found: Iterable[Run], known: Durations) -> list[str]:
+    """The page, line by line.
+
+    Args:
+        jobs: Every scenario that there is.
+        found: Their runs; those of other scenarios are left out.
+        known: How long scenarios and installations take.
+    """
+    mine: dict[str, list[Run]] = {job.test: [] for job in jobs}
+    for run in sorted(found):
+        mine.get(run.test, []).append(run)
+    return [
+        "# The whole suite",
+        "",
+        "What became of every scenario in real runs, by their evidence. Made by",
+        "`unlock-lab suite --record docs/suite.csv FOLDER…`; not to be edited.",
+        "",
+        *_totals(jobs, mine, known),
+        "",
+        *_files(jobs, mine, known),
+        *_without_verdict([run for each in mine.values() for run in each if not run.judged]),
+        *_machines(jobs, known),
+    ]
+
+
+def verdict(mine: Sequence[Run]) -> str:
+    """What became of a scenario: by its newest run with a verdict, if there is one."""
+    judged = [run for run in mine if run.judged]
+    return judged[-1].result if judged else _NO_VERDICT if mine else _NO_RUN
+
+
+def _totals(jobs: Sequence[Job], mine: Mapping[str, Sequence[Run]], known: Durations) -> list[str]:
+    counts = Counter(verdict(each) for each in mine.values())
+    every = [run for each in mine.values() for run in each]
+    costs = durations.expected(Durations(), known)
+    measured = sum(job.test in known.scenarios for job in jobs)
+    installed = sum(machine in known.installations for machine in by_machine(jobs))
+    one, both = minutes(alone(jobs, costs)), minutes(forecast(jobs, costs, _SLOTS))
+    return [
+        f"{len(jobs)} scenarios in {len(by_machine(jobs))} machines: "
+        + ", ".join(f"{counts[kind]} {kind}" for kind in _KINDS)
+        + f". {len(every)} runs, {sum(not run.judged for run in every)} of them without a verdict.",
+        f"Where it says *{_NO_RUN}*, the list has none: that says nothing of the scenario.",
+        "",
+        f"All of them take about {one} one at a time, {both} with {_SLOTS} machines at once, by",
+        "the durations that come with the harness (of a host with two cores and without KVM). Measured are",
+        f"{measured} of {len(jobs)} scenarios and {installed} of {len(by_machine(jobs))} installations; of the others",
+        "the median is taken.",
+    ]
+
+
+def _without_verdict(errors: Iterable[Run]) -> list[str]:
+    return [
+        "## Runs without a verdict",
+        "",
+        "The rig, the host or the scenario itself was at fault. They are no outcomes.",
+        "",
+        "| scenario | when | what went wrong |",
+        "|---|---|---|",
+        *(f"| {_code(short(run.test))} | {_day(run)} | {markdown(run.error)} |" for run in errors),
+        "",
+    ]
+
+
+def _machines(jobs: Sequence[Job], known: Durations) -> list[str]:
+    lines = ["## Machines", "", "| machine | scenarios | installation |", "|---|--:|--:|"]
+    for machine, mine in by_machine(jobs).items():
+        took = known.installations.get(machine)
+        lines.append(f"| {markdown(machine)} | {len(mine)} | {_takes(took.seconds if took else None)} |")
+    return lines
+
+
+def _files(jobs: Sequence[Job], mine: Mapping[str, Sequence[Run]], known: Durations) -> list[str]:
+    lines = []
+    for file in sorted({job.test.partition("::")[0] for job in jobs}):
+        lines += [
+            f"## {Path(file).name}",
+            "",
+            "| scenario | verdict | what the disks did | last run | runs | takes |",
+            "|---|---|---|---|--:|--:|",
+            *(_row(job, mine[job.test], known) for job in jobs if job.test.partition("::")[0] == file),
+            "",
+        ]
+    return lines
+
+
+def _row(job: Job, mine: Sequence[Run], known: Durations) -> str:
+    shown = [run for run in mine if run.judged] or list(mine)
+    last = shown[-1] if shown else Run(job.test, "", "", "", "")
+    seen = verdict(mine)
+    cells = (
+        _code(short(job.test)),
+        seen if seen == Result.PASSED.value else f"**{seen}**",
+        markdown(last.disks),
+        _day(last),
+        str(len(mine)) if mine else "",
+        _takes(known.scenarios.get(job.test)),
+    )
+    return f"| {' | '.join(cells)} |"
+
+
+def _takes(seconds: float | None) -> str:
+    return "" if seconds is None else minutes(seconds)
+
+
+def _day(run: Run) -> str:
+    return run.started[:10]
+
+
+def _code(text: str) -> str:
+    return f"`{text.replace('|', chr(92) + '|')}`"
