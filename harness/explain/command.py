@@ -24,6 +24,7 @@ from harness.explain.show import show
 from harness.explain.situations import situations
 from harness.images.recipe import guest_recipe
 from harness.matrix.table_rows import TableRow, table_rows
+from harness.ownership import require_own_file
 from harness.paths import DOCS, POLICIES
 from harness.policy.butane import read_policy
 from harness.policy.policy import Policy, Volume
@@ -32,6 +33,7 @@ from harness.unlock import Unlock
 
 _TRUTH_TABLE = DOCS / "truth-table.csv"
 _ATTACKS = DOCS / "attacks.csv"
+_GENERATOR = '<meta name="generator" content="unlock-lab explain">'
 _OUTCOMES = (*(unlock.value for unlock in Unlock), "extracted", "resisted")
 
 
@@ -43,6 +45,8 @@ def main(argv: Sequence[str]) -> int:
     answers += [explained_machine(folder) for folder in arguments.machine]
     if not answers:
         raise UsageError("nothing to explain", hint="name a Butane file, or a folder with --machine")
+    if arguments.html:
+        require_own_file(arguments.html, _GENERATOR)
     if arguments.json:
         print(json.dumps([each.document() for each in answers], indent=2))
     else:

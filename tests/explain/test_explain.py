@@ -134,6 +134,17 @@ def test_the_page_holds_warnings_tree_conditions_and_attackers(tmp_path: Path) -
     assert "<script" not in text
 
 
+def test_a_page_takes_the_place_of_its_own_kind_only(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    page, arguments = tmp_path / "page.html", [str(POLICIES / "tang.bu"), "--html", str(tmp_path / "page.html")]
+    page.write_text("<title>a page of the user's</title>")
+    with pytest.raises(UsageError, match=f"{page} is not ours to replace"):
+        command.main(arguments)
+    assert page.read_text() == "<title>a page of the user's</title>"
+    assert not capsys.readouterr().out, "told before the answers"
+    page.unlink()
+    assert command.main(arguments) == command.main(arguments) == 0
+
+
 def test_of_a_file_without_a_passphrase_nothing_is_asked_that_needs_one(tmp_path: Path) -> None:
     path = tmp_path / "mine.bu"
     text = (POLICIES / "tpm2.bu").read_text()
