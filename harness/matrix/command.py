@@ -109,7 +109,7 @@ def machine_plans(
     names = [machine.name for machine in known]
     if unknown := sorted(set(machines) - set(names)):
         raise UsageError(f"there is no machine {', '.join(unknown)}", f"there is: {', '.join(dict.fromkeys(names))}")
-    return tuple(
+    plans = tuple(
         MachinePlan(
             policy=machine.policy,
             columns=tuple(column for column in machine.columns if not only or column in only),
@@ -121,6 +121,11 @@ def machine_plans(
         for machine in known
         if not machines or machine.name in machines
     )
+    if not any(plan.columns for plan in plans):
+        raise UsageError(
+            f"{', '.join(machines)}: no cell under {', '.join(only)}", hint="leave --only or --machine out"
+        )
+    return plans
 
 
 def _each_once(files: Sequence[Path]) -> Sequence[Path]:

@@ -62,6 +62,7 @@ def main(argv: Sequence[str]) -> int:
     arguments = _parser().parse_args(argv)
     progress, started = Progress(), time.monotonic()
     volumes = list(_of_files(arguments.files)) if arguments.files else list(_of_table())
+    _require_known(arguments.only, volumes)
     found = try_volumes(volumes, progress, arguments.only)
     _show(found, Console(), time.monotonic() - started)
     return 0 if all(line.agrees for line in found) else 1
@@ -133,6 +134,15 @@ def can_be_sealed(volume: Volume) -> bool:
     by_boot = any(leaf.needs_machine for leaf in volume.leaves)
     known = all(leaf.service is None or leaf.service.kind in ("tang", "tpm") for leaf in volume.leaves)
     return bool(volume.leaves) and volume.passphrase is not None and known and not by_boot
+
+
+def _require_known(only: Sequence[str], volumes: Sequence[Volume]) -> None:
+    """Refuse a condition that would be tried of no volume, before anything is prepared."""
+    makes_sense = {condition.name for volume in volumes for condition in _conditions(volume, only)}
+    if unknown := sorted(set(only) - makes_sense):
+        known = dict.fromkeys(condition.name for volume in volumes for condition in _conditions(volume, ()))
+        why = "; ".join(f"{name}: only a boot can tell, {UNTOLD[name]}" for name in unknown if name in UNTOLD)
+        raise UsageError(f"nothing to try under {', '.join(unknown)}", why, f"one of {', '.join(known)}")
 
 
 def _tried(parts: Parts, volume: Volume, only: Sequence[str]) -> Iterator[Line]:

@@ -114,6 +114,12 @@ def test_every_machine_can_be_put_through_each_of_its_columns(tmp_path: Path) ->
             assert conditions[column].becomes(plan.policy.volumes)
 
 
+def test_a_table_without_a_cell_is_refused_and_is_not_as_predicted(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="headless: no cell under tang-silent"):
+        machine_plans([], ["tang-silent"], ["headless"], tmp_path, "auto")
+    assert machine_plans([], ["tang-silent"], [], tmp_path, "auto")
+
+
 def test_a_row_is_about_one_volume(tmp_path: Path) -> None:
     path = tmp_path / "none.bu"
     path.write_text("variant: fcos\nversion: 1.6.0\n")

@@ -50,6 +50,22 @@ def test_a_file_with_nothing_to_try_is_told_before_anything_is_started(tmp_path:
         command.main([str(path)])
 
 
+@pytest.mark.parametrize(
+    ("policy", "condition", "why"),
+    [
+        ("tang", "without-tang", "without tang"),
+        ("tang", "secure-boot-on", "only a boot"),
+        ("tpm2", "tang-down", "tpm-absent"),
+    ],
+)
+def test_a_condition_that_nothing_is_tried_under_is_told_before_anything_is_started(
+    policy: str, condition: str, why: str
+) -> None:
+    with pytest.raises(UsageError, match=f"nothing to try under {condition}") as refused:
+        command.main([str(POLICIES / f"{policy}.bu"), "--only", condition])
+    assert why in str(refused.value)
+
+
 def test_an_image_whose_root_is_encrypted_is_refused() -> None:
     with pytest.raises(UsageError, match="encrypted"), guest_tree("debian-13-root", Progress()):
         pass
