@@ -73,9 +73,11 @@ def _dismiss(reaper: "subprocess.Popen[bytes]", folder: Path) -> None:
     assert reaper.stdin is not None
     reaper.stdin.close()
     try:
-        reaper.wait(_REMOVE_SECONDS)
+        ended = reaper.wait(_REMOVE_SECONDS)
     except subprocess.TimeoutExpired as error:
         raise HostError(f"{folder} was not removed within {_REMOVE_SECONDS:.0f} s; that goes on") from error
+    if ended < 0 and not (folder / KEEP).exists():  # a signal ended it before its time
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def remove_orphaned_in(root: Path) -> None:

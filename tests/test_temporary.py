@@ -1,9 +1,11 @@
 """Folders that a killed process does not leave behind."""
 
+import signal
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -45,6 +47,27 @@ def test_what_a_power_cut_left_is_removed_at_the_next_start(tmp_path: Path, monk
         assert used.exists()
         assert not (temporary_root() / "left").exists()
     assert not used.exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_folder_whose_reaper_was_killed_is_removed_by_its_owner(
+    number: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(*arguments: Any, **options: Any) -> "subprocess.Popen[bytes]":
+        started.append(popen(*arguments, **options))
+        return started[-1]
+
+    popen = subprocess.Popen
+    monkeypatch.setattr(subprocess, "Popen", start)
+    with temporary_folder() as folder:
+        (folder / "disk").write_text("a copy of a disk")
+        (reaper,) = started
+        reaper.send_signal(number)
+        reaper.wait(20)
+    assert not folder.exists()
 
 
 def test_a_removal_that_takes_too_long_does_not_hide_what_happened(
