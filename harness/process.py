@@ -1,6 +1,7 @@
 """The one function that runs a command to its end."""
 
 import pwd
+import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ def run(
     stdin: str | bytes | None = None,
     user: str | None = None,
     pass_fds: Sequence[int] = (),
+    under: Sequence[str] = (),
 ) -> str:
     """Run a command and return what it printed on standard output.
 
@@ -30,12 +32,16 @@ def run(
         stdin: What it reads; nothing by default.
         user: The user to run as (root only); its groups become that user's main one alone.
         pass_fds: Descriptors that it gets too, under the same numbers.
+        under: The head of the command line, of programs that become this one (`harness.host.user`).
 
     Raises:
         HostError: It is not installed or not allowed, it failed, or it took too long; with the end of
             what it said.
     """
-    words = [str(word) for word in argv]
+    name, *rest = map(str, argv)
+    words = [*under, name, *rest]
+    if under and shutil.which(name) is None:
+        raise HostError(f"{name} is not installed", hint=f"{DOCTOR} says what is missing")
     group = _group_of(user) if user else None
     data = stdin.encode() if isinstance(stdin, str) else stdin
     try:
@@ -60,10 +66,10 @@ def run(
             f"{DOCTOR} says what is missing",
         ) from error
     except subprocess.TimeoutExpired as error:
-        raise HostError(f"{words[0]} did not finish within {timeout:.0f} s", tail(error.stderr or b"", 20)) from error
+        raise HostError(f"{name} did not finish within {timeout:.0f} s", tail(error.stderr or b"", 20)) from error
     if done.returncode != 0:
         raise HostError(
-            f"{words[0]} failed with status {done.returncode}: {' '.join(words)}", tail(done.stderr or done.stdout, 20)
+            f"{name} failed with status {done.returncode}: {' '.join(words)}", tail(done.stderr or done.stdout, 20)
         )
     return done.stdout.decode(errors="replace")
 

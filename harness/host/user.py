@@ -28,14 +28,16 @@ def bound_to_caller(user: str | None) -> list[str]:
     return [*as_user(user, "--pdeathsig=KILL"), "sh", "-c", 'test "$PPID" = "$0" && exec "$@"', str(os.getpid())]
 
 
-def ended_with_caller() -> list[str]:
-    """The head of a command that ends when this process does, with all that it started and mounted.
+def ended_with_caller(*, makes_namespaces: bool = False) -> list[str]:
+    """The head of a command that ends when this process does, and with whose end all ends that it started and mounted.
 
-    Nobody but root has namespaces of processes and mounts to give; mmdebstrap makes its own then.
+    Args:
+        makes_namespaces: It does so itself when it is not run by root, as mmdebstrap does, and could not inside others.
     """
-    if os.geteuid() != 0:
+    own = [] if os.geteuid() == 0 else ["--user", "--map-current-user"]
+    if own and makes_namespaces:
         return ["setpriv", "--pdeathsig=TERM", "--"]
-    apart = ["unshare", "--pid", "--mount-proc", "--fork", "--kill-child=KILL"]
+    apart = ["unshare", *own, "--pid", "--mount-proc", "--fork", "--kill-child=KILL"]
     return ["setpriv", "--pdeathsig=KILL", "--", *apart, "--"]
 
 

@@ -161,7 +161,7 @@ def build(recipe: Recipe, folder: Path) -> None:
         try:
             process.run(
                 [
-                    *ended_with_caller(),
+                    *ended_with_caller(makes_namespaces=True),
                     *arguments(recipe),
                     *date_options(),
                     *(f"--customize-hook={hook}" for hook in hooks),

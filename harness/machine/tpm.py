@@ -20,7 +20,7 @@ from filelock import FileLock
 from harness import cache, process, untrusted
 from harness.errors import HostError, RigError
 from harness.files import whole_folder, write_whole
-from harness.host.user import as_user, bound_to_caller, chown_to
+from harness.host.user import as_user, bound_to_caller, chown_to, ended_with_caller
 from harness.machine.spec import Tpm, TpmVersion
 from harness.machine.tpm_log import TpmExchange, decode_log
 from harness.paths import DOCTOR, cache_dir
@@ -39,7 +39,8 @@ def manufacture(tpm: Tpm) -> None:
     tpm.state.parent.mkdir(parents=True, exist_ok=True)
     with whole_folder(tpm.state) as part:
         with FileLock(_authority() / ".lock"):
-            process.run(_setup_command(tpm, part), timeout=_MANUFACTURE_SECONDS)
+            # Its own swtpm would outlive it if it were killed.
+            process.run(_setup_command(tpm, part), timeout=_MANUFACTURE_SECONDS, under=ended_with_caller())
         (part / ".lock").unlink(missing_ok=True)
 
 

@@ -95,7 +95,7 @@ def _build(read: dict[str, object], recipe: Path, folder: Path, progress: Progre
     with progress.step(f"building the service image {recipe.name} from Debian {read['suite']} packages"):
         run(
             [
-                *ended_with_caller(),
+                *ended_with_caller(makes_namespaces=True),
                 "mmdebstrap",
                 "--variant=extract",
                 f"--include={','.join(words('packages'))}",

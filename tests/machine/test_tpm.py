@@ -13,6 +13,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
+from machines import processes_naming, wait_gone
 from tpm_client import Client
 
 from harness.errors import HostError
@@ -43,6 +44,19 @@ def pcr_extend(pcr: int, *digests: tuple[int, bytes]) -> bytes:
 
 def log_of(*exchanges: tuple[bytes, bytes]) -> str:
     return "".join(dump("Read", command) + dump("Write", response) for command, response in exchanges)
+
+
+@pytest.mark.real
+def test_what_a_setup_that_ends_early_started_ends_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """swtpm_setup runs swtpm, which goes on when swtpm_setup is killed: by a user, or for want of memory."""
+    program, marker = tmp_path / "swtpm_setup", tmp_path / "state-of-a-tpm"
+    marker.touch()
+    program.write_text(f"#!/bin/sh\ntail -f {marker} >/dev/null 2>&1 &\nsleep 0.5\nexit 1\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    with pytest.raises(HostError, match="swtpm_setup"):
+        manufacture(Tpm(tmp_path / "tpm", TpmVersion.TPM_2_0))
+    assert not wait_gone(lambda: processes_naming(str(marker)), 10)
 
 
 def test_a_refused_unseal_is_told_with_its_code() -> None:
