@@ -4,17 +4,25 @@ import pytest
 
 from harness.api import Sealed, Unlock
 
+pytestmark = pytest.mark.image("debian-13-scsi")
+
 
 @pytest.mark.homelab
-@pytest.mark.image("debian-13-scsi")
-@pytest.mark.policy("sda-tpm2")
-def test_the_first_notes_file_opens_by_itself_on_a_scsi_disk(sealed: Sealed) -> None:
-    """Partition 4 grows, 5 is made, and the TPM opens it: as on NVMe (`test_homelab.py`).
+@pytest.mark.parametrize(
+    "pins",
+    [
+        pytest.param({"tpm2"}, marks=pytest.mark.policy("sda-tpm2")),
+        pytest.param({"tpm2", "tang"}, marks=pytest.mark.policy("sda-tpm2-and-tang")),
+    ],
+    ids=["tpm2", "tpm2-and-tang"],
+)
+def test_the_files_of_the_notes_open_by_themselves_on_a_scsi_disk(sealed: Sealed, pins: set[str]) -> None:
+    """Partition 4 grows, 5 is made, and what is bound opens: as on NVMe (`test_control.py`, `test_homelab.py`).
 
-    Source: seed 000, the file of the first note.
+    Source: seed 000, the TPM's file, Tang's fragment and its kernel arguments.
     """
     with sealed.powered() as on:
         assert on.outcome.unlock is Unlock.AUTO
-        assert on.outcome.unlocked_by == {"tpm2"}
+        assert on.outcome.unlocked_by == pins
         assert on.outcome.canary == sealed.canary
         assert on.shell.run("readlink -f /dev/disk/by-partlabel/var").strip() == "/dev/sda5"
