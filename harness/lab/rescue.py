@@ -21,6 +21,7 @@ from harness.machine.esp import sign_boot_images
 from harness.machine.rig import Rig
 from harness.machine.signing import SigningKey
 from harness.machine.spec import Bus, Disk, Machine
+from harness.policy.disks import link_name
 from harness.policy.pins import OPENERS, leaves
 from harness.policy.policy import Policy
 
@@ -88,7 +89,7 @@ class Rescue:
         if not isinstance(place.partition, str):
             return f"{_node(place.disk)}{place.partition or ''}"
         if place.disk:
-            return f"/dev/disk/by-partlabel/{place.partition}"
+            return f"/dev/disk/by-partlabel/{link_name(place.partition)}"
         if place.partition not in self._partitions:
             known = ", ".join(self._partitions)
             raise RigError(f"the second disk has no partition {place.partition}", f"it has: {known}")
@@ -97,8 +98,8 @@ class Rescue:
     @cached_property
     def _partitions(self) -> dict[str, str]:
         """The partitions of the second disk that have a label, by their labels."""
-        lines = map(str.split, self.run("lsblk -nrpo NAME,PARTLABEL /dev/vda").splitlines())
-        return {line[1]: line[0] for line in lines if len(line) == 2}
+        lines = (line.split(maxsplit=1) for line in self.run("lsblk -nlpo NAME,PARTLABEL /dev/vda").splitlines())
+        return {line[1].rstrip(): line[0] for line in lines if len(line) == 2}
 
     def unlock(self, volume: str, passphrase: str) -> bool:
         """Attempt a passphrase by hand, with ``cryptsetup open``; says whether it opened.

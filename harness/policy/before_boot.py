@@ -4,12 +4,21 @@ Two kinds: mistakes, which would be mistakes on any machine (`check`); and obsta
 in the way of a file that is right (`obstacles`): explaining such a file works, installing it does not.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from harness.policy.disks import COREOS_BOOT_DISK, IMAGE_END_MIB, IMAGE_PARTITIONS, WantedDisk, disk_of, wanted_disks
+from harness.policy.disks import (
+    COREOS_BOOT_DISK,
+    IMAGE_END_MIB,
+    IMAGE_PARTITIONS,
+    WantedDisk,
+    disk_of,
+    link_name,
+    wanted_disks,
+)
 from harness.policy.document import Document, KeyPath
-from harness.policy.needs import lies_on, mapping, new_root
+from harness.policy.needs import FLATCAR_ROOT, array, lies_on, mapping, new_root
 from harness.policy.pins import Pin, leaves
 
 _MOST_MIB = 2 * 1024 * 1024
@@ -20,7 +29,8 @@ _FORMATS = ("ext4", "xfs", "vfat", "swap", "none")
 
 _LEVELS = ("raid1",)
 _ROOT_FORMATS = ("ext4", "xfs")
-_MOVED = "the first boot keeps the system for a file system with label: root and wipe_filesystem: true, else it is gone"
+_MOVED = "the first boot keeps the system for a file system with label: {} and wipe_filesystem: true, else it is gone"
+_NOT_WIPED = "is missing: the partition has the system's file system, and Ignition stops at what it is not told to wipe"
 
 _RUN = "write @TANG_URL@ in its place, and the laboratory runs it"
 _NO_CA_KEY = (
@@ -29,12 +39,16 @@ _NO_CA_KEY = (
 )
 """Sources: Ignition, internal/resource/http.go; `tests/real_tools/test_https.py` has clevis."""
 
-_ROOTS = ("root", "ROOT")
+_ROOTS = ("root", FLATCAR_ROOT)
 """What Fedora CoreOS and Flatcar call the partition with the system."""
 
 _BY_LABEL = "/dev/disk/by-label/"
 _BY_PARTLABEL = "/dev/disk/by-partlabel/"
 _BY_PARTUUID = "/dev/disk/by-partuuid/"
+_BY_UUID = "/dev/disk/by-uuid/"
+_BLANK = (
+    "no such device: the laboratory's disks are blank, but for what the file makes (/dev/sda, by-id, by-partlabel, …)"
+)
 _MD = "/dev/md/"
 
 
@@ -50,6 +64,9 @@ def check(document: Document, config: dict[str, Any]) -> None:
             here = (*place(document, kind, "device", item["device"]), "device")
             if why := _trouble(item["device"], storage, disks, encrypts=kind == "luks"):
                 document.mistake(here, why)
+    for luks in storage.get("luks", []):
+        if _is_root(luks["device"]) and not luks.get("wipeVolume"):
+            document.mistake((*place(document, "luks", "name", luks["name"]), "wipe_volume"), _NOT_WIPED)
     for raid in storage.get("raid", []):
         here = place(document, "raid", "name", raid["name"])
         for index, device in enumerate(raid.get("devices", [])):
@@ -133,8 +150,10 @@ def _label_trouble(label: str, disks: tuple[WantedDisk, ...], *, encrypts: bool)
     made = [part.get("label", "") for disk in disks for part in disk.partitions if part.get("shouldExist") is not False]
     if label in IMAGE_PARTITIONS.values() and label != "root":
         return f"is one of the system's own partitions: {_own()}" if encrypts or label not in made else ""
-    if label in made or label in _ROOTS:
+    if label in map(link_name, made) or label in _ROOTS:
         return ""
+    if label in made:
+        return f"is called {link_name(label)} there"
     labels = ", ".join(filter(None, made))
     return f"storage.disks makes no partition of this label{f'; it makes {labels}' if labels else ''}"
 
@@ -165,15 +184,6 @@ def _out_of_reach(
                 yield here, f"no guest reaches {leaf.address}: {why}; {_RUN}"
         if (source := luks.get("keyFile", {}).get("source", "")) and not source.startswith("data:"):
             yield (*here, "key_file"), f"no guest reaches {source}; put the key into a file beside this one: local"
-    for file in storage.get("files", []):
-        for part in (file.get("contents", {}), *file.get("append", [])):
-            if (source := part.get("source") or "") and not source.startswith("data:"):
-                here = place(document, "files", "path", file["path"])
-                yield here, f"no guest reaches {source}; put it into a file beside this one: local"
-    for index, authority in enumerate(authorities):
-        if (source := authority.get("source") or "") and not source.startswith("data:"):
-            here = ("ignition", "security", "tls", "certificate_authorities", index)
-            yield here, f"no guest reaches {source}; put the certificate into a file beside this one: local"
 
 
 def _obstacles(document: Document, config: dict[str, Any]) -> Iterator[tuple[KeyPath, str]]:
@@ -190,7 +200,11 @@ def _obstacles(document: Document, config: dict[str, Any]) -> Iterator[tuple[Key
         if luks.get("cex", {}).get("enabled"):
             yield here, "cex needs the crypto card of an s390x machine"
         if any(map(_is_root, lies_on(luks["device"], storage))) and not _holds_root(luks["name"], storage):
-            yield here, f"root is not moved into it: {_MOVED}"
+            yield here, f"root is not moved into it: {_moved(document)}"
+        if re.search(r"--type[ =]luks1|-M ?luks1", " ".join(luks.get("options", []))):
+            yield (*here, "options"), "a LUKS1 header: the laboratory reads those of LUKS2 alone"
+        if not _has_device(luks["device"], storage):
+            yield (*here, "device"), _BLANK
     for filesystem in storage.get("filesystems", []):
         here = place(document, "filesystems", "device", filesystem["device"])
         yield from (((*here, *key), why) for key, why in _filesystem_obstacles(document, filesystem, storage))
@@ -200,15 +214,32 @@ def _filesystem_obstacles(
     document: Document, filesystem: dict[str, Any], storage: dict[str, Any]
 ) -> Iterator[tuple[KeyPath, str]]:
     form, below = filesystem.get("format") or "none", lies_on(filesystem["device"], storage)
+    if not _has_device(filesystem["device"], storage):
+        yield ("device",), _BLANK
     if form not in _FORMATS:
         yield ("format",), f"the guest has neither tools nor a module for {form}"
     elif filesystem is not new_root(storage):
         if filesystem.get("wipeFilesystem") and any(map(_is_root, below)):
-            yield (), f"root is not moved to it: {_MOVED}"
+            yield (), f"root is not moved to it: {_moved(document)}"
     elif form not in _ROOT_FORMATS:
         yield ("format",), f"the guest's root is one of {', '.join(_ROOT_FORMATS)}"
     elif not all(map(_is_root, below)) and not document.data.get("boot_device", {}).get("mirror"):
         yield (), "root is moved to where it was, or to a mirror by boot_device.mirror, and to no other place"
+
+
+def _moved(document: Document) -> str:
+    return _MOVED.format(FLATCAR_ROOT if document.variant.is_flatcar else "root")
+
+
+def _has_device(device: str, storage: dict[str, Any]) -> bool:
+    """Whether the machine has a device, or the file makes it: by the name of a disk, a mapping, an array, a label."""
+    if disk_of(device)[0] or mapping(device) or array(device) or device.startswith((_BY_PARTLABEL, _BY_PARTUUID)):
+        return True
+    made = [each for each in (*storage.get("luks", []), *storage.get("filesystems", [])) if each["device"] != device]
+    labels = {*_ROOTS, *IMAGE_PARTITIONS.values(), *(each.get("label") for each in made)}
+    return (device.startswith(_BY_LABEL) and device.removeprefix(_BY_LABEL) in labels) or (
+        device.startswith(_BY_UUID) and device.removeprefix(_BY_UUID) in {each.get("uuid") for each in made}
+    )
 
 
 def _holds_root(volume: str, storage: dict[str, Any]) -> bool:

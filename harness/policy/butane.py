@@ -19,6 +19,7 @@ from harness.policy import before_boot, checks
 from harness.policy.clevis import read_pins
 from harness.policy.disks import own_node, wanted_disks
 from harness.policy.document import Document, KeyPath
+from harness.policy.fit import in_own_network
 from harness.policy.needs import mapping, needs, new_root
 from harness.policy.notes import notes, typed, unpredictable
 from harness.policy.pins import Pin, leaves
@@ -122,7 +123,7 @@ def _policy(understood: Understood) -> Policy:
             for luks, tree in zip(storage.get("luks", []), understood.trees, strict=True)
         ),
         disk=disks[0].node,
-        kernel_arguments=tuple(config.get("kernelArguments", {}).get("shouldExist", [])),
+        kernel_arguments=in_own_network(config.get("kernelArguments", {}).get("shouldExist", [])),
         source=document.text,
         disks=disks,
         notes=(*notes(document, config), *_stand_ins(understood.trees)),

@@ -1,8 +1,8 @@
 """The disks that a config names, and what lies on them: what a machine must have for it (pure).
 
 The first disk is the one with the system, as the guest's image makes it. Which one the file means by that: Fedora
-CoreOS's own name for it; else the disk that has a partition 4 or one called root; else the first that has partitions;
-else, when the file names only others, the first disk of the same kind.
+CoreOS's own name for it; else the disk that has a partition 4 or one called root (of a mirror, root-1); else the first
+that has partitions; else, when the file names only others, the first disk of the same kind.
 """
 
 import re
@@ -22,6 +22,9 @@ IMAGE_END_MIB = 1218
 _ROOM_MIB = 4096
 """For a partition that takes what is left."""
 
+_ROOTS = ("root", "root-1")
+_FLATCAR_ROOTS = ("/dev/disk/by-partlabel/ROOT", "/dev/disk/by-label/ROOT")
+_PLAIN_IN_LINKS = "#+-.:=@_"
 _NODE = re.compile(r"/dev/(sd[a-z]|vd[a-z]|nvme[0-9]n1)")
 _PART = re.compile(r"(/dev/sd[a-z]|/dev/vd[a-z]|/dev/nvme[0-9]n1(?=p))p?([0-9]+)")
 _BY_ID = re.compile(r"(/dev/disk/by-id/.+?)(?:-part([0-9]+))?")
@@ -117,19 +120,33 @@ def place_of(device: str, disks: tuple[WantedDisk, ...]) -> DevicePlace:
     """Where a device path leads. What is named in no other way is a label on the first disk."""
     name, number = disk_of(device)
     for index, wanted in enumerate(disks):
-        labels = [part.get("label") for part in wanted.partitions]
+        labels = {link_name(part.get("label", "")): part.get("label", "") for part in wanted.partitions}
         if name in (wanted.node, wanted.name) or (not name and device.rpartition("/")[2] in labels):
-            return DevicePlace(index, number if name else device.rpartition("/")[2])
+            return DevicePlace(index, number if name else labels[device.rpartition("/")[2]])
     return DevicePlace(0, device.rpartition("/")[2])
 
 
+def link_name(label: str) -> str:
+    r"""What a label is called below /dev/disk/by-partlabel: a blank is ``\x20`` (systemd, encode_devnode_name)."""
+    plain = (
+        char if char.isalnum() or ord(char) > 127 or char in _PLAIN_IN_LINKS else f"\\x{ord(char):02x}"
+        for char in label
+    )
+    return "".join(plain)
+
+
 def own_node(device: str, disks: tuple[WantedDisk, ...]) -> str:
-    """What a device path is called in the machine: a by-id name that its disks cannot have is that of their node."""
+    """What a device path is called in the machine: a by-id name that its disks cannot have is that of their node.
+
+    Flatcar's ROOT is the image's root, unless the file makes a partition of that name.
+    """
     disk, number = disk_of(device)
     for wanted in disks:
         if disk == wanted.name != wanted.node and not wanted.serial:
             between = "p" if "nvme" in wanted.node and number else ""
             return f"{wanted.node}{between}{number or ''}"
+    if device in _FLATCAR_ROOTS and not any(part.get("label") == "ROOT" for each in disks for part in each.partitions):
+        return f"{device.removesuffix('ROOT')}root"
     return device
 
 
@@ -157,7 +174,7 @@ def _boot_name(names: list[str], listed: dict[str, tuple[dict[str, Any], ...]]) 
     if COREOS_BOOT_DISK in names:
         return COREOS_BOOT_DISK
     for name, partitions in listed.items():
-        if any(part.get("number") == 4 or part.get("label") == "root" for part in partitions):
+        if any(part.get("number") == 4 or part.get("label") in _ROOTS for part in partitions):
             return name
     firsts = [name for name in names if name in {_node(kind, 0) for kind in _KINDS}]
     with_partitions = [name for name in firsts if listed.get(name)]

@@ -6,11 +6,12 @@ paragraph "not exercised here" of the report.
 """
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from harness.policy.disks import own_node, wanted_disks
+from harness.policy.needs import FLATCAR_ROOT, new_root
 
 DEFAULT_SPEC = 3
 """The minor version of the Ignition 3 spec of Debian's 2.14, where no image is named: each declares its own."""
@@ -27,6 +28,10 @@ _GROUPS = (
     "dip www-data backup operator list irc src shadow utmp video sasl plugdev staff games users nogroup"
 )
 """Those that Debian's base-passwd makes, so that every Debian has them."""
+
+_DHCP = ("ip=dhcp", "ip=on", "ip=any", "ip=single-dhcp", "ip=either6")
+_NETWORK = ("ip=", "nameserver=", "rd.route=", "vlan=", "bond=", "team=", "bridge=", "bootdev=", "ifname=")
+"""Kernel arguments about a network card or an address, dracut.cmdline(7)."""
 
 _BOOT = "/dev/disk/by-label/boot"
 _GRUB = "/boot/grub2/user.cfg"
@@ -53,7 +58,15 @@ def fit(config: dict[str, Any], spec: int = DEFAULT_SPEC) -> Fitted:
         spec: The minor version of the Ignition 3 spec that the guest's Ignition takes.
     """
     fitted = copy.deepcopy(config)
-    notes = [*_name_disks(fitted), *_take_out_later_keys(fitted, spec), *_take_out_grub(fitted), *_make_owners(fitted)]
+    notes = [
+        *_name_disks(fitted),
+        *_name_root(fitted),
+        *_take_out_later_keys(fitted, spec),
+        *_take_out_grub(fitted),
+        *_take_out_remote(fitted),
+        *_take_out_addresses(fitted),
+        *_make_owners(fitted),
+    ]
     if int(fitted["ignition"]["version"].split(".")[1]) > spec:
         fitted["ignition"]["version"] = f"3.{spec}.0"
     return Fitted(fitted, tuple(notes))
@@ -71,6 +84,17 @@ def _name_disks(config: dict[str, Any]) -> Iterator[str]:
     for disk in disks:
         if own_node(disk.name, disks) != disk.name:
             yield f"{disk.name} is {disk.node} here"
+
+
+def _name_root(config: dict[str, Any]) -> Iterator[str]:
+    """Flatcar's root in the words by which the guest's first boot knows one."""
+    storage = config.get("storage", {})
+    root = new_root(storage)
+    if root is None or root["label"] != FLATCAR_ROOT:
+        return
+    at = storage["filesystems"].index(root)
+    storage["filesystems"][at] = {**root, "label": "root", "wipeFilesystem": True}
+    yield f"{FLATCAR_ROOT} is root here, and the system is moved into it, which on Flatcar lies in /usr"
 
 
 def _take_out_later_keys(config: dict[str, Any], spec: int) -> Iterator[str]:
@@ -98,6 +122,54 @@ def _take_out_grub(config: dict[str, Any]) -> Iterator[str]:
         if not storage[kind]:
             del storage[kind]
     yield "grub.users (the guest is started without GRUB)"
+
+
+def _take_out_remote(config: dict[str, Any]) -> Iterator[str]:
+    """What would be fetched: a guest reaches nothing but the laboratory."""
+    emptied = []
+    for file in config.get("storage", {}).get("files", []):
+        for part in (file.get("contents", {}), *file.get("append", [])):
+            if _is_remote(part):
+                emptied.append(file["path"])
+                part.clear()
+                part["source"] = "data:,"
+    if emptied:
+        paths = list(dict.fromkeys(emptied))
+        shown = ", ".join(paths[:5]) + (", …" if len(paths) > 5 else "")
+        yield f"what is fetched into {shown} (no guest reaches it: empty here)"
+    tls = config["ignition"].get("security", {}).get("tls", {})
+    authorities = tls.get("certificateAuthorities", [])
+    if left := [each for each in authorities if not _is_remote(each)]:
+        tls["certificateAuthorities"] = left
+    elif authorities:
+        del config["ignition"]["security"]
+    for authority in authorities:
+        if _is_remote(authority):
+            yield f"the certificate authority {authority['source']} (no guest reaches it)"
+
+
+def _is_remote(resource: dict[str, Any]) -> bool:
+    return bool(resource.get("source")) and not resource["source"].startswith("data:")
+
+
+def _take_out_addresses(config: dict[str, Any]) -> Iterator[str]:
+    said = config.get("kernelArguments", {})
+    asked = said.get("shouldExist", [])
+    if (given := list(in_own_network(asked))) != asked:
+        said["shouldExist"] = given
+        changed = ", ".join(word for word in asked if word not in given)
+        yield f"{changed} (a guest is in the laboratory's network, by DHCP)"
+
+
+def in_own_network(arguments: Iterable[str]) -> tuple[str, ...]:
+    """Kernel arguments with the laboratory's way to an address in place of the user's, which no guest has."""
+    kept: dict[str, None] = {}
+    for word in arguments:
+        if word in _DHCP or not word.startswith(_NETWORK):
+            kept[word] = None
+        elif word.startswith("ip="):
+            kept["ip=dhcp"] = None
+    return tuple(kept)
 
 
 def _make_owners(config: dict[str, Any]) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 A root that a config makes anew is moved: the initrd of the first boot keeps it in memory while Ignition makes what it
 is to lie on. Which file system that is the first boot knows by the label, as on Fedora CoreOS
-(ignition-ostree-transposefs).
+(ignition-ostree-transposefs). On Flatcar the label is ROOT, and nothing is moved: the system lies in /usr.
 """
 
 from collections.abc import Mapping
@@ -34,6 +34,9 @@ _ASKED = {
     Need.ROOT: "makes the root file system anew",
 }
 
+FLATCAR_ROOT = "ROOT"
+"""What Flatcar calls the partition and the file system that Fedora CoreOS calls root."""
+
 _MAPPINGS = ("/dev/mapper/", "/dev/disk/by-id/dm-name-")
 _ARRAYS = "/dev/md/"
 
@@ -52,7 +55,15 @@ def needs(config: Mapping[str, Any]) -> frozenset[Need]:
 def new_root(storage: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """The root file system that a config makes anew, or None."""
     filesystems = storage.get("filesystems", [])
-    return next((each for each in filesystems if each.get("label") == "root" and each.get("wipeFilesystem")), None)
+    return next((each for each in filesystems if _is_new_root(each, storage)), None)
+
+
+def _is_new_root(filesystem: Mapping[str, Any], storage: Mapping[str, Any]) -> bool:
+    label = filesystem.get("label")
+    if filesystem.get("wipeFilesystem"):
+        return label in ("root", FLATCAR_ROOT)
+    wiped = {luks["name"] for luks in storage.get("luks", []) if luks.get("wipeVolume")}
+    return label == FLATCAR_ROOT and mapping(filesystem["device"]) in wiped
 
 
 def mapping(device: str) -> str:

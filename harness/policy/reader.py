@@ -18,7 +18,7 @@ from harness.policy.nodes import DEEPEST, MOST_BYTES, MOST_VALUES, Mapping, Node
 from harness.policy.nodes import Scalar as ScalarNode
 from harness.policy.scalars import SCALAR_TAGS, of_json, of_yaml, wrong_value
 from harness.policy.schema import ROOT, Items, Key, Kind, Scalar, Section
-from harness.policy.variants import NotAPolicyError, camel, snake, variant_of
+from harness.policy.variants import NotAPolicyError, Variant, camel, snake, variant_of
 
 _NULL = {"", "~", "null", "Null", "NULL"}
 _STAND_INS: dict[Scalar, str | int | bool] = {Scalar.TEXT: "", Scalar.BYTES: "", Scalar.NUMBER: 0, Scalar.FLAG: False}
@@ -33,7 +33,7 @@ def read_document(path: Path) -> Document:
     document = Document(path, _text(path))
     try:
         root = compose(document.text)
-        document.variant = variant_of(root)
+        document.variant = _variant(document, root)
         assert isinstance(root, Mapping)  # variant_of has seen to it
         if document.ignition:
             _check_json(document)
@@ -41,10 +41,24 @@ def read_document(path: Path) -> Document:
     except NotReadableError as error:
         document.mistake((), str(error), error.line)
         document.check()
-    except NotAPolicyError as error:
-        document.mistake((error.key,) if error.key else (), error.message, error.line)
+    except NotAPolicyError:
         document.check()
     return document
+
+
+def _variant(document: Document, root: Node | None) -> Variant:
+    """The kind of file; one that is not said as it should be is a mistake, and the rest is looked at if it is known.
+
+    Raises:
+        NotAPolicyError: It is not known.
+    """
+    try:
+        return variant_of(root)
+    except NotAPolicyError as error:
+        document.mistake((error.key,) if error.key else (), error.message, error.line)
+        if error.meant is None:
+            raise
+        return error.meant
 
 
 def _text(path: Path) -> str:
@@ -148,7 +162,7 @@ class _Reader:
         variant = self.document.variant
         bare = ".".join(part for part in path if isinstance(part, str))
         if name in variant.lacks or bare in variant.lacks:
-            return f"{variant.title} has no such key"
+            return f"{variant.title} has no such key{'' if variant.is_ignition else '; variant: fcos has it'}"
         if key.since > variant.keys:
             if variant.is_ignition:
                 return f"came with a later spec than {variant.title}"

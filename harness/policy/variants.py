@@ -52,6 +52,11 @@ class Variant:
     lacks: frozenset[str] = frozenset()
     is_ignition: bool = False
 
+    @property
+    def is_flatcar(self) -> bool:
+        """Whether it is for Flatcar."""
+        return "flatcar" in self.title
+
 
 NEWEST = Variant(f"Butane fcos 1.{len(_FCOS_SPECS) - 1}.0", len(_FCOS_SPECS) - 1, NEWEST_SPEC)
 
@@ -76,13 +81,15 @@ class NotAPolicyError(Exception):
         key: Where it shows, or nothing.
         message: One sentence: what the file is, and what to do.
         line: Of that key, from 1.
+        meant: The kind that it is all the same, so that the rest can be looked at, if there is no doubt.
     """
 
-    def __init__(self, key: str, message: str, line: int) -> None:
+    def __init__(self, key: str, message: str, line: int, meant: Variant | None = None) -> None:
         super().__init__(message)
         self.key = key
         self.message = message
         self.line = line
+        self.meant = meant
 
 
 def camel(key: str) -> str:
@@ -131,18 +138,23 @@ def _butane(head: dict[str, Node]) -> Variant:
         raise NotAPolicyError("variant", f"{_short(variant)} is none of {', '.join(_VERSIONS)}", line)
     if "version" not in head:
         newest = _VERSIONS[variant].split()[-1] if variant != "flatcar" else "1.1.0"
-        raise NotAPolicyError("version", f"missing; write version: {newest}", 1)
+        raise NotAPolicyError("version", f"missing; write version: {newest}", 1, _FIXED.get((variant, newest), NEWEST))
     version, line = _text(head["version"]), head["version"].line
-    if found := _FIXED.get((variant, version)):
+    if found := _known(variant, version):
         return found
+    message = f"{_short(version)} is not one of {variant} {_VERSIONS[variant]}"
+    meant = _known(variant, f"{version}.0")
+    if meant:
+        message += f"; write version: {version}.0"
+    raise NotAPolicyError("version", message, line, meant)
+
+
+def _known(variant: str, version: str) -> Variant | None:
     match = re.fullmatch(r"1\.([0-9])\.0", version)
     if variant == "fcos" and match and int(match[1]) < len(_FCOS_SPECS):
         minor = int(match[1])
         return Variant(f"Butane fcos {version}", minor, _FCOS_SPECS[minor])
-    message = f"{_short(version)} is not one of {variant} {_VERSIONS[variant]}"
-    if re.fullmatch(r"1\.[0-7]", version):
-        message += f"; write version: {version}.0"
-    raise NotAPolicyError("version", message, line)
+    return _FIXED.get((variant, version))
 
 
 def _ignition(section: Mapping) -> Variant:

@@ -37,6 +37,9 @@ def by_label(label: str) -> str:
 
 THUMBPRINT = "dx9dNzgs-DeXg0SCBQW5rb7WQkSIN1B8MIgcO6WxJfI"
 HTTPS = luks("/dev/vdb", f", clevis: {{tang: [{{url: 'https://a', thumbprint: {THUMBPRINT}}}]}}")
+D = {"compression": "", "source": "data:,d"}
+WIPED = ", wipe_volume: true"
+UUID = "0fc63daf-8483-4772-8e79-3d69d8477de4"
 CA = "ignition: {{security: {{tls: {{certificate_authorities: [{{{}}}]}}}}}}\n"
 
 
@@ -62,6 +65,9 @@ CA = "ignition: {{security: {{tls: {{certificate_authorities: [{{{}}}]}}}}}}\n"
         ),
         (luks("/dev/disk/by-id/coreos-boot-disk"), "storage.luks[0].device: is the whole disk that the machine starts"),
         (luks("/dev/md/data"), "storage.luks[0].device: storage.raid makes no such array"),
+        (by_label("root"), "storage.luks[0].wipe_volume: is missing: the partition has the system's file system"),
+        (luks("/dev/vda4"), "storage.luks[0].wipe_volume: is missing"),
+        (disk("/dev/vda", "{label: a b}") + by_label("a b"), "storage.luks[0].device: is called a\\x20b there"),
         (
             disk("/dev/sdb", "{label: b}") + luks("/dev/sdb"),
             "storage.luks[0].device: has partitions, and cannot be taken as a whole",
@@ -194,6 +200,7 @@ def test_a_bank_that_no_tpm_here_has(tmp_path: Path) -> None:
         (disk("/dev/vda", "{label: v, number: 5}") + luks("/dev/vda5"), DevicePlace(0, 5)),
         (disk("/dev/vda", "{label: v, number: 5}") + by_label("v"), DevicePlace(0, "v")),
         (disk("/dev/vdb", "{label: v}") + by_label("v"), DevicePlace(1, "v")),
+        (disk("/dev/vdb", "{label: a b/c}") + luks(r"/dev/disk/by-partlabel/a\x20b\x2fc"), DevicePlace(1, "a b/c")),
         (luks("/dev/sdc"), DevicePlace(2, 0)),
         (disk("/dev/disk/by-id/virtio-spare", "{label: v, number: 1}") + luks("/dev/disk/by-id/virtio-spare-part1"),
          DevicePlace(1, 1)),
@@ -220,15 +227,23 @@ def test_partitions_without_a_number_get_the_next_that_is_free(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("storage", "more", "obstacle"),
     [
-        (by_label("root"), "", ":4: storage.luks[0]: root is not moved into it: the first boot keeps the system for a"),
-        (luks("/dev/vda4"), "", ":4: storage.luks[0]: root is not moved into it"),
+        (
+            luks("/dev/disk/by-partlabel/root", WIPED),
+            "",
+            ":4: storage.luks[0]: root is not moved into it: the first boot keeps the system for a",
+        ),
+        (luks("/dev/vda4", WIPED), "", ":4: storage.luks[0]: root is not moved into it"),
+        (luks("/dev/vdb", ", options: [--type, luks1]"), "", ":4: storage.luks[0].options: a LUKS1 header"),
+        (luks("/dev/vg0/data"), "", ":4: storage.luks[0].device: no such device: the laboratory's disks are blank"),
+        (luks(f"/dev/disk/by-uuid/{UUID}", f", uuid: {UUID}"), "", ":4: storage.luks[0].device: no such device"),
+        ("filesystems: [{device: /dev/disk/by-label/old}]", "", ":4: storage.filesystems[0].device: no such device"),
         (
             "filesystems: [{device: /dev/vda4, format: xfs, label: system, wipe_filesystem: true}]",
             "",
             ":4: storage.filesystems[0]: root is not moved to it",
         ),
         (
-            by_label("root")
+            luks("/dev/disk/by-partlabel/root", WIPED)
             + "filesystems: [{device: /dev/mapper/a, format: vfat, label: root, wipe_filesystem: true}]",
             "",
             ":5: storage.filesystems[0].format: the guest's root is one of ext4, xfs",
@@ -245,21 +260,11 @@ def test_partitions_without_a_number_get_the_next_that_is_free(tmp_path: Path) -
         ),
         (luks("/dev/vdb", ", cex: {enabled: true}"), "", ":4: storage.luks[0]: cex needs the crypto card"),
         (luks("/dev/vdb", ", key_file: {source: 'https://a/k'}"), "", ":4: storage.luks[0].key_file: no guest reaches"),
-        (
-            "files: [{path: /etc/a, contents: {source: 'https://a/b'}}]",
-            "",
-            ":4: storage.files[0]: no guest reaches https",
-        ),
         (HTTPS, "", ":4: storage.luks[0]: no guest reaches https://a: no guest trusts a certificate of the laboratory"),
         (
             HTTPS,
             CA.format("inline: a"),
             ":4: storage.luks[0]: no guest reaches https://a: the file brings its CA's cert",
-        ),
-        (
-            luks("/dev/vdb"),
-            CA.format("source: 'http://a/ca'"),
-            ":5: ignition.security.tls.certificate_authorities[0]: no guest reaches http://a/ca; put the certificate",
         ),
         (
             disk("/dev/sdb", "{number: 4, label: root}"),
@@ -357,3 +362,81 @@ def test_what_no_boot_here_shows_is_named(tmp_path: Path) -> None:
 def test_no_file_changes_without_a_note(tmp_path: Path) -> None:
     policy = read(tmp_path, disk("/dev/vda", "{label: a}") + by_label("a"))
     assert (not_exercised(policy), policy.obstacles) == ((), ())
+
+
+def test_what_would_be_fetched_is_empty_and_named(tmp_path: Path) -> None:
+    more = "  files: [{path: /a, contents: {source: 'https://a/b', verification: {hash: sha256-%s}}, append: %s}]\n"
+    append = "[{source: 'https://a/c'}, {inline: d}]"
+    ca = CA.format("source: 'http://a/ca'")
+    policy = read(tmp_path, luks("/dev/vdb"), more % ("0" * 64, append) + ca)
+    assert policy.obstacles == ()
+    assert not_exercised(policy) == (
+        "what is fetched into /a (no guest reaches it: empty here)",
+        "the certificate authority http://a/ca (no guest reaches it)",
+    )
+    config = json.loads(render(policy, {}))
+    (file,) = config["storage"]["files"]
+    assert [file["contents"], *file["append"]] == [{"source": "data:,"}, {"source": "data:,"}, D]
+    assert "security" not in config["ignition"]
+
+
+def test_a_certificate_authority_that_is_in_the_file_stays(tmp_path: Path) -> None:
+    config = json.loads(render(read(tmp_path, luks("/dev/vdb"), CA.format("inline: d")), {}))
+    assert config["ignition"]["security"]["tls"] == {"certificateAuthorities": [D]}
+
+
+def test_a_guest_is_in_the_laboratorys_network(tmp_path: Path) -> None:
+    words = ["rd.neednet=1", "ip=192.0.2.5::192.0.2.1:255.255.255.0:a:eno1:none", "nameserver=192.0.2.1", "quiet"]
+    policy = read(tmp_path, luks("/dev/vdb"), f"kernel_arguments: {{should_exist: {json.dumps(words)}}}")
+    assert policy.kernel_arguments == ("rd.neednet=1", "ip=dhcp", "quiet")
+    assert json.loads(render(policy, {}))["kernelArguments"]["shouldExist"] == ["rd.neednet=1", "ip=dhcp", "quiet"]
+    note = f"{words[1]}, {words[2]} (a guest is in the laboratory's network, by DHCP)"
+    assert not_exercised(policy) == (note,)
+
+
+@pytest.mark.parametrize("argument", ["ip=dhcp", "ip=on", "rd.net.timeout.carrier=5"])
+def test_what_any_network_takes_stays(tmp_path: Path, argument: str) -> None:
+    policy = read(tmp_path, luks("/dev/vdb"), f"kernel_arguments: {{should_exist: ['{argument}']}}")
+    assert (policy.kernel_arguments, not_exercised(policy)) == ((argument,), ())
+
+
+def test_the_first_disk_of_a_mirror_is_the_one_with_the_system(tmp_path: Path) -> None:
+    names = [f"/dev/disk/by-id/ata-{letter}" for letter in "AB"]
+    path = tmp_path / "mine.bu"
+    path.write_text(f"{VERSION}boot_device: {{mirror: {{devices: [{', '.join(names)}]}}, luks: {{tpm2: true}}}}")
+    assert [(disk.name, disk.node) for disk in read_policy(path).disks] == [
+        (names[0], "/dev/nvme0n1"),
+        (names[1], "/dev/nvme1n1"),
+    ]
+
+
+FLATCAR = "variant: flatcar\nversion: 1.1.0\nstorage:\n  luks: [{name: r, device: /dev/disk/by-partlabel/ROOT%s}]\n"
+
+
+@pytest.mark.parametrize("wiped", ["", ", wipe_filesystem: true"])
+def test_flatcars_root_is_a_root_as_its_documentation_has_it(tmp_path: Path, wiped: str) -> None:
+    path = tmp_path / "mine.bu"
+    root = f"  filesystems: [{{device: /dev/mapper/r, format: ext4, label: ROOT{wiped}}}]\n"
+    path.write_text(FLATCAR % WIPED + root)
+    policy = read_policy(path)
+    assert (policy.obstacles, policy.volumes[0].mount_point) == ((), "/")
+    assert place_of(policy.volumes[0].device, policy.disks) == DevicePlace(0, "root")
+    storage = json.loads(render(policy, {}))["storage"]
+    assert storage["luks"][0]["device"] == "/dev/disk/by-partlabel/root"
+    assert storage["filesystems"] == [
+        {"device": "/dev/mapper/r", "format": "ext4", "label": "root", "wipeFilesystem": True}
+    ]
+    assert not_exercised(policy) == (
+        "ROOT is root here, and the system is moved into it, which on Flatcar lies in /usr",
+    )
+
+
+def test_flatcars_root_is_called_by_its_name(tmp_path: Path) -> None:
+    path = tmp_path / "mine.bu"
+    path.write_text(FLATCAR % WIPED)
+    assert "for a file system with label: ROOT and wipe_filesystem: true" in read_policy(path).obstacles[0]
+
+
+def test_a_partition_of_ones_own_may_be_called_root_as_flatcars(tmp_path: Path) -> None:
+    policy = read(tmp_path, disk("/dev/vdb", "{label: ROOT}") + luks("/dev/disk/by-partlabel/ROOT", WIPED))
+    assert place_of(policy.volumes[0].device, policy.disks) == DevicePlace(1, "ROOT")

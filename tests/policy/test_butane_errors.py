@@ -215,7 +215,7 @@ def test_keys_and_types(tmp_path: Path, text: str, message: str) -> None:
             .replace("fcos", "fiot")
             .replace(" # <--", "")
             .replace("[]", "[] # <--"),
-            "storage.luks: Butane fiot 1.0.0 has no such key",
+            "storage.luks: Butane fiot 1.0.0 has no such key; variant: fcos has it",
         ),
         (
             section("storage.filesystems", "{device: /dev/vda, format: none} # <--", version="1.3.0"),
@@ -709,3 +709,13 @@ def test_a_pipe_in_a_tree(tmp_path: Path) -> None:
     (tmp_path / "tree").mkdir()
     os.mkfifo(tmp_path / "tree" / "pipe")
     fails(tmp_path, fcos("storage:\n  trees:\n    - local: tree # <--"), "storage.trees[0]: ")
+
+
+@pytest.mark.parametrize("head", ["variant: fcos\nversion: 1.5", "version: 1.1\nvariant: flatcar", "variant: fiot"])
+def test_a_version_in_another_form_is_one_mistake_among_the_others(tmp_path: Path, head: str) -> None:
+    path = tmp_path / "mine.bu"
+    path.write_text(f"{head}\nsystemd: {{units: [{{nam: a.service}}]}}\n")
+    with pytest.raises(UsageError) as caught:
+        read_policy(path)
+    assert "write version: 1." in caught.value.detail
+    assert "did you mean name?" in caught.value.detail
