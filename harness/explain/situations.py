@@ -1,12 +1,12 @@
 """The conditions that a policy can be asked about: the columns of the truth table, and which scenario shows each."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from harness.errors import UsageError
 from harness.explain.answer import Situation
 from harness.matrix.condition import Condition
 from harness.matrix.conditions import CONDITIONS, MAINTENANCE, OF_ROOTS, OF_TOKENS, subsets
-from harness.policy.policy import Policy
+from harness.policy.policy import Policy, Volume
 
 SCENARIOS: Mapping[str, str] = {
     "present": "test_control.py::test_control_unlocks_with_nothing_typed",
@@ -52,14 +52,14 @@ def situations(policy: Policy, *, root: bool) -> Iterator[Situation]:
             continue
         if condition.name == _NEEDS_THE_SERVER_CALLED_TWO and "two" not in servers:
             continue
-        if _can_be_done(condition, policy):
+        if can_be_done(condition, policy.volumes):
             yield _situation(condition, servers)
 
 
-def _can_be_done(condition: Condition, policy: Policy) -> bool:
+def can_be_done(condition: Condition, volumes: Sequence[Volume]) -> bool:
     """Whether its maintenance changes something, and can be done: without a passphrase no binding is made anew."""
     try:
-        return condition.maintenance is None or bool(condition.maintenance(policy.volumes).commands)
+        return condition.maintenance is None or bool(condition.maintenance(volumes).commands)
     except UsageError:
         return False
 

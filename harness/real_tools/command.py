@@ -15,6 +15,7 @@ from rich.text import Text
 
 from harness.errors import UsageError
 from harness.evidence.artifacts import plain
+from harness.explain.situations import can_be_done
 from harness.host.scratch import scratch
 from harness.matrix.condition import Condition
 from harness.matrix.conditions import CONDITIONS, MAINTENANCE, OF_POWER, subsets
@@ -164,7 +165,8 @@ def _conditions(volume: Volume, only: Sequence[str]) -> Iterator[Condition]:
             continue
         if condition.name == "rebound" and "two" not in servers:
             continue
-        yield condition
+        if can_be_done(condition, [volume]):
+            yield condition
 
 
 def _show(lines: Sequence[Line], console: Console, seconds: float) -> None:

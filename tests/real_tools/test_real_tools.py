@@ -93,3 +93,10 @@ def test_the_guests_tools_do_what_its_boots_do() -> None:
         with scratch(None) as folder, scratch(None) as empty:
             trial = try_under(parts, seal(parts, alone, folder), conditions["present"], empty)
         assert trial.opened, trial.said
+
+
+def test_of_two_bindings_neither_is_edited() -> None:
+    volume = next(each for each in command._of_table() if each.name == "two-bindings")
+    names = {condition.name for condition in command._conditions(volume, ())}
+    assert "regenerated" in names
+    assert "threshold-edited" not in names
