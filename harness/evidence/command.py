@@ -30,7 +30,9 @@ def main(argv: Sequence[str]) -> int:
     """Run the command; returns the exit status."""
     parser = argparse.ArgumentParser(prog="unlock-lab report", description="Make pages of the evidence.")
     parser.add_argument("folders", nargs="*", type=Path, metavar="FOLDER", help="artifacts (default: artifacts)")
-    parser.add_argument("-o", "--output", type=Path, metavar="PAGE", help="default: report.html, in the first folder")
+    parser.add_argument(
+        "-o", "--output", type=Path, metavar="PAGE", help=f"default: {report.PAGE}, in the first folder"
+    )
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--merge", action="store_true", help="one page of many jobs (night.html)")
     which.add_argument("--summary", action="store_true", help="Markdown for a job, on standard output")
@@ -63,7 +65,7 @@ def main(argv: Sequence[str]) -> int:
         return _merge(now, options.since, options.output or Path("night.html"))
     if len(folders) > 1:
         parser.error("a report is of one folder; --merge takes several")
-    output = options.output or folders[0] / "report.html"
+    output = options.output or folders[0] / report.PAGE
     report.write(folders[0], output)
     print(output)
     return 0

@@ -21,6 +21,9 @@ from harness.evidence.record import Document, Result
 from harness.files import write_whole
 from harness.ownership import require_own_file
 
+PAGE = "report.html"
+"""In the folder of artifacts, unless another is named."""
+
 UNREADABLE = "unreadable"
 
 GENERATOR = '<meta name="generator" content="unlock-lab report">'

@@ -169,8 +169,7 @@ def _boot_machine(plan: MachinePlan) -> HarnessError | None:
 
 def boot_columns(plan: MachinePlan, lab: Laboratory, entry: SealedEntry) -> None:
     """Boot one machine's columns in their order, but for those that are known; each is written down as it ends."""
-    matrix = _load(plan.artifacts)
-    left = [condition for condition in plan.conditions if not _asked_anew(matrix, plan, entry, condition)]
+    left = left_to_boot(plan, entry)
     started = time.monotonic()
     for number, condition in enumerate(left, 1):
         done = time.monotonic() - started
@@ -178,6 +177,12 @@ def boot_columns(plan: MachinePlan, lab: Laboratory, entry: SealedEntry) -> None
         with lab.progress.step(f"{plan.policy.name}: {condition.name} ({number} of {len(left)}{rest})"):
             seen = observe(entry, lab, condition, plan.artifacts)
         _write(plan.artifacts, cells_of(plan, entry, condition, seen))
+
+
+def left_to_boot(plan: MachinePlan, entry: SealedEntry) -> list[Condition]:
+    """The columns that no earlier run has booted with the same inputs; of the others the oracle is asked anew."""
+    matrix = _load(plan.artifacts)
+    return [condition for condition in plan.conditions if not _asked_anew(matrix, plan, entry, condition)]
 
 
 def observe(entry: SealedEntry, lab: Laboratory, condition: Condition, artifacts: Path) -> BootResult:

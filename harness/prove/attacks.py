@@ -91,20 +91,24 @@ def play(attack: Staged, lab: Laboratory, entry: SealedEntry, root: Path) -> Doc
     Raises:
         RigError: There is no verdict.
     """
-    test = f"prove::{attack.name}[{entry.policy.name}-{entry.image.name}-{entry.folder.name[:12]}]"
-    folder = root / artifacts.folder_name(test)
-    if known := _known(folder):
-        return known
+    if found := known(attack, entry, root):
+        return found
+    test = _test(attack, entry)
     recorder = EvidenceRecorder.open(root, test, attack.about)
     with recorder.finishing(), Machines(lab, recorder) as machines:
         attacker = Attacker.of(machines.copy(entry), attack.grants)
         _PLAYED[attack.name](attacker)
-    return record.load(folder)
+    return record.load(root / artifacts.folder_name(test))
 
 
-def _known(folder: Path) -> Document | None:
+def _test(attack: Staged, entry: SealedEntry) -> str:
+    return f"prove::{attack.name}[{entry.policy.name}-{entry.image.name}-{entry.folder.name[:12]}]"
+
+
+def known(attack: Staged, entry: SealedEntry, root: Path) -> Document | None:
+    """The evidence of an attack that was played on this sealed machine, and passed; None without it."""
     try:
-        document = record.load(folder)
+        document = record.load(root / artifacts.folder_name(_test(attack, entry)))
     except UsageError:
         return None
     return document if document["result"] == Result.PASSED.value else None

@@ -17,20 +17,20 @@ from harness.campaign.durations import Durations, Installed
 from harness.campaign.schedule import Costs
 from harness.defaults import ACCELERATORS, HYPERVISORS
 from harness.errors import ControlError, HarnessError
-from harness.evidence import record
+from harness.evidence import record, report
 from harness.explain.answer import Answer
 from harness.explain.command import explained_policy
 from harness.images.recipe import guest_recipe
 from harness.lab import laboratory
-from harness.lab.install import sealed_machine
+from harness.lab.install import SealedEntry, sealed_machine
 from harness.lab.laboratory import Laboratory
 from harness.lab.policies import image_for, require_installable
 from harness.matrix.conditions import all_conditions, subsets
-from harness.matrix.run import MachinePlan, boot_columns, booted
+from harness.matrix.run import MachinePlan, boot_columns, booted, left_to_boot
 from harness.policy.butane import read_policy
 from harness.policy.policy import Policy
 from harness.progress import Progress
-from harness.prove.attacks import AttackLine, Staged, play, staged, told
+from harness.prove.attacks import AttackLine, Staged, known, play, staged, told
 from harness.prove.plan import CONTROL, Step, plan
 from harness.prove.show import Line, lines_of, never_opens, show
 from harness.real_tools.command import can_be_sealed, try_volumes
@@ -76,12 +76,17 @@ def _prove(file: Path, arguments: argparse.Namespace, progress: Progress) -> int
         terminal=sys.stderr,
         hypervisor=arguments.hypervisor,
     )
+    page = arguments.artifacts / report.PAGE
     with laboratory.prepared(options) as lab:
         try:
             found, attacked = _booted(machine, steps, attacks, answer, lab)
         except ControlError as error:
-            return never_opens(answer, error, record.load(Path(error.evidence)), Console())
-    return show(answer, found, attacked, Console())
+            status = never_opens(answer, error, record.load(Path(error.evidence)), Console())
+        else:
+            status = show(answer, found, attacked, Console())
+    report.write(arguments.artifacts, page)
+    progress.say(f"each boot and its logs: {page}")
+    return status
 
 
 def _booted(
@@ -96,6 +101,8 @@ def _booted(
     entry = sealed_machine(lab, machine.image, machine.policy, machine.artifacts)
     measured = Installed(entry.install_seconds, entry.folder.name)
     durations.remember(Durations(installations={machine.policy.name: measured}))
+    if before := kept(machine, attacks, entry):
+        lab.progress.say(before)
     boot_columns(machine, lab, entry)
     attacked: list[AttackLine] = []
     for number, attack in enumerate(attacks, 1):
@@ -104,6 +111,18 @@ def _booted(
         attacked += told(attack, document, machine.policy, answer.volumes)
     rows = [machine.row(volume) for volume in machine.policy.volumes]
     return list(lines_of(answer, steps, rows, booted(machine))), attacked
+
+
+def kept(machine: MachinePlan, attacks: Sequence[Staged], entry: SealedEntry) -> str:
+    """What earlier runs have booted of this already, in words; empty where they have nothing of it."""
+    conditions = len(machine.columns) - len(left_to_boot(machine, entry))
+    played = sum(known(attack, entry, machine.artifacts) is not None for attack in attacks)
+    if not conditions + played:
+        return ""
+    return (
+        f"{machine.policy.name}: {conditions} of {len(machine.columns)} conditions and {played} of {len(attacks)} "
+        f"attacks are known from an earlier run, in {machine.artifacts}"
+    )
 
 
 def _power_ons(policy: Policy) -> Mapping[str, int]:
@@ -143,7 +162,7 @@ def announced(answer: Answer, steps: Sequence[Step], attacks: Sequence[Staged], 
     seconds = (boots + len(attacks)) * costs.scenario("") + installation
     lines = [
         f"{answer.policy}: {boots} boots tell {told_by} conditions ({boots / max(told_by, 1):.2f} a condition), and "
-        f"{len(attacks)} play attackers; some {seconds / 60:.0f} min on this host, "
+        f"{len(attacks)} for attackers; some {seconds / 60:.0f} min on this host, "
         + (f"{installation / 60:.0f} of them to install it" if installation else "since it is installed already")
     ]
     for step in steps:

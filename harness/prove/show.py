@@ -2,9 +2,11 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
+from rich.console import Console, RenderableType
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -16,6 +18,8 @@ from harness.matrix.cells import Cell, Matrix
 from harness.prove.attacks import AttackLine
 from harness.prove.plan import CONTROL, Step
 from harness.unlock import Unlock
+
+_INDENT = (0, 0, 0, 2)
 
 
 @dataclass(frozen=True)
@@ -69,15 +73,14 @@ def lines_of(answer: Answer, steps: Sequence[Step], rows: Sequence[str], matrix:
 
 def show(answer: Answer, lines: Sequence[Line], attacked: Sequence[AttackLine], console: Console) -> int:
     """Print both; returns 0 when they agree everywhere."""
-    table = Table("when", "volume", "the rules", "the boot", "because", box=SIMPLE_HEAD, pad_edge=False, expand=True)
+    table = _table("when", "volume", "the rules", "the boot")
     for line in lines:
-        when = Text(line.condition)
-        if line.stands_for:
-            when.append(f"\nand {', '.join(line.stands_for)}", "dim")
         observed = line.observed.value if line.observed else "no verdict"
         mark = "" if line.agrees else "bold red"
-        table.add_row(when, plain(line.volume), line.predicted.value, Text(observed, mark), Text(plain(line.why)))
+        table.add_row(line.condition, plain(line.volume), line.predicted.value, Text(observed, mark))
     console.print(table)
+    for part in _reasons(lines):
+        console.print(part)
     if attacked:
         console.print(_attack_table(attacked))
     wrong = [line for line in lines if not line.agrees]
@@ -94,8 +97,30 @@ def show(answer: Answer, lines: Sequence[Line], attacked: Sequence[AttackLine], 
     return 1 if wrong or beaten else 0
 
 
+def _table(*heads: str) -> Table:
+    """One whose verdicts are whole on a narrow terminal."""
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for head in heads:
+        table.add_column(head, overflow="fold" if head == "volume" else "ellipsis", no_wrap=head != "volume")
+    return table
+
+
+def _reasons(lines: Sequence[Line]) -> Iterator[RenderableType]:
+    """Each boot with the conditions that it stands for, and what the judge says of each volume."""
+    for condition, told in groupby(lines, lambda line: line.condition):
+        of_volumes = list(told)
+        yield Text.assemble(
+            (condition, "bold"), *[(f" ({each.evidence})", "dim") for each in of_volumes[:1] if each.evidence]
+        )
+        if stands_for := of_volumes[0].stands_for:
+            yield Padding(Text(f"and so {', '.join(stands_for)}", "dim"), _INDENT)
+        for line in of_volumes:
+            yield Padding(Text(f"{plain(line.volume)}: {plain(line.why)}"), _INDENT)
+    yield Text("")
+
+
 def _attack_table(attacked: Sequence[AttackLine]) -> Table:
-    table = Table("attacker", "volume", "the rules", "the attack", box=SIMPLE_HEAD, pad_edge=False)
+    table = _table("attacker", "volume", "the rules", "the attack")
     for line in attacked:
         observed = Text("extracted" if line.observed else "resisted", "" if line.agrees else "bold red")
         table.add_row(line.attacker, plain(line.volume), "extracted" if line.predicted else "resisted", observed)
@@ -113,15 +138,19 @@ def never_opens(answer: Answer, error: ControlError, document: Document, console
     """
     boot = document["boots"][-1]
     same = True
-    table = Table("volume", "the rules", "the control boot", "because", box=SIMPLE_HEAD, pad_edge=False, expand=True)
+    table = _table("volume", "the rules", "the control boot")
+    reasons = []
     for volume in answer.volumes:
         predicted = next(line.unlock for line in volume.conditions if line.condition == CONTROL)
         seen = boot["volumes"].get(volume.name, boot)
         agrees = seen["unlock"] == predicted.value or predicted is Unlock.NOT_PREDICTED
         same &= agrees
         observed = Text(seen["unlock"], "" if agrees else "bold red")
-        table.add_row(plain(volume.name), predicted.value, observed, Text(plain(seen["reason"])))
+        table.add_row(plain(volume.name), predicted.value, observed)
+        reasons.append(Text(f"{plain(volume.name)}: {plain(seen['reason'])}"))
     console.print(table)
+    for reason in reasons:
+        console.print(reason)
     console.print(f"{answer.policy} never opens by itself; nothing else was booted, since it would show nothing.")
     console.print(f"The evidence: {error.evidence}", highlight=False)
     return 0 if same else 1

@@ -91,3 +91,14 @@ def test_on_a_seal_to_the_firmware_a_live_system_is_one_that_the_firmware_accept
     document["attack"]["tries"] = [{**each, "guard": "tpm2-pcr7"} for each in document["attack"]["tries"]]
     lines: list[AttackLine] = list(told(theft, document, policy, explained_policy(policy, "debian-13").volumes))
     assert [(line.attacker, line.agrees) for line in lines] == [("machine-same-signer", True)]
+
+
+def test_verdicts_and_names_are_whole_on_a_narrow_terminal(answer: Answer) -> None:
+    narrow = Console(record=True, width=80)
+    lines = list(lines_of(answer, STEPS, ["mine"], cell(Unlock.PASSPHRASE_FALLBACK)))
+    show(answer, lines, [], narrow)
+    text = narrow.export_text()
+    assert "…" not in text
+    assert "passphrase-fallback   passphrase-fallback" in text
+    assert "and so tpm-replaced" in text
+    assert "var: it opened by itself" in text
