@@ -137,6 +137,16 @@ def encrypted_root(name: str) -> tuple[str, str] | None:
     return (recipe.root_passphrase, build.root_device(recipe)) if recipe.root_passphrase else None
 
 
+def decrypt_root(name: str, partition: Path) -> None:
+    """Have a copy of an image's root partition hold the file system by itself, if it lies in a LUKS volume.
+
+    Raises:
+        UsageError: There is no such recipe, or it is wrong.
+        LuksFormatError: The partition is that of another image.
+    """
+    build.decrypt_root(guest_recipe(name), partition)
+
+
 def guest_key(recipe: Recipe) -> str:
     """The hash of all that decides an image's content."""
     staged = hashlib.sha256(build.stage(recipe)).hexdigest()

@@ -130,6 +130,16 @@ def _volume(recipe: Recipe) -> luks.LuksLayout:
     return luks.LuksLayout(recipe.name, luks_uuid(recipe), recipe.root_passphrase)
 
 
+def decrypt_root(recipe: Recipe, partition: Path) -> None:
+    """Have a copy of an image's root partition hold the file system by itself, if it lies in a LUKS volume.
+
+    Raises:
+        LuksFormatError: It is that of another image.
+    """
+    if recipe.root_passphrase:
+        luks.decrypt(partition, recipe.root_mib * 2**20, _volume(recipe))
+
+
 def _room_for_the_header(recipe: Recipe) -> str:
     """The command that makes partition 4, the last one, longer than its file system."""
     header_mib = HEADER_BYTES // 2**20
@@ -176,8 +186,7 @@ def build(recipe: Recipe, folder: Path) -> None:
         except HostError as error:
             raise _explained(recipe, error) from error
         if recipe.root_passphrase:
-            volume = luks.LuksLayout(recipe.name, luks_uuid(recipe), recipe.root_passphrase)
-            luks.encrypt(raw, _ROOT_OFFSET, recipe.root_mib * 2**20, volume)
+            luks.encrypt(raw, _ROOT_OFFSET, recipe.root_mib * 2**20, _volume(recipe))
         disk = folder / "disk.qcow2"
         # One coroutine, so that clusters are laid down in the same order each time.
         process.run(["qemu-img", "convert", "-m", "1", "-O", "qcow2", raw, disk], timeout=300)

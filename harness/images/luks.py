@@ -1,5 +1,7 @@
 """Encrypts a root file system in a disk image: a LUKS2 volume, the same bytes for the same name, without device-mapper.
 
+And decrypts it again, for what reads an image's files without a machine.
+
 cryptsetup would take every salt and key at random, and device-mapper needs root on the host; so the header is written
 here. That makes the volume key a function of a public text: the volume hides nothing from anybody. It is there to be
 opened, or not, by the guests of this laboratory.
@@ -11,6 +13,7 @@ import base64
 import hashlib
 import os
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +21,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.ciphers.modes import XTS
 
-from harness.luks2.header import BINARY_BYTES, HEADER_BYTES, HeaderCopy
+from harness.luks2.header import BINARY_BYTES, HEADER_BYTES, HeaderCopy, LuksFormatError
 from harness.luks2.splitter import STRIPES, split
 
 ITERATIONS = 1000
@@ -29,6 +32,7 @@ _KEY_BYTES = 64
 _KEYSLOT_OFFSET = 2 * _COPY_BYTES
 _SECTOR_BYTES = 4096
 _IV_SECTOR_BYTES = 512
+_CHUNK_BYTES = 2**20
 _CIPHER = "aes-xts-plain64"
 
 
@@ -61,13 +65,34 @@ def encrypt(image: Path, offset: int, size: int, volume: LuksLayout) -> None:
         volume: What it becomes.
     """
     key = volume.secret("volume key", _KEY_BYTES)
-    chunk = 2**20
     with image.open("r+b") as disk:
         # From the end, so that nothing is overwritten before it was read.
-        for at in range(size - chunk, -1, -chunk):
-            plain = os.pread(disk.fileno(), chunk, offset + at)
+        for at in range(size - _CHUNK_BYTES, -1, -_CHUNK_BYTES):
+            plain = os.pread(disk.fileno(), _CHUNK_BYTES, offset + at)
             os.pwrite(disk.fileno(), _encrypted(key, plain, at, _SECTOR_BYTES), offset + HEADER_BYTES + at)
         os.pwrite(disk.fileno(), header(volume).ljust(HEADER_BYTES, b"\0"), offset)
+
+
+def decrypt(partition: Path, size: int, volume: LuksLayout) -> None:
+    """Undo `encrypt` in place: the file system moves down to the beginning, and what comes after it is cut off.
+
+    Args:
+        partition: A file that begins where the volume does.
+        size: Of the file system, bytes, a multiple of 1 MiB.
+        volume: What it is.
+
+    Raises:
+        LuksFormatError: It begins with another header.
+    """
+    key = volume.secret("volume key", _KEY_BYTES)
+    with partition.open("r+b") as disk:
+        expected = header(volume)
+        if os.pread(disk.fileno(), len(expected), 0) != expected:
+            raise LuksFormatError(f"the header is not that of the image {volume.name}")
+        for at in range(0, size, _CHUNK_BYTES):
+            hidden = os.pread(disk.fileno(), _CHUNK_BYTES, HEADER_BYTES + at)
+            os.pwrite(disk.fileno(), _decrypted(key, hidden, at, _SECTOR_BYTES), at)
+        disk.truncate(size)
 
 
 def header(volume: LuksLayout) -> bytes:
@@ -130,13 +155,18 @@ def header(volume: LuksLayout) -> bytes:
 
 def _encrypted(key: bytes, plain: bytes, at: int, sector: int) -> bytes:
     """AES-XTS over whole sectors, the first of which lies `at` bytes from where counting begins."""
-    cipher = AES(key)
-    return b"".join(
-        Cipher(cipher, XTS(struct.pack("<QQ", (at + start) // _IV_SECTOR_BYTES, 0)))
-        .encryptor()
-        .update(plain[start : start + sector])
-        for start in range(0, len(plain), sector)
-    )
+    return b"".join(cipher.encryptor().update(part) for cipher, part in _sectors(key, plain, at, sector))
+
+
+def _decrypted(key: bytes, hidden: bytes, at: int, sector: int) -> bytes:
+    return b"".join(cipher.decryptor().update(part) for cipher, part in _sectors(key, hidden, at, sector))
+
+
+def _sectors(key: bytes, data: bytes, at: int, sector: int) -> Iterator[tuple[Cipher[XTS], bytes]]:
+    algorithm = AES(key)
+    for start in range(0, len(data), sector):
+        tweak = struct.pack("<QQ", (at + start) // _IV_SECTOR_BYTES, 0)
+        yield Cipher(algorithm, XTS(tweak)), data[start : start + sector]
 
 
 def _base64(data: bytes) -> str:

@@ -81,11 +81,11 @@ def write_partition(disk: Path, partition: str | int, data: bytes, at: int = 0) 
 
 
 @contextmanager
-def edited_partition(disk: Path, label: str) -> Iterator[Path]:
-    """The partition of that label as a raw file, which is written back at the end of the block if it was changed.
+def copied_partition(disk: Path, label: str) -> Iterator[Path]:
+    """A copy of the partition of that label as a raw file, for the length of the block.
 
     Args:
-        disk: A qcow2 image that nobody uses; make an overlay of one that is to be changed and must stay as it is.
+        disk: A qcow2 image that nobody writes to.
         label: Of the partition.
 
     Raises:
@@ -96,10 +96,22 @@ def edited_partition(disk: Path, label: str) -> Iterator[Path]:
     with temporary_folder() as folder:
         part = folder / "part"
         _copy_out(disk, start, size, part)
+        yield part
+
+
+@contextmanager
+def edited_partition(disk: Path, label: str) -> Iterator[Path]:
+    """`copied_partition`, but what was changed is written back at the end of the block.
+
+    Args:
+        disk: A qcow2 image that nobody uses; make an overlay of one that is to be changed and must stay as it is.
+        label: Of the partition.
+    """
+    with copied_partition(disk, label) as part:
         before = part.stat().st_mtime_ns
         yield part
         if part.stat().st_mtime_ns != before:
-            _copy_in(disk, start, size, part)
+            _copy_in(disk, *_partition(disk, label), part)
 
 
 def _data(disk: Path, partition: str | int) -> int:

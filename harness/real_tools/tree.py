@@ -5,10 +5,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from harness import process
-from harness.errors import UsageError
 from harness.host.requirement import command
-from harness.images import encrypted_root, guest_image
-from harness.machine.partition import edited_partition
+from harness.images import decrypt_root, guest_image
+from harness.machine.partition import copied_partition
 from harness.progress import Progress
 from harness.temporary import temporary_folder
 
@@ -23,23 +22,18 @@ def guest_tree(image_name: str, progress: Progress) -> Iterator[Path]:
     """The root of a guest's file system as a folder, for the length of the block.
 
     Args:
-        image_name: A folder of images/, whose root is not encrypted.
+        image_name: A folder of images/; a root that is encrypted is decrypted, by the key that follows from its name.
         progress: Says what takes long.
 
     Raises:
-        UsageError: Its root is encrypted, so its files cannot be had without a boot.
         HostError: debugfs(8) is missing, or failed.
     """
-    if encrypted_root(image_name) is not None:
-        raise UsageError(
-            f"the root of {image_name} is encrypted, so its tools cannot be run without a machine",
-            hint="name an image whose root is not: debian-13",
-        )
     image = guest_image(image_name, progress)
     with temporary_folder() as folder:
         tree = folder / "root"
         tree.mkdir()
-        with edited_partition(image.disk, _ROOT) as partition:
+        with copied_partition(image.disk, _ROOT) as partition:
+            decrypt_root(image_name, partition)
             debugfs = command("debugfs") or "debugfs"
             process.run([debugfs, "-f", "-", partition], timeout=_SECONDS, stdin=f'rdump / "{tree}"\n')
         yield tree

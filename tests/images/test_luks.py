@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.ciphers.modes import XTS
 
 from harness.images import luks
-from harness.luks2.header import HEADER_BYTES
+from harness.luks2.header import HEADER_BYTES, LuksFormatError
 from harness.luks2.metadata import parse_luks_dump
 
 VOLUME = luks.LuksLayout("toy", "b6a7d9a0-92c5-4bd3-8c0e-6ba1a3e0a3b1", "open sesame")
@@ -83,3 +83,23 @@ def test_the_file_system_moves_up_and_can_be_read_back(tmp_path: Path) -> None:
     for sector in (0, 1, 300, 511):
         found = decrypted(key, data[start + sector * 4096 :][:4096], sector * 8)
         assert found == plain[sector * 4096 :][:4096]
+
+
+def test_what_was_encrypted_is_decrypted_in_place(tmp_path: Path) -> None:
+    image = tmp_path / "part.raw"
+    plain = bytes(range(256)) * (3 * MIB // 256)
+    image.write_bytes(plain + bytes(HEADER_BYTES) + b"after")
+    luks.encrypt(image, 0, len(plain), VOLUME)
+    assert plain[:MIB] not in image.read_bytes()
+    luks.decrypt(image, len(plain), VOLUME)
+    assert image.read_bytes() == plain
+
+
+def test_the_root_of_another_image_is_told_and_left_as_it_is(tmp_path: Path) -> None:
+    image = tmp_path / "part.raw"
+    image.write_bytes(bytes(MIB + HEADER_BYTES))
+    luks.encrypt(image, 0, MIB, VOLUME)
+    before = image.read_bytes()
+    with pytest.raises(LuksFormatError, match="not that of the image other"):
+        luks.decrypt(image, MIB, luks.LuksLayout("other", VOLUME.uuid, VOLUME.passphrase))
+    assert image.read_bytes() == before

@@ -13,7 +13,6 @@ from harness.progress import Progress
 from harness.real_tools import command
 from harness.real_tools.command import Line
 from harness.real_tools.parts import real_parts
-from harness.real_tools.tree import guest_tree
 from harness.real_tools.trial import UNTOLD, seal, try_under
 
 OPENS = {"present", "tang-rotated", "key-enrolled", "regenerated"}
@@ -64,11 +63,6 @@ def test_a_condition_that_nothing_is_tried_under_is_told_before_anything_is_star
     with pytest.raises(UsageError, match=f"nothing to try under {condition}") as refused:
         command.main([str(POLICIES / f"{policy}.bu"), "--only", condition])
     assert why in str(refused.value)
-
-
-def test_an_image_whose_root_is_encrypted_is_refused() -> None:
-    with pytest.raises(UsageError, match="encrypted"), guest_tree("debian-13-root", Progress()):
-        pass
 
 
 @pytest.mark.real
