@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections import namedtuple
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ import pytest
 from harness import bench
 from harness.errors import HostError
 from harness.host.docker import docker_client, start_daemon
-from harness.images import build
+from harness.images import archive, build, guest_key
 from harness.images.recipe import guest_recipe
 from harness.progress import Progress
 
@@ -79,9 +80,19 @@ def test_a_dead_docker_host_is_named_and_nothing_is_started(address: str, monkey
         start_daemon(Progress(io.StringIO()))
 
 
-def test_a_full_disk_is_told_before_an_image_is_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("image", "free"), [("debian-13", 2.9), ("debian-13-ignition", 3.9)])
+def test_a_full_disk_is_told_before_an_image_is_built(
+    image: str, free: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is needed is the recipe's: Go and its modules are more than a plain guest."""
     usage = namedtuple("usage", "total used free")
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(1, 1, 10**8))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10**11, 1, int(free * 1e9)))
     monkeypatch.setattr("harness.process.run", lambda *_, **__: pytest.fail("the build was begun"))
-    with pytest.raises(HostError, match="no room to build an image"):
-        build.build(guest_recipe("debian-13"), tmp_path)
+    with pytest.raises(HostError, match=rf"no room to build an image: {free} GB are free"):
+        build.build(guest_recipe(image), tmp_path)
+
+
+def test_how_much_room_a_build_needs_makes_no_other_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archive, "archive_state", lambda suite: suite)
+    recipe = guest_recipe("debian-13-ignition")
+    assert guest_key(recipe) == guest_key(replace(recipe, build_gb=recipe.build_gb + 1))

@@ -37,7 +37,6 @@ _CERTIFICATES = "host-certificates"
 _PARTITIONS = ("DISK", "ESP", "BOOT", "ROOT")
 _ROOT_OFFSET = 194 * 2**20
 _TIMEOUT = 1800.0
-_TEMPORARY_GB = 3.0  # the tree that mmdebstrap unpacks, and a sparse disk with it
 _IMAGE_GB = 1.0
 
 
@@ -156,7 +155,7 @@ def build(recipe: Recipe, folder: Path) -> None:
         HostError: A tool is missing, the mirror is not reachable, or the build failed; with the end of what it said.
     """
     with temporary_folder() as scratch:
-        _require_room(scratch, _TEMPORARY_GB, "TMPDIR")
+        _require_room(scratch, recipe.build_gb, "TMPDIR")
         _require_room(folder, _IMAGE_GB, "UNLOCK_LAB_CACHE")
         # mmdebstrap without root works as another user of a namespace, which must be able to look in here.
         scratch.chmod(0o755)

@@ -50,6 +50,8 @@ class Recipe:
             none. It is no secret.
         crypttab: The options of that volume in /etc/crypttab, crypttab(5).
         offers: What a config may need that not every image has, each a `Need`.
+        build_gb: How many GB must be free where it is built, for the tree that mmdebstrap unpacks and what `prepare`
+            puts there, and a sparse disk with it. It decides nothing about the image.
         extends: The recipe that this one builds on.
         without: Files and folders of that one's folder that this one does not have.
     """
@@ -70,6 +72,7 @@ class Recipe:
     root_passphrase: str = ""
     crypttab: str = "luks"
     offers: tuple[str, ...] = ()
+    build_gb: int = 3
     extends: "Recipe | None" = None
     without: tuple[str, ...] = ()
 
