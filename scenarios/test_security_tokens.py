@@ -7,7 +7,7 @@ on the guest's root, which nothing encrypts. One that stands elsewhere on the ne
 
 import pytest
 
-from harness.api import PKCS11_PIN, Sealed, Unlock, faults
+from harness.api import PKCS11_PIN, Sealed, Unlock, faults, truth_table
 from harness.api.attack import Attacker, Grant
 
 pytestmark = pytest.mark.image("debian-13-tokens")
@@ -59,6 +59,15 @@ def test_stolen_machine_without_its_security_key(attacker: Attacker) -> None:
     assert outcome.canary is None
 
 
+@pytest.mark.policy("fido2")
+@pytest.mark.attack(Grant.MACHINE, Grant.TOKENS)
+def test_stolen_machine_with_its_security_key(sealed: Sealed, attacker: Attacker) -> None:
+    """The control: the key was left in the machine, and opens it. Granted: the machine, the key. The cure: a PIN."""
+    outcome = attacker.boot(disk=attacker.disk())
+    assert outcome.unlock is Unlock.AUTO
+    assert outcome.canary == sealed.canary
+
+
 @pytest.mark.policy("pkcs11")
 def test_a_pkcs11_token_opens_by_its_pin_and_not_by_another(sealed: Sealed) -> None:
     """A wrong PIN: systemd asks again. The right one: the token's RSA key decrypts the volume's, and it opens.
@@ -69,4 +78,13 @@ def test_a_pkcs11_token_opens_by_its_pin_and_not_by_another(sealed: Sealed) -> N
     assert outcome.unlock is Unlock.PASSPHRASE_FALLBACK
     assert outcome.unlocked_by == {"pkcs11"}
     assert outcome.prompts == 2
+    assert outcome.canary == sealed.canary
+
+
+@pytest.mark.policy("pkcs11")
+def test_without_its_pkcs11_token_it_asks_for_the_passphrase(sealed: Sealed) -> None:
+    """The token's files are gone: nobody is asked for a PIN. Source: crypttab(5), ``token-timeout=``."""
+    outcome = truth_table.boot(sealed, "soft-token-removed")
+    assert outcome.unlock is truth_table.predicted(sealed, "soft-token-removed")["var"] is Unlock.PASSPHRASE_FALLBACK
+    assert outcome.failed_pins == {"pkcs11"}
     assert outcome.canary == sealed.canary

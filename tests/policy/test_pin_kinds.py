@@ -151,7 +151,16 @@ CLEVIS_CUTS = cuts("the parent of what clevis sealed is not noDA")
                 NAMED,
             ],
         ),
-        (Fido2Pin(), []),
+        (
+            Fido2Pin(),
+            [
+                (
+                    "it asks for no PIN: whoever takes the machine with its security key opens it",
+                    "test_stolen_machine_with_its_security_key",
+                )
+            ],
+        ),
+        (Fido2Pin(asks_pin=True), []),
         (IN_TPM, [SAME_NAME]),
         (
             Pkcs11Pin(),

@@ -56,6 +56,14 @@ class Fido2Pin(SecurityToken):
         """What it is, and whether a person must know something."""
         return f"FIDO2 security key{', with its PIN' if self.asks_pin else ''}"
 
+    def warnings(self) -> Iterator[tuple[str, str]]:
+        """What the security key alone is worth."""
+        if not self.asks_pin:
+            yield (
+                "it asks for no PIN: whoever takes the machine with its security key opens it",
+                "test_stolen_machine_with_its_security_key",
+            )
+
     def enroll(self, *further: str) -> Iterator[str]:
         """``systemd-cryptenroll --fido2-device=auto``; the PIN comes from a credential, or it would be asked for."""
         with_pin = "yes" if self.asks_pin else "no"
