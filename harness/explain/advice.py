@@ -40,6 +40,8 @@ def advice(policy: Policy) -> tuple[Advice, ...]:
 
 
 def _of_the_file(policy: Policy) -> Iterator[Advice]:
+    if not policy.volumes:
+        yield Advice(policy.name, "it encrypts nothing: it has no storage.luks and no boot_device.luks", "Butane, docs")
     for obstacle in policy.obstacles:
         yield Advice(policy.name, f"the laboratory cannot install it: {obstacle}", "images/debian-13/recipe.yaml")
     if notes := not_exercised(policy):

@@ -126,10 +126,10 @@ class _Reader:
                 continue
             seen[name] = self.document.lines[here] = name_node.line
             key = section.keys.get(name)
-            if key is None or (refusal := self.refusal(name, key, here)):
-                told = f"unknown key{self.suggestion(name, section)}" if key is None else refusal
-                # Its name may be anything, so it is not spelled anew.
-                self.document.mistake(here if key else (*path, written), told, name_node.line)
+            if key is None:
+                self.unknown(written, f"unknown key{self.suggestion(name, section)}", path, name_node.line)
+            elif refusal := self.refusal(name, key, here):
+                self.document.mistake(here, refusal, name_node.line)
             elif _is_null(value_node):
                 self.null(here, key)
             else:
@@ -138,6 +138,13 @@ class _Reader:
                     values[name] = value
         self.complete(values, seen, section, path)
         return values
+
+    def unknown(self, written: str, told: str, path: KeyPath, line: int) -> None:
+        """A key whose name may be anything: it is told as it is written, in JSON too."""
+        if self.document.ignition:
+            self.document.mistake(path, f"{written}: {told}", line, inside=True)
+        else:
+            self.document.mistake((*path, written), told, line)
 
     def complete(self, values: dict[str, Any], seen: dict[str, int], section: Section, path: KeyPath) -> None:
         for name, key in section.keys.items():

@@ -19,3 +19,10 @@ def test_what_the_guest_cannot_have_and_what_no_boot_shows_come_first() -> None:
 def test_a_file_with_nothing_beside_its_volumes_has_neither() -> None:
     texts = [each.text for each in advice(read_policy(FILES / "by-number.bu"))]
     assert not [text for text in texts if text.startswith(("the laboratory cannot", "not exercised"))]
+
+
+def test_a_file_that_encrypts_nothing_is_told_so(tmp_path: Path) -> None:
+    path = tmp_path / "mine.bu"
+    path.write_text("variant: fcos\nversion: 1.6.0\n")
+    (only,) = advice(read_policy(path))
+    assert only.text == "it encrypts nothing: it has no storage.luks and no boot_device.luks"

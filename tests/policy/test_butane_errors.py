@@ -719,3 +719,11 @@ def test_a_version_in_another_form_is_one_mistake_among_the_others(tmp_path: Pat
         read_policy(path)
     assert "write version: 1." in caught.value.detail
     assert "did you mean name?" in caught.value.detail
+
+
+def test_an_unknown_key_of_ignition_is_told_as_it_is_written(tmp_path: Path) -> None:
+    path = tmp_path / "mine.ign"
+    volume = '{"name": "a", "device": "/dev/vdb", "wipe_volume": true}'
+    path.write_text(f'{{"ignition": {{"version": "3.2.0"}}, "storage": {{"luks": [{volume}]}}}}')
+    with pytest.raises(UsageError, match=r"storage\.luks\[0\]: wipe_volume: unknown key; did you mean wipeVolume\?"):
+        read_policy(path)

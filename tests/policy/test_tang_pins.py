@@ -142,7 +142,7 @@ def test_a_server_stands_in_a_section_once() -> None:
         *((url, "") for url in (SERVER, "http://192.168.77.3:8080/", "http://10.0.2.2", "http://keys.local")),
         (HTTPS, "no guest trusts a certificate of the laboratory"),
         *(
-            (f"http://{rest}", "it serves http://HOST:PORT alone")
+            (f"http://{rest}", "the laboratory serves http://HOST:PORT, without a path, alone")
             for rest in ("tang.example/path", "tang.example/X", "tang.example?a", "tang.example#a", "me@tang.example")
         ),
         *((url, "that is no name of a host") for url in ("http://a_b", "http://")),

@@ -179,7 +179,7 @@ def why_not_run(url: str) -> str:
     if parts.scheme != "http":
         return "no guest trusts a certificate of the laboratory"
     if "@" in parts.netloc or parts.path.strip("/") or parts.query or parts.fragment:
-        return "it serves http://HOST:PORT alone"
+        return "the laboratory serves http://HOST:PORT, without a path, alone"
     if host and urls.is_ip(host):
         return _not_at_address(host)
     return "" if host and _NAME.fullmatch(host) else "that is no name of a host"
