@@ -17,7 +17,7 @@ from dataclasses import replace
 
 import pytest
 
-from harness.api import CryptenrollPin, Deadline, Enrolment, NewVolume, Rescue, Tpm2Pin
+from harness.api import CryptenrollPin, Deadline, Enrolment, NewVolume, Rescue, Sealed, Tpm2Pin, Unlock
 from harness.api.attack import QUICK_PBKDF, Attacker, Grant
 
 STATE = NewVolume("state", "/srv", (CryptenrollPin((7,), measures=True),), after="systemd-pcrmachine.service")
@@ -166,3 +166,72 @@ def test_state_partition_swap(attacker: Attacker, boot: str, victim: Enrolment, 
         for name, canary in told.items()
     }
     assert {name for name, printed in loot.items() if printed.extracted} == falls
+
+
+RECOVERY_KEY = "(?:[cbdefghijklnrtuv]{8}-){7}[cbdefghijklnrtuv]{8}"
+"""As systemd-cryptenroll(1) makes them: 256 bits in modhex."""
+
+
+def plant_keys(attacker: Attacker, *volumes: NewVolume) -> dict[str, str]:
+    """Have root enrol a recovery key on each volume that the TPM unseals in the running system; those that it got."""
+    said = attacker.as_root(
+        *(
+            f"echo {volume.name}: $(systemd-cryptenroll --unlock-tpm2-device=auto --recovery-key {volume.device}"
+            " || echo refused)"
+            for volume in volumes
+        )
+    )
+    told = dict(re.findall(rf"^(\w+): ({RECOVERY_KEY}|refused)$", said, re.MULTILINE))
+    assert told.keys() == {volume.name for volume in volumes}
+    return {name: key for name, key in told.items() if key != "refused"}
+
+
+@pytest.mark.policy(TALOS)
+@pytest.mark.image("debian-13-root")
+def test_what_comes_after_the_window_asks(sealed: Sealed) -> None:
+    """Phase `enter-machined` opens STATE and EPHEMERAL; where `start-the-world` comes before EPHEMERAL, that one asks.
+
+    The owner of such a machine does nothing wrong: what closes the window waits only for the volumes that it knows of.
+    Those before it open as ever, and so does what is bound to PCR 7 alone, which has no window.
+
+    Two volumes that came too late were one too many (seen): a passphrase that is typed for the one is tried on the
+    other, twice, which then gave up, and the machine ended in its emergency shell.
+
+    Source: seed 004; talos#13827 (a user volume came after the window), fixed by talos#13833.
+    """
+    with sealed.powered(orderly=True) as on:
+        last = f"srv.mount systemd-cryptsetup@{SIGNED_PCR_15.name}.service"
+        on.shell.run(measured("start-the-world", after=last, before=(SIGNED,)))
+    early = sealed.boot()
+    assert on.outcome.unlock is Unlock.AUTO
+    assert on.outcome.volumes["signed"].unlocked_by == on.outcome.volumes["state"].unlocked_by == {"tpm2"}
+    assert early.volumes["signed"].unlock is Unlock.PASSPHRASE_FALLBACK
+    assert early.volumes["signed"].failed_pins == {"tpm2"}
+    assert {early.volumes[name].unlock for name in early.volumes.keys() - {"signed"}} == {Unlock.AUTO}
+
+
+@pytest.mark.policy(TALOS)
+@pytest.mark.image("debian-13-root")
+@pytest.mark.attack(Grant.ROOT, Grant.DISK)
+def test_root_has_the_tpm_unseal_late(attacker: Attacker) -> None:
+    """Root in the running system has the TPM unseal once more, adds a key of its own, and later takes the disk alone.
+
+    A container that broke out needs no passphrase for that: systemd-cryptenroll enrols a recovery key on the word of
+    the TPM. It outlives the break-in, a new passphrase, and the TPM itself.
+
+    Granted: root in the running system once, the disk later. Extracted: the volume that is bound to PCR 7, which is
+    what it was at boot. Cure: PCR 11 in the phase of the unlock; `start-the-world` has been measured since.
+    Source: seed 004; talos, internal/pkg/secureboot/measure; systemd-pcrphase.service(8).
+    """
+    planted = plant_keys(attacker, ANY_PHASE, SIGNED)
+    with attacker.boot_live_system(disk=attacker.disk()) as system:
+        loot = {
+            name: attacker.submit(
+                system.canary(name) if name in planted and system.unlock(name, planted[name]) else None,
+                volume=name,
+                evidence=system.evidence,
+            )
+            for name in (ANY_PHASE.name, SIGNED.name)
+        }
+    assert planted.keys() == {ANY_PHASE.name}
+    assert {name for name, printed in loot.items() if printed.extracted} == {ANY_PHASE.name}

@@ -59,3 +59,31 @@ def _forged_values(agent: str) -> str:
 
 def _silence(_agent: str) -> str:
     return "true"
+
+
+def take_ownership(password: str) -> str:
+    """What the Python agent of Keylime does when it starts (6.6.0, tpm_main.py, ``__take_ownership``)."""
+    return f'password={password} && tpm2_changeauth -c o "$password" && tpm2_changeauth -c e "$password"'
+
+
+RANDOM = "$(head -c 15 /dev/urandom | base64 | tr -dc a-zA-Z0-9)"
+"""Where `tpm_ownerpassword` is empty or ``generate``."""
+
+
+@pytest.mark.policy("tpm2-and-tang")
+def test_an_agent_that_takes_ownership_has_clevis_ask(sealed: Sealed) -> None:
+    """A random owner password, as Keylime's Python agent sets it: clevis cannot load under its primary key any more.
+
+    Nothing warns: the node is up, and asks at its next boot. An agent that is told the empty password
+    (``tpm_ownerpassword = "str:"``) changes nothing, and the node opens.
+
+    Source: seed 003; keylime 6.6.0, tpm_main.py; clevis-decrypt-tpm2, tpm2_createprimary -C o.
+    """
+    with sealed.powered(orderly=True) as on:
+        on.shell.run(take_ownership("str:"))
+    with sealed.powered(orderly=True) as told_the_empty_password:
+        told_the_empty_password.shell.run(take_ownership(RANDOM))
+    owned = sealed.boot()
+    assert told_the_empty_password.outcome.unlock is Unlock.AUTO
+    assert owned.unlock is Unlock.PASSPHRASE_FALLBACK
+    assert owned.failed_pins == {"tpm2"}
