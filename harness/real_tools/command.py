@@ -2,60 +2,37 @@
 
 import argparse
 import os
+import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
-from harness.errors import UsageError
-from harness.evidence.artifacts import plain
+from harness.errors import RigError, UsageError
 from harness.explain.situations import can_be_done
 from harness.host.scratch import scratch
+from harness.images import guest_image
 from harness.matrix.condition import Condition
 from harness.matrix.conditions import CONDITIONS, MAINTENANCE, OF_POWER, subsets
 from harness.matrix.machines import MACHINES
 from harness.policy.butane import read_policy
 from harness.policy.pins import changed
+from harness.policy.pins.systemd import CRYPTENROLL
 from harness.policy.policy import Volume
 from harness.progress import Progress
 from harness.real_tools.parts import IMAGE, Parts, parts_among
+from harness.real_tools.show import Line, show
 from harness.real_tools.tree import guest_tree
-from harness.real_tools.trial import UNTOLD, seal, try_under
+from harness.real_tools.trial import UNTOLD, Trial, seal, try_under
 from harness.real_tools.worlds import opens
 
-_WORDS = {True: "opens", False: "stays shut"}
+_UNLOCKS_SINCE = 256
+"""Of systemd, when systemd-cryptenroll learned ``--unlock-tpm2-device=`` (its NEWS)."""
 
-
-@dataclass(frozen=True)
-class Line:
-    """One cell: what the rules say, and what the tools did.
-
-    Attributes:
-        volume: Its name.
-        condition: Of the truth table.
-        predicted: By the rules: whether some binding yields a key.
-        opened: By the tools.
-        said: What they said.
-        seconds: How long it took.
-    """
-
-    volume: str
-    condition: str
-    predicted: bool
-    opened: bool
-    said: str
-    seconds: float
-
-    @property
-    def agrees(self) -> bool:
-        """Whether both opened it, or neither did."""
-        return self.opened is self.predicted
+_SHOWN = ("clevis", "jose", "cryptsetup-bin", "systemd", "tpm2-tools", "curl")
 
 
 def main(argv: Sequence[str]) -> int:
@@ -64,30 +41,53 @@ def main(argv: Sequence[str]) -> int:
     progress, started = Progress(), time.monotonic()
     volumes = list(_of_files(arguments.files)) if arguments.files else list(_of_table())
     _require_known(arguments.only, volumes)
-    found = try_volumes(volumes, progress, arguments.only)
-    _show(found, Console(), time.monotonic() - started)
+    images = dict.fromkeys(arguments.image or [IMAGE])
+    found: list[Line] = []
+    versions: dict[str, str] = {}
+    for image in images:
+        known = guest_image(image, progress).versions
+        versions[image] = ", ".join(f"{name} {known[name]}" for name in _SHOWN if name in known)
+        able = [volume for volume in volumes if _can_be_opened(volume, known)]
+        if left := [volume.name for volume in volumes if volume not in able]:
+            progress.say(f"{image}: untold, since its systemd-cryptenroll opens nothing by a TPM: {', '.join(left)}")
+        found += try_volumes(able, progress, arguments.only, image)
+    show(found, versions, Console(), time.monotonic() - started)
     return 0 if all(line.agrees for line in found) else 1
 
 
-def try_volumes(volumes: Sequence[Volume], progress: Progress, only: Sequence[str] = ()) -> list[Line]:
+def _can_be_opened(volume: Volume, versions: Mapping[str, str]) -> bool:
+    """Whether these tools can be asked without a device, as the kernel would show one."""
+    major = re.match(r"\d+", versions.get("systemd", ""))
+    asked = any(leaf.opener is CRYPTENROLL for leaf in volume.leaves)
+    return not asked or (major is not None and int(major[0]) >= _UNLOCKS_SINCE)
+
+
+def try_volumes(
+    volumes: Sequence[Volume], progress: Progress, only: Sequence[str] = (), image: str = IMAGE
+) -> list[Line]:
     """Seal volumes and try each under the conditions that can be told here.
 
     Args:
         volumes: Those that `can_be_sealed`.
         progress: Says what is under way.
         only: Names of conditions; all that make sense unless some are named.
+        image: Whose tools: a folder of images/.
+
+    Returns:
+        The cells; where a tool failed that must not, a cell without a verdict says so.
 
     Raises:
         HostError: Something that it takes is missing on this host.
-        RigError: A tool failed that must not.
     """
+    if not volumes:
+        return []
     workers = max(1, min(os.cpu_count() or 1, len(volumes)))
-    with guest_tree(IMAGE, progress) as tree, ThreadPoolExecutor(workers) as pool:
+    with guest_tree(image, progress) as tree, ThreadPoolExecutor(workers) as pool:
         shares = [volumes[start::workers] for start in range(workers)]
         running = [
             pool.submit(_try_share, tree, share, Progress(progress.stream, several=True), only) for share in shares
         ]
-        found = [line for share in running for line in share.result()]
+        found = [replace(line, image=image) for share in running for line in share.result()]
     order = [volume.name for volume in volumes]
     return sorted(found, key=lambda line: order.index(line.volume))
 
@@ -148,13 +148,29 @@ def _require_known(only: Sequence[str], volumes: Sequence[Volume]) -> None:
 
 def _tried(parts: Parts, volume: Volume, only: Sequence[str]) -> Iterator[Line]:
     with scratch(None) as own:
-        sealed = seal(parts, volume, own)
+        try:
+            sealed = seal(parts, volume, own)
+        except RigError as error:
+            for condition in _conditions(volume, only):
+                yield _silent(volume, condition, error)
+            return
         for condition in _conditions(volume, only):
-            world = condition.world_of(volume.tang_servers)
-            predicted = opens(condition.becomes([volume])[0], world)
             with scratch(None) as folder:
-                trial = try_under(parts, sealed, condition, folder)
-            yield Line(volume.name, condition.name, predicted, trial.opened, trial.said, trial.seconds)
+                try:
+                    trial = try_under(parts, sealed, condition, folder)
+                except RigError as error:
+                    yield _silent(volume, condition, error)
+                    continue
+            yield _line(volume, condition, trial)
+
+
+def _line(volume: Volume, condition: Condition, trial: Trial) -> Line:
+    predicted = opens(condition.becomes([volume])[0], condition.world_of(volume.tang_servers))
+    return Line(volume.name, condition.name, predicted, trial.opened, trial.said, trial.seconds, IMAGE)
+
+
+def _silent(volume: Volume, condition: Condition, error: RigError) -> Line:
+    return replace(_line(volume, condition, Trial(opened=False, said=str(error), seconds=0.0)), opened=None)
 
 
 def _conditions(volume: Volume, only: Sequence[str]) -> Iterator[Condition]:
@@ -169,24 +185,14 @@ def _conditions(volume: Volume, only: Sequence[str]) -> Iterator[Condition]:
             yield condition
 
 
-def _show(lines: Sequence[Line], console: Console, seconds: float) -> None:
-    table = Table("volume", "condition", "the rules", "the tools", "seconds", box=SIMPLE_HEAD, pad_edge=False)
-    for line in lines:
-        opened = Text(_WORDS[line.opened], "" if line.agrees else "bold red")
-        table.add_row(line.volume, line.condition, _WORDS[line.predicted], opened, f"{line.seconds:.1f}")
-    console.print(table)
-    for line in lines:
-        if not line.agrees:
-            console.print(Text(f"✗ {line.volume}, {line.condition}: {plain(line.said)[-600:]}", "red"))
-    told = sum(line.seconds for line in lines)
-    differ = sum(not line.agrees for line in lines)
-    each = f", {told / len(lines):.2f} s a cell" if lines else ""
-    console.print(f"{len(lines)} cells{each}, {seconds:.0f} s in all; {differ} differ from the rules")
-    console.print(Text(f"untold, since only a boot can tell: {', '.join(UNTOLD)}", "dim"))
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="unlock-lab try", description=__doc__)
     parser.add_argument("files", nargs="*", type=Path, metavar="FILE", help="policy files (default: the truth table's)")
     parser.add_argument("--only", action="append", default=[], metavar="CONDITION", help="only this condition")
+    parser.add_argument(
+        "--image",
+        action="append",
+        metavar="IMAGE",
+        help=f"whose tools, a folder of images/; several are shown side by side ({IMAGE})",
+    )
     return parser

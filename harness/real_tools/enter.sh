@@ -6,8 +6,11 @@ tree=$1 shared=$2 inside=$3
 shift 3
 mount --make-rprivate /
 mount --bind "$tree" "$tree"
-mount -o remount,bind,ro "$tree"
 mount -t proc proc "$tree/proc"
+if [ -e "$tree/usr/lib/tmpfiles.d/unlock-lab.conf" ]; then
+    chroot "$tree" systemd-tmpfiles --create unlock-lab.conf # what the image leaves to its first boot
+fi
+mount -o remount,bind,ro "$tree"
 mount -t tmpfs tmpfs "$tree/dev"
 for device; do
     : > "$tree/dev/$device"

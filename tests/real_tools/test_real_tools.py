@@ -11,8 +11,8 @@ from harness.paths import POLICIES
 from harness.policy.butane import read_policy
 from harness.progress import Progress
 from harness.real_tools import command
-from harness.real_tools.command import Line
 from harness.real_tools.parts import real_parts
+from harness.real_tools.show import Line
 from harness.real_tools.trial import UNTOLD, seal, try_under
 
 OPENS = {"present", "tang-rotated", "key-enrolled", "regenerated"}
@@ -22,7 +22,7 @@ STAYS_SHUT = {"tpm-absent", "tpm-replaced", "tpm-locked-out", "tang-deleted", "n
 @pytest.mark.parametrize("predicted", [True, False])
 @pytest.mark.parametrize("opened", [True, False])
 def test_rules_and_tools_agree_when_both_opened_it_or_neither(predicted: bool, opened: bool) -> None:
-    assert Line("var", "present", predicted, opened, "", 1.0).agrees is (predicted == opened)
+    assert Line("var", "present", predicted, opened, "", 1.0, "debian-13").agrees is (predicted == opened)
 
 
 def test_what_is_left_to_a_boot_is_a_condition() -> None:
