@@ -16,6 +16,7 @@ from markdown_it.token import Token
 from harness.__main__ import COMMANDS
 from harness.attack.grants import Grant
 from harness.guest.outcome import Outcome
+from harness.images.recipe import Recipe
 from harness.lab import faults
 from harness.policy.pins import KINDS
 
@@ -153,6 +154,11 @@ def test_every_command_is_documented() -> None:
 
 def test_all_of_an_outcome_is_documented() -> None:
     assert [each.name for each in fields(Outcome) if f"{each.name}`" not in reference("scenario.md")] == []
+
+
+def test_every_key_of_a_recipe_is_documented() -> None:
+    told = (ROOT / "images" / "README.md").read_text()
+    assert [each.name for each in fields(Recipe) if each.name != "folder" and f"`{each.name}`" not in told] == []
 
 
 def test_every_variable_is_documented() -> None:

@@ -12,6 +12,7 @@ from dataclasses import astuple, dataclass, fields
 from io import StringIO
 from pathlib import Path
 
+from harness.campaign.repeat import base
 from harness.errors import UsageError
 from harness.evidence import artifacts
 from harness.evidence.record import Document, Result
@@ -49,11 +50,11 @@ _COLUMNS = tuple(field.name for field in fields(Run))
 
 
 def runs(documents: Iterable[Document]) -> Iterator[Run]:
-    """What the evidence says of this project's own scenarios, but for runs that were cut off."""
+    """What the evidence says of this project's own scenarios, repeated ones too, but for runs that were cut off."""
     for document in documents:
         if document["test"].startswith(_SCENARIOS) and document["result"] in _ENDED and document.get("started"):
             disks = ", ".join(f"{each['unlock']} {_seconds(each)}" for each in document["boots"] if "unlock" in each)
-            yield Run(document["test"], document["started"], document["result"], disks, _error(document))
+            yield Run(base(document["test"]), document["started"], document["result"], disks, _error(document))
 
 
 def _seconds(boot: Document) -> str:

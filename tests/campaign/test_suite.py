@@ -56,6 +56,11 @@ def test_what_was_cut_off_or_is_not_ours_is_no_run() -> None:
     assert told(*others, {"test": A, "result": "passed", "boots": []}) == []
 
 
+def test_repeated_runs_are_runs_of_one_scenario() -> None:
+    first, second = document(A + "[run-1]", "01"), document(A + "[run-2]", "02")
+    assert [run.test for run in told(first, second)] == [A, A]
+
+
 def test_the_newest_run_with_a_verdict_counts() -> None:
     first, second, third = told(document(A, "01", "failed"), document(A, "02"), document(A, "03", "error"))
     assert suite.verdict([first]) == "failed"
