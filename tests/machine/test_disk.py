@@ -1,8 +1,8 @@
 """Disk images, with the real qemu-img: it needs no machine, no root, and milliseconds."""
 
 import json
+import resource
 import shutil
-import time
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,12 @@ def info(of: Path) -> dict[str, Any]:
     return said
 
 
+def processor_seconds() -> float:
+    """What ended children took: the wall's clock would count what a busy host does besides."""
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return children.ru_utime + children.ru_stime
+
+
 def imported(raw: Path) -> Path:
     out = raw.with_suffix(".qcow2")
     process.run(["qemu-img", "convert", "-f", "raw", "-O", "qcow2", raw, out], timeout=30)
@@ -41,9 +47,9 @@ def imported(raw: Path) -> Path:
 
 def test_an_overlay_is_a_copy_in_no_time_that_leaves_its_base_alone(base: Path, tmp_path: Path) -> None:
     before = base.read_bytes()
-    start = time.monotonic()
+    start = processor_seconds()
     copy = disk.overlay(base, tmp_path / "copy.qcow2")
-    assert time.monotonic() - start < 1.0
+    assert processor_seconds() - start < 1.0
     said = info(copy)
     assert said["full-backing-filename"] == str(base)
     assert said["virtual-size"] == 64 * MIB
