@@ -4,6 +4,7 @@ A target raises nothing but what its reader promises (`UsageError`, `LuksFormatE
 also holds that no bytes on a console or in a journal make an auto-unlock of a boot in which no pin answered.
 """
 
+import hashlib
 import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -18,7 +19,7 @@ from harness.guest.judge import judge
 from harness.guest.outcome import Unlock
 from harness.guest.volumes import VolumePlan
 from harness.guest.witness import End, ExternalEvidence, Observation, TangActivity
-from harness.luks2.header import LuksFormatError
+from harness.luks2.header import BINARY_BYTES, SIZES, HeaderCopy, LuksFormatError
 from harness.luks2.metadata import parse_luks_dump, parse_luks_header
 from harness.luks2.sealed_pins import sealed_pin
 from harness.machine.tpm_log import decode_log
@@ -30,6 +31,8 @@ SECONDS = 2.0
 """What a target may take at the most."""
 
 _VOLUME = VolumePlan("var", pins=Sss(2, (Tpm2Pin(), TangPin("tang", "@TANG_URL@"))), typing=("passphrase",))
+_HEADER = HeaderCopy({}, uuid="7f1c", salt=bytes(64)).encode()[:BINARY_BYTES]
+_CHECKSUM = slice(448, 512)  # LUKS2 On-Disk Format Specification, 2.1
 _NOBODY_ANSWERED = ExternalEvidence(tang=(TangActivity("tang", (), 0, 0),), tpm=(), open=frozenset({"var"}))
 
 
@@ -78,11 +81,21 @@ def tang_log(data: bytes) -> None:
 
 
 def luks_header(data: bytes) -> None:
-    """The beginning of a LUKS2 device, and the metadata in it."""
-    with suppress(LuksFormatError):
-        parse_luks_header(data)
+    """The beginning of a LUKS2 device, and the metadata in it: also behind a checksum, which no fuzzer guesses."""
+    for device in (data, _with_checksum(data)):
+        with suppress(LuksFormatError):
+            parse_luks_header(device)
     with suppress(LuksFormatError):
         parse_luks_dump(data.decode(errors="replace"))
+
+
+def _with_checksum(metadata: bytes) -> bytes:
+    """A header that is whole, with this for its metadata."""
+    room = SIZES[0] - BINARY_BYTES
+    device = bytearray(_HEADER + metadata[:room].ljust(room, b"\0"))
+    device[_CHECKSUM] = bytes(64)
+    device[_CHECKSUM] = hashlib.sha256(device).digest().ljust(64, b"\0")
+    return bytes(device)
 
 
 def jwe(data: bytes) -> None:

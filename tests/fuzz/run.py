@@ -49,6 +49,7 @@ def main() -> None:
     options = [
         f"-max_total_time={arguments.seconds}",
         f"-timeout={HANG_SECONDS}",
+        f"-report_slow_units={HANG_SECONDS}",
         "-max_len=65536",
         f"-artifact_prefix={seeds}/",
         "-print_final_stats=1",

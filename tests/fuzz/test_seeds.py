@@ -39,6 +39,14 @@ def test_no_bytes_break_a_target(target: str) -> None:
     run()
 
 
+@pytest.mark.parametrize("broken", ["parse_luks_header", "parse_luks_dump"])
+def test_the_luks_target_reads_what_lies_behind_a_checksum(monkeypatch: pytest.MonkeyPatch, broken: str) -> None:
+    reads, seen = getattr(fuzz_targets, broken), []
+    monkeypatch.setattr(fuzz_targets, broken, lambda data: seen.append(reads(data)))
+    TARGETS["luks_header"]((SEEDS / "luks_header" / "metadata").read_bytes())
+    assert seen, "the metadata came through"
+
+
 def test_the_console_target_can_fail(monkeypatch: pytest.MonkeyPatch) -> None:
     """With a judge that believes what it sees, a real boot's console alone is a false auto-unlock."""
     monkeypatch.setattr(fuzz_targets, "judge", lambda *_: Outcome(Unlock.AUTO, "it looks open"))
