@@ -26,8 +26,10 @@ KEEP = "keep"
 _REMOVE_SECONDS = 300.0
 """The files of a guest, on a host with other work, take more than one minute (seen)."""
 
-# What the owner started may still be ending, and writing.
-_REAPER = f'read -r _; test -e "$1/{KEEP}" || rm -rf -- "$1" || {{ sleep 2; rm -rf -- "$1"; }}'
+# What the owner started may go on for a while, and write.
+_REAPER = f"""read -r _
+tries=100
+test -e "$1/{KEEP}" || until rm -rf -- "$1" || test $((tries -= 1)) -le 0; do sleep 2; done"""
 
 
 @contextmanager

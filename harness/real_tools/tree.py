@@ -6,6 +6,7 @@ from pathlib import Path
 
 from harness import process
 from harness.host.requirement import command
+from harness.host.user import bound_to_caller
 from harness.images import decrypt_root, guest_image
 from harness.machine.partition import copied_partition
 from harness.progress import Progress
@@ -35,5 +36,6 @@ def guest_tree(image_name: str, progress: Progress) -> Iterator[Path]:
         with copied_partition(image.disk, _ROOT) as partition:
             decrypt_root(image_name, partition)
             debugfs = command("debugfs") or "debugfs"
-            process.run([debugfs, "-f", "-", partition], timeout=_SECONDS, stdin=f'rdump / "{tree}"\n')
+            dump = f'rdump / "{tree}"\n'
+            process.run([debugfs, "-f", "-", partition], timeout=_SECONDS, stdin=dump, under=bound_to_caller(None))
         yield tree
