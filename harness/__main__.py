@@ -6,6 +6,7 @@ Each is imported when it is called, so that the doctor works where half of what 
 """
 
 import argparse
+import errno
 import importlib
 import io
 import os
@@ -70,6 +71,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Python would complain once more when it flushes at its end (signal(3), note on SIGPIPE).
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        hint = "free some room, or point TMPDIR, UNLOCK_LAB_RUN or UNLOCK_LAB_CACHE at a larger disk"
+        complain(HostError("no room left on a disk", str(error), hint))
+        return 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130

@@ -25,7 +25,7 @@ from harness.contents import CONTENTS, damage, record
 from harness.errors import HostError, UsageError
 from harness.files import whole_folder
 from harness.ownership import MARK, SHARED, claim, claimed_cache_dir, emptied, is_ours
-from harness.paths import cache_dir
+from harness.paths import build_root, cache_dir
 from harness.progress import Progress
 from harness.untrusted import give
 
@@ -147,9 +147,9 @@ def build_once(
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise HostError(
-                    f"no room left on the disk of {place.parent} while making {kind}",
-                    str(error),
-                    "free some room, or point UNLOCK_LAB_CACHE at a larger disk; nothing half-made was kept",
+                    f"no room left while making {kind}",
+                    f"{error}\n{_room('UNLOCK_LAB_CACHE', place.parent)}\n{_room('TMPDIR', build_root().parent)}",
+                    "free some room, or point that variable at a larger disk; nothing half-made was kept",
                 ) from error
             raise
     return place
@@ -282,6 +282,10 @@ def _close(folder: Path, readers: str | None) -> None:
             path.chmod(stat.S_IMODE(mode) & read)
         else:
             path.chmod(read if mode & 0o100 else read & 0o666)
+
+
+def _room(variable: str, folder: Path) -> str:
+    return f"{variable}: {shutil.disk_usage(folder).free / 1e6:.0f} MB are free on the disk of {folder}"
 
 
 def _lock(place: Path) -> Path:

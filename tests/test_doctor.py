@@ -1,7 +1,9 @@
 """The doctor and the command line: they work where half of what they look for is missing."""
 
 import builtins
+import errno
 import importlib
+import os
 import shutil
 import subprocess
 import sys
@@ -187,6 +189,17 @@ def test_an_error_is_said_without_a_traceback(
     said = capsys.readouterr()
     assert said.err == "the policy is wrong\nline 3: pin\nhint: write tang\n"
     assert said.out == ""
+
+
+def test_a_full_disk_is_said_without_a_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command(monkeypatch, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/tmp/header"))
+    assert command_line.main(["doctor"]) == 2
+    assert "no room left on a disk\n[Errno 28] No space left on device: '/tmp/header'" in capsys.readouterr().err
+    command(monkeypatch, OSError(errno.EIO, os.strerror(errno.EIO)))
+    with pytest.raises(OSError, match="Input/output error"):
+        command_line.main(["doctor"])
 
 
 def test_ctrl_c_is_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
