@@ -15,6 +15,7 @@ from harness.host.docker import docker_call, docker_client, start_daemon
 from harness.host.hostwide import users
 from harness.host.scratch import remove_orphaned
 from harness.host.session import private_session
+from harness.host.slots import slot_count
 from harness.images import firmware, guest_image
 from harness.images.recipe import guest_names
 from harness.ownership import claimed_run_dir
@@ -54,9 +55,10 @@ def build(guests: Sequence[str]) -> None:
         HarnessError: A recipe is wrong, a tool is missing, or the mirror is not reachable.
     """
     progress = Progress()
-    for name in firmware_names():
-        firmware(name, progress)
+    slot_count()  # what is wrong with it, or with Docker, is told before anything is made
     with docker_client() as client:
+        for name in firmware_names():
+            firmware(name, progress)
         tang_image(client, progress)
     for name in guests:
         progress.say(f"{name}: {guest_image(name, progress).folder}")

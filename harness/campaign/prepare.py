@@ -21,6 +21,7 @@ from harness.defaults import ACCELERATORS
 from harness.errors import HostError
 from harness.host.accel import Accel, firmware_seconds
 from harness.host.docker import docker_client
+from harness.host.slots import slot_count
 from harness.images import firmware, guest_image
 from harness.lab import laboratory
 from harness.progress import Progress
@@ -40,6 +41,7 @@ def main(argv: Sequence[str]) -> int:
     arguments = parser.parse_args(argv)
     progress = Progress(several=True)
     found: list[Accel] = []
+    check_first()
     took = side_by_side(
         {
             **{f"guest image {name}": partial(guest_image, name, progress) for name in arguments.images},
@@ -55,6 +57,18 @@ def main(argv: Sequence[str]) -> int:
     print(f"{accel.name}: {accel.reason}")
     require(arguments.accel, accel)
     return 0
+
+
+def check_first() -> None:
+    """See that nothing stands in the way that can be told before minutes are spent.
+
+    Raises:
+        HostError: No Docker daemon answers.
+        UsageError: ``UNLOCK_LAB_MACHINES`` is wrong.
+    """
+    slot_count()
+    with docker_client():
+        pass
 
 
 def require(wanted: str, found: Accel) -> None:
