@@ -22,6 +22,7 @@ from harness.host.user import ended_with_caller
 from harness.images import luks
 from harness.images.archive import date_options, mirror
 from harness.images.keys import key_pair
+from harness.images.pypi import PYPI, download
 from harness.images.recipe import BOOT_CHAINS, PREPARE, Recipe
 from harness.luks2.header import HEADER_BYTES
 from harness.paths import IMAGES
@@ -34,6 +35,7 @@ how the disk is put together, which files an entry of the cache has.
 
 _STAGE = "unlock-lab-build"
 _CERTIFICATES = "host-certificates"
+_ARCHIVES = "archives"
 _PARTITIONS = ("DISK", "ESP", "BOOT", "ROOT")
 _ROOT_OFFSET = 194 * 2**20
 _TIMEOUT = 1800.0
@@ -163,7 +165,10 @@ def build(recipe: Recipe, folder: Path) -> None:
         staged.write_bytes(stage(recipe))
         raw = scratch / "disk.raw"
         wanted = {"disk.raw": raw, **{name: folder / name for name in BOOT_CHAINS[recipe.boot_chain]}}
-        hooks = [f"tar-in {shlex.quote(str(staged))} /", *_prepared(recipe), f'chroot "$1" /{_STAGE}/build']
+        if requirements := recipe.files().get(PYPI):
+            download(requirements, scratch / _ARCHIVES)
+        prepared = _prepared(recipe, scratch)
+        hooks = [f"tar-in {shlex.quote(str(staged))} /", *prepared, f'chroot "$1" /{_STAGE}/build']
         if recipe.root_passphrase:
             hooks.append(f'chroot "$1" sh -c {shlex.quote(_room_for_the_header(recipe))}')
         hooks += [f"download /{_STAGE}/out/{name} {shlex.quote(str(path))}" for name, path in wanted.items()]
@@ -217,15 +222,17 @@ def build(recipe: Recipe, folder: Path) -> None:
             path.chmod(0o644)
 
 
-def _prepared(recipe: Recipe) -> list[str]:
-    """The hooks that run a recipe's ``prepare``, and put beside it, in one file, what certificates this host trusts.
+def _prepared(recipe: Recipe, scratch: Path) -> list[str]:
+    """The hooks that run a recipe's ``prepare``, and put beside it what was downloaded, and what certificates we trust.
 
-    Among them may be that of a proxy before the network, which no package of the new system has.
+    Among those, in one file, may be that of a proxy before the network, which no package of the new system has.
     """
     if PREPARE not in recipe.files():
         return []
     trusted = ssl.get_default_verify_paths().cafile
     upload = [f"upload {shlex.quote(trusted)} /{_STAGE}/{_CERTIFICATES}"] if trusted else []
+    if (scratch / _ARCHIVES).exists():
+        upload.append(f"copy-in {shlex.quote(str(scratch / _ARCHIVES))} /{_STAGE}")
     return [*upload, f'chroot "$1" /{_STAGE}/{PREPARE}']
 
 

@@ -1,7 +1,8 @@
 """Container images that services run from, built from Debian's packages as a folder of images/ says.
 
-mmdebstrap extracts the packages and what they depend on, Docker imports the tree: no registry takes part. A folder has
-``recipe.yaml`` (suite, packages, what ``docker import --change`` takes) and ``extract-hook``, which finishes the tree.
+mmdebstrap extracts the packages and what they depend on, Docker imports the tree: no registry of images takes part. A
+folder has ``recipe.yaml`` (suite, packages, what ``docker import --change`` takes) and ``extract-hook``, which finishes
+the tree. What Debian has not comes from PyPI (`harness.images.pypi`): the hook finds it in ``$PYPI_ARCHIVES``.
 """
 
 import os
@@ -20,8 +21,10 @@ from harness.errors import UsageError
 from harness.host.docker import docker_call
 from harness.host.user import ended_with_caller
 from harness.images.archive import mirror
+from harness.images.pypi import PYPI, download
 from harness.process import run
 from harness.progress import Progress
+from harness.temporary import temporary_folder
 
 STATE_LABEL = "unlock-lab.keys"
 """On an image: the folder where its server keeps what makes it the one that it is."""
@@ -92,7 +95,12 @@ def _build(read: dict[str, object], recipe: Path, folder: Path, progress: Progre
         return [str(word) for word in value]
 
     tree = folder / "root.tar"
-    with progress.step(f"building the service image {recipe.name} from Debian {read['suite']} packages"):
+    with (
+        progress.step(f"building the service image {recipe.name} from Debian {read['suite']} packages"),
+        temporary_folder() as archives,
+    ):
+        if (recipe / PYPI).exists():
+            download(recipe / PYPI, archives)
         run(
             [
                 *ended_with_caller(makes_namespaces=True),
@@ -106,7 +114,11 @@ def _build(read: dict[str, object], recipe: Path, folder: Path, progress: Progre
                 f"deb [signed-by={_KEYRING}] {mirror()} {read['suite']} {' '.join(words('components'))}",
             ],
             timeout=_BUILD_SECONDS,
-            env={**os.environ, "SOURCE_DATE_EPOCH": str(read["source_date_epoch"])},
+            env={
+                **os.environ,
+                "SOURCE_DATE_EPOCH": str(read["source_date_epoch"]),
+                "PYPI_ARCHIVES": str(archives),
+            },
         )
     packages = run(["tar", "--extract", "--to-stdout", "--file", tree, "./etc/unlock-lab-packages"], timeout=60.0)
     (folder / "packages").write_text(packages)
