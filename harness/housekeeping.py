@@ -24,6 +24,7 @@ from harness.process import run
 from harness.progress import Progress
 from harness.services.container import OWNER_LABEL
 from harness.services.hsm_server import REPOSITORY as HSM
+from harness.services.keylime_server import REPOSITORY as KEYLIME
 from harness.services.service_image import IMAGE_USE
 from harness.services.tang_image import REPOSITORY as TANG
 from harness.services.tang_image import tang_image
@@ -129,7 +130,7 @@ def remove_cache(progress: Progress) -> None:
         progress.say(f"Tang's images stay: {', '.join(f'process {pid}' for pid in others)} of this host may need them")
         return
     with suppress(HarnessError), docker_client() as client:
-        for image in (image for repository in (TANG, HSM) for image in client.images.list(repository)):
+        for image in (image for repository in (TANG, HSM, KEYLIME) for image in client.images.list(repository)):
             # Without force: Docker keeps the image of a container that is there.
             with docker_call(f"remove the image {image.short_id}"):
                 image.remove()

@@ -7,4 +7,5 @@ service_image                      what such a container is made of
 tang, with tang_*                  Tang
 hsm, with hsm_*                    an HSM on the network
 verifier                           a verifier of quotes
+keylime, keylime_server            Keylime
 """

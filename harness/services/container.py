@@ -14,6 +14,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -28,6 +29,9 @@ from harness.errors import HostError, RigError
 from harness.files import tail
 from harness.host.docker import docker_call
 from harness.services.service_image import ServiceImage
+
+SHARED = "/run/lab"
+"""Where a container finds a folder of this host that is shared with it."""
 
 OWNER_LABEL = "unlock-lab.owner"
 """On each container: the process id of the harness that owns it."""
@@ -67,13 +71,22 @@ class OwnedContainer:
         image: What to run.
         name: For labels, and for messages.
         archive: A tar archive unpacked into the image's folder of keys before the server starts.
+        shared: A folder of this host that it has as `SHARED`, for sockets.
     """
 
-    def __init__(self, client: DockerClient, image: ServiceImage, name: str, archive: bytes | None = None) -> None:
+    def __init__(
+        self,
+        client: DockerClient,
+        image: ServiceImage,
+        name: str,
+        archive: bytes | None = None,
+        shared: Path | None = None,
+    ) -> None:
         self._client = client
         self._image = image
         self._name = name
         self._archive = archive
+        self._shared = shared
         self._log = _Log()
         self._stack = ExitStack()
         self._container: Container | None = None
@@ -89,6 +102,7 @@ class OwnedContainer:
                 command=list(self._image.argv),
                 labels={"unlock-lab": self._name, OWNER_LABEL: str(os.getpid())},
                 ports={f"{self._image.port}/tcp": ("127.0.0.1", 0)},
+                volumes={str(self._shared): {"bind": SHARED, "mode": "rw"}} if self._shared else {},
                 stdin_open=True,  # which the SDK makes StdinOnce: when our connection closes, so does the input
                 auto_remove=True,
                 healthcheck={"test": ["NONE"]},

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from contextlib import ExitStack
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -32,6 +33,12 @@ class ContainerServer(ABC):
 
     asks: str
     """What it is asked to see whether it answers, in words."""
+
+    ready_seconds = READY_SECONDS
+    """How long it may take until it answers."""
+
+    shared: Path | None = None
+    """A folder of this host that its container has, for sockets."""
 
     def __init__(self, client: DockerClient, image: ServiceImage, name: str) -> None:
         self.image = image
@@ -75,7 +82,7 @@ class ContainerServer(ABC):
         """
         if self._current is not None:
             return
-        container = OwnedContainer(self._client, self.image, self._name, self.archive())
+        container = OwnedContainer(self._client, self.image, self._name, self.archive(), self.shared)
         with ExitStack() as stack:
             stack.callback(self._ended)
             stack.enter_context(container)
@@ -122,7 +129,7 @@ class ContainerServer(ABC):
     def _wait_until_ready(self, container: OwnedContainer) -> None:
         try:
             for attempt in Retrying(
-                retry=retry_if_exception_type(OSError), stop=stop_after_delay(READY_SECONDS), wait=wait_fixed(0.05)
+                retry=retry_if_exception_type(OSError), stop=stop_after_delay(self.ready_seconds), wait=wait_fixed(0.05)
             ):
                 with attempt:
                     if not container.running:
@@ -130,7 +137,7 @@ class ContainerServer(ABC):
                     self.probe(container, self._port)
         except RetryError as error:
             raise RigError(
-                f"{self._name} did not answer {self.asks} within {READY_SECONDS:.0f} s: "
+                f"{self._name} did not answer {self.asks} within {self.ready_seconds:.0f} s: "
                 f"{error.last_attempt.exception()}",
                 container.tail(),
             ) from error
