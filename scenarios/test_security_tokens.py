@@ -7,7 +7,7 @@ on the guest's root, which nothing encrypts. One that stands elsewhere on the ne
 
 import pytest
 
-from harness.api import PKCS11_PIN, Sealed, Unlock, faults, truth_table
+from harness.api import FIDO2_PIN, PKCS11_PIN, Sealed, Unlock, faults, truth_table
 from harness.api.attack import Attacker, Grant
 
 pytestmark = pytest.mark.image("debian-13-tokens")
@@ -66,6 +66,42 @@ def test_stolen_machine_with_its_security_key(sealed: Sealed, attacker: Attacker
     outcome = attacker.boot(disk=attacker.disk())
     assert outcome.unlock is Unlock.AUTO
     assert outcome.canary == sealed.canary
+
+
+@pytest.mark.policy("fido2-pin")
+def test_a_security_key_opens_by_its_pin_and_not_by_another(sealed: Sealed) -> None:
+    """A wrong PIN: systemd asks again. The right one: it opens, with no passphrase typed.
+
+    Source: systemd-cryptenroll(1), ``--fido2-with-client-pin=``; CTAP 2.1, 6.5.6.
+    """
+    outcome = sealed.boot(tpm_pins=[WRONG, FIDO2_PIN])
+    assert outcome.unlock is Unlock.PASSPHRASE_FALLBACK
+    assert outcome.unlocked_by == {"fido2"}
+    assert outcome.prompts == 2
+    assert outcome.canary == sealed.canary
+
+
+@pytest.mark.policy("fido2-pin")
+def test_three_wrong_pins_block_the_security_key_and_cost_the_prompt_for_the_passphrase(sealed: Sealed) -> None:
+    """The key is blocked until it is plugged in anew. A finding: systemd then gives up, and asks for no passphrase.
+
+    Source: CTAP 2.1, 6.5.6; systemd 257, cryptsetup.c: of all failures of a FIDO2 token, only one that is missing
+    leads on to the passphrase.
+    """
+    outcome = truth_table.boot(sealed, "pin-blocked")
+    assert outcome.unlock is truth_table.predicted(sealed, "pin-blocked")["var"] is Unlock.LOCKED
+    assert any("PIN authentication blocked" in failure.reason for failure in outcome.failures)
+    assert sealed.boot().unlocked_by == {"fido2"}, "plugged in anew, it does not open by its PIN"
+
+
+@pytest.mark.policy("fido2-pin")
+@pytest.mark.attack(Grant.MACHINE, Grant.TOKENS)
+def test_stolen_machine_and_key_without_the_pin(attacker: Attacker) -> None:
+    """The cure: the thief has machine and key, types a PIN, and gets nothing. Granted: the machine, the key."""
+    outcome = attacker.boot(disk=attacker.disk(), tpm_pins=[WRONG])
+    assert outcome.unlock is Unlock.LOCKED
+    assert outcome.canary is None
+    assert any("PIN invalid" in failure.reason for failure in outcome.failures)
 
 
 @pytest.mark.policy("pkcs11")

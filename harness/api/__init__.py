@@ -37,6 +37,7 @@ from harness.policy.pins import (
     Tpm2Pin,
     Tpm12Pin,
 )
+from harness.policy.pins.systemd_fido2 import FIDO2_PIN
 from harness.policy.pins.systemd_pkcs11 import PKCS11_PIN
 from harness.policy.pins.systemd_tpm2 import TPM_PIN
 from harness.services.hsm import Hsm
@@ -44,6 +45,7 @@ from harness.services.tang import Tang
 from harness.services.verifier import Verifier
 
 __all__ = [
+    "FIDO2_PIN",
     "OFFLINE_SECONDS",
     "PKCS11_PIN",
     "TPM_PIN",

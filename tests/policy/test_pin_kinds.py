@@ -160,7 +160,17 @@ CLEVIS_CUTS = cuts("the parent of what clevis sealed is not noDA")
                 )
             ],
         ),
-        (Fido2Pin(asks_pin=True), []),
+        (
+            Fido2Pin(asks_pin=True),
+            [
+                (
+                    "three wrong PINs block the security key until it is plugged in anew, and systemd then asks for no "
+                    "passphrase in that boot",
+                    "CTAP 2.1, 6.5.6; systemd 257, cryptsetup.c; "
+                    "test_three_wrong_pins_block_the_security_key_and_cost_the_prompt_for_the_passphrase",
+                )
+            ],
+        ),
         (IN_TPM, [SAME_NAME]),
         (
             Pkcs11Pin(),

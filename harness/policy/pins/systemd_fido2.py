@@ -57,8 +57,15 @@ class Fido2Pin(SecurityToken):
         return f"FIDO2 security key{', with its PIN' if self.asks_pin else ''}"
 
     def warnings(self) -> Iterator[tuple[str, str]]:
-        """What the security key alone is worth."""
-        if not self.asks_pin:
+        """What the security key alone is worth, or what wrong PINs cost."""
+        if self.asks_pin:
+            yield (
+                "three wrong PINs block the security key until it is plugged in anew, and systemd then asks for no "
+                "passphrase in that boot",
+                "CTAP 2.1, 6.5.6; systemd 257, cryptsetup.c; "
+                "test_three_wrong_pins_block_the_security_key_and_cost_the_prompt_for_the_passphrase",
+            )
+        else:
             yield (
                 "it asks for no PIN: whoever takes the machine with its security key opens it",
                 "test_stolen_machine_with_its_security_key",
