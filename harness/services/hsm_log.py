@@ -1,7 +1,8 @@
 """What `p11-kit remote` writes about the PKCS#11 calls that it served (pure)."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -61,15 +62,18 @@ class HsmCalls:
 
 def parse_log(text: str) -> tuple[HsmCall, ...]:
     """The calls in a log of stamped lines; every other line is passed over."""
-    return tuple(
-        HsmCall(
-            time=datetime.fromisoformat(match["time"]).timestamp(),
-            session=match["session"],
-            function=match["function"],
-            result=match["result"],
-        )
-        for match in _RESULT.finditer(text)
-    )
+    return tuple(_calls(text))
+
+
+def _calls(text: str) -> Iterator[HsmCall]:
+    for match in _RESULT.finditer(text):
+        with suppress(ValueError):  # it has the form of a time, as 0000-13-32 has
+            yield HsmCall(
+                time=datetime.fromisoformat(match["time"]).timestamp(),
+                session=match["session"],
+                function=match["function"],
+                result=match["result"],
+            )
 
 
 def ended_sessions(calls: Sequence[HsmCall]) -> frozenset[str] | None:

@@ -1,7 +1,8 @@
 """What tangd writes about the requests it served (pure)."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -59,16 +60,19 @@ def parse_log(text: str) -> tuple[TangRequest, ...]:
 
     The form is tangd's ``CLIENT METHOD PATH => STATUS (FILE:LINE)`` (tang, src/http.c and src/tangd.c).
     """
-    return tuple(
-        TangRequest(
-            time=datetime.fromisoformat(match["time"]).replace(tzinfo=UTC).timestamp(),
-            method=match["method"],
-            path=match["path"],
-            status=int(match["status"]),
-            address=None if match["client"] == "<unknown>" else match["client"],
-        )
-        for match in _REQUEST.finditer(text)
-    )
+    return tuple(_requests(text))
+
+
+def _requests(text: str) -> Iterator[TangRequest]:
+    for match in _REQUEST.finditer(text):
+        with suppress(ValueError):  # it has the form of a time, as 0000-13-32 has
+            yield TangRequest(
+                time=datetime.fromisoformat(match["time"]).replace(tzinfo=UTC).timestamp(),
+                method=match["method"],
+                path=match["path"],
+                status=int(match["status"]),
+                address=None if match["client"] == "<unknown>" else match["client"],
+            )
 
 
 def ascribed(requests: Iterable[TangRequest], connections: Iterable[Connection]) -> tuple[TangRequest, ...]:

@@ -58,6 +58,8 @@ def test_what_an_hsm_refuses_is_a_login_or_a_decryption(function: str, result: s
 
 def test_the_log_is_in_utc() -> None:
     """What is compared with it is this host's clock, in seconds since the epoch."""
+    line = "{} 15 C_Login = CKR_OK\n".format
+    assert not parse_log(line("2026-13-28T19:00:00Z") + line("0000-11-28T19:00:00Z")), "stamps that are no times"
     [call] = parse_log("1970-01-01T00:00:02.500000Z 15 C_Login = CKR_OK\n")
     assert call.time == 2.5
 

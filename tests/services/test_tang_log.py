@@ -61,6 +61,12 @@ def test_a_time_without_a_fraction_and_an_address_are_read() -> None:
     assert parse_log(text) == (TangRequest(10.0, "POST", "/rec/kid", 200, "10.0.2.2"),)
 
 
+@pytest.mark.parametrize("time", ["2026-13-28T19:00:00Z", "0000-11-28T19:00:00Z", "2026-11-28T19:00:٣٣Z"])
+def test_a_line_whose_stamp_is_no_time_is_passed_over(time: str) -> None:
+    line = "{} 10.0.2.2 POST /rec/abc => 200 (src/tangd.c:168)\n".format
+    assert len(parse_log(line(time) + line("2026-11-28T19:00:00Z"))) == 1
+
+
 def test_each_request_is_that_of_the_machine_that_sent_it() -> None:
     connections = [connection(ONE, 1.0, 5.0, GET, POST), connection(TWO, 2.0, None, POST)]
     requests = (request(3.0, GET), request(3.5), request(4.0))
