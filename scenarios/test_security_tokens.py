@@ -8,7 +8,7 @@ on the guest's root, which nothing encrypts. One that stands elsewhere on the ne
 import pytest
 
 from harness.api import FIDO2_PIN, PKCS11_PIN, Sealed, Unlock, faults, truth_table
-from harness.api.attack import Attacker, Grant
+from harness.api.attack import Attacker, Grant, softhsm
 
 pytestmark = pytest.mark.image("debian-13-tokens")
 
@@ -124,3 +124,26 @@ def test_without_its_pkcs11_token_it_asks_for_the_passphrase(sealed: Sealed) -> 
     assert outcome.unlock is truth_table.predicted(sealed, "soft-token-removed")["var"] is Unlock.PASSPHRASE_FALLBACK
     assert outcome.failed_pins == {"pkcs11"}
     assert outcome.canary == sealed.canary
+
+
+@pytest.mark.policy("pkcs11")
+@pytest.mark.attack(Grant.DISK)
+def test_a_token_in_files_is_as_good_as_its_pin(sealed: Sealed, attacker: Attacker) -> None:
+    """SoftHSM2's files lie on the root, which nothing encrypts: the thief tries all PINs of five digits, and is in.
+
+    Files count no tries, as a card does. The key of the volume is encrypted to the token's in the LUKS header, so disk
+    and PIN are all that it takes. Granted: a copy of the disk. The cure: a token that is not on the disk.
+    Source: SoftHSM 2.6.1, SecureDataManager.cpp; systemd 257, luks2-pkcs11.c.
+    """
+    with attacker.boot_live_system(disk=attacker.disk()) as system:
+        system.run("mkdir -p /run/root && mount -o ro /dev/vda4 /run/root")
+        store = softhsm.Store.of(system.run(f"cd /run/root{softhsm.TOKENS} && {softhsm.LIST_TOKENS}"))
+        found = softhsm.crack(store, (f"{number:05}" for number in range(100_000)))
+        assert found, "no PIN of five digits is right"
+        key = softhsm.private_key(store, found[1])
+        token = system.run(f"cryptsetup token export --token-id 0 {system.device('var')}")
+        passphrase = softhsm.passphrase(key, token)
+        canary = system.canary("var") if system.unlock("var", passphrase) else None
+        loot = attacker.submit(canary, evidence=system.evidence)
+    assert loot.extracted
+    assert loot.canary == sealed.canary

@@ -178,7 +178,7 @@ CLEVIS_CUTS = cuts("the parent of what clevis sealed is not noDA")
                 SAME_NAME,
                 (
                     "the token's files are on the disk, and count no wrong PINs: whoever has the disk can try them all",
-                    "SoftHSM 2.6.1, SecureDataManager.cpp; tests/real_tools/test_tokens.py",
+                    "SoftHSM 2.6.1, SecureDataManager.cpp; test_a_token_in_files_is_as_good_as_its_pin",
                 ),
             ],
         ),

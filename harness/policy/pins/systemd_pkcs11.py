@@ -105,7 +105,7 @@ class Pkcs11Pin(Pkcs11Token):
         if not self.in_tpm:
             yield (
                 "the token's files are on the disk, and count no wrong PINs: whoever has the disk can try them all",
-                "SoftHSM 2.6.1, SecureDataManager.cpp; tests/real_tools/test_tokens.py",
+                "SoftHSM 2.6.1, SecureDataManager.cpp; test_a_token_in_files_is_as_good_as_its_pin",
             )
 
     def token(self) -> Iterator[str]:
