@@ -35,3 +35,27 @@ def test_a_root_that_was_moved_asks_for_its_passphrase_without_the_tpm(sealed: S
     assert asked.unlock is Unlock.PASSPHRASE_FALLBACK
     assert asked.failed_pins == {"tpm2"}
     assert asked.canary == sealed.canary
+
+
+@pytest.mark.policy("moved-root-custom-pin")
+def test_a_root_behind_a_custom_pin_opens_by_itself(sealed: Sealed) -> None:
+    """A pin in clevis's own JSON, a threshold of TPM and Tang, opens a root that has no passphrase.
+
+    Source: Butane's documentation of fcos, ``clevis.custom``; clevis-encrypt-sss(1).
+    """
+    opened = sealed.boot()
+    assert opened.unlock is Unlock.AUTO
+    assert opened.unlocked_by == {"tpm2", "tang"}
+    assert opened.canary == sealed.canary
+
+
+@pytest.mark.policy("moved-root-custom-pin")
+def test_a_root_behind_a_custom_pin_stays_shut_under_another_pcr(sealed: Sealed) -> None:
+    """With one more key in the firmware's db PCR 7 is another, and no keyslot takes a passphrase.
+
+    Source: the same; TCG PC Client Platform Firmware Profile, 3.3.4.8.
+    """
+    shut = sealed.boot(faults.db_key_enrolled)
+    assert shut.unlock is Unlock.LOCKED
+    assert shut.failed_pins == {"tpm2"}
+    assert shut.prompts
