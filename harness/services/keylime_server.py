@@ -55,7 +55,7 @@ class KeylimeServer(ContainerServer):
     """
 
     asks = "for its version"
-    ready_seconds = 180.0
+    ready_seconds = 300.0
 
     def __init__(
         self, client: DockerClient, image: ServiceImage, name: str, authorities: Sequence[bytes], nodes: Path
