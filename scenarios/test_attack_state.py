@@ -235,3 +235,21 @@ def test_root_has_the_tpm_unseal_late(attacker: Attacker) -> None:
         }
     assert planted.keys() == {ANY_PHASE.name}
     assert {name for name, printed in loot.items() if printed.extracted} == {ANY_PHASE.name}
+
+
+@pytest.mark.policy(TALOS)
+@pytest.mark.image("debian-13-root")
+def test_a_static_key_in_state_follows_state(sealed: Sealed) -> None:
+    """The machine config of the seed: the TPM opens STATE, and a static key that lies in STATE opens EPHEMERAL.
+
+    Without the TPM's seal the owner types for STATE, and EPHEMERAL opens by itself behind it: two volumes, one secret.
+    So does what is bound to PCR 15: it is STATE's volume key that is measured, whoever gave it. What a thief's STATE
+    makes of both is `test_state_partition_swap`.
+
+    Source: seed 004, "Workaround"; crypttab(5), ``tpm2-measure-pcr=``.
+    """
+    sealed.maintain(f"systemd-cryptenroll --wipe-slot=tpm2 {TALOS_STATE.device}")
+    volumes = sealed.boot().volumes
+    assert volumes["state"].unlock is Unlock.PASSPHRASE_FALLBACK
+    assert volumes["keyinstate"].unlock is volumes["pcr15"].unlock is Unlock.AUTO
+    assert volumes["keyinstate"].canary == sealed.canaries["keyinstate"]
