@@ -171,7 +171,11 @@ def decode(command: bytes, answer: bytes) -> TpmExchange:
         return _exchange_1_2(command, code, response)
     name = _COMMANDS.get(code, f"{code:#x}")
     if code == PCR_EXTEND:
-        return TpmExchange(name, code, response, _handle(command), tuple(_extended(command)))
+        try:
+            digests = tuple(_extended(command))
+        except struct.error:  # a guest sent a command that ends early, which the TPM refuses
+            digests = ()
+        return TpmExchange(name, code, response, _handle(command), digests)
     if code == _PCR_RESET:
         return TpmExchange(name, code, response, _handle(command))
     return TpmExchange(name, code, response)
@@ -218,7 +222,10 @@ def _exchanges(text: str) -> Iterator[TpmExchange]:
             command = b""
 
 
-def _handle(command: bytes) -> int:
+def _handle(command: bytes) -> int | None:
+    """The first handle; None where a guest sent a command that ends before it."""
+    if len(command) < HEADER.size + 4:
+        return None
     return int(struct.unpack_from(">I", command, HEADER.size)[0])
 
 

@@ -59,6 +59,16 @@ def test_what_a_setup_that_ends_early_started_ends_with_it(tmp_path: Path, monke
     assert not wait_gone(lambda: processes_naming(str(marker)), 10)
 
 
+@pytest.mark.parametrize("code", [0x182, 0x13D])
+@pytest.mark.parametrize("size", range(10, 60))
+def test_a_command_that_ends_early_is_told_and_extends_nothing(code: int, size: int) -> None:
+    """Root in a guest sends the TPM what it likes; the TPM refuses it (TPM_RC_COMMAND_SIZE)."""
+    command = struct.pack(">HII", 0x8002, size, code).ljust(size, b"\0")
+    (exchange,) = decode_log(log_of((command, bytes.fromhex("80010000000a00000142"))))
+    assert (exchange.code, exchange.response) == (code, 0x142)
+    assert replay_pcrs([exchange]) == {}
+
+
 def test_a_refused_unseal_is_told_with_its_code() -> None:
     assert decode_log(log_of((UNSEAL, POLICY_FAIL))) == (TpmExchange("Unseal", 0x15E, 0x99D),)
     assert str(decode_log(log_of((UNSEAL, POLICY_FAIL)))[0]) == "Unseal -> 0x99d"
