@@ -279,7 +279,7 @@ def test_a_server_that_ends_at_once_is_an_error_with_its_words(docker: DockerCli
 def test_a_server_that_does_not_answer_has_a_deadline(
     docker: DockerClient, image: ServiceImage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("harness.services.container_server.READY_SECONDS", 5.0)
+    monkeypatch.setattr(TangServer, "ready_seconds", 5.0)
     elsewhere = ("/usr/libexec/tangd", "-l", "-p", "9999", image.state_folder)
     deaf = ServiceImage(image.reference, image.id, elsewhere, 8080, image.state_folder)
     with pytest.raises(RigError, match=r"tang did not answer GET /adv within 5 s") as caught:
