@@ -123,7 +123,8 @@ class Machine:
         smbios_oem_strings: SMBIOS type 11 strings; systemd-stub reads some (systemd-stub(7)).
         fw_cfg: Names and files of QEMU's firmware configuration device.
         memory_mib: RAM in MiB.
-        vcpus: Virtual CPUs.
+        vcpus: Virtual CPUs. One, since a host runs as many machines as it has cores, and in emulation two CPUs of a
+            machine wait for each other (docs/explanation/time.md).
         security_key: None when none is plugged in.
     """
 
@@ -138,5 +139,5 @@ class Machine:
     smbios_oem_strings: tuple[str, ...] = ()
     fw_cfg: tuple[tuple[str, Path], ...] = field(default=())
     memory_mib: int = 2048
-    vcpus: int = 2
+    vcpus: int = 1
     security_key: SecurityKey | None = None

@@ -55,7 +55,7 @@ MUST: dict[str, Change] = {
     "another accelerator": lambda inputs: replace(inputs, accelerator="kvm"),
     "another QEMU": lambda inputs: replace(inputs, qemu=(10, 0, 3)),
     "more memory": of_machine(memory_mib=4096),
-    "more processors": of_machine(vcpus=1),
+    "more processors": of_machine(vcpus=2),
     "another bus of the disk": of_machine(disks=(Disk(Path("disk.qcow2"), Bus.VIRTIO),)),
     "another serial number of the disk": of_machine(disks=(Disk(Path("disk.qcow2"), serial="lab1"),)),
     "no TPM": of_machine(tpm=None),
