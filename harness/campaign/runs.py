@@ -5,16 +5,13 @@ did in each boot, and the seconds from power-on to the end of that; where there 
 is known by its scenario and its start, so the same evidence can be read twice.
 """
 
-import csv
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import astuple, dataclass, fields
-from io import StringIO
 from pathlib import Path
 
 from harness.campaign.repeat import base
-from harness.errors import UsageError
-from harness.evidence import artifacts
+from harness.evidence import artifacts, csv_list
 from harness.evidence.record import Document, Result
 
 _SCENARIOS = "scenarios/"
@@ -83,11 +80,7 @@ def record(found: Iterable[Run], path: Path) -> tuple[Run, ...]:
     """
     whole = {(run.test, run.started): run for run in (*load(path), *found)}
     ordered = tuple(sorted(whole.values()))
-    text = StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(_COLUMNS)
-    writer.writerows(map(astuple, ordered))
-    artifacts.save(path.parent, {path.name: text.getvalue()}, 0o644)
+    csv_list.write(path, _COLUMNS, map(astuple, ordered))
     return ordered
 
 
@@ -100,16 +93,7 @@ def load(path: Path) -> tuple[Run, ...]:
     if not path.exists():
         return ()
     hint = "such a list is what `unlock-lab suite --record` writes"
-    try:
-        reader = csv.reader(StringIO(path.read_text()), strict=True)
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} cannot be read", str(error), hint) from error
-    try:
-        if tuple(next(reader, ())) != _COLUMNS:
-            raise ValueError(f"it should read {','.join(_COLUMNS)}")
-        return tuple(_run(line) for line in reader)
-    except (ValueError, csv.Error) as error:
-        raise UsageError(f"{path} is no list of runs", f"line {max(reader.line_num, 1)}: {error}", hint) from error
+    return csv_list.read(path, _COLUMNS, _run, what="runs", hint=hint)
 
 
 def _run(line: Sequence[str]) -> Run:

@@ -8,15 +8,13 @@ canary was printed and **R** where it was not. ``unlock-lab report --record LIST
 - a control, which is a try without the attack, is no line.
 """
 
-import csv
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from io import StringIO
 from pathlib import Path
 
 from harness.errors import UsageError
-from harness.evidence import artifacts
+from harness.evidence import csv_list
 from harness.evidence.attacks import attack_name
 from harness.evidence.record import OUTCOME, Document, Result
 from harness.evidence.record import load as load_document
@@ -82,12 +80,11 @@ def record(found: Sequence[AttackVerdict], path: Path) -> None:
     """
     new = {(each.attack, each.grants, each.guard) for each in found}
     kept = [each for each in load(path) if (each.attack, each.grants, each.guard) not in new]
-    text = StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(_COLUMNS)
-    for each in sorted((*kept, *found)):
-        writer.writerow((each.attack, " ".join(each.grants), each.guard, "X" if each.extracted else "R"))
-    artifacts.save(path.parent, {path.name: text.getvalue()}, 0o644)
+    lines = (
+        (each.attack, " ".join(each.grants), each.guard, "X" if each.extracted else "R")
+        for each in sorted((*kept, *found))
+    )
+    csv_list.write(path, _COLUMNS, lines)
 
 
 def load(path: Path) -> tuple[AttackVerdict, ...]:
@@ -99,17 +96,9 @@ def load(path: Path) -> tuple[AttackVerdict, ...]:
     if not path.exists():
         return ()
     hint = "such a list is what `unlock-lab report --record` writes"
-    try:
-        reader = csv.reader(StringIO(path.read_text()), strict=True)
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} cannot be read", str(error), hint) from error
-    try:
-        if tuple(next(reader, ())) != _COLUMNS:
-            raise ValueError(f"it should read {','.join(_COLUMNS)}")
-        return tuple(
-            AttackVerdict(attack, tuple(grants.split()), guard, _LETTERS[extracted])
-            for attack, grants, guard, extracted in reader
-        )
-    except (ValueError, KeyError, csv.Error) as error:
-        detail = f"line {max(reader.line_num, 1)}: {error}"
-        raise UsageError(f"{path} is no list of attacks", detail, hint) from error
+    return csv_list.read(path, _COLUMNS, _verdict, what="attacks", hint=hint)
+
+
+def _verdict(line: Sequence[str]) -> AttackVerdict:
+    attack, grants, guard, extracted = line
+    return AttackVerdict(attack, tuple(grants.split()), guard, _LETTERS[extracted])

@@ -4,14 +4,11 @@
 verdict, nothing is observed. ``docs/truth-table.csv`` is such a list, and what `policy.oracle` is held to.
 """
 
-import csv
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from io import StringIO
 from pathlib import Path
 
-from harness.errors import UsageError
-from harness.evidence import artifacts
+from harness.evidence import csv_list
 from harness.matrix.cells import Cell, Matrix, Place
 from harness.unlock import Unlock
 
@@ -81,12 +78,11 @@ def save(found: Verdicts, path: Path) -> None:
     Raises:
         HostError: It cannot be written.
     """
-    text = StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(_COLUMNS)
-    for place, verdict in found.items():
-        writer.writerow((*place, verdict.observed and verdict.observed.value, " ".join(sorted(verdict.failed_pins))))
-    artifacts.save(path.parent, {path.name: text.getvalue()}, 0o644)
+    lines = (
+        (*place, verdict.observed and verdict.observed.value, " ".join(sorted(verdict.failed_pins)))
+        for place, verdict in found.items()
+    )
+    csv_list.write(path, _COLUMNS, lines)
 
 
 def load(path: Path) -> Verdicts:
@@ -96,18 +92,9 @@ def load(path: Path) -> Verdicts:
         UsageError: It cannot be read, or a line of it is wrong; with its number.
     """
     hint = "such a list is what `make matrix` writes as artifacts/matrix.csv"
-    try:
-        reader = csv.reader(StringIO(path.read_text()), strict=True)
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} cannot be read", str(error), hint) from error
-    found: dict[Place, Verdict] = {}
-    try:
-        if tuple(next(reader, ())) != _COLUMNS:
-            raise ValueError(f"it should read {','.join(_COLUMNS)}")
-        for stack, policy, condition, observed, failed_pins in reader:
-            unlock = Unlock(observed) if observed else None
-            found[stack, policy, condition] = Verdict(unlock, frozenset(failed_pins.split()))
-    except (ValueError, csv.Error) as error:
-        detail = f"line {max(reader.line_num, 1)}: {error}"
-        raise UsageError(f"{path} is no list of verdicts", detail, hint) from error
-    return found
+    return dict(csv_list.read(path, _COLUMNS, _cell, what="verdicts", hint=hint))
+
+
+def _cell(line: Sequence[str]) -> tuple[Place, Verdict]:
+    stack, policy, condition, observed, failed_pins = line
+    return (stack, policy, condition), Verdict(Unlock(observed) if observed else None, frozenset(failed_pins.split()))
