@@ -12,7 +12,7 @@ from pathlib import Path
 
 from harness.campaign.repeat import base
 from harness.evidence import artifacts, csv_list
-from harness.evidence.record import Document, Result
+from harness.evidence.record import Document, Result, problem
 
 _SCENARIOS = "scenarios/"
 _ENDED = (Result.PASSED.value, Result.FAILED.value, Result.ERROR.value)
@@ -62,9 +62,7 @@ def _seconds(boot: Document) -> str:
 def _error(document: Document) -> str:
     if document["result"] != Result.ERROR.value:
         return ""
-    problems = [each["error"] for each in (document, *document["boots"]) if each.get("error")]
-    said = f"{problems[0]['kind']}: {problems[0]['what']}" if problems else "not told"
-    return textwrap.shorten(artifacts.plain(said), _LENGTH, placeholder=" …")
+    return textwrap.shorten(artifacts.plain(problem(document) or "not told"), _LENGTH, placeholder=" …")
 
 
 def record(found: Iterable[Run], path: Path) -> tuple[Run, ...]:

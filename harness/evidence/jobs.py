@@ -102,8 +102,8 @@ def _junit(path: Path) -> list[tuple[str, set[str]]]:
 def verdict(document: Document) -> str:
     """What became of a test, in words that two nights can be compared by: the result, and what each disk did."""
     if document["result"] not in (Result.PASSED.value, Result.FAILED.value):
-        problems = [each["error"] for each in (document, *document["boots"]) if each.get("error")]
-        return f"{NO_VERDICT}: {problems[0]['kind']}: {problems[0]['what']}" if problems else NO_VERDICT
+        said = record.problem(document)
+        return f"{NO_VERDICT}: {said}" if said else NO_VERDICT
     boots = [str(boot["unlock"]) if "unlock" in boot else NO_VERDICT for boot in document["boots"]]
     return f"{document['result']}: {', '.join(boots)}" if boots else str(document["result"])
 

@@ -260,6 +260,12 @@ def load(folder: Path) -> Document:
     return parse(text, f"{folder.name}/{OUTCOME}")
 
 
+def problem(document: Document) -> str:
+    """The first error of a test or of one of its boots: its kind, and what happened; empty where there was none."""
+    errors = [each["error"] for each in (document, *document["boots"]) if each.get("error")]
+    return f"{errors[0]['kind']}: {errors[0]['what']}" if errors else ""
+
+
 def _boot(boot: Boot) -> dict[str, Any]:
     common = {"label": boot.label, "machine": boot.machine, "evidence": boot.evidence}
     if isinstance(boot.observed, Problem):
