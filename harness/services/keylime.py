@@ -1,4 +1,4 @@
-"""Keylime as a scenario sees it: its verifier asks nodes for quotes, and tells by a webhook whom it does not trust.
+"""Keylime as a scenario sees it: its verifier asks nodes for quotes, and tells by a webhook which it does not trust.
 
 Verifier, registrar and tenant are Keylime's own, in a container (`keylime_server`). A node's agent calls the registrar
 at the service's endpoint; the verifier calls the agent, through a UNIX socket of the node's in `Keylime.nodes`, which
@@ -26,7 +26,7 @@ from harness.network.fault_proxy import FaultProxy
 from harness.network.namespace import Endpoint
 from harness.progress import Progress
 from harness.services.proxied import Proxied
-from harness.services.service import Service
+from harness.services.service import Service, quarantine
 
 if TYPE_CHECKING:
     from harness.services.keylime_server import KeylimeServer
@@ -106,7 +106,7 @@ class Keylime(Proxied["KeylimeServer"]):
         with self._told:
             self._revocations.append(said)
             if said.kind == _REVOCATION:
-                self._refuse(said.node, refuse=True)
+                quarantine(self._guarded, said.node, ended=False)
             self._told.notify_all()
 
     def node_file(self, node: str, *, owner_password: str = "str:") -> str:
@@ -139,7 +139,7 @@ class Keylime(Proxied["KeylimeServer"]):
         trusted = self.server.admit(node, pcrs)
         if trusted:
             with self._told:
-                self._refuse(node, refuse=False)
+                quarantine(self._guarded, node, ended=True)
         return trusted
 
     def await_verdict(self, node: str, *, trusted: bool) -> None:
@@ -165,11 +165,6 @@ class Keylime(Proxied["KeylimeServer"]):
 
     def _revocation_of(self, node: str) -> Revocation | None:
         return next((each for each in self._revocations if (each.kind, each.node) == (_REVOCATION, node)), None)
-
-    def _refuse(self, node: str, *, refuse: bool) -> None:
-        for service in self._guarded:
-            refused = service.proxy.refused
-            service.proxy.refused = refused | {node} if refuse else refused - {node}
 
 
 @contextmanager

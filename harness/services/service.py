@@ -53,6 +53,13 @@ def endpoints(services: Iterable[Service]) -> tuple[Endpoint, ...]:
     return tuple(found)
 
 
+def quarantine(services: Iterable[Service], machine: str, *, ended: bool) -> None:
+    """Have services refuse a machine, by its name and wherever it stands, or refuse it no more."""
+    for service in services:
+        refused = service.proxy.refused
+        service.proxy.refused = refused - {machine} if ended else refused | {machine}
+
+
 @contextmanager
 def reached(
     services: Iterable[Service], sockets: Mapping[Endpoint, socket.socket], client: Client, site: str

@@ -41,7 +41,7 @@ from harness.attestation.verdict import (
 from harness.network.connection import Mode
 from harness.network.fault_proxy import FaultProxy
 from harness.network.namespace import Endpoint
-from harness.services.service import Service
+from harness.services.service import Service, quarantine
 
 PLACE = Endpoint(8881)
 """The port of Keylime's verifier."""
@@ -191,9 +191,7 @@ class Verifier:
         """Write the verdict down, and act upon it."""
         self._nodes.setdefault(name, _Node()).verdicts.append(verdict)
         self._say(name, str(verdict))
-        for service in self._guarded:
-            refused = service.proxy.refused
-            service.proxy.refused = refused - {name} if verdict.trusted else refused | {name}
+        quarantine(self._guarded, name, ended=verdict.trusted)
         return verdict
 
     def _say(self, node: str, what: str) -> None:
