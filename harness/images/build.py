@@ -175,7 +175,6 @@ def build(recipe: Recipe, folder: Path) -> None:
         try:
             process.run(
                 [
-                    *ended_with_caller(makes_namespaces=True),
                     *arguments(recipe),
                     *date_options(),
                     *(f"--customize-hook={hook}" for hook in hooks),
@@ -186,6 +185,7 @@ def build(recipe: Recipe, folder: Path) -> None:
                 timeout=_TIMEOUT,
                 # The kernel's and dracut's own hooks would make an initrd that is thrown away.
                 env={**os.environ, "INITRD": "No", "TMPDIR": str(scratch), "LC_ALL": "C"},
+                under=ended_with_caller(makes_namespaces=True),
             )
         except HostError as error:
             raise _explained(recipe, error) from error

@@ -103,7 +103,6 @@ def _build(read: dict[str, object], recipe: Path, folder: Path, progress: Progre
             download(recipe / PYPI, archives)
         run(
             [
-                *ended_with_caller(makes_namespaces=True),
                 "mmdebstrap",
                 "--variant=extract",
                 f"--include={','.join(words('packages'))}",
@@ -119,6 +118,7 @@ def _build(read: dict[str, object], recipe: Path, folder: Path, progress: Progre
                 "SOURCE_DATE_EPOCH": str(read["source_date_epoch"]),
                 "PYPI_ARCHIVES": str(archives),
             },
+            under=ended_with_caller(makes_namespaces=True),
         )
     packages = run(["tar", "--extract", "--to-stdout", "--file", tree, "./etc/unlock-lab-packages"], timeout=60.0)
     (folder / "packages").write_text(packages)
