@@ -26,7 +26,7 @@ from harness.progress import Progress
 from harness.real_tools.parts import IMAGE, Parts, parts_among
 from harness.real_tools.show import Line, show
 from harness.real_tools.tree import guest_tree
-from harness.real_tools.trial import UNTOLD, Trial, seal, try_under
+from harness.real_tools.trial import UNTOLD, seal, try_under
 from harness.real_tools.worlds import opens
 
 _UNLOCKS_SINCE = 256
@@ -152,25 +152,21 @@ def _tried(parts: Parts, volume: Volume, only: Sequence[str]) -> Iterator[Line]:
             sealed = seal(parts, volume, own)
         except RigError as error:
             for condition in _conditions(volume, only):
-                yield _silent(volume, condition, error)
+                yield _line(volume, condition, opened=None, said=str(error))
             return
         for condition in _conditions(volume, only):
             with scratch(None) as folder:
                 try:
                     trial = try_under(parts, sealed, condition, folder)
                 except RigError as error:
-                    yield _silent(volume, condition, error)
+                    yield _line(volume, condition, opened=None, said=str(error))
                     continue
-            yield _line(volume, condition, trial)
+            yield _line(volume, condition, opened=trial.opened, said=trial.said, seconds=trial.seconds)
 
 
-def _line(volume: Volume, condition: Condition, trial: Trial) -> Line:
+def _line(volume: Volume, condition: Condition, *, opened: bool | None, said: str, seconds: float = 0.0) -> Line:
     predicted = opens(condition.becomes([volume])[0], condition.world_of(volume.tang_servers))
-    return Line(volume.name, condition.name, predicted, trial.opened, trial.said, trial.seconds, IMAGE)
-
-
-def _silent(volume: Volume, condition: Condition, error: RigError) -> Line:
-    return replace(_line(volume, condition, Trial(opened=False, said=str(error), seconds=0.0)), opened=None)
+    return Line(volume.name, condition.name, predicted, opened, said, seconds, IMAGE)
 
 
 def _conditions(volume: Volume, only: Sequence[str]) -> Iterator[Condition]:
