@@ -8,8 +8,10 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from harness.policy import urls
 from harness.policy.disks import (
     COREOS_BOOT_DISK,
+    FLATCAR_ROOT,
     IMAGE_END_MIB,
     IMAGE_PARTITIONS,
     WantedDisk,
@@ -18,7 +20,7 @@ from harness.policy.disks import (
     wanted_disks,
 )
 from harness.policy.document import Document, KeyPath
-from harness.policy.needs import FLATCAR_ROOT, array, lies_on, mapping, new_root
+from harness.policy.needs import array, lies_on, mapping, new_root
 from harness.policy.pins import Pin, leaves
 
 _MOST_MIB = 2 * 1024 * 1024
@@ -182,7 +184,7 @@ def _out_of_reach(
             if leaf.address and leaf.not_run:
                 why = _NO_CA_KEY if authorities and leaf.address.startswith("https:") else leaf.not_run
                 yield here, f"no guest reaches {leaf.address}: {why}; {_RUN}"
-        if (source := luks.get("keyFile", {}).get("source", "")) and not source.startswith("data:"):
+        if urls.is_elsewhere(source := luks.get("keyFile", {}).get("source")):
             yield (*here, "key_file"), f"no guest reaches {source}; put the key into a file beside this one: local"
 
 

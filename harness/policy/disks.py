@@ -13,6 +13,9 @@ from typing import Any
 COREOS_BOOT_DISK = "/dev/disk/by-id/coreos-boot-disk"
 """What Fedora CoreOS calls the disk that it started from."""
 
+FLATCAR_ROOT = "ROOT"
+"""What Flatcar calls the partition and the file system that Fedora CoreOS calls root."""
+
 IMAGE_PARTITIONS = {1: "BIOS-BOOT", 2: "EFI-SYSTEM", 3: "boot", 4: "root"}
 """What is on the first disk before the file is applied (images/guest/build), numbered as on Fedora CoreOS."""
 
@@ -23,7 +26,7 @@ _ROOM_MIB = 4096
 """For a partition that takes what is left."""
 
 _ROOTS = ("root", "root-1")
-_FLATCAR_ROOTS = ("/dev/disk/by-partlabel/ROOT", "/dev/disk/by-label/ROOT")
+_FLATCAR_ROOTS = (f"/dev/disk/by-partlabel/{FLATCAR_ROOT}", f"/dev/disk/by-label/{FLATCAR_ROOT}")
 _PLAIN_IN_LINKS = "#+-.:=@_"
 _NODE = re.compile(r"/dev/(sd[a-z]|vd[a-z]|nvme[0-9]n1)")
 _PART = re.compile(r"(/dev/sd[a-z]|/dev/vd[a-z]|/dev/nvme[0-9]n1(?=p))p?([0-9]+)")
@@ -145,8 +148,10 @@ def own_node(device: str, disks: tuple[WantedDisk, ...]) -> str:
         if disk == wanted.name != wanted.node and not wanted.serial:
             between = "p" if "nvme" in wanted.node and number else ""
             return f"{wanted.node}{between}{number or ''}"
-    if device in _FLATCAR_ROOTS and not any(part.get("label") == "ROOT" for each in disks for part in each.partitions):
-        return f"{device.removesuffix('ROOT')}root"
+    if device in _FLATCAR_ROOTS and not any(
+        part.get("label") == FLATCAR_ROOT for each in disks for part in each.partitions
+    ):
+        return f"{device.removesuffix(FLATCAR_ROOT)}root"
     return device
 
 

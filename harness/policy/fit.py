@@ -10,8 +10,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from harness.policy.disks import own_node, wanted_disks
-from harness.policy.needs import FLATCAR_ROOT, new_root
+from harness.policy import urls
+from harness.policy.disks import FLATCAR_ROOT, own_node, wanted_disks
+from harness.policy.needs import new_root
 
 DEFAULT_SPEC = 3
 """The minor version of the Ignition 3 spec of Debian's 2.14, where no image is named: each declares its own."""
@@ -129,7 +130,7 @@ def _take_out_remote(config: dict[str, Any]) -> Iterator[str]:
     emptied = []
     for file in config.get("storage", {}).get("files", []):
         for part in (file.get("contents", {}), *file.get("append", [])):
-            if _is_remote(part):
+            if urls.is_elsewhere(part.get("source")):
                 emptied.append(file["path"])
                 part.clear()
                 part["source"] = "data:,"
@@ -139,17 +140,13 @@ def _take_out_remote(config: dict[str, Any]) -> Iterator[str]:
         yield f"what is fetched into {shown} (no guest reaches it: empty here)"
     tls = config["ignition"].get("security", {}).get("tls", {})
     authorities = tls.get("certificateAuthorities", [])
-    if left := [each for each in authorities if not _is_remote(each)]:
+    if left := [each for each in authorities if not urls.is_elsewhere(each.get("source"))]:
         tls["certificateAuthorities"] = left
     elif authorities:
         del config["ignition"]["security"]
     for authority in authorities:
-        if _is_remote(authority):
+        if urls.is_elsewhere(authority.get("source")):
             yield f"the certificate authority {authority['source']} (no guest reaches it)"
-
-
-def _is_remote(resource: dict[str, Any]) -> bool:
-    return bool(resource.get("source")) and not resource["source"].startswith("data:")
 
 
 def _take_out_addresses(config: dict[str, Any]) -> Iterator[str]:

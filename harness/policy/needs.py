@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
 
-from harness.policy.disks import wanted_disks
+from harness.policy.disks import FLATCAR_ROOT, wanted_disks
 
 
 class Need(StrEnum):
@@ -33,9 +33,6 @@ _ASKED = {
     Need.RAID1: "makes RAID arrays",
     Need.ROOT: "makes the root file system anew",
 }
-
-FLATCAR_ROOT = "ROOT"
-"""What Flatcar calls the partition and the file system that Fedora CoreOS calls root."""
 
 _MAPPINGS = ("/dev/mapper/", "/dev/disk/by-id/dm-name-")
 _ARRAYS = "/dev/md/"

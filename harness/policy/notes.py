@@ -84,7 +84,7 @@ def unpredictable(config: dict[str, Any], luks: dict[str, Any], pins: Pin | None
     if luks.get("cex", {}).get("enabled"):
         return "a crypto card decides"
     source = luks.get("keyFile", {}).get("source", "")
-    if source and not source.startswith("data:") and pins is None:
+    if urls.is_elsewhere(source) and pins is None:
         return f"its key comes from {source}, which was not read"
     for leaf in leaves(pins):
         if leaf.address and leaf.service and not leaf.service.provided:
@@ -129,7 +129,7 @@ def typed(key_file: dict[str, Any]) -> tuple[str | None, str]:
     source = key_file.get("source", "")
     if not source:
         return None, "the file gives no key, so Ignition makes one that nobody knows"
-    if not source.startswith("data:"):
+    if urls.is_elsewhere(source):
         return None, f"its key comes from {source}, which was not read"
     try:
         key = urls.decode(source)

@@ -34,6 +34,11 @@ def encode(contents: bytes, *, compressed: bool = False) -> tuple[str, str]:
     return f"data:{opaque}", compression
 
 
+def is_elsewhere(source: str | None) -> bool:
+    """Whether what a config names there would have to be fetched: it is given, and no data URL."""
+    return bool(source) and not str(source).startswith("data:")
+
+
 def decode(url: str) -> bytes:
     """What a data URL holds.
 
