@@ -3,17 +3,15 @@
 import hashlib
 import json
 import re
-import subprocess
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from blow import POLL_SECONDS, processes_of
+from blow import POLL_SECONDS, owned_containers, processes_of
 
 from harness.contents import CONTENTS
 from harness.ownership import MARK
-from harness.services.container import OWNER_LABEL
 
 SETTLE_SECONDS = 120.0
 """Removing a guest's files and libvirt's own end by idleness (30 s), on a host with other work."""
@@ -55,12 +53,11 @@ def left_lying(run_folder: Path, temporary: Path) -> Iterator[str]:
 
 def orphaned_containers() -> list[str]:
     """Containers of ours whose owner is dead."""
-    argv = ["docker", "ps", "--format", f'{{{{.Names}}}} {{{{.Label "{OWNER_LABEL}"}}}}', "--filter"]
-    listed = subprocess.run(
-        [*argv, f"label={OWNER_LABEL}"], capture_output=True, text=True, check=False, timeout=60
-    ).stdout
-    pairs = [line.split() for line in listed.splitlines()]
-    return [f"container {name} of process {pid}" for name, pid in pairs if not Path("/proc", pid).exists()]
+    return [
+        f"container {name} of process {owner}"
+        for name, owner in owned_containers()
+        if not Path("/proc", str(owner)).exists()
+    ]
 
 
 def left_behind(run_folder: Path, temporary: Path) -> list[str]:

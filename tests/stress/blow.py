@@ -135,18 +135,25 @@ def _names(text: bytes, path: bytes) -> bool:
     return any(not each[:1].isalnum() and each[:1] not in (b"-", b"_", b".") for each in rest)
 
 
-def containers_of(owners: Sequence[int]) -> Iterator[int]:
-    """The first process of each container that one of these processes owns."""
-    listed = subprocess.run(
-        ["docker", "ps", "--no-trunc", "--format", f'{{{{.ID}}}} {{{{.Label "{OWNER_LABEL}"}}}}'],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
+def owned_containers() -> Iterator[tuple[str, int]]:
+    """The laboratory's containers on this host: the name of each, and the process that owns it."""
+    argv = [
+        "docker",
+        "ps",
+        "--format",
+        f'{{{{.Names}}}} {{{{.Label "{OWNER_LABEL}"}}}}',
+        f"--filter=label={OWNER_LABEL}",
+    ]
+    listed = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=60)
     for line in listed.stdout.splitlines():
         name, _, owner = line.partition(" ")
-        if owner.isdecimal() and int(owner) in owners:
+        yield name, int(owner)
+
+
+def containers_of(owners: Sequence[int]) -> Iterator[int]:
+    """The first process of each container that one of these processes owns."""
+    for name, owner in owned_containers():
+        if owner in owners:
             argv = ["docker", "inspect", "--format", "{{.State.Pid}}", name]
             pid = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=60).stdout.strip()
             if pid.isdecimal() and int(pid):
