@@ -129,12 +129,11 @@ class Attacker(AttackerAssets):
             self.submit(seen.canary, volume=volume.name, evidence=outcome.evidence)
         return outcome
 
-    def capture_until_unseal(self, tap: BusSniffer, label: str = "good-boot") -> None:
+    def capture_until_unseal(self, tap: BusSniffer) -> None:
         """Listen to the TPM while the victim boots at home, until it has unsealed once; then the power is cut.
 
         Args:
             tap: What is put on the wires.
-            label: What this power-on is for, in the evidence.
 
         Raises:
             RigError: It did not unseal.
@@ -147,7 +146,7 @@ class Attacker(AttackerAssets):
             if tap.unsealed:
                 raise _HeardError
 
-        with machine_on(context, machine, label) as on:
+        with machine_on(context, machine, "good-boot") as on:
             with suppress(_HeardError):
                 watch(on.rig, plan, live=context.lab.live, on_event=stop)
             if not tap.unsealed:
@@ -182,7 +181,6 @@ class Attacker(AttackerAssets):
         tpm: Tpm | None = None,
         nvram: Path | None = None,
         firmware: Firmware | None = None,
-        label: str = "attacker",
         image: str = RESCUE_IMAGE,
         signer: SigningKey | None = None,
     ) -> Iterator[Rescue]:
@@ -192,7 +190,7 @@ class Attacker(AttackerAssets):
         for Secure Boot by a key if one is given.
         """
         machine = self._machine(disk, tpm, nvram, firmware)
-        with rescue_system(self.victim.context, machine, self._folder(), label, image, signer=signer) as opened:
+        with rescue_system(self.victim.context, machine, self._folder(), "attacker", image, signer=signer) as opened:
             yield opened
 
     def try_bindings(self, system: Rescue, *volumes: str, control: bool = False) -> frozenset[str]:

@@ -18,6 +18,7 @@ from contextlib import ExitStack, contextmanager
 from importlib import resources
 from pathlib import Path
 
+from harness.defaults import IMAGE
 from harness.edge.host import Host, Phase, Restarted, TimedOut, Unsealed, Unwrapped, WritesShare, step
 from harness.edge.protection import Decision, ProtectWithTpm
 from harness.edge.seal import Founded, found_site, recover
@@ -34,7 +35,6 @@ from harness.real_tools.toolbox import SHARED, toolbox
 from harness.real_tools.tpm import SOCKET, running_tpm
 from harness.real_tools.tree import guest_tree
 
-IMAGE = "debian-13"
 _SECONDS = 120.0
 
 
@@ -254,16 +254,13 @@ class EdgeBench:
 
 
 @contextmanager
-def edge_bench(image: str = IMAGE) -> Iterator[EdgeBench]:
-    """Hosts without machines, for the length of the block.
-
-    Args:
-        image: The guest image whose tools they have.
+def edge_bench() -> Iterator[EdgeBench]:
+    """Hosts without machines, with the tools of the default image, for the length of the block.
 
     Raises:
         HostError: The image cannot be had, or this host cannot run its tools.
     """
     with ExitStack() as stack:
-        tree = stack.enter_context(guest_tree(image, Progress()))
+        tree = stack.enter_context(guest_tree(IMAGE, Progress()))
         shared, made = stack.enter_context(scratch(None)), stack.enter_context(scratch(None))
         yield EdgeBench(stack.enter_context(toolbox(tree, shared, {})), shared, made)

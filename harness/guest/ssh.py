@@ -26,6 +26,8 @@ _BROKEN_OFF = (paramiko.SSHException, OSError, EOFError)
 _BACKSTOP_SECONDS = 3600.0
 """The limit of waits inside paramiko, which go by the wall clock; our deadline ends them earlier."""
 
+_FILE_SECONDS = 60.0
+
 _WAKE_SECONDS = 1
 """How long the connection may be idle before something is sent that wakes the guest.
 
@@ -71,25 +73,27 @@ class Shell:
             raise RigError(f"a command in the guest ended with status {status}: {_end(command)}", said[-2000:])
         return output.decode(errors="replace")
 
-    def read_file(self, path: str, timeout: float = 60.0) -> bytes:
+    def read_file(self, path: str) -> bytes:
         """The content of a file of the guest.
 
         Raises:
             RigError: It cannot be read.
         """
-        output, errors, status = self._run(f"cat -- {shlex.quote(path)}", Deadline.after(timeout, self._clock), b"")
+        deadline = Deadline.after(_FILE_SECONDS, self._clock)
+        output, errors, status = self._run(f"cat -- {shlex.quote(path)}", deadline, b"")
         if status:
             raise RigError(f"{path} of the guest cannot be read", errors.decode(errors="replace"))
         return output
 
-    def write_file(self, path: str, data: bytes, timeout: float = 60.0) -> None:
+    def write_file(self, path: str, data: bytes) -> None:
         """Write a file of the guest and flush it to its disk.
 
         Raises:
             RigError: It cannot be written.
         """
         quoted = shlex.quote(path)
-        _, errors, status = self._run(f"cat > {quoted} && sync -- {quoted}", Deadline.after(timeout, self._clock), data)
+        deadline = Deadline.after(_FILE_SECONDS, self._clock)
+        _, errors, status = self._run(f"cat > {quoted} && sync -- {quoted}", deadline, data)
         if status:
             raise RigError(f"{path} of the guest cannot be written", errors.decode(errors="replace"))
 

@@ -18,6 +18,9 @@ from harness.files import write_whole
 
 _HINT = "name a mirror that this host reaches: UNLOCK_LAB_DEBIAN_MIRROR=http://…/debian"
 
+_PACKAGE_SECONDS = 60.0
+"""Without an answer from the mirror."""
+
 
 def mirror() -> str:
     """The mirror's URL, without a slash at its end."""
@@ -50,20 +53,19 @@ def fetch(path: str, *, timeout: float) -> bytes:
         raise HostError(f"{url} is not reachable", str(error), _HINT) from error
 
 
-def fetch_package(pool: str, sha256: str, where: str, *, timeout: float = 60.0) -> bytes:
+def fetch_package(pool: str, sha256: str, where: str) -> bytes:
     """Fetch a pinned package.
 
     Args:
         pool: Path of the .deb in the archive.
         sha256: What it must hash to.
         where: The recipe line that pins it, for the error.
-        timeout: Seconds without an answer after which it fails.
 
     Raises:
         HostError: The mirror is not reachable, the version is gone from it, or the content is another.
     """
     try:
-        data = fetch(pool, timeout=timeout)
+        data = fetch(pool, timeout=_PACKAGE_SECONDS)
     except HostError as error:
         if "404" not in error.what:
             raise

@@ -51,7 +51,7 @@ class Fitted:
     notes: tuple[str, ...]
 
 
-def fit(config: dict[str, Any], spec: int = DEFAULT_SPEC) -> Fitted:
+def fit(config: dict[str, Any], spec: int) -> Fitted:
     """Fit a config to the guest.
 
     Args:

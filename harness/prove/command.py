@@ -138,7 +138,7 @@ def _differing(policy: Policy, image: str, progress: Progress) -> Collection[str
     """Conditions under which the guest's own tools do something else than the rules say; a host may not let them."""
     volumes = [volume for volume in policy.volumes if can_be_sealed(volume)]
     try:
-        lines = try_volumes(volumes, progress, image=image)
+        lines = try_volumes(volumes, image, progress)
     except HarnessError as error:
         progress.say(f"! the guest's tools were not tried before: {error.what}")
         return frozenset()

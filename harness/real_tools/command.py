@@ -11,6 +11,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from harness.defaults import IMAGE
 from harness.errors import RigError, UsageError
 from harness.explain.situations import can_be_done
 from harness.host.scratch import scratch
@@ -23,7 +24,7 @@ from harness.policy.pins import changed
 from harness.policy.pins.systemd import CRYPTENROLL
 from harness.policy.policy import Volume
 from harness.progress import Progress
-from harness.real_tools.parts import IMAGE, Parts, parts_among
+from harness.real_tools.parts import Parts, parts_among
 from harness.real_tools.show import Line, show
 from harness.real_tools.tree import guest_tree
 from harness.real_tools.trial import UNTOLD, seal, try_under
@@ -50,7 +51,7 @@ def main(argv: Sequence[str]) -> int:
         able = [volume for volume in volumes if _can_be_opened(volume, known)]
         if left := [volume.name for volume in volumes if volume not in able]:
             progress.say(f"{image}: untold, since its systemd-cryptenroll opens nothing by a TPM: {', '.join(left)}")
-        found += try_volumes(able, progress, arguments.only, image)
+        found += try_volumes(able, image, progress, arguments.only)
     show(found, versions, Console(), time.monotonic() - started)
     return 0 if all(line.agrees for line in found) else 1
 
@@ -62,16 +63,14 @@ def _can_be_opened(volume: Volume, versions: Mapping[str, str]) -> bool:
     return not asked or (major is not None and int(major[0]) >= _UNLOCKS_SINCE)
 
 
-def try_volumes(
-    volumes: Sequence[Volume], progress: Progress, only: Sequence[str] = (), image: str = IMAGE
-) -> list[Line]:
+def try_volumes(volumes: Sequence[Volume], image: str, progress: Progress, only: Sequence[str] = ()) -> list[Line]:
     """Seal volumes and try each under the conditions that can be told here.
 
     Args:
         volumes: Those that `can_be_sealed`.
+        image: Whose tools: a folder of images/.
         progress: Says what is under way.
         only: Names of conditions; all that make sense unless some are named.
-        image: Whose tools: a folder of images/.
 
     Returns:
         The cells; where a tool failed that must not, a cell without a verdict says so.

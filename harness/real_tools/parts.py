@@ -5,6 +5,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.defaults import IMAGE
 from harness.host.docker import start_daemon
 from harness.host.scratch import scratch
 from harness.machine import tpm as tpms
@@ -13,8 +14,6 @@ from harness.progress import Progress
 from harness.real_tools.servers import Servers, running_servers
 from harness.real_tools.toolbox import Toolbox, toolbox
 from harness.real_tools.tree import guest_tree
-
-IMAGE = "debian-13"
 
 
 @dataclass(frozen=True)
@@ -35,18 +34,17 @@ class Parts:
 
 
 @contextmanager
-def real_parts(servers: Sequence[str], progress: Progress, image: str = IMAGE) -> Iterator[Parts]:
-    """Have the parts ready for the length of the block.
+def real_parts(servers: Sequence[str], progress: Progress) -> Iterator[Parts]:
+    """Have the parts ready, with the tools of the default image, for the length of the block.
 
     Args:
         servers: Names of the Tang servers; Docker is started if there are any.
         progress: Says what takes long.
-        image: Whose tools: a folder of images/ whose root is not encrypted.
 
     Raises:
         HostError: Something that it takes is missing on this host.
     """
-    with guest_tree(image, progress) as tree, parts_among(tree, servers, progress) as parts:
+    with guest_tree(IMAGE, progress) as tree, parts_among(tree, servers, progress) as parts:
         yield parts
 
 

@@ -111,12 +111,11 @@ def addresses(tangs: Mapping[str, Tang]) -> dict[str, TangAddress]:
     return {name: TangAddress(tang.url, tang.thumbprint) for name, tang in tangs.items()}
 
 
-def make_keys(progress: Progress, *, image: str | None = None) -> TangKeys:
+def make_keys(progress: Progress) -> TangKeys:
     """Have a Tang server make a set of keys.
 
     Args:
         progress: Says what takes long.
-        image: As for `serve_tang`.
 
     Raises:
         HostError: No Docker, or no image.
@@ -126,19 +125,12 @@ def make_keys(progress: Progress, *, image: str | None = None) -> TangKeys:
     from harness.services.tang_image import tang_image
     from harness.services.tang_server import TangServer
 
-    with docker_client() as client, TangServer(client, tang_image(client, progress, image), "new keys") as server:
+    with docker_client() as client, TangServer(client, tang_image(client, progress), "new keys") as server:
         return server.keys
 
 
 @contextmanager
-def serve_tang(
-    name: str,
-    keys: TangKeys | None,
-    endpoint: Endpoint,
-    progress: Progress,
-    *,
-    image: str | None = None,
-) -> Iterator[Tang]:
+def serve_tang(name: str, keys: TangKeys | None, endpoint: Endpoint, progress: Progress) -> Iterator[Tang]:
     """Run a Tang server behind a fault proxy, answering.
 
     Args:
@@ -146,7 +138,6 @@ def serve_tang(
         keys: Those it has; None makes new ones.
         endpoint: Where a guest finds it.
         progress: Says what takes long.
-        image: A published container image to use instead of the one built from images/tang.
 
     Raises:
         HostError: No Docker, or no image.
@@ -159,7 +150,7 @@ def serve_tang(
     with ExitStack() as stack:
         proxy = stack.enter_context(FaultProxy(name))
         client = stack.enter_context(docker_client())
-        server = stack.enter_context(TangServer(client, tang_image(client, progress, image), name, keys))
+        server = stack.enter_context(TangServer(client, tang_image(client, progress), name, keys))
         tang = Tang(name, endpoint, server, proxy)
         tang.start()
         yield tang

@@ -16,21 +16,22 @@ RECIPE = IMAGES / "tang"
 REPOSITORY = "unlock-lab/tang"
 
 
-def tang_image(client: DockerClient, progress: Progress, published: str | None = None) -> ServiceImage:
+def tang_image(client: DockerClient, progress: Progress) -> ServiceImage:
     """Return the image, building and importing it first if it is not there.
+
+    UNLOCK_LAB_TANG_IMAGE, or the recipe's ``published``, names an image to use instead; images/tang/recipe.yaml says
+    what such an image must offer.
 
     Args:
         client: The daemon that is to have it.
         progress: Says what takes long.
-        published: The name of an image to use instead of building one. UNLOCK_LAB_TANG_IMAGE and the recipe's
-            ``published`` say the same; images/tang/recipe.yaml says what such an image must offer.
 
     Raises:
         HostError: It cannot be built or pulled.
         UsageError: The published image does not offer what it must.
     """
     recipe = yaml.safe_load((RECIPE / "recipe.yaml").read_text())
-    if named := published or os.environ.get("UNLOCK_LAB_TANG_IMAGE") or recipe["published"]:
+    if named := os.environ.get("UNLOCK_LAB_TANG_IMAGE") or recipe["published"]:
         return _published(client, progress, named)
     return built_image(RECIPE, REPOSITORY, client, progress)
 

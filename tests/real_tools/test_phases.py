@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from harness.defaults import IMAGE
 from harness.host.scratch import scratch
 from harness.machine import tpm as tpms
 from harness.machine.spec import Tpm
 from harness.progress import Progress
-from harness.real_tools.parts import IMAGE
 from harness.real_tools.toolbox import SHARED, Toolbox, toolbox
 from harness.real_tools.tpm import SOCKET, running_tpm
 from harness.real_tools.tree import guest_tree

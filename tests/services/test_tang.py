@@ -382,21 +382,24 @@ def test_a_published_image_can_be_named(published: str, docker: DockerClient, mo
     assert {volume.id for volume in docker.volumes.list()} <= volumes
 
 
-def test_a_published_image_must_offer_what_is_needed(docker: DockerClient, published: str) -> None:
-    image = docker.images.get(published)
+@pytest.mark.usefixtures("published")
+def test_a_published_image_must_offer_what_is_needed(docker: DockerClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UNLOCK_LAB_TANG_IMAGE", "unlock-lab/tang-published:bare")
     docker.api.import_image_from_data(b"\0" * 10240, repository="unlock-lab/tang-published", tag="bare")
     try:
         with pytest.raises(UsageError, match="cannot be used as a server of tang") as caught:
-            tang_image(docker, QUIET, "unlock-lab/tang-published:bare")
+            tang_image(docker, QUIET)
         assert "unlock-lab.keys" in caught.value.hint
     finally:
         docker.images.remove("unlock-lab/tang-published:bare")
-    assert image
 
 
-def test_an_image_that_nobody_has_is_an_error_of_the_host(docker: DockerClient) -> None:
+def test_an_image_that_nobody_has_is_an_error_of_the_host(
+    docker: DockerClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UNLOCK_LAB_TANG_IMAGE", "localhost:1/no/such:image")
     with pytest.raises((HostError, RigError), match=r"localhost:1/no/such"):
-        tang_image(docker, QUIET, "localhost:1/no/such:image")
+        tang_image(docker, QUIET)
 
 
 def test_two_processes_each_have_a_server_at_the_same_place(tang: Tang, port: int) -> None:
