@@ -1,8 +1,9 @@
 """Takes what QEMU's consoles say as fast as they say it, so that no word is lost on a busy host.
 
-QEMU does not wait for whoever reads a console. What a guest says while the socket is full never reaches the reader,
-only the log file: hw/char/virtio-console.c, flush_buf, "silently dropping console data"; hw/char/serial.c gives up
-after some tries. Seen with nine volumes, whose journal filled the socket while the reader was parsing.
+QEMU does not wait for whoever reads a console. A serial port gives up after some tries (hw/char/serial.c). A virtio
+console drops what comes while the socket is full (hw/char/virtio-console.c, flush_buf, "silently dropping console
+data"), and 278 lines of a journal fill one, since each takes some 800 bytes of it however short it is. Only the log
+file that QEMU writes itself has all of them. So of the journal the socket says when, and the log file what.
 
 A serial console comes byte by byte. What came within `GATHER_SECONDS` is handed on at once: a reader that looks at each
 byte by itself takes seconds of the processor that the machine would have.
@@ -12,20 +13,26 @@ import asyncio
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from typing import BinaryIO
 
 from harness.network.loop import LoopThread
 from harness.network.stream import CHUNK, copy, hang_up
 
 GATHER_SECONDS = 0.02
 """How long the first byte that was said may wait for the next."""
+_LOG_SECONDS = 0.005
+_LOG_TRIES = 400
+"""How often the log file is looked at for what the socket has said already: QEMU writes there next."""
 
 
 @contextmanager
-def pumped(source: socket.socket) -> Iterator[socket.socket]:
+def pumped(source: socket.socket, log: BinaryIO | None = None) -> Iterator[socket.socket]:
     """A socket that says what `source` says, and takes what it is to be told, however slowly it is read.
 
     Args:
         source: A connection to QEMU. It belongs to the pump, and is hung up at the end of the block.
+        log: QEMU's log file of the same console, open for as long as the block lasts: what it holds is handed on
+            instead, whenever the source says something and at its end.
     """
     near, far = socket.socketpair()
     source.setblocking(False)
@@ -34,7 +41,8 @@ def pumped(source: socket.socket) -> Iterator[socket.socket]:
         stack.callback(hang_up, source)
         loop = stack.enter_context(LoopThread("console pump"))
         said: asyncio.Queue[bytes] = asyncio.Queue()
-        for work in (_take(source, said), _give(said, far), _tell(far, source)):
+        taken = _take(source, said) if log is None else _follow(source, log, said)
+        for work in (taken, _give(said, far), _tell(far, source)):
             loop.start(work)
         yield near
 
@@ -44,6 +52,25 @@ async def _take(source: socket.socket, said: "asyncio.Queue[bytes]") -> None:
     with suppress(OSError):  # QEMU died
         while data := await loop.sock_recv(source, CHUNK):
             said.put_nowait(data)
+    said.put_nowait(b"")
+
+
+async def _follow(source: socket.socket, log: BinaryIO, said: "asyncio.Queue[bytes]") -> None:
+    loop = asyncio.get_running_loop()
+    announced = told = 0
+    with suppress(OSError):  # QEMU died
+        while data := await loop.sock_recv(source, CHUNK):
+            announced += len(data)
+            await asyncio.sleep(GATHER_SECONDS)
+            for _ in range(_LOG_TRIES):
+                if written := log.read():
+                    told += len(written)
+                    said.put_nowait(written)
+                if told >= announced:
+                    break
+                await asyncio.sleep(_LOG_SECONDS)
+    if written := log.read():
+        said.put_nowait(written)
     said.put_nowait(b"")
 
 

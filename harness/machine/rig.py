@@ -220,7 +220,8 @@ def power_on(
         client = Client(machine.name, runtime.name)
         answering.enter_context(reached(reachable, network.sockets(), client, machine.site))
         console = stack.enter_context(pumped(stack.enter_context(_connect(runtime.console_socket))))
-        journal = stack.enter_context(pumped(stack.enter_context(_connect(runtime.journal_socket))))
+        log = stack.enter_context(untrusted.opened(runtime.journal_log))
+        journal = stack.enter_context(pumped(stack.enter_context(_connect(runtime.journal_socket)), log))
         key = None
         if placed.security_key:
             connection = stack.enter_context(_connect(runtime.security_key_socket))

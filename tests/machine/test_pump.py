@@ -3,6 +3,7 @@
 import socket
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -51,6 +52,27 @@ def test_a_console_that_speaks_byte_by_byte_wakes_its_reader_seldom(qemu: tuple[
         pieces = list(iter(lambda: console.recv(65536), b""))
     assert b"".join(pieces) == b"." * 100
     assert len(pieces) < 50
+
+
+def test_what_qemu_dropped_of_a_journal_is_taken_from_its_log(
+    qemu: tuple[socket.socket, socket.socket], tmp_path: Path
+) -> None:
+    """The socket was full for the second line; of the third the log has nothing yet when the socket says it."""
+    says, source = qemu
+    (path := tmp_path / "journal.log").touch()
+    with path.open("ab", buffering=0) as written, path.open("rb") as log, pumped(source, log) as journal:
+        says.send(b"one\n")
+        written.write(b"one\n")
+        assert journal.recv(100) == b"one\n"
+        written.write(b"two\n")
+        says.send(b"three\n")
+        threading.Event().wait(0.05)
+        written.write(b"three\n")
+        assert b"".join(iter(lambda: journal.recv(1), b"\n")) == b"two"
+        assert b"".join(iter(lambda: journal.recv(1), b"\n")) == b"three"
+        written.write(b"last words")
+        says.close()
+        assert read_all(journal) == b"last words"
 
 
 def test_what_is_typed_arrives(qemu: tuple[socket.socket, socket.socket]) -> None:
