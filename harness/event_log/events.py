@@ -1,7 +1,9 @@
 """Measured events in words (pure)."""
 
 import re
+import struct
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,12 +64,20 @@ _VARIABLES: Mapping[str, str] = {
     "dbr": "the recovery keys of Secure Boot (dbr)",
     "BootOrder": "the order of the boot entries",
 }
+_OF_SHIM: Mapping[str, str] = {
+    "SbatLevel": "the versions that shim takes for revoked (SbatLevel)",
+    "MokListTrusted": "whether the system trusts shim's list of the owner's keys (MokListTrusted)",
+}
+"""What shim measures as it measures the key that let an image in, and is none (its README.tpm)."""
+
 _UKI_SECTIONS = frozenset(
     {".linux", ".osrel", ".cmdline", ".initrd", ".ucode", ".splash", ".dtb", ".uname", ".sbat", ".pcrpkey", ".profile"}
 )
 """What systemd-stub measures into PCR 11 (systemd-stub(7)): the name of each section, then what is in it."""
 
 _SIGNATURE_LISTS = ("PK", "KEK", "db", "dbx", "dbt", "dbr")
+_SIGNATURE_LIST = struct.Struct("<16sIII")
+"""What a list of signatures begins with: its kind, its length and those of its header and of each signature."""
 
 
 def parse_event_log(text: str) -> tuple[MeasuredEvent, ...]:
@@ -77,7 +87,7 @@ def parse_event_log(text: str) -> tuple[MeasuredEvent, ...]:
         UsageError: It is something else.
     """
     try:
-        found = yaml.load(_listed(text), yaml.CSafeLoader)
+        found = yaml.load(_listed(text), yaml.CBaseLoader)  # all is text, as a variable that is called 007 or off
         return tuple(_events(found["events"]))
     except (yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise UsageError("an event log was not decoded as tpm2_eventlog does it", repr(error)[:300]) from error
@@ -93,7 +103,7 @@ def _events(entries: list[dict[str, Any]]) -> Iterator[MeasuredEvent]:
         if entry["EventType"] == _NOT_EXTENDED:
             continue
         digests = {each["AlgorithmId"]: str(each["Digest"]) for each in entry.get("Digests") or ()}
-        digest = digests.get("sha256") or next(iter(digests.values()), str(entry.get("Digest", "")))
+        digest = digests.get("sha256") or next(iter(digests.values()), "")
         subject, content = _told(entry["EventType"], entry.get("Event"))
         yield MeasuredEvent(int(entry["PCRIndex"]), entry["EventType"], digest, subject, content)
 
@@ -103,7 +113,7 @@ def _told(kind: str, event: Any) -> tuple[str, tuple[str, ...]]:
     detail = event if isinstance(event, dict) else {}
     name = detail.get("UnicodeName")
     if name is not None:
-        return _variable(str(name), kind, detail.get("VariableData"))
+        return _variable(str(name), kind, detail.get("VariableData", ""))
     if path := detail.get("DevicePath"):
         return f"{_SUBJECTS.get(kind, kind)} ({_short(str(path))})", ()
     if text := detail.get("String"):
@@ -126,21 +136,26 @@ def _tag(event: str) -> str:
 
 def _variable(name: str, kind: str, data: Any) -> tuple[str, tuple[str, ...]]:
     if kind == "EV_EFI_VARIABLE_AUTHORITY":
-        return f"the key by which the boot image was let in ({name})", tuple(_signatures(data))
-    subject = _VARIABLES.get(name, f"the boot entry {name}" if name.startswith("Boot") else f"the variable {name}")
-    if name in _SIGNATURE_LISTS:
-        return subject, tuple(_signatures(data))
-    if name == "SecureBoot":
-        return subject, (f"{_flat(data)}",)
-    return subject, (_flat(data),) if data else ()
+        subject = _OF_SHIM.get(name, f"the key by which the boot image was let in ({name})")
+    else:
+        subject = _VARIABLES.get(name, f"the boot entry {name}" if name.startswith("Boot") else f"the variable {name}")
+    held = _flat(data)
+    if kind == "EV_EFI_VARIABLE_DRIVER_CONFIG" and name in _SIGNATURE_LISTS:
+        with suppress(ValueError, struct.error):
+            return subject, tuple(_signatures(bytes.fromhex(held)))
+    return subject, (held,) if held else ()
 
 
-def _signatures(data: Any) -> Iterator[str]:
-    """Each signature of a list of them: its kind, and whose it is."""
-    for each in data if isinstance(data, list) else []:
-        kind = str(each.get("SignatureType", ""))
-        for key in each.get("Keys") or ():
-            yield f"{kind} {key.get('SignatureOwner', '')} {_flat(key.get('SignatureData', ''))}"
+def _signatures(lists: bytes) -> Iterator[str]:
+    """Each of some EFI_SIGNATURE_LISTs: its kind, then its owner and itself (UEFI 2.10, 32.4.1)."""
+    while lists:
+        kind, size, header, length = _SIGNATURE_LIST.unpack_from(lists)
+        signatures, owner = lists[_SIGNATURE_LIST.size + header : size], 16
+        if length <= owner or not signatures or len(signatures) % length:
+            raise ValueError("no list of signatures")
+        for start in range(0, len(signatures), length):
+            yield f"{kind.hex()} {signatures[start : start + length].hex()}"
+        lists = lists[size:]
 
 
 def _flat(value: Any) -> str:

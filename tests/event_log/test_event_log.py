@@ -1,6 +1,7 @@
 """The event log of a real boot, and what is said where another one parts from it."""
 
 import shutil
+import struct
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -94,10 +95,120 @@ def test_the_log_of_a_1_2_is_read_and_told_apart_from_one_of_a_2_0() -> None:
     assert not comparable(CONTROL, log)
 
 
-@pytest.mark.parametrize("text", ["", "[]", "events: 3", "events: [{}]", "a: [", "events:\n- EventType: EV_IPL\n"])
+@pytest.mark.parametrize(
+    "text", ["", "[]", "events: 3", "events: [{}]", "a: [", "events:\n- EventType: EV_IPL\n", f"[{'1, ' * 200}"]
+)
 def test_what_is_no_decoded_log_is_one_message(text: str) -> None:
-    with pytest.raises(UsageError, match="event log"):
+    with pytest.raises(UsageError) as refused:
         parse_event_log(text)
+    assert refused.value.what == "an event log was not decoded as tpm2_eventlog does it"
+    assert 0 < len(refused.value.detail) <= 300
+
+
+def told(event: str, kind: str = "EV_IPL", digests: str = "[{AlgorithmId: sha256, Digest: d}]") -> MeasuredEvent:
+    """The only event of a log that holds an event."""
+    entry = f"{{PCRIndex: 9, EventType: {kind}, Digests: {digests}, Event: {event}}}"
+    (only,) = parse_event_log(f"events:\n- {{EventNum: 0, EventType: EV_NO_ACTION}}\n- {entry}")
+    return only
+
+
+@pytest.mark.parametrize(
+    ("digests", "digest"),
+    [
+        ("[{AlgorithmId: sha1, Digest: a}, {AlgorithmId: sha256, Digest: b}, {AlgorithmId: sha384, Digest: c}]", "b"),
+        ("[{AlgorithmId: sha1, Digest: a}, {AlgorithmId: sha384, Digest: c}]", "a"),
+        ("[]", ""),
+        ("", ""),
+    ],
+)
+def test_the_digest_of_an_event_is_of_sha256_where_there_is_one(digests: str, digest: str) -> None:
+    assert told("x", digests=digests).digest == digest
+
+
+TAG = "ec223b8f0d000000"
+"""Whose it is and its length, of a tagged event."""
+
+
+@pytest.mark.parametrize(
+    ("kind", "event", "subject", "content"),
+    [
+        ("EV_NEW", "{DevicePath: 7fff0400}", "EV_NEW (7fff0400)", ()),
+        (
+            "EV_EFI_BOOT_SERVICES_DRIVER",
+            "{DevicePath: 7fff0400}",
+            "a driver that the firmware loaded (7fff0400)",
+            (),
+        ),
+        ("EV_NEW", "{String: some words}", "EV_NEW (some words)", ("some words",)),
+        ("EV_NEW", "more", "EV_NEW", ()),
+        ("EV_NEW", "{BlobBase: 1}", "EV_NEW", ()),
+        ("EV_IPL", r"""{String: '"quiet\0"'}""", "what the boot loader read or was told (quiet)", ("quiet",)),
+        ("EV_IPL", f"{{String: {'x' * 90}}}", f"what the boot loader read or was told ({'x' * 90})", ("x" * 90,)),
+        ("EV_IPL", f"{{String: {'x' * 91}}}", f"what the boot loader read or was told ({'x' * 89}…)", ("x" * 91,)),
+        ("EV_IPL", "{String: .profile}", "the section .profile of the boot image", ()),
+        ("EV_EVENT_TAG", f"{TAG}4c696e757800", "what the boot stub passed on (Linux)", ()),
+        ("EV_EVENT_TAG", f"{TAG}4c69c3b86e757800", "what the boot stub passed on (Linux)", ()),
+        ("EV_EVENT_TAG", f"{TAG}{'78' * 91}", f"what the boot stub passed on ({'x' * 89}…)", ()),
+        ("EV_EVENT_TAG", "not hex", "what the boot stub passed on ()", ()),
+        ("EV_EVENT_TAG", "[]", "what the boot stub passed on", ()),
+        (
+            "EV_IPL",
+            "{String: \u00a0\u200bx\ufffdy\u200bz\u00a0}",
+            "what the boot loader read or was told (x\ufffdyz)",
+            ("x\ufffdyz",),
+        ),
+        ("EV_IPL", "{UnicodeName: Boot0001}", "the boot entry Boot0001", ()),
+        ("EV_IPL", "{UnicodeName: Lang, VariableData: de  en}", "the variable Lang", ("de en",)),
+        ("EV_IPL", "{UnicodeName: 007, VariableData: 0012}", "the variable 007", ("0012",)),
+        ("EV_IPL", "{UnicodeName: '', VariableData: ''}", "the variable ", ()),
+        ("EV_IPL", "{UnicodeName: MokListTrusted}", "the variable MokListTrusted", ()),
+        ("EV_EFI_VARIABLE_AUTHORITY", "{UnicodeName: Shim}", "the key by which the boot image was let in (Shim)", ()),
+    ],
+)
+def test_what_an_event_tells_is_told_in_words(kind: str, event: str, subject: str, content: tuple[str, ...]) -> None:
+    assert told(event, kind) == MeasuredEvent(9, kind, "d", subject, content)
+
+
+ONE, TWO = f"{'01' * 16}aa", f"{'02' * 16}bb"
+"""Two signatures, each behind its owner."""
+
+
+def lists(*signatures: str, kind: str = "0f" * 16, header: str = "", size: int | None = None) -> str:
+    """A list of signatures."""
+    body = header + "".join(signatures)
+    lengths = (28 + len(body) // 2, len(header) // 2, len(signatures[0]) // 2 if size is None else size)
+    return kind + struct.pack("<III", *lengths).hex() + body
+
+
+@pytest.mark.parametrize("name", ["PK", "KEK", "db", "dbx", "dbt", "dbr"])
+@pytest.mark.parametrize(
+    ("data", "content"),
+    [
+        (lists(ONE, TWO), (f"{'0f' * 16} {ONE}", f"{'0f' * 16} {TWO}")),
+        (lists(ONE, header="ffff"), (f"{'0f' * 16} {ONE}",)),
+        (lists(ONE) + lists(TWO, kind="0e" * 16), (f"{'0f' * 16} {ONE}", f"{'0e' * 16} {TWO}")),
+        ("", ()),
+    ],
+)
+def test_a_variable_of_secure_boot_holds_signatures(name: str, data: str, content: tuple[str, ...]) -> None:
+    event = f"{{UnicodeName: {name}, VariableData: '{data}'}}"
+    assert told(event, "EV_EFI_VARIABLE_DRIVER_CONFIG").content == content
+
+
+@pytest.mark.parametrize(
+    "data",
+    ["0", "00", "no digits", lists(ONE)[:-2], lists(ONE, size=0), lists(ONE, size=16), lists(ONE[:32]), lists("")],
+)
+def test_what_is_no_list_of_signatures_is_told_as_it_is(data: str) -> None:
+    event = f"{{UnicodeName: db, VariableData: '{data}'}}"
+    assert told(event, "EV_EFI_VARIABLE_DRIVER_CONFIG").content == (data,)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("db", "EV_EFI_VARIABLE_AUTHORITY"), ("SecureBoot", "EV_EFI_VARIABLE_DRIVER_CONFIG")]
+)
+def test_another_variable_holds_what_it_holds(name: str, kind: str) -> None:
+    assert told(f"{{UnicodeName: {name}, VariableData: '{lists(ONE)}'}}", kind).content == (lists(ONE),)
 
 
 @pytest.mark.skipif(shutil.which(TOOL) is None, reason="tpm2-tools is not installed here")
