@@ -5,6 +5,7 @@
     HarnessError(what, detail, hint)
      ├─ UsageError    the scenario, the policy file or the call is wrong: file, line, key
      ├─ HostError     this host cannot run it: what is missing and the command that installs it
+     ├─ GuestError    the guest went wrong by itself in what is no matter of its disks: Ignition failed
      ├─ ControlError  it was installed as the policy says, and its control boot did not open it by itself
      └─ RigError      emulated hardware misbehaved: what was awaited, the last lines of the console
          └─ StallError    it stood still, or crashed at random: another try may go otherwise
@@ -43,6 +44,14 @@ class UsageError(HarnessError):
 
 class HostError(HarnessError):
     """This host cannot run it."""
+
+
+class GuestError(HarnessError):
+    """The guest went wrong by itself, on a rig that worked, in what is no matter of its disks.
+
+    Its Ignition failed, or its boot ended in an emergency shell with every disk open: the file or the image asks for
+    something that does not work. No verdict about its disks, and another try would end alike.
+    """
 
 
 class ControlError(HarnessError):

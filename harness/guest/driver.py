@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from harness.deadline import Clock, Deadline
-from harness.errors import RigError, StallError
+from harness.errors import GuestError, HarnessError, RigError, StallError
 from harness.guest.boot import BootReader
 from harness.guest.events import Event, KernelBug, KernelStalled, Panic, Stream, TpmTimeout
 from harness.guest.plan import BootPlan, decide
@@ -26,6 +26,8 @@ QUIET_SECONDS = 0.2
 _STALLS = (KernelStalled, TpmTimeout, KernelBug, Panic)
 """Said by a guest whose processors get no time, or which is emulated wrongly."""
 
+_HINT = "this is no verdict about the guest; the whole console is in the evidence"
+_HINT_OF_GUEST = "the rig worked: the file or the image asks for what failed; console and journal are in the evidence"
 _DRAIN_SECONDS = 2.0
 _CHUNK = 65536
 _LAST_LINES = 15
@@ -69,6 +71,7 @@ def watch(
         on_event: Gets every event as it is seen: to change the world in mid-boot.
 
     Raises:
+        GuestError: The guest went wrong by itself; with what it said.
         RigError: The hardware failed, the guest crashed, or a stage took longer than its deadline; with what was
             awaited and the last lines of the console.
     """
@@ -77,7 +80,7 @@ def watch(
             step = decide(plan, watch.events, watch.typed, watch.now)
             match step:
                 case Type():
-                    watch.type(step)
+                    watch.answer(step)
                 case Finish():
                     watch.drain()
                     return Observation(
@@ -87,7 +90,7 @@ def watch(
                     watch.drain()
                     last = decide(plan, watch.events, watch.typed, watch.now)
                     broken = last if isinstance(last, Broken) else step
-                    raise watch.error(broken.what, starved=broken.starved)
+                    raise watch.error(broken.what, _kind(broken))
                 case Wait() if step.until > watch.now:
                     watch.read(step.until - watch.now)
                 case Wait() if step.fatal:
@@ -192,7 +195,7 @@ class _Watch:
             if self._on_event:
                 self._on_event(event)
 
-    def type(self, step: Type) -> None:
+    def answer(self, step: Type) -> None:
         """Type at the console."""
         data = step.text.encode() + b"\n"
         try:
@@ -210,14 +213,18 @@ class _Watch:
         except RigError:
             return
 
-    def error(self, what: str, *, starved: bool = False) -> RigError:
-        """An error of the rig, with what the guest said last."""
+    def error(self, what: str, kind: type[HarnessError] = RigError) -> HarnessError:
+        """Why there is no verdict, with what the guest said last."""
         texts = LineReader(interleaved=True).feed(bytes(self._raw) + b"\n")
         lines = [text.text for text in texts if text.whole]
         last = "\n".join(lines[-_LAST_LINES:]) or "(the console said nothing)"
-        stalled = starved or any(isinstance(event, _STALLS) for event in self.events)
-        kind = StallError if stalled else RigError
-        return kind(what, last, "this is no verdict about the guest; the whole console is in the evidence")
+        if any(isinstance(event, _STALLS) for event in self.events):
+            kind = StallError
+        return kind(what, last, _HINT_OF_GUEST if kind is GuestError else _HINT)
+
+
+def _kind(broken: Broken) -> type[HarnessError]:
+    return StallError if broken.starved else GuestError if broken.by_itself else RigError
 
 
 def _receive(source: socket.socket) -> bytes:

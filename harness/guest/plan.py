@@ -202,7 +202,7 @@ def _broken(state: _BootState) -> Step | None:
         return None
     # The journal says why where the console only says that.
     event = next((event for event in fatal if event.stream is Stream.JOURNAL), fatal[0])
-    return Broken(f"{_FATAL[type(event)]}: {event.line}")
+    return Broken(f"{_FATAL[type(event)]}: {event.line}", by_itself=isinstance(event, IgnitionFailed))
 
 
 def _ended(state: _BootState) -> Step | None:
@@ -215,10 +215,10 @@ def _ended(state: _BootState) -> Step | None:
                 return Finish(End.UP, f"the boot went through: {event.line}")
             case EmergencyShell():
                 why = f"the boot ended in an emergency shell, and {closed or 'no volume'} stayed shut: {event.line}"
-                return shut or (Finish(End.SHUT, why) if closed else Broken(why))
+                return shut or (Finish(End.SHUT, why) if closed else Broken(why, by_itself=True))
             case PoweredOff() | Rebooting():
                 why = f"the guest stopped in mid-boot, and {closed or 'no volume'} stayed shut: {event.line}"
-                return shut or (Finish(End.SHUT, why) if closed else Broken(why))
+                return shut or (Finish(End.SHUT, why) if closed else Broken(why, by_itself=True))
     return state.later(gave_up.at, shut) if gave_up and shut else None
 
 

@@ -41,15 +41,17 @@ class Finish:
 
 @dataclass(frozen=True)
 class Broken:
-    """The rig is at fault, not the guest's disk.
+    """The boot can have no verdict.
 
     Attributes:
         what: What is wrong.
         starved: Whether the guest was given too little time: another try may end otherwise.
+        by_itself: Whether the guest went wrong by itself, and not the rig.
     """
 
     what: str
     starved: bool = False
+    by_itself: bool = False
 
 
 Step = Wait | Type | Finish | Broken

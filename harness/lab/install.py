@@ -23,7 +23,7 @@ from pathlib import Path
 
 from harness import untrusted
 from harness.cache import build_once
-from harness.errors import ControlError, HarnessError, RigError, UsageError
+from harness.errors import ControlError, GuestError, HarnessError, RigError, UsageError
 from harness.evidence import artifacts
 from harness.files import write_whole
 from harness.guest.outcome import Outcome, Unlock
@@ -166,7 +166,7 @@ class _Order:
 def _raise_again(failure: Path) -> None:
     if failure.exists():
         name, what, detail, hint, evidence = json.loads(failure.read_text())
-        kinds = {kind.__name__: kind for kind in (UsageError, RigError, ControlError)}
+        kinds = {kind.__name__: kind for kind in (UsageError, GuestError, RigError, ControlError)}
         before = f"the installation failed before in this run: {what}"
         raise kinds.get(name, HarnessError)(before, detail, hint, evidence)
 

@@ -170,6 +170,7 @@ def system_up(
         image: What it boots, if that is not the scenario's image.
 
     Raises:
+        GuestError: The guest went wrong by itself.
         RigError: The system did not come up.
     """
     with machine_on(context, machine, label) as on:

@@ -120,7 +120,8 @@ class Sealed:
             **request: What the boot is to do: the fields of `BootRequest`.
 
         Raises:
-            RigError: There is no verdict: the rig failed, or the evidence does not agree.
+            GuestError: There is no verdict: the guest went wrong by itself.
+            RigError: There is none: the rig failed, or the evidence does not agree.
         """
         try:
             with powered(self.context, self._faulty(faults), BootRequest(**request)) as on:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from harness.deadline import Clock
-from harness.errors import RigError, StallError
+from harness.errors import GuestError, RigError, StallError
 from harness.guest.driver import drained, watch
 from harness.guest.events import Event, PinFailed, PromptShown
 from harness.guest.plan import BootPlan, StageTimeouts
@@ -270,6 +270,17 @@ def test_a_broken_guest(guest: Guest, said: str, words: str) -> None:
     with pytest.raises(RigError, match=words) as caught:
         boot(guest, lambda guest: guest.say(START + said + "trailing words\r\n"))
     assert "trailing words" in caught.value.detail
+
+
+def test_a_guest_that_went_wrong_by_itself_is_no_fault_of_the_rig(guest: Guest) -> None:
+    def script(guest: Guest) -> None:
+        guest.log("[    9.310000] ignition[123]: CRITICAL : Ignition failed: sgdisk said no\n")
+        guest.say(START + "trailing words\r\n")
+
+    with pytest.raises(GuestError, match="sgdisk said no") as caught:
+        boot(guest, script)
+    assert "trailing words" in caught.value.detail
+    assert "the rig worked" in caught.value.hint
 
 
 def test_a_disk_given_up_too_early_is_a_stall_and_so_tried_again(guest: Guest) -> None:

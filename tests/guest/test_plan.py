@@ -316,11 +316,14 @@ def test_the_guest_is_broken(kind: type[Event]) -> None:
     step = decide(PLAN, (*AT_PROMPT, made(kind, 31.0), made(SystemUp, 32.0)), (), 33.0)
     assert isinstance(step, Broken)
     assert f"{kind.__name__} said" in step.what
+    assert step.by_itself is (kind is IgnitionFailed)
 
 
 def test_the_journal_says_best_what_broke() -> None:
     console, journal = made(IgnitionFailed, 31.0), IgnitionFailed(31.5, Stream.JOURNAL, "sgdisk said no")
-    assert decide(PLAN, (*AT_PROMPT, console, journal), (), 33.0) == Broken("Ignition failed: sgdisk said no")
+    assert decide(PLAN, (*AT_PROMPT, console, journal), (), 33.0) == Broken(
+        "Ignition failed: sgdisk said no", by_itself=True
+    )
 
 
 @pytest.mark.parametrize("kind", [EmergencyShell, PoweredOff, Rebooting])
@@ -374,7 +377,10 @@ def test_an_end_with_every_volume_open_is_none(kind: type[Event]) -> None:
     step = decide(PLAN, events, (), 33.0)
     assert isinstance(step, Broken)
     assert "no volume stayed shut" in step.what
-    assert isinstance(decide(BootPlan(()), (*STARTED, made(kind, 9.0)), (), 10.0), Broken), "an installation"
+    assert step.by_itself
+    installation = decide(BootPlan(()), (*STARTED, made(kind, 9.0)), (), 10.0)
+    assert isinstance(installation, Broken)
+    assert installation.by_itself
 
 
 def test_a_guest_that_lives_and_asks_nothing_keeps_its_volume_shut() -> None:
