@@ -240,17 +240,18 @@ def test_the_console_is_shown_live(guest: Guest) -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "awaited"),
+    ("stage", "said", "awaited"),
     [
-        ("", "the firmware to start"),
-        ("BdsDxe: loading Boot0001 x\r\n", "the kernel to start"),
-        (START, "var to be asked for or to open"),
-        (START + OPEN, "the boot to finish"),
+        ("firmware", "", "the firmware to start"),
+        ("kernel", "BdsDxe: loading Boot0001 x\r\n", "the kernel to start"),
+        ("prompt", START, "var to be asked for or to open"),
+        ("finish", START + OPEN, "the boot to finish"),
     ],
 )
-def test_each_stage_has_a_deadline(guest: Guest, said: str, awaited: str) -> None:
+def test_each_stage_has_a_deadline(guest: Guest, stage: str, said: str, awaited: str) -> None:
+    hasty = replace(PLAN, timeouts=replace(PLAN.timeouts, **{stage: 0.5}))
     with pytest.raises(RigError, match=rf"waited \d s for {awaited}") as caught:
-        boot(guest, lambda guest: guest.say(said), HASTY)
+        boot(guest, lambda guest: guest.say(said), hasty)
     assert caught.value.detail.splitlines()[-1:] == (said.splitlines()[-1:] or ["(the console said nothing)"])
 
 
