@@ -251,20 +251,19 @@ class Expectation:
     def unmet(self, given: Answer) -> list[str]:
         """Where it is otherwise, each in a sentence; also when there is no such thing to ask about."""
         found = []
-        asked = False
-        for volume in given.volumes:
-            if self.volume not in (None, volume.name):
-                continue
+        volumes = [volume for volume in given.volumes if self.volume in (None, volume.name)]
+        known: dict[str, tuple[str, str]] = {}
+        for volume in volumes:
             said = {each.condition: (each.unlock.value, each.reason) for each in volume.conditions}
             said |= {
                 each.attacker: ("extracted" if each.extracted else "resisted", each.reason) for each in volume.attackers
             }
-            if self.subject not in said:
-                continue
-            asked = True
-            outcome, reason = said[self.subject]
+            known |= said
+            outcome, reason = said.get(self.subject, (self.outcome, ""))
             if outcome != self.outcome:
                 found.append(f"{volume.name}: {self.subject} gives {outcome}, not {self.outcome}: {reason}")
-        if not asked:
-            found.append(f"there is no {self.subject} to ask about" + (f" for {self.volume}" if self.volume else ""))
+        if not volumes:
+            found.append(f"there is no volume {self.volume}, only {', '.join(volume.name for volume in given.volumes)}")
+        elif self.subject not in known:
+            found.append(f"there is no {self.subject} to ask about, only {', '.join(known) or 'nothing'}")
         return found

@@ -9,6 +9,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from harness.evidence.artifacts import plain
+from harness.explain.advice import Advice
 from harness.explain.answer import Answer, AttackerAnswer, ConditionAnswer, Recorded, VolumeAnswer
 from harness.explain.tree import Branch
 from harness.unlock import Unlock
@@ -33,9 +34,8 @@ def _parts(given: Answer) -> Iterator[RenderableType]:
     yield Text("From the rules; nothing was booted.", "dim")
     for fact in given.facts:
         yield Text(plain(fact), "dim")
-    for each in given.advice:
-        line = Text.assemble(("! ", "bold yellow"), (f"{plain(each.volume)}: ", "bold"), plain(each.text))
-        yield Text.assemble(line, (f"  [{each.source}]", "dim"))
+    if given.advice:
+        yield _advice(given.advice)
     for volume in given.volumes:
         yield Text("")
         yield _tree(volume)
@@ -46,6 +46,14 @@ def _parts(given: Answer) -> Iterator[RenderableType]:
             yield Text(f"PCR {made_of.pcr} changes with any of: {plain('; '.join(made_of.subjects))}")
         yield _conditions(volume.conditions)
         yield _attackers(volume.attackers)
+
+
+def _advice(warnings: tuple[Advice, ...]) -> Table:
+    lines = Table.grid("", "", padding=(0, 1))
+    for each in warnings:
+        what = Text.assemble((f"{plain(each.volume)}: ", "bold"), plain(each.text), (f"  [{each.source}]", "dim"))
+        lines.add_row(Text("!", "bold yellow"), what)
+    return lines
 
 
 def _tree(volume: VolumeAnswer) -> Tree:

@@ -119,6 +119,20 @@ def test_the_status_says_whether_it_is_as_expected(
     assert ("✗" in capsys.readouterr().err) is bool(status)
 
 
+@pytest.mark.parametrize(
+    ("expected", "told"),
+    [
+        ("tpm-absnt=locked", "there is no tpm-absnt to ask about, only present, tpm-absent,"),
+        ("srv:tpm-absent=locked", "there is no volume srv, only var\n"),
+    ],
+)
+def test_an_expectation_of_what_there_is_not_says_what_there_is(
+    expected: str, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command.main([str(POLICIES / "tpm2-and-tang.bu"), "--expect", expected])
+    assert told in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("text", ["tpm-absent", "tpm-absent=opens", "=auto-unlock", "a:b:c=locked"])
 def test_an_expectation_that_is_none_is_told_before_anything_else(text: str) -> None:
     with pytest.raises(UsageError, match="is not"):
