@@ -77,13 +77,13 @@ def recorder(request: pytest.FixtureRequest) -> "EvidenceRecorder":
     """The evidence of this test."""
     from harness.lab.recorder import EvidenceRecorder
 
-    book = EvidenceRecorder.open(
+    opened = EvidenceRecorder.open(
         Path(request.config.rootpath, request.config.getoption("--lab-artifacts")),
         request.node.nodeid,
         (request.node.obj.__doc__ or "").partition("\n")[0],
     )
-    request.node.stash[RECORDER] = book
-    return book
+    request.node.stash[RECORDER] = opened
+    return opened
 
 
 @pytest.fixture

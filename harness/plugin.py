@@ -160,47 +160,70 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Say the reason first; show an error of the rig as an error, not as a failed assertion."""
     report = yield
-    book = item.stash.get(RECORDER, None)
+    recorder = item.stash.get(RECORDER, None)
     error = call.excinfo.value if call.excinfo else None
-    if book is None and not isinstance(error, HarnessError):
+    if recorder is None and not isinstance(error, HarnessError):
         return report
     from harness.campaign.status import INSTALLATION, WAITED
-    from harness.evidence import terminal
-    from harness.evidence.record import Problem, Result, junit_properties
+    from harness.evidence.record import junit_properties
 
     if isinstance(error, HarnessError):
-        report.longrepr = terminal.rig_error_text(
-            error,
-            book.boots if book else (),
-            console=book.console_tail() if book else (),
-            evidence=Path(error.evidence) if error.evidence else _path(book),
-        )
-        if report.when == "call":
-            # pytest, and its JUnit XML, count what breaks in set-up as an error and not as a failure.
-            report.when = "setup"
-    elif book and isinstance(error, AssertionError) and call.excinfo and report.when == "call":
-        failure = _failure(call.excinfo, item)
-        report.longrepr = terminal.failure_text(failure, book.boots, console=book.console_tail(), evidence=book.folder)
-        book.failure = failure
-    if book and error is None and call.when == "call":
-        book.result = Result.PASSED
-    if book and error is not None:
-        book.result = Result.FAILED if book.failure else Result.ERROR
-        book.error = book.error or (None if book.failure else Problem.of(error))
+        _tell_error(report, error, recorder)
+    elif recorder and call.excinfo and isinstance(error, AssertionError) and report.when == "call":
+        _tell_failure(report, call.excinfo, item, recorder)
+    if recorder:
+        _note_result(recorder, call.when, error)
     if call.when == "setup" and (installed := item.stash.get(INSTALLED, None)):
         setattr(report, INSTALLATION, installed)
     if call.when == "call":
         setattr(report, WAITED, item.stash.get(_WAITED, 0.0))
-    if book and call.when == "teardown":
-        document = book.write()
-        report.user_properties += junit_properties(book.boots)
+    if recorder and call.when == "teardown":
+        document = recorder.write()
+        report.user_properties += junit_properties(recorder.boots)
         # Plain values: xdist carries no others from a worker to the terminal.
         setattr(report, _DOCUMENT, json.loads(json.dumps(document)))
     return report
 
 
-def _path(book: "EvidenceRecorder | None") -> Path | None:
-    return book.folder if book else None
+def _tell_error(report: pytest.TestReport, error: HarnessError, recorder: "EvidenceRecorder | None") -> None:
+    from harness.evidence import terminal
+
+    own = recorder.folder if recorder else None
+    report.longrepr = terminal.rig_error_text(
+        error,
+        recorder.boots if recorder else (),
+        console=recorder.console_tail() if recorder else (),
+        evidence=Path(error.evidence) if error.evidence else own,
+    )
+    if report.when == "call":
+        # pytest, and its JUnit XML, count what breaks in set-up as an error and not as a failure.
+        report.when = "setup"
+
+
+def _tell_failure(
+    report: pytest.TestReport,
+    excinfo: pytest.ExceptionInfo[BaseException],
+    item: pytest.Item,
+    recorder: "EvidenceRecorder",
+) -> None:
+    from harness.evidence import terminal
+
+    recorder.failure = _failure(excinfo, item)
+    report.longrepr = terminal.failure_text(
+        recorder.failure, recorder.boots, console=recorder.console_tail(), evidence=recorder.folder
+    )
+
+
+def _note_result(recorder: "EvidenceRecorder", phase: str, error: BaseException | None) -> None:
+    """Write down what a phase of a test came to: the first error stays, and one beside a failure is none of its own."""
+    from harness.evidence.record import Problem, Result
+
+    if error is None:
+        if phase == "call":
+            recorder.result = Result.PASSED
+        return
+    recorder.result = Result.FAILED if recorder.failure else Result.ERROR
+    recorder.error = recorder.error or (None if recorder.failure else Problem.of(error))
 
 
 def _failure(excinfo: pytest.ExceptionInfo[BaseException], item: pytest.Item) -> "Failure":

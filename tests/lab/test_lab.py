@@ -120,34 +120,34 @@ def test_an_edited_nvram_is_a_new_file(
 
 
 def test_a_power_on_is_recorded_whatever_becomes_of_it(machine: Machine, tmp_path: Path) -> None:
-    book = EvidenceRecorder.open(tmp_path / "artifacts", "t.py::test", "")
-    with power.recorded(book, "boot", machine) as record:
+    recorder = EvidenceRecorder.open(tmp_path / "artifacts", "t.py::test", "")
+    with power.recorded(recorder, "boot", machine) as record:
         (record.folder / "console.log").write_text("said")
         record.outcome = Outcome(Unlock.AUTO, "yes")
-    with pytest.raises(RigError), power.recorded(book, "boot", machine) as record:
+    with pytest.raises(RigError), power.recorded(recorder, "boot", machine) as record:
         (record.folder / "console.log").write_text("cut off")
         raise RigError("QEMU died")
-    with power.recorded(book, "rescue", machine) as record:
+    with power.recorded(recorder, "rescue", machine) as record:
         (record.folder / "console.log").write_text("not judged")
-    assert [type(boot.observed) for boot in book.boots] == [Outcome, Problem]
-    assert (book.folder / "boot-2" / "console.log").read_text() == "cut off"
-    assert (book.folder / "rescue-console.log").read_text() == "not judged"
-    assert book.console_tail() == ["cut off"]
+    assert [type(boot.observed) for boot in recorder.boots] == [Outcome, Problem]
+    assert (recorder.folder / "boot-2" / "console.log").read_text() == "cut off"
+    assert (recorder.folder / "rescue-console.log").read_text() == "not judged"
+    assert recorder.console_tail() == ["cut off"]
 
 
 def test_what_came_to_its_end_passed_and_nothing_else(tmp_path: Path) -> None:
-    book = EvidenceRecorder.open(tmp_path / "artifacts", "t.py::test", "")
-    assert written(book.folder)["result"] == "unfinished"
-    with book.finishing():
-        assert written(book.folder)["result"] == "unfinished"
-    assert written(book.folder)["result"] == "passed"
+    recorder = EvidenceRecorder.open(tmp_path / "artifacts", "t.py::test", "")
+    assert written(recorder.folder)["result"] == "unfinished"
+    with recorder.finishing():
+        assert written(recorder.folder)["result"] == "unfinished"
+    assert written(recorder.folder)["result"] == "passed"
 
 
 def test_a_run_that_is_killed_leaves_the_boots_it_finished(machine: Machine, tmp_path: Path) -> None:
-    book = EvidenceRecorder.open(tmp_path / "artifacts", "t.py::test", "")
-    with power.recorded(book, "boot", machine) as boot_record:
+    recorder = EvidenceRecorder.open(tmp_path / "artifacts", "t.py::test", "")
+    with power.recorded(recorder, "boot", machine) as boot_record:
         boot_record.outcome = Outcome(Unlock.AUTO, "yes")
-    assert (written(book.folder)["result"], len(written(book.folder)["boots"])) == ("unfinished", 1)
+    assert (written(recorder.folder)["result"], len(written(recorder.folder)["boots"])) == ("unfinished", 1)
 
 
 @pytest.fixture
