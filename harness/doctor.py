@@ -239,7 +239,7 @@ def room(folder: Path, wanted: float, variable: str, what: str) -> CheckRow:
     """Whether a file system has room, counting what our own folder on it already holds.
 
     Args:
-        folder: Requirement not be there yet.
+        folder: Need not be there yet.
         wanted: GB (10^9 bytes).
         variable: The environment variable that moves the folder.
         what: For people.
