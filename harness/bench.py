@@ -10,9 +10,7 @@ import json
 import selectors
 import socket
 import statistics
-import sys
 import time
-import uuid
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -82,9 +80,8 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--runs", type=_count, default=3, help="boots of each kind (%(default)s)")
     parser.add_argument("--artifacts", type=Path, default=Path("artifacts"), help="where bench.json goes (%(default)s)")
     arguments = parser.parse_args(argv)
-    options = laboratory.Options("auto", None, console=False, keep=False, run_id=uuid.uuid4().hex, terminal=sys.stderr)
     policy = read_policy(POLICIES / f"{arguments.policy}.bu")
-    with laboratory.prepared(options) as lab:
+    with laboratory.prepared(laboratory.Options()) as lab:
         entry = sealed_machine(lab, arguments.image, policy, arguments.artifacts)
         result = measure(lab, entry, arguments.runs, arguments.artifacts)
     show(result)

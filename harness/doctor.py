@@ -208,12 +208,12 @@ def guest_networks() -> CheckRow:
 
 def firmware_and_accelerator(progress: Progress) -> CheckRow:
     """Fetch the pinned firmware, which is small, and boot it under KVM: a device node proves nothing."""
-    from harness.host.accel import choose_accel
+    from harness.host.accel import PROBE_FIRMWARE, choose_accel
     from harness.host.session import find_emulator
     from harness.host.user import LAB_USER
     from harness.images import firmware
 
-    image = firmware("trixie-plain", progress)
+    image = firmware(PROBE_FIRMWARE, progress)
     emulator, version, _ = find_emulator()
     user = LAB_USER if os.geteuid() == 0 else None
     accel = choose_accel("auto", emulator, version, image.code, user)

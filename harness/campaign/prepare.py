@@ -7,9 +7,7 @@ already takes no time. Then the firmware is booted once, so that a campaign can 
 """
 
 import argparse
-import sys
 import time
-import uuid
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -17,9 +15,9 @@ from functools import partial
 from harness import process
 from harness.campaign import durations
 from harness.campaign.durations import Durations
-from harness.defaults import ACCELERATORS
+from harness.defaults import ACCELERATORS, IMAGE
 from harness.errors import HostError
-from harness.host.accel import Accel, firmware_seconds
+from harness.host.accel import PROBE_FIRMWARE, Accel, firmware_seconds
 from harness.host.docker import docker_client
 from harness.host.slots import slot_count
 from harness.images import firmware, guest_image
@@ -27,14 +25,13 @@ from harness.lab import laboratory
 from harness.progress import Progress
 from harness.services.tang_image import tang_image
 
-_PROBE = "trixie-plain"
 _VIRSH_SECONDS = 120.0
 
 
 def main(argv: Sequence[str]) -> int:
     """Run the command; returns the exit status."""
     parser = argparse.ArgumentParser(prog="unlock-lab prepare", description="Make what the first boots need.")
-    parser.add_argument("images", nargs="*", metavar="IMAGE", default=["debian-13"], help="guest images (debian-13)")
+    parser.add_argument("images", nargs="*", metavar="IMAGE", default=[IMAGE], help=f"guest images ({IMAGE})")
     parser.add_argument(
         "--accel", default="auto", choices=ACCELERATORS, help="fail unless machines run so (%(default)s)"
     )
@@ -101,13 +98,12 @@ def _tang(progress: Progress) -> None:
 
 def _host(progress: Progress) -> Accel:
     """Firmware, libvirt's daemon and what it wants to know of QEMU, and the probe."""
-    options = laboratory.Options("auto", None, console=False, keep=False, run_id=uuid.uuid4().hex, terminal=sys.stderr)
-    with laboratory.prepared(options) as lab:
+    with laboratory.prepared(laboratory.Options()) as lab:
         host = lab.host
         if host.session:
             host.session.wake()
         process.run(["virsh", "-q", "-c", host.libvirt_uri, "domcapabilities"], timeout=_VIRSH_SECONDS)
         if durations.of_this_host().probe is None:
-            probe = firmware(_PROBE, progress).code
+            probe = firmware(PROBE_FIRMWARE, progress).code
             durations.remember(Durations(firmware_seconds(host.accel.name, host.emulator, probe, host.user)))
     return host.accel

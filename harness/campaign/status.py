@@ -118,11 +118,7 @@ class Status:
     def _left(self, on: Sequence[Job], waiting: Sequence[Job]) -> float:
         """Seconds until the end: what waits, and what is on less the time that it has had."""
         now = time.monotonic()
-        rest = {
-            job.test: max(0.0, self._whole(job) + self._started[job.test] - now)
-            for job in on
-            if job.test in self._started
-        }
+        rest = {job.test: max(0.0, self._whole(job) + self._started[job.test] - now) for job in on}
         costs = Costs(
             lambda test: rest[test] if test in rest else self._costs.scenario(test),
             lambda machine: 0.0 if machine in self._begun else self._costs.installation(machine),
@@ -209,11 +205,8 @@ def whole_lines(jobs: Sequence[Job], left_out: int, costs: Costs, at_once: int) 
 
 def short(test: str) -> str:
     """The name of a test without its file."""
-    return (
-        test.rpartition("::")[2]
-        if "[" not in test
-        else test[: test.index("[")].rpartition("::")[2] + test[test.index("[") :]
-    )
+    name, bracket, parameters = test.partition("[")
+    return name.rpartition("::")[2] + bracket + parameters
 
 
 def minutes(seconds: float) -> str:

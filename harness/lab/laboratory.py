@@ -1,12 +1,15 @@
 """The laboratory: a prepared host, and how people want to watch it."""
 
+import sys
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TextIO
 
 from harness import cache, process
+from harness.host.accel import PROBE_FIRMWARE
 from harness.host.hostwide import announced
 from harness.host.scratch import run_notes
 from harness.host.session import Host, prepare_host
@@ -35,21 +38,21 @@ class Options:
 
     Attributes:
         accel: ``auto``, ``kvm`` or ``tcg``.
+        hypervisor: One of `HYPERVISORS`.
         libvirt_uri: Another libvirt than the harness picks, or None.
         console: Whether to show consoles live.
         keep: Whether to leave the last machine of a test running.
-        run_id: Names this run of pytest, in all its worker processes.
+        run_id: Names this run, in all its worker processes.
         terminal: Where progress and live consoles go.
-        hypervisor: One of `HYPERVISORS`.
     """
 
-    accel: str
-    libvirt_uri: str | None
-    console: bool
-    keep: bool
-    run_id: str
-    terminal: TextIO
+    accel: str = "auto"
     hypervisor: str = "libvirt"
+    libvirt_uri: str | None = None
+    console: bool = False
+    keep: bool = False
+    run_id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    terminal: TextIO = field(default_factory=lambda: sys.stderr)
 
 
 @dataclass(frozen=True)
@@ -101,7 +104,7 @@ def prepared(options: Options) -> Iterator[Laboratory]:
 
 def _prepare(options: Options, notes: Path) -> Laboratory:
     progress = Progress(options.terminal)
-    probe = firmware("trixie-plain", progress)
+    probe = firmware(PROBE_FIRMWARE, progress)
     host = prepare_host(probe.code, accel=options.accel, libvirt_uri=options.libvirt_uri, progress=progress)
     require_guest_networks(host.user)
     home = firmware(HOME_FIRMWARE, progress)

@@ -18,6 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from harness.defaults import IMAGE
 from harness.evidence import artifacts
 from harness.host.scratch import scratch
 from harness.lab.install import SealedEntry, sealed_machine
@@ -47,7 +48,7 @@ class Machines:
     """
 
     def __init__(
-        self, lab: Laboratory, recorder: EvidenceRecorder, image: str = "debian-13", beside: Path = POLICIES
+        self, lab: Laboratory, recorder: EvidenceRecorder, image: str = IMAGE, beside: Path = POLICIES
     ) -> None:
         self._lab = lab
         self._recorder = recorder

@@ -14,9 +14,7 @@ import ctypes
 import multiprocessing
 import os
 import signal
-import sys
 import time
-import uuid
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
@@ -156,11 +154,8 @@ def _end_with(parent: int) -> None:
 
 def _boot_machine(plan: MachinePlan) -> HarnessError | None:
     """Boot one machine's columns, in a process of its own; returns why it could not."""
-    options = laboratory.Options(
-        plan.accel, None, console=False, keep=False, run_id=uuid.uuid4().hex, terminal=sys.stderr
-    )
     try:
-        with laboratory.prepared(options) as lab:
+        with laboratory.prepared(laboratory.Options(accel=plan.accel)) as lab:
             boot_columns(plan, lab, sealed_machine(lab, plan.image, plan.policy, plan.artifacts))
     except HarnessError as error:
         return error

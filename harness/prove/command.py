@@ -5,8 +5,6 @@ repeated, goes on where it was. The status is 0 when every boot and every attack
 """
 
 import argparse
-import sys
-import uuid
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
@@ -66,14 +64,7 @@ def _prove(file: Path, arguments: argparse.Namespace, progress: Progress) -> int
         arguments.accel,
         of_a_file=True,
     )
-    options = laboratory.Options(
-        *(arguments.accel, None),
-        console=False,
-        keep=False,
-        run_id=uuid.uuid4().hex,
-        terminal=sys.stderr,
-        hypervisor=arguments.hypervisor,
-    )
+    options = laboratory.Options(accel=arguments.accel, hypervisor=arguments.hypervisor)
     page = arguments.artifacts / report.PAGE
     with laboratory.prepared(options) as lab:
         try:
