@@ -127,6 +127,16 @@ def test_without_its_pkcs11_token_it_asks_for_the_passphrase(sealed: Sealed) -> 
 
 
 @pytest.mark.policy("pkcs11")
+def test_another_pkcs11_token_of_that_name_costs_the_prompt_for_the_passphrase(sealed: Sealed) -> None:
+    """Its key decrypts, too: to something else (PKCS #1 v1.5, implicit rejection), so the token's words prove nothing.
+
+    A finding: systemd then gives up, and asks for no passphrase. Source: systemd 257, pkcs11-util.c, cryptsetup.c.
+    """
+    outcome = truth_table.boot(sealed, "soft-token-replaced")
+    assert outcome.unlock is truth_table.predicted(sealed, "soft-token-replaced")["var"] is Unlock.LOCKED
+
+
+@pytest.mark.policy("pkcs11")
 @pytest.mark.attack(Grant.DISK)
 def test_a_token_in_files_is_as_good_as_its_pin(sealed: Sealed, attacker: Attacker) -> None:
     """SoftHSM2's files lie on the root, which nothing encrypts: the thief tries all PINs of five digits, and is in.
