@@ -18,14 +18,14 @@ from harness.guest.events import Event, Stream
 from harness.guest.judge import judge
 from harness.guest.outcome import Unlock
 from harness.guest.volumes import VolumePlan
-from harness.guest.witness import End, ExternalEvidence, Observation, TangActivity
+from harness.guest.witness import End, ExternalEvidence, Observation
 from harness.luks2.header import BINARY_BYTES, SIZES, HeaderCopy, LuksFormatError
 from harness.luks2.metadata import parse_luks_dump, parse_luks_header
 from harness.luks2.sealed_pins import sealed_pin
 from harness.machine.tpm_log import decode_log
 from harness.policy.butane import read_policy
-from harness.policy.pins import Sss, TangPin, Tpm2Pin
-from harness.services.tang_log import parse_log
+from harness.policy.pins import Service, Sss, TangPin, Tpm2Pin
+from harness.services.tang_log import TangCalls, parse_log
 
 SECONDS = 2.0
 """What a target may take at the most."""
@@ -33,7 +33,9 @@ SECONDS = 2.0
 _VOLUME = VolumePlan("var", pins=Sss(2, (Tpm2Pin(), TangPin("tang", "@TANG_URL@"))), typing=("passphrase",))
 _HEADER = HeaderCopy({}, uuid="7f1c", salt=bytes(64)).encode()[:BINARY_BYTES]
 _CHECKSUM = slice(448, 512)  # LUKS2 On-Disk Format Specification, 2.1
-_NOBODY_ANSWERED = ExternalEvidence(tang=(TangActivity("tang", (), 0, 0),), tpm=(), open=frozenset({"var"}))
+_NOBODY_ANSWERED = ExternalEvidence(
+    {Service("tang", "tang"): TangCalls("tang").testimony}, tpm=(), open=frozenset({"var"})
+)
 
 
 def butane(data: bytes) -> None:

@@ -97,10 +97,8 @@ class Attacker(AttackerAssets):
         """An attacker with these grants. The victim's servers refuse machines outside the victim's network."""
         attacker = cls(victim, frozenset(grants))
         victim.context.recorder.attack_begins(attacker.grants)
-        for tang in victim.tangs.values():
-            tang.answers_only(victim.machine.site, refusing=True)
-        for hsm in victim.hsms.values():
-            hsm.answers_only(victim.machine.site, refusing=True)
+        for server in victim.context.asked:
+            server.answers_only(victim.machine.site, refusing=True)
         return attacker
 
     def boot(

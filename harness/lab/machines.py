@@ -12,7 +12,7 @@ What is installed is installed once. Each machine is a copy of its own, in a net
 call the same servers, which start with the first of them and know which machine calls (`Tang.calls`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -34,6 +34,7 @@ from harness.paths import POLICIES
 from harness.policy.enrolment import Enrolment
 from harness.policy.policy import Policy
 from harness.services.hsm import Hsm
+from harness.services.service import Service
 from harness.services.tang import Tang
 
 
@@ -112,11 +113,9 @@ class Machines:
         keys = {server: entry.keys(server) for server in entry.places}
         tangs = self._stack.enter_context(served(self._lab, entry.places, keys))
         hsms = self._stack.enter_context(served_hsms(self._lab, entry.hsm_tokens))
-        self._stack.callback(self._keep_logs, tangs, hsms, prefix)
+        self._stack.callback(self._keep_logs, (*tangs.values(), *hsms.values()), prefix)
         return tangs, hsms
 
-    def _keep_logs(self, tangs: Mapping[str, Tang], hsms: Mapping[str, Hsm], prefix: str) -> None:
-        for name, tang in tangs.items():
-            self._recorder.keep_log(f"{prefix}{name}", tang.raw_log)
-        for name, hsm in hsms.items():
-            self._recorder.keep_log(f"{prefix}{name}", hsm.raw_log)
+    def _keep_logs(self, services: Iterable[Service], prefix: str) -> None:
+        for service in services:
+            self._recorder.keep_log(f"{prefix}{service.name}", service.raw_log)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from harness.deadline import Deadline
 from harness.errors import RigError
@@ -26,6 +26,7 @@ from harness.machine.rig import Rig, power_on
 from harness.machine.spec import Machine
 from harness.policy.policy import Policy
 from harness.services.hsm import Hsm
+from harness.services.proxied import Asked
 from harness.services.service import Service
 from harness.services.tang import Tang
 from harness.temporary import temporary_folder
@@ -61,9 +62,14 @@ class ScenarioContext:
     hsms: Mapping[str, Hsm] = field(default_factory=dict)
 
     @property
+    def asked(self) -> tuple[Asked[Any], ...]:
+        """The servers in reach that pins ask."""
+        return (*self.tangs.values(), *self.hsms.values())
+
+    @property
     def services(self) -> tuple[Service, ...]:
         """All servers in reach."""
-        return (*self.tangs.values(), *self.hsms.values(), *self.others)
+        return (*self.asked, *self.others)
 
     @property
     def urls(self) -> dict[str, str]:

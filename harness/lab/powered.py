@@ -15,7 +15,7 @@ from harness.guest.judge import judge
 from harness.guest.outcome import Outcome, Unlock
 from harness.guest.plan import BootPlan
 from harness.guest.ssh import Shell
-from harness.guest.witness import End, ExternalEvidence, TangActivity, hsm_testimony, security_key_testimony
+from harness.guest.witness import End, ExternalEvidence, security_key_testimony
 from harness.lab.owner import owner_functions
 from harness.lab.power import ScenarioContext, machine_on, power_off, retry_stalled, shell, system_up
 from harness.lab.request import BootRequest
@@ -24,9 +24,7 @@ from harness.machine.spec import Machine
 from harness.policy.disks import DevicePlace, place_of
 from harness.policy.needs import lies_on
 from harness.policy.pins.systemd_fido2 import SECURITY_KEY
-from harness.policy.pins.systemd_hsm import HSM
 from harness.policy.policy import Policy, Volume
-from harness.services.tang import Calls
 from harness.services.verifier import AGENT, Verifier
 
 MAINTENANCE_SECONDS = 600.0
@@ -129,16 +127,12 @@ def _powered(context: ScenarioContext, machine: Machine, request: BootRequest) -
         meanwhile = partial(request.meanwhile, on.rig) if request.meanwhile else None
         seen = watch(on.rig, plan, live=context.lab.live, on_event=meanwhile)
         witnesses = ExternalEvidence(
-            tang=tuple(_activity(name, tang.calls(on.rig.client)) for name, tang in context.tangs.items()),
-            tpm=on.rig.tpm_exchanges(),
-            urls=context.urls,
             services={
                 SECURITY_KEY: security_key_testimony(on.rig.security_key_exchanges()),
-                **{
-                    replace(HSM, name=name): hsm_testimony(hsm.calls_of(on.rig.client))
-                    for name, hsm in context.hsms.items()
-                },
+                **{server.known_as: server.testimony(on.rig.client) for server in context.asked},
             },
+            tpm=on.rig.tpm_exchanges(),
+            urls=context.urls,
         )
         opened, event_log = None, b""
         if seen.end is End.UP:
@@ -203,7 +197,3 @@ def ask_guest(opened: Shell, volumes: Sequence[Volume], witnesses: ExternalEvide
     said = facts.read_facts(opened, paths)
     more = replace(witnesses, open=said.open, pcrs=said.pcrs, canaries=said.canaries, headers=said.headers)
     return more, said.event_log
-
-
-def _activity(server: str, calls: Calls) -> TangActivity:
-    return TangActivity(server, calls.requests, calls.unanswered, calls.tampered)

@@ -11,8 +11,8 @@ from tenacity import RetryError, Retrying, retry_if_exception_type, stop_after_d
 
 from harness.errors import RigError
 from harness.services.container import OwnedContainer
+from harness.services.log import stamp
 from harness.services.service_image import ServiceImage
-from harness.services.tang_log import stamp
 
 READY_SECONDS = 30.0
 PROBE_SECONDS = 5.0

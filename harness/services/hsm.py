@@ -12,17 +12,25 @@ from typing import TYPE_CHECKING
 from harness.network.connection import Client
 from harness.network.fault_proxy import FaultProxy
 from harness.network.namespace import Endpoint
+from harness.policy.pins import Service
+from harness.policy.pins.systemd_hsm import KIND
 from harness.progress import Progress
 from harness.services.hsm_log import HsmCall, HsmCalls, ascribed
 from harness.services.hsm_token import HsmToken
-from harness.services.proxied import Proxied
+from harness.services.log import Testimony
+from harness.services.proxied import Asked
 
 if TYPE_CHECKING:
     from harness.services.hsm_server import HsmServer  # noqa: F401 - named in a string
 
 
-class Hsm(Proxied["HsmServer"]):
+class Hsm(Asked["HsmServer"]):
     """An HSM and the fault proxy before it, a `Service`. `serve_hsm` makes one."""
+
+    @property
+    def known_as(self) -> Service:
+        """What systemd's tokens call it."""
+        return Service(KIND, self.name)
 
     def replace_key(self) -> None:
         """Put another HSM in its place: the same label and PIN, another key."""
@@ -38,6 +46,10 @@ class Hsm(Proxied["HsmServer"]):
     def calls_of(self, client: Client) -> HsmCalls:
         """What one machine has had from it, or wanted, since it was turned on."""
         return HsmCalls(tuple(call for call in self.calls if call.client == client), self.unanswered_by(client))
+
+    def testimony(self, client: Client) -> Testimony:
+        """What it says of `calls_of`."""
+        return self.calls_of(client).testimony
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""What `p11-kit remote` writes about the PKCS#11 calls that it served (pure)."""
+"""What `p11-kit remote` writes about the PKCS#11 calls that it served, and what that says (pure)."""
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from harness.network.connection import Client, Connection, Mode
+from harness.services.log import Testimony
 
 _RESULT = re.compile(
     r"^(?P<time>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z) (?P<session>\d+) (?P<function>C_\w+) = (?P<result>CKR_\w+)$",
@@ -58,6 +59,24 @@ class HsmCalls:
 
     calls: tuple[HsmCall, ...]
     unanswered: int
+
+    @property
+    def testimony(self) -> Testimony:
+        """What that says."""
+        decrypted = sum(call.decrypted for call in self.calls)
+        failures = [(words, "hsm log") for words in dict.fromkeys(str(call) for call in self.calls if call.refused)]
+        if self.unanswered:
+            failures.append((f"{self.unanswered} connections, none answered", "fault proxy"))
+        return Testimony(
+            answers=decrypted,
+            proof=f"hsm log: {decrypted} × C_Decrypt => CKR_OK",
+            failures=tuple(failures),
+            concerns_all=True,
+            shown_by="the HSM's log shows",
+            title="HSM",
+            lacking="with no decryption in the HSM's log",
+            conclusive=False,
+        )
 
 
 def parse_log(text: str) -> tuple[HsmCall, ...]:

@@ -1,6 +1,7 @@
 """A server behind a fault proxy: what stops it, silences it, restricts it, whatever it serves."""
 
 import socket
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Generic, Protocol, TypeVar
@@ -9,6 +10,8 @@ from harness.errors import UsageError
 from harness.network.connection import HOME, Client, Connection, Mode
 from harness.network.fault_proxy import FaultProxy
 from harness.network.namespace import Endpoint
+from harness.policy.pins import Service
+from harness.services.log import Testimony
 
 
 class Server(Protocol):
@@ -124,3 +127,16 @@ class Proxied(Generic[S]):
         yield
         self.proxy.upstream = self.server.address
         self.proxy.mode = mode if mode is not Mode.REFUSE else Mode.OPEN
+
+
+class Asked(Proxied[S], ABC):
+    """One that pins ask: what it says of a boot is evidence of how a volume was opened."""
+
+    @property
+    @abstractmethod
+    def known_as(self) -> Service:
+        """What those pins call it."""
+
+    @abstractmethod
+    def testimony(self, client: Client) -> Testimony:
+        """What it says of what one machine has had from it, or wanted, since that was turned on."""

@@ -7,40 +7,31 @@ Docker's library takes half a second to be imported, so it is where a server is 
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from harness.network.connection import Client
 from harness.network.fault_proxy import FaultProxy
 from harness.network.namespace import Endpoint
 from harness.network.relay import Tamper
+from harness.policy.pins import TANG, Service
 from harness.policy.pins.placeholders import TangAddress
 from harness.progress import Progress
-from harness.services.proxied import Proxied
+from harness.services.log import Testimony
+from harness.services.proxied import Asked
 from harness.services.tang_keys import TangKeys
-from harness.services.tang_log import TangRequest, ascribed
+from harness.services.tang_log import TangCalls, TangRequest, ascribed
 
 if TYPE_CHECKING:
     from harness.services.tang_server import TangServer  # noqa: F401 - named in a string
 
 
-@dataclass(frozen=True)
-class Calls:
-    """What one machine had from a Tang server, or wanted, in one power-on.
-
-    Attributes:
-        requests: From Tang's log.
-        unanswered: Packets and connections of its that the fault proxy let nobody answer.
-        tampered: Replies to it that the fault proxy changed.
-    """
-
-    requests: tuple[TangRequest, ...]
-    unanswered: int
-    tampered: int
-
-
-class Tang(Proxied["TangServer"]):
+class Tang(Asked["TangServer"]):
     """A Tang server and the fault proxy before it, a `Service`. `serve_tang` makes one."""
+
+    @property
+    def known_as(self) -> Service:
+        """What clevis's pins call it."""
+        return Service(TANG, self.name)
 
     @property
     def url(self) -> str:
@@ -97,13 +88,18 @@ class Tang(Proxied["TangServer"]):
         """How many of its replies were changed on their way."""
         return sum(connection.tampered for connection in self.connections)
 
-    def calls(self, client: Client) -> Calls:
+    def calls(self, client: Client) -> TangCalls:
         """What one machine has had from it, or wanted, since it was turned on."""
-        return Calls(
+        return TangCalls(
+            self.name,
             requests=tuple(request for request in self.requests if request.client == client),
             unanswered=self.unanswered_by(client),
             tampered=sum(connection.tampered for connection in self.connections if connection.client == client),
         )
+
+    def testimony(self, client: Client) -> Testimony:
+        """What it says of `calls`."""
+        return self.calls(client).testimony
 
 
 def addresses(tangs: Mapping[str, Tang]) -> dict[str, TangAddress]:

@@ -1,4 +1,4 @@
-"""What tangd writes about the requests it served (pure)."""
+"""What tangd writes about the requests it served, and what that says (pure)."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from harness.network.connection import Client, Connection, Mode
+from harness.services.log import Testimony
 
 _REQUEST = re.compile(
     r"^(?P<time>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?)Z "
@@ -50,9 +51,49 @@ class TangRequest:
         return self.method == "GET" and self.path.startswith("/adv") and self.status == 200
 
 
-def stamp(time: float, line: str) -> str:
-    """A line of the log with its time before it (ISO 8601, UTC)."""
-    return f"{datetime.fromtimestamp(time, UTC).replace(tzinfo=None).isoformat(timespec='microseconds')}Z {line}"
+@dataclass(frozen=True)
+class TangCalls:
+    """What one machine had from a Tang server, or wanted, in one power-on.
+
+    Attributes:
+        server: What the policy calls it.
+        requests: From Tang's log.
+        unanswered: Packets and connections of its that the fault proxy let nobody answer.
+        tampered: Replies to it that the fault proxy changed.
+    """
+
+    server: str
+    requests: tuple[TangRequest, ...] = ()
+    unanswered: int = 0
+    tampered: int = 0
+
+    @property
+    def recoveries(self) -> int:
+        """How often the server did its half of an exchange, and the guest got that."""
+        return max(0, sum(request.is_recovery for request in self.requests) - self.tampered)
+
+    @property
+    def testimony(self) -> Testimony:
+        """What that says."""
+        refused = (
+            f"{request.method} {request.path} => {request.status}"
+            for request in self.requests
+            if request.method == "POST" and not request.is_recovery
+        )
+        failures = [(words, "tang log") for words in dict.fromkeys(refused)]
+        if self.unanswered:
+            failures.append((f"{self.unanswered} connections, none answered", "fault proxy"))
+        if self.tampered:
+            failures.append((f"{self.tampered} replies changed on their way", "fault proxy"))
+        return Testimony(
+            answers=self.recoveries,
+            proof=f"tang log: {self.server} served {self.recoveries} × POST /rec => 200",
+            failures=tuple(failures),
+            concerns_all=True,
+            shown_by=f"{self.server}'s log shows",
+            title="Tang",
+            lacking="with no recovery in Tang's log",
+        )
 
 
 def parse_log(text: str) -> tuple[TangRequest, ...]:

@@ -56,12 +56,13 @@ def victim(tmp_path: Path) -> Any:
         machine=Machine("victim", firmware, folder / "nvram.fd", (disk,), Tpm(folder / "tpm")),
         folder=folder,
         tangs=tangs,
-        hsms={},
         canaries={"var": "the secret"},
         policy=SimpleNamespace(name="tang", config={}, disks=(), volumes=(SimpleNamespace(name="var"),)),
         header=lambda _: SimpleNamespace(vouches_for=lambda key: key == b"the key"),
         context=SimpleNamespace(
-            recorder=EvidenceRecorder.open(tmp_path / "artifacts", "t.py::test", ""), services=tuple(tangs.values())
+            recorder=EvidenceRecorder.open(tmp_path / "artifacts", "t.py::test", ""),
+            asked=tuple(tangs.values()),
+            services=tuple(tangs.values()),
         ),
     )
 

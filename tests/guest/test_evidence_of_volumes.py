@@ -28,11 +28,12 @@ from harness.guest.events import (
 from harness.guest.judge import judge
 from harness.guest.outcome import Outcome, Unlock
 from harness.guest.volumes import VolumePlan
-from harness.guest.witness import End, ExternalEvidence, Observation, TangActivity, TypedPassphrase
+from harness.guest.witness import End, ExternalEvidence, Observation, TypedPassphrase
 from harness.luks2.metadata import LuksHeader, Token
 from harness.machine.tpm_log import TpmExchange
-from harness.policy.pins import Sss, TangPin, Tpm2Pin
-from harness.services.tang_log import TangRequest
+from harness.policy.pins import Service, Sss, TangPin, Tpm2Pin
+from harness.services import log
+from harness.services.tang_log import TangCalls, TangRequest
 
 TANG, TWO, TPM = TangPin("tang", "@TANG_URL@"), TangPin("two", "@TANG_URL:two@"), Tpm2Pin()
 URLS = MappingProxyType({"tang": "http://10.0.2.2:80", "two": "http://10.0.2.2:81"})
@@ -61,9 +62,10 @@ def typed(at: float, volume: str = "var") -> TypedPassphrase:
     return TypedPassphrase(at, volume, 7)
 
 
-def served(server: str = "tang", *statuses: int) -> TangActivity:
+def served(server: str = "tang", *statuses: int) -> dict[Service, log.Testimony]:
     """What a server answered to attempts at a recovery."""
-    return TangActivity(server, tuple(TangRequest(0.0, "POST", "/rec/kid", status, None) for status in statuses))
+    requests = tuple(TangRequest(0.0, "POST", "/rec/kid", status, None) for status in statuses)
+    return {Service("tang", server): TangCalls(server, requests).testimony}
 
 
 def judged(
@@ -85,22 +87,24 @@ def test_what_names_another_volume_is_not_about_the_only_one() -> None:
         made(KeyslotUsed, 28.0, keyslot=4, volume="/dev/nvme0n1p5"),
         made(KeyslotUsed, 28.5, keyslot=5, volume="swap"),
     )
-    outcome = judged([VAR], (*events, *slots), tang=(served("tang", 200),))
+    outcome = judged([VAR], (*events, *slots), services=served("tang", 200))
     assert outcome.prompts == 1
     assert outcome.keyslot == 4, "a device, and there is one volume; swap is another"
-    assert judged([VAR], (*events, slots[0]), tang=(served("tang", 200),)).keyslot == 3, "no name is about the only one"
+    assert judged([VAR], (*events, slots[0]), services=served("tang", 200)).keyslot == 3, (
+        "no name is about the only one"
+    )
 
 
 def test_the_keyslot_that_counts_is_the_last_one() -> None:
     tried = [made(KeyslotUsed, at, keyslot=slot, volume="var") for at, slot in ((22.0, 0), (28.0, 1))]
-    outcome = judged([VAR], (prompt(20.0), answered(28.0), *tried, opened(29.0)), tang=(served("tang", 200),))
+    outcome = judged([VAR], (prompt(20.0), answered(28.0), *tried, opened(29.0)), services=served("tang", 200))
     assert outcome.keyslot == 1
 
 
 def test_an_answer_for_one_volume_is_none_for_another_that_stayed_shut() -> None:
     """Tang answered once, and refused once: of the two that need it, the one that is shut is the one it refused."""
     events = (prompt(20.0), answered(28.0), opened(29.0), made(VolumeFailed, 60.0, volume="srv"))
-    outcome = judged([VAR, SRV], events, tang=(served("tang", 200, 404),))
+    outcome = judged([VAR, SRV], events, services=served("tang", 200, 404))
     assert outcome.volumes["var"].unlock is Unlock.AUTO
     assert outcome.volumes["srv"].unlock is Unlock.LOCKED
     assert outcome.volumes["srv"].failed_pins == {"tang"}
@@ -108,7 +112,7 @@ def test_an_answer_for_one_volume_is_none_for_another_that_stayed_shut() -> None
 
 def test_an_answer_for_one_volume_is_none_for_another_that_was_typed() -> None:
     events = (prompt(20.0), answered(28.0), opened(29.0), prompt(30.0, "srv"), opened(80.0, "srv"))
-    outcome = judged([VAR, SRV], events, [typed(70.0, "srv")], tang=(served("tang", 200),))
+    outcome = judged([VAR, SRV], events, [typed(70.0, "srv")], services=served("tang", 200))
     assert outcome.volumes["srv"].unlock is Unlock.PASSPHRASE_FALLBACK
     assert "within the hold time" in outcome.volumes["srv"].reason
 
@@ -118,7 +122,7 @@ def failed(at: float, server: str = "tang") -> Event:
 
 
 def test_a_server_that_failed_first_and_answered_later_opened_the_only_volume() -> None:
-    outcome = judged([VAR], (prompt(20.0), failed(22.0), answered(28.0), opened(29.0)), tang=(served("tang", 200),))
+    outcome = judged([VAR], (prompt(20.0), failed(22.0), answered(28.0), opened(29.0)), services=served("tang", 200))
     assert outcome.unlock is Unlock.AUTO
     assert outcome.unlocked_by == {"tang"}
     assert not outcome.failed_pins
@@ -127,14 +131,14 @@ def test_a_server_that_failed_first_and_answered_later_opened_the_only_volume() 
 def test_of_several_volumes_a_leaf_that_is_said_to_have_failed_opened_none() -> None:
     either = replace(SRV, pins=Sss(1, (TPM, TANG)))
     events = (prompt(20.0), failed(22.0), answered(28.0), opened(29.0), answered(30.0, "srv"), opened(31.0, "srv"))
-    outcome = judged([replace(VAR, pins=TPM), either], events, tang=(served("tang", 200),), tpm=(UNSEALED, UNSEALED))
+    outcome = judged([replace(VAR, pins=TPM), either], events, services=served("tang", 200), tpm=(UNSEALED, UNSEALED))
     assert outcome.volumes["srv"].unlocked_by == {"tpm2"}
 
 
 def test_what_one_server_refused_another_did_not() -> None:
     both = replace(VAR, pins=Sss(2, (TANG, TWO)))
-    said = (served("tang", 200), served("two", 404))
-    outcome = judged([both], (prompt(20.0), opened(80.0)), [typed(70.0)], tang=said)
+    said = served("tang", 200) | served("two", 404)
+    outcome = judged([both], (prompt(20.0), opened(80.0)), [typed(70.0)], services=said)
     assert outcome.failed_pins == {"two"}
 
 
@@ -145,7 +149,7 @@ def test_several_volumes_have_no_keyslot_and_no_token_in_common_and_all_that_was
         *(prompt(20.0, "srv"), made(KeyslotUsed, 28.0, keyslot=1, volume="srv"), opened(61.0, "srv")),
     )
     headers = MappingProxyType({"var": header, "srv": header})
-    outcome = judged([VAR, SRV], events, [typed(50.0), typed(51.0, "srv")], tang=(served(),), headers=headers)
+    outcome = judged([VAR, SRV], events, [typed(50.0), typed(51.0, "srv")], services=served(), headers=headers)
     assert {(volume.keyslot, volume.token) for volume in outcome.volumes.values()} == {(1, 0)}
     assert (outcome.keyslot, outcome.token, outcome.typed_bytes) == (None, None, 14)
 
@@ -173,16 +177,16 @@ def test_the_worst_of_several_volumes_is_the_verdict(
     said = [*better("var"), *worse("srv")]
     typing = [typed(55.0, name) for name, kind in (("var", better), ("srv", worse)) if kind is by_hand]
     volumes = [VAR, SRV] if first else [SRV, VAR]
-    assert judged(volumes, said, typing, tang=(served("tang", 200, 200),)).unlock is expected
+    assert judged(volumes, said, typing, services=served("tang", 200, 200)).unlock is expected
 
 
 def test_what_was_typed_within_the_hold_time_proves_nothing() -> None:
     with pytest.raises(RigError, match=r"typed 10\.0 s after the prompt, and no pin failed"):
-        judged([VAR], (prompt(20.0), opened(40.0)), [typed(30.0)], tang=(served(),))
+        judged([VAR], (prompt(20.0), opened(40.0)), [typed(30.0)], services=served())
 
 
 def test_the_hold_time_is_over_when_it_is_over() -> None:
-    outcome = judged([VAR], (prompt(30.0), opened(70.0)), [typed(60.0)], tang=(served(),))
+    outcome = judged([VAR], (prompt(30.0), opened(70.0)), [typed(60.0)], services=served())
     assert outcome.unlock is Unlock.PASSPHRASE_FALLBACK
 
 
@@ -190,19 +194,19 @@ def test_the_hold_time_is_over_when_it_is_over() -> None:
 def test_an_answer_of_clevis_that_was_refused_before_the_volume_opened_did_not_race(wrong: float) -> None:
     """Refused in the moment in which it was given, later, or in the moment in which ours opened it."""
     events = (prompt(20.0), answered(40.0), made(PassphraseWrong, wrong, volume="var"), opened(65.0))
-    assert judged([VAR], events, [typed(60.0)], tang=(served(),)).unlock is Unlock.PASSPHRASE_FALLBACK
+    assert judged([VAR], events, [typed(60.0)], services=served()).unlock is Unlock.PASSPHRASE_FALLBACK
 
 
 @pytest.mark.parametrize("answer", [40.0, 65.0])
 def test_an_answer_of_clevis_that_was_not_refused_may_have_opened_it(answer: float) -> None:
     events = (prompt(20.0), answered(answer), opened(65.0))
     with pytest.raises(RigError, match="both clevis and we"):
-        judged([VAR], events, [typed(60.0)], tang=(served(),))
+        judged([VAR], events, [typed(60.0)], services=served())
 
 
 def test_an_answer_that_came_later_than_the_opening_did_not_race() -> None:
     events = (prompt(20.0), opened(65.0), answered(66.0))
-    assert judged([VAR], events, [typed(60.0)], tang=(served(),)).unlock is Unlock.PASSPHRASE_FALLBACK
+    assert judged([VAR], events, [typed(60.0)], services=served()).unlock is Unlock.PASSPHRASE_FALLBACK
 
 
 def read(*lines: str, stream: Stream = Stream.JOURNAL) -> list[Event]:

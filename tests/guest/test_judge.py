@@ -28,16 +28,16 @@ from harness.guest.witness import (
     End,
     ExternalEvidence,
     Observation,
-    TangActivity,
     TypedPassphrase,
     security_key_testimony,
 )
 from harness.luks2.metadata import LuksHeader, Token
 from harness.machine.ctap2_log import CtapExchange
 from harness.machine.tpm_log import TpmExchange
-from harness.policy.pins import Fido2Pin, Pin, Pkcs11Pin, Sss, TangPin, Tpm2Pin, Tpm12Pin, holds
+from harness.policy.pins import Fido2Pin, Pin, Pkcs11Pin, Service, Sss, TangPin, Tpm2Pin, Tpm12Pin, holds
 from harness.policy.pins.systemd_fido2 import SECURITY_KEY
-from harness.services.tang_log import TangRequest
+from harness.services import log
+from harness.services.tang_log import TangCalls, TangRequest
 
 TPM, TANG, TWO = Tpm2Pin(), TangPin("tang", "@TANG_URL@"), TangPin("two", "@TANG_URL:two@")
 BOTH, EITHER = Sss(2, (TPM, TANG)), Sss(1, (TPM, TANG))
@@ -66,8 +66,10 @@ def seen(*events: Event, typed: tuple[TypedPassphrase, ...] = (), end: End = End
     return Observation(events, typed, end, why, 50.0, 25.0)
 
 
-def tang(*requests: TangRequest, unanswered: int = 0, tampered: int = 0, server: str = "tang") -> TangActivity:
-    return TangActivity(server, requests, unanswered, tampered)
+def tang(
+    *requests: TangRequest, unanswered: int = 0, tampered: int = 0, server: str = "tang"
+) -> dict[Service, log.Testimony]:
+    return {Service("tang", server): TangCalls(server, requests, unanswered, tampered).testimony}
 
 
 def volume(pins: Pin | None) -> VolumePlan:
@@ -78,7 +80,7 @@ def judged(pins: Pin | None, observation: Observation, witnesses: ExternalEviden
     return judge([volume(pins)], observation, witnesses)
 
 
-ANSWERED = ExternalEvidence((tang(SERVED),), (UNSEALED,), URLS)
+ANSWERED = ExternalEvidence(tang(SERVED), (UNSEALED,), URLS)
 
 
 def test_auto_unlock_in_full() -> None:
@@ -107,7 +109,7 @@ def test_auto_unlock_in_full() -> None:
 @pytest.mark.parametrize(("tpm", "one", "two"), list(product((False, True), repeat=3)))
 def test_auto_unlock_iff_the_pins_that_answered_suffice(pins: Pin, tpm: bool, one: bool, two: bool) -> None:
     witnesses = ExternalEvidence(
-        (tang(*([SERVED] if one else [])), tang(*([SERVED] if two else []), server="two")),
+        tang(*([SERVED] if one else [])) | tang(*([SERVED] if two else []), server="two"),
         (UNSEALED,) if tpm else (),
         URLS,
     )
@@ -124,7 +126,7 @@ def test_auto_unlock_iff_the_pins_that_answered_suffice(pins: Pin, tpm: bool, on
 
 def test_auto_unlock_without_a_recovery_in_tang_s_log_is_no_verdict() -> None:
     with pytest.raises(RigError, match="under a Tang policy with no recovery in Tang's log") as caught:
-        judged(BOTH, seen(CLEVIS, OPEN), ExternalEvidence((tang(MISSING),), (UNSEALED,), URLS))
+        judged(BOTH, seen(CLEVIS, OPEN), ExternalEvidence(tang(MISSING), (UNSEALED,), URLS))
     assert "journal at 35.0 s: ClevisAnswered said" in caught.value.detail
 
 
@@ -160,7 +162,7 @@ def test_a_pin_that_failed_and_then_answered_did_not_fail() -> None:
 
 
 def test_a_pin_that_failed_and_was_not_needed_is_named() -> None:
-    outcome = judged(EITHER, seen(TANG_FAILED, CLEVIS, OPEN), ExternalEvidence((tang(),), (UNSEALED,), URLS))
+    outcome = judged(EITHER, seen(TANG_FAILED, CLEVIS, OPEN), ExternalEvidence(tang(), (UNSEALED,), URLS))
     assert outcome.unlock is Unlock.AUTO
     assert outcome.unlocked_by == {"tpm2"}
     assert outcome.failed_pins == {"tang"}
@@ -168,19 +170,19 @@ def test_a_pin_that_failed_and_was_not_needed_is_named() -> None:
 
 def test_a_reply_that_was_changed_on_its_way_is_no_answer() -> None:
     outcome = judged(
-        TANG, seen(PROMPT, OPEN, typed=(TYPED,)), ExternalEvidence((tang(SERVED, SERVED, tampered=2),), (), URLS)
+        TANG, seen(PROMPT, OPEN, typed=(TYPED,)), ExternalEvidence(tang(SERVED, SERVED, tampered=2), (), URLS)
     )
     assert outcome.unlock is Unlock.PASSPHRASE_FALLBACK
     assert outcome.failures == (PinFailure("tang", "2 replies changed on their way", "fault proxy"),)
     with pytest.raises(RigError, match="no pin failed"):
-        judged(TANG, seen(PROMPT, OPEN, typed=(TYPED,)), ExternalEvidence((tang(SERVED, tampered=0),), (), URLS))
+        judged(TANG, seen(PROMPT, OPEN, typed=(TYPED,)), ExternalEvidence(tang(SERVED, tampered=0), (), URLS))
 
 
 def test_fallback_in_full() -> None:
     outcome = judged(
         BOTH,
         seen(PROMPT, TANG_FAILED, OPEN, typed=(TYPED,)),
-        ExternalEvidence((tang(MISSING, MISSING, unanswered=2),), (UNSEALED,), URLS),
+        ExternalEvidence(tang(MISSING, MISSING, unanswered=2), (UNSEALED,), URLS),
     )
     assert outcome.unlock is Unlock.PASSPHRASE_FALLBACK
     assert outcome.unlocked_by == {"passphrase"}
@@ -205,7 +207,7 @@ def test_fallback_iff_the_pins_that_failed_were_needed(pins: Pin, tpm: bool, one
     """Each leaf either failed, in words and deed, or nobody heard of it; typed before the hold time."""
     failed = frozenset(name for name, there in (("tpm2", tpm), ("tang", one)) if there)
     events = (PROMPT, *([TPM_FAILED] if tpm else []), *([TANG_FAILED] if one else []), OPEN)
-    witnesses = ExternalEvidence((tang(*([MISSING] if one else [])),), (OTHER_PCRS,) if tpm else (), URLS)
+    witnesses = ExternalEvidence(tang(*([MISSING] if one else [])), (OTHER_PCRS,) if tpm else (), URLS)
     if not holds(pins, frozenset({"tpm2", "tang"}) - failed):
         outcome = judged(pins, seen(*events, typed=(TYPED,)), witnesses)
         assert outcome.unlock is Unlock.PASSPHRASE_FALLBACK
@@ -233,7 +235,7 @@ LATE = made(VolumeUnlocked, 62.0, volume="var")
 
 
 def test_fallback_by_the_hold_time() -> None:
-    outcome = judged(BOTH, seen(PROMPT, LATE, typed=(HELD,)), ExternalEvidence((tang(),), (UNSEALED,), URLS))
+    outcome = judged(BOTH, seen(PROMPT, LATE, typed=(HELD,)), ExternalEvidence(tang(), (UNSEALED,), URLS))
     assert outcome.unlock is Unlock.PASSPHRASE_FALLBACK
     assert outcome.failed_pins == frozenset()
     assert "within the hold time of 30 s" in outcome.reason
@@ -241,7 +243,7 @@ def test_fallback_by_the_hold_time() -> None:
 
 def test_fallback_by_the_hold_time_names_what_failed() -> None:
     pins = Sss(1, (TPM, TANG))
-    outcome = judged(pins, seen(PROMPT, TPM_FAILED, LATE, typed=(HELD,)), ExternalEvidence((tang(),), (), URLS))
+    outcome = judged(pins, seen(PROMPT, TPM_FAILED, LATE, typed=(HELD,)), ExternalEvidence(tang(), (), URLS))
     assert "; tpm2 failed" in outcome.reason
 
 
@@ -253,12 +255,12 @@ def test_slow_pins_are_no_fallback() -> None:
 def test_typed_and_answered_at_once_is_no_verdict() -> None:
     clevis = made(ClevisAnswered, 36.5, device="/dev/disk/by-uuid/x")
     with pytest.raises(RigError, match="both clevis and we had answered"):
-        judged(BOTH, seen(PROMPT, TANG_FAILED, clevis, OPEN, typed=(TYPED,)), ExternalEvidence((tang(),), (), URLS))
+        judged(BOTH, seen(PROMPT, TANG_FAILED, clevis, OPEN, typed=(TYPED,)), ExternalEvidence(tang(), (), URLS))
 
 
 def test_clevis_s_wrong_passphrase_before_ours_is_a_fallback() -> None:
     wrong = made(PassphraseWrong, 35.5, volume="var")
-    witnesses = ExternalEvidence((tang(),), (UNSEALED,), URLS)
+    witnesses = ExternalEvidence(tang(), (UNSEALED,), URLS)
     outcome = judged(BOTH, seen(PROMPT, TANG_FAILED, CLEVIS, wrong, OPEN, typed=(TYPED,)), witnesses)
     assert outcome.unlock is Unlock.PASSPHRASE_FALLBACK
 
@@ -281,7 +283,7 @@ def test_a_volume_without_pins_falls_back_at_once() -> None:
 
 def test_locked_at_a_prompt() -> None:
     outcome = judged(
-        BOTH, seen(PROMPT, TPM_FAILED, end=End.WAITING, why="it asks"), ExternalEvidence((tang(SERVED),), (), URLS)
+        BOTH, seen(PROMPT, TPM_FAILED, end=End.WAITING, why="it asks"), ExternalEvidence(tang(SERVED), (), URLS)
     )
     assert (outcome.unlock, outcome.reason, outcome.prompts) == (Unlock.LOCKED, "it asks", 1)
     assert outcome.unlocked_by == frozenset()
@@ -330,7 +332,7 @@ VAR_CLEVIS = made(ClevisAnswered, 36.0, device="/dev/disk/by-uuid/v")
 
 
 def test_two_volumes_that_opened() -> None:
-    witnesses = ExternalEvidence((tang(SERVED, SERVED),), (), URLS)
+    witnesses = ExternalEvidence(tang(SERVED, SERVED), (), URLS)
     outcome = judge([ROOT, VAR], seen(*TWO_OPEN, VAR_CLEVIS, OPEN), witnesses)
     assert outcome.unlock is Unlock.AUTO
     assert outcome.unlocked_by == {"tang"}
@@ -341,11 +343,11 @@ def test_two_volumes_that_opened() -> None:
 
 def test_two_volumes_need_two_recoveries() -> None:
     with pytest.raises(RigError, match="root and var auto-unlocked by tang, and tang's log shows 1 answers"):
-        judge([ROOT, VAR], seen(*TWO_OPEN, VAR_CLEVIS, OPEN), ExternalEvidence((tang(SERVED),), (), URLS))
+        judge([ROOT, VAR], seen(*TWO_OPEN, VAR_CLEVIS, OPEN), ExternalEvidence(tang(SERVED), (), URLS))
 
 
 def test_two_volumes_are_as_bad_as_the_worse() -> None:
-    witnesses = ExternalEvidence((tang(SERVED),), (), URLS)
+    witnesses = ExternalEvidence(tang(SERVED), (), URLS)
     outcome = judge([ROOT, VAR], seen(*TWO_OPEN, end=End.WAITING, why="it asks"), witnesses)
     assert outcome.unlock is Unlock.LOCKED
     assert outcome.reason == "root: tang answered; root opened with nothing typed; var: it asks"
@@ -354,7 +356,7 @@ def test_two_volumes_are_as_bad_as_the_worse() -> None:
 
 def test_an_answer_for_another_volume_proves_nothing() -> None:
     with pytest.raises(RigError, match="var opened with nothing typed, and neither clevis nor a token"):
-        judge([ROOT, VAR], seen(*TWO_OPEN, OPEN), ExternalEvidence((tang(SERVED, SERVED),), (), URLS))
+        judge([ROOT, VAR], seen(*TWO_OPEN, OPEN), ExternalEvidence(tang(SERVED, SERVED), (), URLS))
 
 
 PKCS11 = Pkcs11Pin()

@@ -44,15 +44,14 @@ from harness.guest.witness import (
     End,
     ExternalEvidence,
     Observation,
-    TangActivity,
     TypedPassphrase,
     security_key_testimony,
 )
 from harness.machine.ctap2_log import OK, CtapExchange
 from harness.machine.tpm_log import TpmExchange
-from harness.policy.pins import Fido2Pin, Pin, Sss, TangPin, Tpm2Pin
+from harness.policy.pins import Fido2Pin, Pin, Service, Sss, TangPin, Tpm2Pin
 from harness.policy.pins.systemd_fido2 import SECURITY_KEY
-from harness.services.tang_log import TangRequest
+from harness.services.tang_log import TangCalls, TangRequest
 
 CONSOLES = Path(__file__).parent / "consoles"
 
@@ -195,7 +194,9 @@ def test_the_streams_do_not_disturb_each_other(name: str) -> None:
     assert both(Stream.CONSOLE) == both(Stream.JOURNAL)
 
 
-SERVED = TangActivity("tang", (TangRequest(0.0, "POST", "/rec/kid", 200, None),))
+TANG = Service("tang", "tang")
+SERVED = {TANG: TangCalls("tang", (TangRequest(0.0, "POST", "/rec/kid", 200, None),)).testimony}
+NOT_ASKED = {TANG: TangCalls("tang").testimony}
 UNSEALED = TpmExchange("Unseal", 0x15E, 0)
 GAVE_SECRET = CtapExchange("getAssertion with hmac-secret", OK)
 PINS = Sss(2, (Tpm2Pin(), TangPin("tang", "@TANG_URL@")))
@@ -241,7 +242,7 @@ def timed(name: str) -> list[Event]:
             "control-auto-unlock",
             VAR,
             [],
-            ExternalEvidence((SERVED,), (UNSEALED,)),
+            ExternalEvidence(SERVED, (UNSEALED,)),
             Verdict(Unlock.AUTO, frozenset({"tpm2", "tang"}), frozenset(), 1, 1),
         ),
         (
@@ -251,14 +252,14 @@ def timed(name: str) -> list[Event]:
             ExternalEvidence(services={SECURITY_KEY: security_key_testimony((GAVE_SECRET,))}),
             Verdict(Unlock.AUTO, frozenset({"fido2"}), frozenset(), 1, 0),
         ),
-        ("tang-down", VAR, ["secret"], ExternalEvidence((TangActivity("tang"),), (UNSEALED,)), fallback("tang")),
-        ("tpm-disabled", VAR, ["secret"], ExternalEvidence((SERVED,), ()), fallback("tpm2")),
-        ("tpm-replaced", VAR, ["secret"], ExternalEvidence((SERVED,), ()), fallback("tpm2")),
+        ("tang-down", VAR, ["secret"], ExternalEvidence(NOT_ASKED, (UNSEALED,)), fallback("tang")),
+        ("tpm-disabled", VAR, ["secret"], ExternalEvidence(SERVED, ()), fallback("tpm2")),
+        ("tpm-replaced", VAR, ["secret"], ExternalEvidence(SERVED, ()), fallback("tpm2")),
         (
             "wrong-passphrase",
             VAR,
             ["wrong", "secret"],
-            ExternalEvidence((TangActivity("tang"),), (UNSEALED,)),
+            ExternalEvidence(NOT_ASKED, (UNSEALED,)),
             fallback("tang", 2),
         ),
         (

@@ -22,11 +22,12 @@ from harness.guest.events import (
 from harness.guest.judge import judge
 from harness.guest.outcome import Outcome, PinFailure, Unlock
 from harness.guest.volumes import VolumePlan
-from harness.guest.witness import End, ExternalEvidence, Observation, TangActivity, TypedPassphrase
+from harness.guest.witness import End, ExternalEvidence, Observation, TypedPassphrase
 from harness.luks2.metadata import LuksHeader, Token
 from harness.machine.tpm_log import TpmExchange
-from harness.policy.pins import CryptenrollPin, Pin, Pkcs11Pin, Sss, TangPin, Tpm2Pin
-from harness.services.tang_log import TangRequest
+from harness.policy.pins import CryptenrollPin, Pin, Pkcs11Pin, Service, Sss, TangPin, Tpm2Pin
+from harness.services import log
+from harness.services.tang_log import TangCalls, TangRequest
 
 TPM, TANG, TWO = Tpm2Pin(), TangPin("tang", "@TANG_URL@"), TangPin("two", "@TANG_URL:two@")
 URLS = MappingProxyType({"tang": "http://10.0.2.2:80", "two": "http://10.0.2.2:81"})
@@ -59,8 +60,9 @@ def failed(at: float, pin: str = "tang", about: str = "", server: str = "tang") 
     return made(PinFailed, at, pin=pin, reason="no answer", about=about, url=url)
 
 
-def served(server: str = "tang", *statuses: int) -> TangActivity:
-    return TangActivity(server, tuple(TangRequest(0.0, "POST", "/rec/kid", status, None) for status in statuses))
+def served(server: str = "tang", *statuses: int) -> dict[Service, log.Testimony]:
+    requests = tuple(TangRequest(0.0, "POST", "/rec/kid", status, None) for status in statuses)
+    return {Service("tang", server): TangCalls(server, requests).testimony}
 
 
 def volume(name: str, pins: Pin | None) -> VolumePlan:
@@ -90,7 +92,7 @@ def test_several_volumes_together_say_all_that_each_of_them_says() -> None:
         [volume("var", Sss(1, (TPM, TANG))), volume("srv", TWO)],
         events,
         [TypedPassphrase(50.0, "srv", 7)],
-        tang=(served("tang", 200), served("two")),
+        services=served("tang", 200) | served("two"),
         tpm=(),
     )
     assert outcome.unlock is Unlock.PASSPHRASE_FALLBACK
@@ -115,7 +117,7 @@ def test_several_volumes_together_say_all_that_each_of_them_says() -> None:
 
 def test_several_volumes_that_said_the_same_are_shown_saying_it_once() -> None:
     events = (failed(25.0), *(made(VolumeFailed, 60.0, volume=name) for name in ("var", "srv")))
-    outcome = judged([volume("var", TANG), volume("srv", TANG)], events, end=End.SHUT, tang=(served(),))
+    outcome = judged([volume("var", TANG), volume("srv", TANG)], events, end=End.SHUT, services=served())
     assert outcome.failures == (PinFailure("tang", "no answer", "journal"),)
     assert (outcome.seconds.prompt, outcome.seconds.unlock) == (None, None), "none asked and none opened"
 
@@ -140,7 +142,7 @@ def test_a_keyslot_of_clevis_s_token_is_no_word_of_clevis() -> None:
 def test_the_last_prompt_is_the_one_that_was_answered_past() -> None:
     """initramfs-tools: clevis writes to askpass's FIFO, and nothing says so."""
     events = (prompt(20.0), prompt(25.0), opened(34.0, logged=False))
-    outcome = judged(TANG, events, tang=(served("tang", 200),))
+    outcome = judged(TANG, events, services=served("tang", 200))
     assert outcome.proofs == (
         "0 bytes typed",
         "tang log: tang served 1 × POST /rec => 200",
@@ -148,12 +150,12 @@ def test_the_last_prompt_is_the_one_that_was_answered_past() -> None:
         "journal at 34.0 s: VolumeUnlocked said",
     )
     with pytest.raises(RigError, match="neither clevis nor a token"):
-        judged(TANG, (prompt(20.0), opened(34.0)), tang=(served("tang", 200),))
+        judged(TANG, (prompt(20.0), opened(34.0)), services=served("tang", 200))
 
 
 def test_the_last_answer_of_clevis_and_the_token_are_what_opened_it() -> None:
     token = made(TokenUsed, 32.0, volume="var")
-    outcome = judged(TANG, (answered(28.0), answered(31.0), token, opened(34.0)), tang=(served("tang", 200),))
+    outcome = judged(TANG, (answered(28.0), answered(31.0), token, opened(34.0)), services=served("tang", 200))
     assert outcome.proofs == (
         "0 bytes typed",
         "tang log: tang served 1 × POST /rec => 200",
@@ -215,7 +217,7 @@ def test_a_token_that_answered_before_a_passphrase_was_typed_has_failed() -> Non
 
 def test_every_pin_that_is_not_proved_to_have_answered_is_named() -> None:
     with pytest.raises(RigError) as caught:
-        judged(Sss(2, (TPM, TANG)), (answered(28.0), opened(29.0)), tpm=None, tang=(served(),))
+        judged(Sss(2, (TPM, TANG)), (answered(28.0), opened(29.0)), tpm=None, services=served())
     assert caught.value.what == (
         "var auto-unlocked under a TPM policy and nobody listened to the TPM "
         "and a Tang policy with no recovery in Tang's log"
@@ -249,8 +251,8 @@ def test_a_passphrase_may_open_it_in_the_moment_in_which_it_is_typed() -> None:
     ],
 )
 def test_why_a_passphrase_was_typed(pins: Pin, events: list[Event], why: str) -> None:
-    tang = (served(), served("two"))
-    outcome = judged(pins, (prompt(20.0), *events, opened(60.0)), typed_at(50.0), tang=tang, tpm=())
+    services = served() | served("two")
+    outcome = judged(pins, (prompt(20.0), *events, opened(60.0)), typed_at(50.0), services=services, tpm=())
     assert outcome.reason == f"{why}; the passphrase typed at 50.0 s opened var"
 
 

@@ -22,7 +22,7 @@ def events(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     @contextmanager
     def served(_lab: object, places: Mapping[str, Any], _keys: object) -> Iterator[dict[str, Any]]:
         told.append(f"serves {','.join(places)}")
-        yield {name: SimpleNamespace(raw_log=f"log of {name}") for name in places}
+        yield {name: SimpleNamespace(name=name, raw_log=f"log of {name}") for name in places}
         told.append(f"served {','.join(places)}")
 
     def copied(entry: Any, folder: Path) -> Machine:

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from harness.errors import HarnessError, UsageError
+from harness.services.log import stamp
 from harness.services.tang_keys import TangKeys, thumbprint
-from harness.services.tang_log import TangRequest, parse_log, stamp
+from harness.services.tang_log import TangRequest, parse_log
 
 # Made by tangd 15; tangd names each file by the thumbprint that `jose jwk thp` computes.
 SIGNING = "f4qz0yEYaaSHswPLHeWzd-aaNv9NtH-ngrupB0WsQJI"

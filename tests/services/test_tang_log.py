@@ -6,7 +6,8 @@ from collections.abc import Iterator
 import pytest
 
 from harness.network.connection import HOME, Client, Connection, Mode
-from harness.services.tang_log import TangRequest, ascribed, parse_log, stamp
+from harness.services.log import stamp
+from harness.services.tang_log import TangRequest, ascribed, parse_log
 
 ONE, TWO = Client("one", "1"), Client("two", "2")
 POST, GET = ("POST", "/rec/kid"), ("GET", "/adv")
