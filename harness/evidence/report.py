@@ -1,8 +1,8 @@
 """One HTML page about all that a run left behind: ``unlock-lab report``.
 
 The page stands by itself: no script, no font, no request; its links are relative to where it is written. What it shows
-was said by a guest that may be under attack, so all of it is text (`pages.template`), and a
-document that cannot be read is a row that says so.
+was said by a guest that may be under attack, so all of it is text (`harness.evidence.html.template`), and a document
+that cannot be read is a row that says so.
 """
 
 import re
