@@ -74,11 +74,20 @@ def _count(text: str) -> int:
 
 def main(argv: Sequence[str]) -> int:
     """Run the bench; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="unlock-lab bench", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="unlock-lab bench",
+        description="Boot one machine by the harness and by QEMU alone, in turn, and print what each stage takes.",
+    )
     parser.add_argument("--policy", default="tpm2-and-tang", help="a policy of scenarios/policies (%(default)s)")
     parser.add_argument("--image", default=IMAGE, help="a folder of images/ (%(default)s)")
-    parser.add_argument("--runs", type=_count, default=3, help="boots of each kind (%(default)s)")
-    parser.add_argument("--artifacts", type=Path, default=Path("artifacts"), help="where bench.json goes (%(default)s)")
+    parser.add_argument("--runs", type=_count, default=3, metavar="N", help="boots of each kind (%(default)s)")
+    parser.add_argument(
+        "--artifacts",
+        type=Path,
+        default=Path("artifacts"),
+        metavar="FOLDER",
+        help="where bench.json goes (%(default)s)",
+    )
     arguments = parser.parse_args(argv)
     policy = read_policy(POLICIES / f"{arguments.policy}.bu")
     with laboratory.prepared(laboratory.Options()) as lab:

@@ -3,6 +3,7 @@
 import argparse
 import os
 import shutil
+import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -42,7 +43,10 @@ def images(argv: Sequence[str]) -> int:
     if options.action == "build":
         build(options.names or guest_names())
         return 0
-    print(f"guests    {' '.join(guest_names())}\nfirmware  {' '.join(firmware_names())}\ncache     {cache_dir()}")
+    for what, names in (("guests", guest_names()), ("firmware", firmware_names())):
+        words = textwrap.TextWrapper(initial_indent=f"{what:<10}", subsequent_indent=" " * 10, break_on_hyphens=False)
+        print(words.fill(" ".join(names)))
+    print(f"cache     {cache_dir()}")
     for kind in sorted(path for path in cache_dir().glob("*") if path.is_dir()):
         entries = [path for path in kind.iterdir() if path.is_dir() and not path.name.startswith(".")]
         print(f"  {kind.name:<14}{len(entries):>4}{cache.disk_use(kind) / 1e6:>9.0f} MB")

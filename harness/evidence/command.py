@@ -29,9 +29,9 @@ NIGHT = "night.json"
 def main(argv: Sequence[str]) -> int:
     """Run the command; returns the exit status."""
     parser = argparse.ArgumentParser(prog="unlock-lab report", description="Make pages of the evidence.")
-    parser.add_argument("folders", nargs="*", type=Path, metavar="FOLDER", help="artifacts (default: artifacts)")
+    parser.add_argument("folders", nargs="*", type=Path, metavar="FOLDER", help="what runs left (default: artifacts)")
     parser.add_argument(
-        "-o", "--output", type=Path, metavar="PAGE", help=f"default: {report.PAGE}, in the first folder"
+        "-o", "--output", type=Path, metavar="PAGE", help=f"the page (default: {report.PAGE}, in the first folder)"
     )
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--merge", action="store_true", help="one page of many jobs (night.html)")

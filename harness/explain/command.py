@@ -174,7 +174,10 @@ def page(answers: Sequence[Answer]) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="unlock-lab explain", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="unlock-lab explain",
+        description="Tell what a policy, or a machine, will do and what an attacker gets, from the rules, without a boot.",
+    )
     parser.add_argument("files", nargs="*", type=Path, metavar="FILE", help="a Butane file")
     parser.add_argument(
         "--machine", action="append", default=[], type=Path, metavar="DIR", help="a folder that collect.sh filled"

@@ -105,8 +105,7 @@ def machine_plans(
         raise UsageError(f"there is no condition {', '.join(unknown)}", hint="`unlock-lab matrix --list` has them")
     if butane:
         return tuple(_own_machine(file, only, artifacts, accel) for file in _each_once(butane))
-    known = MACHINES
-    names = [machine.name for machine in known]
+    names = [machine.name for machine in MACHINES]
     if unknown := sorted(set(machines) - set(names)):
         raise UsageError(f"there is no machine {', '.join(unknown)}", f"there is: {', '.join(dict.fromkeys(names))}")
     plans = tuple(
@@ -118,7 +117,7 @@ def machine_plans(
             artifacts=artifacts,
             accel=accel,
         )
-        for machine in known
+        for machine in MACHINES
         if not machines or machine.name in machines
     )
     if not any(plan.columns for plan in plans):
@@ -146,7 +145,9 @@ def _own_machine(file: Path, only: Sequence[str], artifacts: Path, accel: str) -
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="unlock-lab matrix", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="unlock-lab matrix", description="Boot the truth table, or what is left of it, and draw it."
+    )
     parser.add_argument(
         "--butane",
         action="append",
@@ -164,5 +165,7 @@ def _parser() -> argparse.ArgumentParser:
         "--draw", type=Path, metavar="LIST", help="boot nothing: draw such a list, the picture beside it"
     )
     parser.add_argument("--accel", default="auto", choices=ACCELERATORS, help="KVM or emulation (%(default)s)")
-    parser.add_argument("--artifacts", type=Path, default=Path("artifacts"), help="where the table goes (%(default)s)")
+    parser.add_argument(
+        "--artifacts", type=Path, default=Path("artifacts"), metavar="FOLDER", help="where the table goes (%(default)s)"
+    )
     return parser

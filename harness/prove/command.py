@@ -32,7 +32,7 @@ from harness.prove.attacks import AttackLine, Staged, known, play, staged, told
 from harness.prove.plan import CONTROL, Step, plan
 from harness.prove.show import Line, lines_of, never_opens, show
 from harness.real_tools.command import can_be_sealed, try_volumes
-from harness.real_tools.trial import UNTOLD
+from harness.real_tools.trial import ONLY_A_BOOT
 
 
 def main(argv: Sequence[str]) -> int:
@@ -48,7 +48,7 @@ def _prove(file: Path, arguments: argparse.Namespace, progress: Progress) -> int
     require_installable(policy, guest_recipe(image))
     answer = explained_policy(policy, image)
     differing = frozenset[str]() if arguments.no_try else _differing(policy, image, progress)
-    steps = plan(answer, _power_ons(policy), differing, UNTOLD)
+    steps = plan(answer, _power_ons(policy), differing, ONLY_A_BOOT)
     attacks = () if arguments.no_attacks else tuple(staged(policy))
     progress.say(
         announced(answer, steps, attacks, durations.expected(durations.of_this_host(), durations.of_another_host()))
@@ -165,7 +165,10 @@ def announced(answer: Answer, steps: Sequence[Step], attacks: Sequence[Staged], 
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="unlock-lab prove", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="unlock-lab prove",
+        description="Boot what `unlock-lab explain` says of a policy file, and show both side by side. A run that was cut off goes on where it was.",
+    )
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="a Butane file or Ignition config")
     parser.add_argument(
         "--image", help="the guest, a folder of images/ (by default debian-13, with its disks' modules)"
@@ -176,6 +179,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--accel", default="auto", choices=ACCELERATORS, help="KVM or emulation (%(default)s)")
     parser.add_argument("--hypervisor", default="libvirt", choices=HYPERVISORS, help="what runs them (%(default)s)")
     parser.add_argument(
-        "--artifacts", type=Path, default=Path("artifacts"), help="where the evidence goes (%(default)s)"
+        "--artifacts",
+        type=Path,
+        default=Path("artifacts"),
+        metavar="FOLDER",
+        help="where the evidence goes (%(default)s)",
     )
     return parser

@@ -52,7 +52,7 @@ class Step:
 
 
 def plan(
-    answer: Answer, boots: Mapping[str, int], differing: Collection[str] = (), untold: Collection[str] = ()
+    answer: Answer, boots: Mapping[str, int], differing: Collection[str] = (), only_a_boot: Collection[str] = ()
 ) -> tuple[Step, ...]:
     """The control, then one boot for each class; what is in doubt by itself has a boot of its own.
 
@@ -60,9 +60,9 @@ def plan(
         answer: What the rules say, with what recorded boots said.
         boots: How many power-ons each condition takes; one that is not named cannot be booted here.
         differing: Conditions under which the guest's own tools did something else than the rules say.
-        untold: Conditions that only a boot can tell about.
+        only_a_boot: Conditions that only a boot can tell about.
     """
-    doubts = _doubts(answer, differing, untold)
+    doubts = _doubts(answer, differing, only_a_boot)
     classes: dict[object, list[str]] = {}
     for number, (condition, does) in enumerate(_signatures(answer).items()):
         if condition in boots:
@@ -88,7 +88,7 @@ def _signatures(answer: Answer) -> Mapping[str, object]:
     return {condition: tuple(does) for condition, does in found.items()}
 
 
-def _doubts(answer: Answer, differing: Collection[str], untold: Collection[str]) -> Mapping[str, Doubt]:
+def _doubts(answer: Answer, differing: Collection[str], only_a_boot: Collection[str]) -> Mapping[str, Doubt]:
     found: dict[str, Doubt] = {}
     for volume in answer.volumes:
         for line in volume.conditions:
@@ -99,6 +99,6 @@ def _doubts(answer: Answer, differing: Collection[str], untold: Collection[str])
             elif line.recorded.confirmed:
                 doubt = Doubt.CONFIRMED
             else:
-                doubt = Doubt.ONLY_A_BOOT if line.condition in untold else Doubt.NEVER_BOOTED
+                doubt = Doubt.ONLY_A_BOOT if line.condition in only_a_boot else Doubt.NEVER_BOOTED
             found[line.condition] = min(found.get(line.condition, Doubt.CONFIRMED), doubt)
     return found

@@ -27,7 +27,7 @@ from harness.progress import Progress
 from harness.real_tools.parts import Parts, parts_among
 from harness.real_tools.show import Line, show
 from harness.real_tools.tree import guest_tree
-from harness.real_tools.trial import UNTOLD, seal, try_under
+from harness.real_tools.trial import ONLY_A_BOOT, seal, try_under
 from harness.real_tools.worlds import opens
 
 _UNLOCKS_SINCE = 256
@@ -50,7 +50,7 @@ def main(argv: Sequence[str]) -> int:
         versions[image] = ", ".join(f"{name} {known[name]}" for name in _SHOWN if name in known)
         able = [volume for volume in volumes if _can_be_opened(volume, known)]
         if left := [volume.name for volume in volumes if volume not in able]:
-            progress.say(f"{image}: untold, since its systemd-cryptenroll opens nothing by a TPM: {', '.join(left)}")
+            progress.say(f"{image}: not tried, since its systemd-cryptenroll opens nothing by a TPM: {', '.join(left)}")
         found += try_volumes(able, image, progress, arguments.only)
     show(found, versions, Console(), time.monotonic() - started)
     return 0 if all(line.agrees for line in found) else 1
@@ -141,7 +141,7 @@ def _require_known(only: Sequence[str], volumes: Sequence[Volume]) -> None:
     makes_sense = {condition.name for volume in volumes for condition in _conditions(volume, only)}
     if unknown := sorted(set(only) - makes_sense):
         known = dict.fromkeys(condition.name for volume in volumes for condition in _conditions(volume, ()))
-        why = "; ".join(f"{name}: only a boot can tell, {UNTOLD[name]}" for name in unknown if name in UNTOLD)
+        why = "; ".join(f"{name}: only a boot can tell, {ONLY_A_BOOT[name]}" for name in unknown if name in ONLY_A_BOOT)
         raise UsageError(f"nothing to try under {', '.join(unknown)}", why, f"one of {', '.join(known)}")
 
 
@@ -172,7 +172,7 @@ def _conditions(volume: Volume, only: Sequence[str]) -> Iterator[Condition]:
     servers = volume.tang_servers
     for condition in (*CONDITIONS, *MAINTENANCE, *OF_POWER, *subsets(servers)):
         about_servers = condition.servers or condition.before
-        if condition.name in UNTOLD or (about_servers and not servers) or (only and condition.name not in only):
+        if condition.name in ONLY_A_BOOT or (about_servers and not servers) or (only and condition.name not in only):
             continue
         if condition.name == "rebound" and "two" not in servers:
             continue
@@ -181,7 +181,10 @@ def _conditions(volume: Volume, only: Sequence[str]) -> Iterator[Condition]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="unlock-lab try", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="unlock-lab try",
+        description="Try policies by the guest's own tools, against real TPMs and real Tang, without a machine.",
+    )
     parser.add_argument("files", nargs="*", type=Path, metavar="FILE", help="policy files (default: the truth table's)")
     parser.add_argument("--only", action="append", default=[], metavar="CONDITION", help="only this condition")
     parser.add_argument(

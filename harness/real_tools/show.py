@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.evidence.artifacts import plain
-from harness.real_tools.trial import UNTOLD
+from harness.real_tools.trial import ONLY_A_BOOT
 
 _WORDS = {True: "opens", False: "stays shut", None: "no verdict"}
 _LONGEST = 600
@@ -45,7 +45,7 @@ class Line:
 
 
 def show(lines: Sequence[Line], versions: Mapping[str, str], console: Console, seconds: float) -> None:
-    """Print the cells, each difference with what the tools said, and what is untold.
+    """Print the cells, each difference with what the tools said, and what was not tried.
 
     Args:
         lines: Of all images.
@@ -63,7 +63,7 @@ def show(lines: Sequence[Line], versions: Mapping[str, str], console: Console, s
     console.print(_summary(lines, seconds))
     if len(versions) > 1:
         console.print(_between(lines))
-    console.print(Text(f"untold, since only a boot can tell: {', '.join(UNTOLD)}", "dim"))
+    console.print(Text(f"not tried, since only a boot can tell: {', '.join(ONLY_A_BOOT)}", "dim"))
 
 
 def _table(lines: Sequence[Line], images: Sequence[str]) -> Table:
@@ -73,10 +73,10 @@ def _table(lines: Sequence[Line], images: Sequence[str]) -> Table:
     for head in ("the tools", "seconds") if alone else images:
         table.add_column(head)
     for (volume, condition), cells in _by_place(lines).items():
-        told = [Text("untold", "dim") if image not in cells else _verdict(cells[image]) for image in images]
+        seen = [Text("not tried", "dim") if image not in cells else _verdict(cells[image]) for image in images]
         first = next(iter(cells.values()))
         times = [f"{first.seconds:.1f}"] if alone else []
-        table.add_row(volume, condition, _WORDS[first.predicted], *told, *times)
+        table.add_row(volume, condition, _WORDS[first.predicted], *seen, *times)
     return table
 
 

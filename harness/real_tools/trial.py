@@ -2,7 +2,7 @@
 
 A condition does here what it does to a machine: its verbs are done to the servers, its maintenance is run by the tools,
 its world says which TPM there is and which PCRs changed. What a condition does to firmware, network or time needs a
-boot, and is left untold (`UNTOLD`).
+boot, and is left out (`ONLY_A_BOOT`).
 """
 
 import shutil
@@ -24,7 +24,7 @@ from harness.real_tools.toolbox import SHARED, Toolbox, tool_functions
 from harness.real_tools.tpm import SOCKET, running_tpm
 from harness.services.tang import Tang, addresses
 
-UNTOLD: Mapping[str, str] = {
+ONLY_A_BOOT: Mapping[str, str] = {
     "tpm-1.2": "the tools of the guest speak to a 1.2 through its kernel",
     "tang-silent": "it takes two minutes until the connection fails",
     "late-link": "there is no prompt here, and so nothing after it",
@@ -121,7 +121,7 @@ def try_under(parts: Parts, sealed: Sealed, condition: Condition, folder: Path) 
     Args:
         parts: The guest's tools, and the servers; afterwards they are as they were.
         sealed: What to try.
-        condition: None of `UNTOLD`.
+        condition: None of `ONLY_A_BOOT`.
         folder: Empty, for this trial alone.
     """
     tangs = {name: parts.servers.tangs[name] for name in sealed.volume.tang_servers}

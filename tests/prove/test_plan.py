@@ -12,7 +12,7 @@ from harness.policy.butane import read_policy
 from harness.prove import command
 from harness.prove.attacks import staged
 from harness.prove.plan import CONTROL, Doubt, Step, plan
-from harness.real_tools.trial import UNTOLD
+from harness.real_tools.trial import ONLY_A_BOOT
 
 
 def of(name: str) -> tuple[Answer, dict[str, int]]:
@@ -52,7 +52,7 @@ def test_each_condition_is_told_by_just_one_boot(name: str) -> None:
 
 def test_the_seeds_file_takes_a_quarter_of_a_boot_a_condition() -> None:
     answer, boots = of("seed-000")
-    steps = plan(answer, boots, (), UNTOLD)
+    steps = plan(answer, boots, (), ONLY_A_BOOT)
     assert sum(step.boots for step in steps) / len(answer.volumes[0].conditions) <= 0.25
 
 
@@ -83,10 +83,10 @@ def test_where_recorded_boots_differ_it_is_booted_by_itself_and_before_the_other
 
 def test_what_only_a_boot_can_tell_stands_for_its_class_where_no_boot_is_recorded() -> None:
     answer, boots = of("tpm2-and-tang")
-    steps = named(plan(recorded(answer, "tpm-1.2", Recorded()), boots, (), UNTOLD))
+    steps = named(plan(recorded(answer, "tpm-1.2", Recorded()), boots, (), ONLY_A_BOOT))
     assert steps["tpm-1.2"].doubt is Doubt.ONLY_A_BOOT
     assert "tpm-absent" in steps["tpm-1.2"].stands_for
-    assert "tpm-1.2" not in named(plan(answer, boots, (), UNTOLD))
+    assert "tpm-1.2" not in named(plan(answer, boots, (), ONLY_A_BOOT))
 
 
 def test_a_condition_that_cannot_be_booted_is_in_no_plan() -> None:

@@ -13,7 +13,7 @@ from harness.progress import Progress
 from harness.real_tools import command
 from harness.real_tools.parts import real_parts
 from harness.real_tools.show import Line
-from harness.real_tools.trial import UNTOLD, seal, try_under
+from harness.real_tools.trial import ONLY_A_BOOT, seal, try_under
 
 OPENS = {"present", "tang-rotated", "key-enrolled", "regenerated"}
 STAYS_SHUT = {"tpm-absent", "tpm-replaced", "tpm-locked-out", "tang-deleted", "no-link", "token-removed", "unbound"}
@@ -26,7 +26,7 @@ def test_rules_and_tools_agree_when_both_opened_it_or_neither(predicted: bool, o
 
 
 def test_what_is_left_to_a_boot_is_a_condition() -> None:
-    assert UNTOLD.keys() <= {condition.name for condition in all_conditions()}
+    assert ONLY_A_BOOT.keys() <= {condition.name for condition in all_conditions()}
 
 
 def test_each_policy_of_the_table_that_can_be_sealed_here_is_tried() -> None:
