@@ -17,3 +17,8 @@ class Unlock(StrEnum):
     """The firmware did not start the boot image."""
     NOT_PREDICTED = "not predicted"
     """Of a prediction alone: something decides that the rules do not hold (`Volume.unpredictable`)."""
+
+
+def agrees(observed: Unlock | None, predicted: Unlock) -> bool:
+    """Whether the disk did what was predicted, or anything where nothing was; without a verdict it did not."""
+    return observed is not None and predicted in (observed, Unlock.NOT_PREDICTED)

@@ -176,7 +176,7 @@ def page(answers: Sequence[Answer]) -> str:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="unlock-lab explain",
-        description="Tell what a policy, or a machine, will do and what an attacker gets, from the rules, without a boot.",
+        description="Tell what a policy, or a machine, will do and what an attacker gets, by the rules alone.",
     )
     parser.add_argument("files", nargs="*", type=Path, metavar="FILE", help="a Butane file")
     parser.add_argument(

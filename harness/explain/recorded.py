@@ -16,6 +16,7 @@ from harness.matrix.table_rows import TableRow
 from harness.matrix.verdicts import load
 from harness.policy.policy import Volume
 from harness.policy.world import Stack
+from harness.unlock import agrees
 
 
 def of_truth_table(rows: Iterable[TableRow], shapes: Collection[Shape], path: Path) -> Verdicts:
@@ -37,7 +38,7 @@ def of_truth_table(rows: Iterable[TableRow], shapes: Collection[Shape], path: Pa
             verdict = verdicts.get(row.place(condition))
             if verdict and verdict.observed:
                 key = (row.stack, shaped, nameless(condition.name, numbered(row.volume)))
-                found[key][verdict.observed is row.predicted(condition)] += 1
+                found[key][agrees(verdict.observed, row.predicted(condition))] += 1
     return {key: Recorded(count[True], count[False]) for key, count in found.items()}
 
 

@@ -30,7 +30,7 @@ from typing import Any
 from harness.errors import UsageError
 from harness.evidence import artifacts
 from harness.evidence.record import mismatch, parse_json
-from harness.unlock import Unlock
+from harness.unlock import Unlock, agrees
 
 MATRIX = "matrix.json"
 
@@ -108,7 +108,7 @@ class Cell:
     @property
     def agrees(self) -> bool:
         """Whether the disk did what the oracle says, or anything where it says nothing."""
-        return self.observed is self.predicted or (bool(self.observed) and self.predicted is Unlock.NOT_PREDICTED)
+        return agrees(self.observed, self.predicted)
 
     @property
     def differs(self) -> bool:

@@ -138,9 +138,7 @@ MACHINES: tuple[TableMachine, ...] = (
     _alone("no-fallback-slot", "debian-13", "present", "tpm-absent", "key-enrolled"),
     _alone("headless", "debian-13", "present", "tpm-absent", "key-enrolled"),
     _alone("fido2", "debian-13-tokens", "present", "tpm-absent", "key-removed", "key-replaced"),
-    _alone(
-        *("fido2-pin", "debian-13-tokens", "present", "key-removed", "key-replaced", "pin-wrong", "pin-blocked"),
-    ),
+    _alone("fido2-pin", "debian-13-tokens", "present", "key-removed", "key-replaced", "pin-wrong", "pin-blocked"),
     _alone(
         "pkcs11", "debian-13-tokens", "present", "tpm-absent", "soft-token-removed", "soft-token-replaced", "pin-wrong"
     ),

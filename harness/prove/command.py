@@ -167,7 +167,8 @@ def announced(answer: Answer, steps: Sequence[Step], attacks: Sequence[Staged], 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="unlock-lab prove",
-        description="Boot what `unlock-lab explain` says of a policy file, and show both side by side. A run that was cut off goes on where it was.",
+        description="Boot what `unlock-lab explain` says of a policy file, and show both side by side. "
+        "A run that was cut off goes on where it was.",
     )
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="a Butane file or Ignition config")
     parser.add_argument(

@@ -17,7 +17,7 @@ from harness.explain.answer import Answer
 from harness.matrix.cells import Cell, Matrix
 from harness.prove.attacks import AttackLine
 from harness.prove.plan import CONTROL, Step
-from harness.unlock import Unlock
+from harness.unlock import Unlock, agrees
 
 _INDENT = (0, 0, 0, 2)
 
@@ -47,7 +47,7 @@ class Line:
     @property
     def agrees(self) -> bool:
         """Whether the disk did what the rules say, or anything where they say nothing."""
-        return self.observed is self.predicted or (bool(self.observed) and self.predicted is Unlock.NOT_PREDICTED)
+        return agrees(self.observed, self.predicted)
 
 
 def lines_of(answer: Answer, steps: Sequence[Step], rows: Sequence[str], matrix: Matrix) -> Iterator[Line]:
@@ -143,9 +143,9 @@ def never_opens(answer: Answer, error: ControlError, document: Document, console
     for volume in answer.volumes:
         predicted = next(line.unlock for line in volume.conditions if line.condition == CONTROL)
         seen = boot["volumes"].get(volume.name, boot)
-        agrees = seen["unlock"] == predicted.value or predicted is Unlock.NOT_PREDICTED
-        same &= agrees
-        observed = Text(seen["unlock"], "" if agrees else "bold red")
+        as_predicted = agrees(Unlock(seen["unlock"]), predicted)
+        same &= as_predicted
+        observed = Text(seen["unlock"], "" if as_predicted else "bold red")
         table.add_row(plain(volume.name), predicted.value, observed)
         reasons.append(Text(f"{plain(volume.name)}: {plain(seen['reason'])}"))
     console.print(table)
