@@ -33,7 +33,6 @@ SCENARIOS: Mapping[str, str] = {
 }
 """``file::function`` below scenarios/, by the name of the condition; a test holds that each is there."""
 
-_ABOUT_TANG = ("tang-silent", "tang-rotated", "tang-deleted", "tang-imposter", "rebound")
 _NEEDS_THE_SERVER_CALLED_TWO = "rebound"
 
 
@@ -48,8 +47,8 @@ def situations(policy: Policy, *, root: bool) -> Iterator[Situation]:
     tokens = any(leaf.carried for leaf in policy.leaves)
     of_others = (*(OF_ROOTS if root else ()), *(OF_TOKENS if tokens else ()))
     for condition in (*CONDITIONS, *MAINTENANCE, *subsets(servers), *of_others):
-        if condition.name in _ABOUT_TANG and not servers:
-            continue
+        if condition.servers and not condition.maintenance and not servers:
+            continue  # nothing else is done under it
         if condition.name == _NEEDS_THE_SERVER_CALLED_TWO and "two" not in servers:
             continue
         if can_be_done(condition, policy.volumes):
