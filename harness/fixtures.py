@@ -8,7 +8,7 @@ import sys
 import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO, cast
+from typing import TYPE_CHECKING, TextIO, TypeVar, cast
 
 import pytest
 
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from harness.services.hsm import Hsm
     from harness.services.tang import Tang
     from harness.services.verifier import Verifier
+
+S = TypeVar("S")
 
 TERMINAL = pytest.StashKey[TextIO]()
 """Of the config: the real standard error."""
@@ -149,20 +151,19 @@ def tangs(sealed: "Sealed") -> Mapping[str, "Tang"]:
 @pytest.fixture
 def tang(sealed: "Sealed") -> "Tang":
     """The one Tang server of the sealed machine."""
-    if len(sealed.tangs) != 1:
-        names = ", ".join(sealed.tangs) or "none"
-        raise UsageError(
-            f"policy {sealed.policy.name} has not just one Tang server but {names}", hint="ask for the fixture tangs"
-        )
-    return next(iter(sealed.tangs.values()))
+    return _only(sealed.tangs, f"policy {sealed.policy.name} has not just one Tang server", "ask for the fixture tangs")
 
 
 @pytest.fixture
 def hsm(sealed: "Sealed") -> "Hsm":
     """The one HSM of the sealed machine."""
-    if len(sealed.hsms) != 1:
-        raise UsageError(f"policy {sealed.policy.name} has not just one HSM but {', '.join(sealed.hsms) or 'none'}")
-    return next(iter(sealed.hsms.values()))
+    return _only(sealed.hsms, f"policy {sealed.policy.name} has not just one HSM")
+
+
+def _only(servers: Mapping[str, S], wrong: str, hint: str = "") -> S:
+    if len(servers) != 1:
+        raise UsageError(f"{wrong} but {', '.join(servers) or 'none'}", hint=hint)
+    return next(iter(servers.values()))
 
 
 @pytest.fixture
