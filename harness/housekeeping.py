@@ -131,7 +131,8 @@ def remove_cache(progress: Progress) -> None:
     for left in cache.remove():
         progress.say(f"{left} stays: it is not ours")
     if others := users(IMAGE_USE):
-        progress.say(f"Tang's images stay: {', '.join(f'process {pid}' for pid in others)} of this host may need them")
+        whose = ", ".join(f"process {pid}" for pid in others)
+        progress.say(f"the services' images stay: {whose} of this host may need them")
         return
     with suppress(HarnessError), docker_client() as client:
         for image in (image for repository in (TANG, HSM, KEYLIME) for image in client.images.list(repository)):

@@ -150,7 +150,7 @@ def test_a_cache_with_a_disk_that_a_kept_machine_has_open_stays() -> None:
     assert place.is_dir()
 
 
-def test_tangs_images_stay_while_any_run_of_the_host_may_need_them(
+def test_the_images_of_services_stay_while_any_run_of_the_host_may_need_them(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(hostwide, "PREFIX", f"unlock-lab-test-{os.getpid()}")

@@ -10,7 +10,7 @@ Pure, but for `driver`, `console`, `ssh` and `facts`, which talk to the guest.
     boot       lines → events
     failures   which pins failed, and whether for good
     plan       what to type, and when; what counts as an end, and what as a broken rig
-    witness    what others say about a boot: what was typed, Tang, the TPM
+    witness    what others say about a boot: what was typed, the services, the TPM
     judge      events and witnesses → an outcome, or a `RigError` when they do not agree
     outcome    the verdict
 

@@ -35,7 +35,7 @@ def judge(volumes: Sequence[VolumePlan], seen: Observation, witnesses: ExternalE
     Args:
         volumes: Those of the policy; at least one.
         seen: The boot as it was watched.
-        witnesses: What Tang, the fault proxy, the TPM and the shell say about it.
+        witnesses: What the services, the TPM and the shell say about it.
 
     Returns:
         The verdict; with several volumes the worst of them, each one's own in `Outcome.volumes`.
@@ -74,7 +74,7 @@ def judge_volume(volume: VolumePlan, seen: Observation, witnesses: ExternalEvide
     Args:
         volume: The volume, with the tree of its pins.
         seen: The boot as it was watched.
-        witnesses: What Tang, the fault proxy, the TPM and the shell say about it.
+        witnesses: What the services, the TPM and the shell say about it.
         alone: Whether it is the only volume, so that words which name none are about it.
 
     Raises:

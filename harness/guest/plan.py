@@ -86,7 +86,7 @@ class BootPlan:
 
     Attributes:
         volumes: Those that the policy has. A prompt for another one is never answered.
-        urls: Where the guest finds each Tang server, by the server's name.
+        urls: Where the guest finds each server, by its name.
         hold: Seconds after a prompt after which pins that neither answered nor failed are given up, at the least
             (`hold_time`).
         hold_out: Whether to wait that time even when the pins are known to have failed (a server that returns).
@@ -116,7 +116,7 @@ class BootPlan:
 
         Args:
             volumes: Of the policy.
-            urls: Where the guest finds each Tang server.
+            urls: Where the guest finds each server.
             typing: What to type at the prompts of each volume; by default its own passphrase.
             tpm_pins: What to type at prompts for the TPM's PIN; by default the right one at each, unless `typing` is
                 given.

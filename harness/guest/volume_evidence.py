@@ -30,7 +30,7 @@ class VolumeEvidence:
     Attributes:
         volume: The volume.
         seen: The boot as it was watched.
-        witnesses: What Tang, the fault proxy, the TPM and the shell say about it.
+        witnesses: What the services, the TPM and the shell say about it.
         alone: Whether it is the only volume, so that words which name none are about it.
     """
 

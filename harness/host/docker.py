@@ -153,7 +153,7 @@ def _answers() -> bool:
 
 
 def _address() -> str:
-    """The daemon's address, which must lead to this host: guests reach Tang on the loopback of the host they run on."""
+    """The daemon's address, which must lead to this host: guests reach services on its loopback."""
     address = docker_address()
     try:
         parts = urlsplit(address)
@@ -161,7 +161,7 @@ def _address() -> str:
         raise HostError(f"DOCKER_HOST is no address: {address}", str(error), "unset DOCKER_HOST") from error
     if parts.scheme != "unix" and parts.hostname not in _LOOPBACK:
         raise HostError(
-            f"DOCKER_HOST names another host ({address}), but Tang must run on this one",
+            f"DOCKER_HOST names another host ({address}), but services must run on this one",
             hint="unset DOCKER_HOST to use the daemon of this host",
         )
     return address

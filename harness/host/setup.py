@@ -156,7 +156,7 @@ def start() -> None:
     if (path := docker_socket()) is not None:
         _let_in(me, path, "use Docker")
         if not answers(path):
-            with _or_say("no Docker daemon: Tang servers cannot be started"):
+            with _or_say("no Docker daemon: no service can be started"):
                 run(str(VENV / "bin" / "python"), "-m", "harness", "start", root=True)
             _let_in(me, path, "use Docker")
     _let_in(LAB_USER if os.geteuid() == 0 else me, Path("/dev/kvm"), "use KVM")

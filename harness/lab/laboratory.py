@@ -92,7 +92,7 @@ class Laboratory:
 
 @contextmanager
 def prepared(options: Options) -> Iterator[Laboratory]:
-    """Prepare this host, and keep `clean --cache` away from the cache and from Tang's image within the block.
+    """Prepare this host, and keep `clean --cache` away from the cache and the services' images within the block.
 
     Raises:
         HostError: It cannot run machines: what is missing, and the command that installs it.

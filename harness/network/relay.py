@@ -130,4 +130,4 @@ def _changed(reply: bytes, change: Tamper) -> bytes:
     try:
         return change(reply)
     except Exception as error:
-        raise RigError(f"the function that tampers with Tang's replies failed: {error!r}") from error
+        raise RigError(f"the function that tampers with a server's replies failed: {error!r}") from error

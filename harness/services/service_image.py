@@ -29,7 +29,7 @@ from harness.temporary import temporary_folder
 STATE_LABEL = "unlock-lab.keys"
 """On an image: the folder where its server keeps what makes it the one that it is."""
 
-IMAGE_USE = "tang-image"
+IMAGE_USE = "service-images"
 """What runs that need these images announce (`harness.host.hostwide`): all users of a host share its Docker images."""
 
 _KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"

@@ -413,6 +413,6 @@ def test_a_daemon_that_does_not_start_is_said_and_is_no_reason_to_stop(
     monkeypatch.setattr(setup, "run", refuse)
     setup.start()
     said = capsys.readouterr().out
-    assert "no Docker daemon: Tang servers cannot be started" in said
+    assert "no Docker daemon: no service can be started" in said
     assert "hint: another kernel" in said
     assert obeyed.ran == []
