@@ -1,4 +1,4 @@
-"""Attacks on the tang_exchange with Tang: on the wire, with a server in its place, and with its keys."""
+"""Attacks on the exchange with Tang: on the wire, with a server in its place, and with its keys."""
 
 import json
 import re
@@ -20,13 +20,13 @@ def test_tang_capture_shows_no_key(guard: str, sealed: Sealed, attacker: Attacke
 
     Searched for: clevis's passphrase, the volume key, the point K that the binding is sealed to, its content key, and
     the secret of the blinding. What is known to be there is found by the same search: the blinded point that clevis
-    sent. The owner gets all of them from clevis itself, on the open machine, in an tang_exchange that is recorded too.
+    sent. The owner gets all of them from clevis itself, on the open machine, in an exchange that is recorded too.
 
     Seen with Tang alone: two exchanges, 1,484 bytes in all, the boot's and the owner's, with none of the keys in them;
     none either where a TPM must answer, too.
 
     Granted: the wire between machine and Tang. Resisted. Cure: none needed, plain HTTP suffices: clevis blinds its
-    point anew each time. Source: seed 000; tang(8), "Recovery"; McCallum-Relyea tang_exchange.
+    point anew each time. Source: seed 000; tang(8), "Recovery"; McCallum-Relyea exchange.
     """
     with sealed.powered() as machine:
         assert machine.outcome.unlock is Unlock.AUTO

@@ -40,10 +40,10 @@ exit 1
 """
 
 
-def has_keys_from(system: Rescue, tap: BusSniffer) -> None:
+def has_keys_from(system: Rescue, sniffer: BusSniffer) -> None:
     """Have the attacker's clevis use what was read on the wires as if their TPM had unsealed it."""
     system.run("mkdir -p /run/bus")
-    for number, data in enumerate(tap.unsealed):
+    for number, data in enumerate(sniffer.unsealed):
         system.shell.write_file(f"/run/bus/{number}", data)
     system.shell.write_file("/usr/bin/clevis-decrypt-tpm2", KEYS_FROM_THE_BUS.encode())
 
@@ -66,12 +66,12 @@ def test_tpm_bus_sniff(sealed: Sealed, attacker: Attacker) -> None:
     systemd-cryptenroll's encrypted session (`test_tpm_bus_sniff_of_an_encrypted_session`).
     Source: CVE-2026-0714; systemd#22630.
     """
-    tap = BusSniffer()
-    assert sealed.boot(attacker.on_the_bus(tap)).unlock is Unlock.AUTO
-    assert not tap.encrypted
+    sniffer = BusSniffer()
+    assert sealed.boot(attacker.on_the_bus(sniffer)).unlock is Unlock.AUTO
+    assert not sniffer.encrypted
     with attacker.boot_live_system(disk=attacker.disk()) as system:
         before = attacker.try_bindings(system, "tpm2", control=True)
-        has_keys_from(system, tap)
+        has_keys_from(system, sniffer)
         opened = attacker.try_bindings(system, *sorted(TPM_ALONE), "tpm2-and-tang")
     assert before == set(), "their own TPM opened it, so the wires showed nothing"
     assert opened == TPM_ALONE
@@ -85,12 +85,12 @@ def test_tpm_bus_sniff_of_an_encrypted_session(sealed: Sealed, attacker: Attacke
     What was read opens nothing, neither as it is nor in the encodings in which keys are typed.
     Granted: a copy of the disk, the TPM's wires. Source: systemd 251, NEWS; systemd#22630.
     """
-    tap = BusSniffer()
-    assert sealed.boot(attacker.on_the_bus(tap)).unlock is Unlock.AUTO
-    assert tap.unsealed
-    assert tap.encrypted
+    sniffer = BusSniffer()
+    assert sealed.boot(attacker.on_the_bus(sniffer)).unlock is Unlock.AUTO
+    assert sniffer.unsealed
+    assert sniffer.encrypted
     with attacker.boot_live_system(disk=attacker.disk()) as system:
-        for data in tap.unsealed:
+        for data in sniffer.unsealed:
             for key in (data, base64.b64encode(data), data.hex().encode()):
                 assert not opens(system, key)
         loot = attacker.submit(evidence=system.evidence)
@@ -173,10 +173,10 @@ def opened_without_the_pin(attacker: Attacker, system: Rescue) -> frozenset[str]
 
 def log_of_a_good_boot(attacker: Attacker) -> tuple[TpmExchange, ...]:
     """What the victim's TPM was told, from power-on until it unsealed."""
-    tap = BusSniffer()
-    attacker.capture_until_unseal(tap)
-    assert {tang_exchange.pcr for tang_exchange in tap.extends} >= {4, 7}
-    return tap.extends
+    sniffer = BusSniffer()
+    attacker.capture_until_unseal(sniffer)
+    assert {exchange.pcr for exchange in sniffer.extends} >= {4, 7}
+    return sniffer.extends
 
 
 def with_another_key(attacker: Attacker) -> Path:

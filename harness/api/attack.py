@@ -1,8 +1,8 @@
 """What the scenario of an attack imports besides `harness.api`.
 
-An attack names its grants (``@pytest.mark.attack(Grant.DISK)``) and works through the fixture `attacker`. Four of the
-names are modules: `luks_forgery` and `tang_exchange` have what forges a LUKS header and what speaks to a Tang server,
-`nvram` and `uki` edit UEFI variables and unified kernel images; a fifth, `softhsm`, reads a PKCS#11 token in files.
+An attack names its grants (``@pytest.mark.attack(Grant.DISK)``) and works through the fixture `attacker`. Five of the
+names are modules: `luks_forgery` forges LUKS headers, `tang_exchange` speaks to a Tang server, `nvram` edits UEFI
+variables, `uki` unified kernel images, and `softhsm` reads a PKCS#11 token in files.
 """
 
 from harness.attack import luks_forgery, softhsm, tang_exchange, uki

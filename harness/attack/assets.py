@@ -83,7 +83,7 @@ class AttackerAssets:
         """The victim's TPM as it is now: a copy of its state; the machine that it comes from must be off.
 
         Args:
-            interceptor: Who is on its wires.
+            interceptor: What intercepts its bus.
         """
         self.require(Grant.TPM_STATE, Grant.MACHINE)
         if interceptor:
@@ -123,7 +123,7 @@ class AttackerAssets:
         return as_firmware(firmware_image(name, self.victim.context.lab.progress))
 
     def on_the_bus(self, interceptor: BusInterceptor) -> Fault:
-        """The victim's machine with this one on the wires of its TPM."""
+        """The victim's machine with this interceptor on its TPM's bus."""
         self.require(Grant.TPM_BUS)
         return tpm_bus_intercepted(interceptor)
 

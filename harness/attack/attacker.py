@@ -127,27 +127,27 @@ class Attacker(AttackerAssets):
             self.submit(seen.canary, volume=volume.name, evidence=outcome.evidence)
         return outcome
 
-    def capture_until_unseal(self, tap: BusSniffer) -> None:
+    def capture_until_unseal(self, sniffer: BusSniffer) -> None:
         """Listen to the TPM while the victim boots at home, until it has unsealed once; then the power is cut.
 
         Args:
-            tap: What is put on the wires.
+            sniffer: What listens on the bus.
 
         Raises:
             RigError: It did not unseal.
         """
         context, victim = self.victim.context, self.victim
-        machine = self.on_the_bus(tap)(victim.machine, FaultContext(self._folder(), context.lab.progress))
+        machine = self.on_the_bus(sniffer)(victim.machine, FaultContext(self._folder(), context.lab.progress))
         plan = BootPlan.for_volumes(victim.policy.volumes, context.urls)
 
         def stop(_event: Event) -> None:
-            if tap.unsealed:
+            if sniffer.unsealed:
                 raise _HeardError
 
         with machine_on(context, machine, "good-boot") as on:
             with suppress(_HeardError):
                 watch(on.rig, plan, live=context.lab.live, on_event=stop)
-            if not tap.unsealed:
+            if not sniffer.unsealed:
                 raise RigError("the victim booted, and its TPM unsealed nothing")
 
     @contextmanager

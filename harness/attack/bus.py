@@ -1,10 +1,10 @@
-"""What can be done on the wires between a machine and its TPM: `BusInterceptor`s, one an attack (pure).
+"""Attacks on the bus between a machine and its TPM: a `BusInterceptor` for each (pure).
 
 ::
 
-    tap = BusSniffer()
-    sealed.boot(attacker.on_the_bus(tap))
-    tap.unsealed            # what the TPM gave away, as it stood on the wires
+    sniffer = BusSniffer()
+    sealed.boot(attacker.on_the_bus(sniffer))
+    sniffer.unsealed        # what the TPM returned, as it stood on the bus
 
 Each is made for one power-on, or for several in a row, and keeps what it saw until the scenario is over.
 """
@@ -40,7 +40,7 @@ class BusSniffer:
 
     @property
     def unsealed(self) -> tuple[bytes, ...]:
-        """What each TPM2_Unseal brought, as it stood on the wires: the secret, or the cipher text of it."""
+        """What each TPM2_Unseal brought, as it stood on the bus: the secret, or the cipher text of it."""
         brought = (unsealed(command, response) for command, response in self._heard)
         return tuple(data for data in brought if data is not None)
 

@@ -177,7 +177,7 @@ def power_on(
         services: What its guest can reach; there is nothing else on its network.
         hypervisor: What runs it; libvirt by default.
         keep: Leave the machine on if it still is at the end of the block, and when this process dies;
-            `Rig.attach_hints` says how to get rid of it. Who is on its TPM's wires goes, and cuts them.
+            `Rig.attach_hints` says how to get rid of it. An interceptor on its TPM's bus ends, which cuts the bus.
 
     Raises:
         UsageError: A file that the machine names is missing, or two services are at the same place.

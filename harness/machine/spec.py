@@ -50,7 +50,7 @@ class Tpm:
         state: The folder.
         version: The library specification that it follows.
         banks: The PCR banks that it is made with.
-        interceptor: Who sits on the wires between it and the machine, if anybody does.
+        interceptor: What intercepts its bus, if anything does.
     """
 
     state: Path

@@ -31,7 +31,7 @@ _PASSWORD_ACCEPTED = bytes.fromhex("0000 01 0000")  # no nonce, continueSession,
 
 
 class TpmTransport(Protocol):
-    """The TPM as who sits on its wires has it."""
+    """The TPM, for an interceptor."""
 
     def ask(self, command: bytes) -> bytes:
         """Send a whole command, and wait for the whole response."""
@@ -128,7 +128,7 @@ def encrypts_response(command: bytes) -> bool:
 
 
 def unsealed(command: bytes, response: bytes) -> bytes | None:
-    """The data that a TPM2_Unseal brought over the wires, as it stands there; None if this is none, or it failed.
+    """The data that a TPM2_Unseal brought over the bus, as it stands there; None if this is none, or it failed.
 
     Under a session that encrypts parameters what stands there is a cipher text (Part 1, 19.2). Source: Part 3, 12.7:
     after the header the size of the parameters (sealed objects always take a session), then a TPM2B_SENSITIVE_DATA.

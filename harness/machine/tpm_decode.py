@@ -1,4 +1,4 @@
-"""The traffic on a TPM's wires in words, by Wireshark's dissector (tshark(1)).
+"""The traffic on a TPM's bus in words, by Wireshark's dissector (tshark(1)).
 
 Names, sessions and response codes leave this module, never a parameter: those can be keys and unsealed secrets. The
 sessions tell whether a parameter was encrypted on its way (TCG TPM 2.0 Library, Part 1, 19): ``decrypt`` for the
@@ -18,7 +18,7 @@ _FIELDS = ("tpm.auth_attribs_decrypt", "tpm.auth_attribs_encrypt", "_ws.col.Info
 
 
 def summarize(exchanges: Sequence[BusExchange]) -> str:
-    """One line for each exchange: which wires, command, how its sessions encrypt, response.
+    """One line for each exchange: direction, command, how its sessions encrypt, response.
 
     Raises:
         HostError: tshark or text2pcap is missing, or failed.
@@ -29,7 +29,7 @@ def summarize(exchanges: Sequence[BusExchange]) -> str:
     if len(packets) != 2 * len(exchanges):
         raise RigError(f"tshark saw {len(packets)} packets in {len(exchanges)} commands and their responses")
     pairs = zip(exchanges, packets[::2], packets[1::2], strict=True)
-    return "".join(f"{e.way:8}{_request(command)} -> {_response(response)}\n" for e, command, response in pairs)
+    return "".join(f"{e.direction:8}{_request(command)} -> {_response(response)}\n" for e, command, response in pairs)
 
 
 def _dissected(dump: str) -> list[list[str]]:

@@ -33,27 +33,27 @@ _CONTROL_BYTES = 4096  # QEMU's and swtpm's messages are some tens of bytes, eac
 
 
 class Direction(StrEnum):
-    """Which wires a command was on."""
+    """On which side of the interceptor a command was seen."""
 
     PASSED = "passed"
-    """All of them: the machine sent it, the TPM got it, and the answer came back as it was."""
+    """On both: the machine sent it, the TPM got it, and the answer came back as it was."""
     MACHINE = "machine"
-    """The machine's: what it sent and was answered is not what the TPM was sent and answered."""
+    """On the machine's: what it sent and was answered is not what the TPM was sent and answered."""
     CHIP = "tpm"
-    """The TPM's: what it was sent and answered is not what the machine sent and was answered."""
+    """On the TPM's: what it was sent and answered is not what the machine sent and was answered."""
 
 
 @dataclass(frozen=True)
 class BusExchange:
-    """A command and its response as they stood on the wires, whole. They can hold secrets.
+    """A command and its response as they stood on the bus, whole. They can hold secrets.
 
     Attributes:
-        way: Which wires.
+        direction: On which side.
         command: All its bytes.
         response: All its bytes.
     """
 
-    way: Direction
+    direction: Direction
     command: bytes
     response: bytes
 
@@ -84,7 +84,7 @@ class Proxy:
             RigError: The interceptor failed.
         """
         if self._failure:
-            raise RigError(f"who sat on the TPM's wires failed: {self._failure!r}") from self._failure
+            raise RigError(f"the interceptor on the TPM's bus failed: {self._failure!r}") from self._failure
 
     async def serve(self, listener: socket.socket, control: Path) -> None:
         """Relay the one connection that QEMU makes, until a side hangs up."""

@@ -29,7 +29,7 @@ SECRET = bytes.fromhex("80020000001d 00000000 0000000a 0008") + b"notsecre" + by
 
 
 def unseal(*sessions: tuple[int, int]) -> bytes:
-    """PromptKind for an object, under sessions of which each has a nonce of so many bytes, and these attributes."""
+    """Asks for an object, under sessions of which each has a nonce of so many bytes, and these attributes."""
     area = b"".join(
         struct.pack(">IH", 0x03000000, nonce) + bytes(nonce) + bytes([attributes]) + struct.pack(">H", 32) + bytes(32)
         for nonce, attributes in sessions

@@ -134,7 +134,7 @@ def test_another_command_may_reach_the_tpm(tmp_path: Path) -> None:
         answer = machine.ask(UNSEAL)
         assert tpm.heard == [startup()]
         assert answer == tpm.response(1, len(startup()))
-    assert [exchange.way for exchange in proxy.exchanges] == [Direction.CHIP, Direction.MACHINE]
+    assert [exchange.direction for exchange in proxy.exchanges] == [Direction.CHIP, Direction.MACHINE]
     assert [exchange.command for exchange in proxy.exchanges] == [startup(), UNSEAL]
 
 
@@ -155,13 +155,13 @@ def test_the_reset_pin(tmp_path: Path) -> None:
         machine.ask(UNSEAL)
         assert tpm.controlled == [0x10, 0x02, 0x02]
         assert tpm.heard == [startup(), UNSEAL]
-    assert [exchange.way for exchange in proxy.exchanges] == [Direction.CHIP, Direction.CHIP, Direction.MACHINE]
+    assert [exchange.direction for exchange in proxy.exchanges] == [Direction.CHIP, Direction.CHIP, Direction.MACHINE]
 
 
 @pytest.mark.parametrize("made", [b"", bytes(9), error_response() + b"!"])
 def test_an_interposer_that_fails_is_told_and_the_machine_is_answered(tmp_path: Path, made: bytes) -> None:
     with (
-        pytest.raises(RigError, match="who sat on the TPM's wires failed"),
+        pytest.raises(RigError, match="the interceptor on the TPM's bus failed"),
         wires(tmp_path, lambda _command, _chip: made) as (machine, _, _),
     ):
         assert machine.ask(UNSEAL) == error_response()
@@ -249,7 +249,7 @@ def test_a_real_tpm_forgets_its_pcrs_when_the_pin_is_pulled(tmp_path: Path, monk
         assert code(machine.ask(startup())) == 0x100, "TPM_RC_INITIALIZE: it is started already"
         assert machine.ask(pcr_extend(7, DIGESTS[1:])) == success_response()
         assert code(machine.ask(UNSEAL)) == 0, "it was not reset"
-        seen = tuple(decode(e.command, e.response) for e in proxy.exchanges if e.way is not Direction.MACHINE)
+        seen = tuple(decode(e.command, e.response) for e in proxy.exchanges if e.direction is not Direction.MACHINE)
         assert seen == running.exchanges()
         assert replay_pcrs(seen) == {}
 
