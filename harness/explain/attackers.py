@@ -27,7 +27,7 @@ class AttackerKind:
 
 
 def _by(path: ExecutionPath) -> Capabilities:
-    return Capabilities(machine=True, ways=frozenset({path}))
+    return Capabilities(machine=True, paths=frozenset({path}))
 
 
 ATTACKERS: tuple[AttackerKind, ...] = (

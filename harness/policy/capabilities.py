@@ -59,7 +59,7 @@ class Capabilities:
         disk: They have a copy of the disk.
         machine: They have the machine, disk and TPM included, and decide what it boots.
         tpm_state: They have a copy of all that the TPM keeps; in their own TPM they bring the PCRs to any value.
-        ways: How they run own code on the machine, besides `ExecutionPath.OWN_OS`, which comes with it.
+        paths: How they run own code on the machine, besides `ExecutionPath.OWN_OS`, which comes with it.
         tpm_bus: They listen between processor and TPM while the victim unlocks.
         network: They reach every Tang server.
         tang_keys: Servers whose keys they have, by name.
@@ -72,7 +72,7 @@ class Capabilities:
     disk: bool = False
     machine: bool = False
     tpm_state: bool = False
-    ways: frozenset[ExecutionPath] = frozenset()
+    paths: frozenset[ExecutionPath] = frozenset()
     tpm_bus: bool = False
     network: bool = False
     tang_keys: frozenset[str] = frozenset()

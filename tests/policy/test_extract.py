@@ -33,8 +33,8 @@ def volume(pins: Pin | None) -> Volume:
     return Volume("var", "/dev/vda4", pins, "secret", "/var")
 
 
-def by(*ways: ExecutionPath) -> Capabilities:
-    return Capabilities(machine=True, ways=frozenset(ways))
+def by(*paths: ExecutionPath) -> Capabilities:
+    return Capabilities(machine=True, paths=frozenset(paths))
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ flags = [each.name for each in fields(Capabilities) if each.type is bool or each
 capabilities = st.builds(
     Capabilities,
     **{name: st.booleans() for name in flags},
-    ways=st.frozensets(st.sampled_from(ExecutionPath)),
+    paths=st.frozensets(st.sampled_from(ExecutionPath)),
     tang_keys=st.frozensets(st.sampled_from(("tang", "two"))),
 )
 

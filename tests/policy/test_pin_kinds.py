@@ -424,7 +424,7 @@ def test_when_it_asks_for_its_pin(leaf: Leaf, world: World, asks: bool) -> None:
 
 CHANGED = "the attacker's code changes what it is bound to"
 NOTHING, THIEF = Capabilities(), Capabilities(machine=True)
-INITRD = replace(THIEF, ways=frozenset({ExecutionPath.INITRD}))
+INITRD = replace(THIEF, paths=frozenset({ExecutionPath.INITRD}))
 
 
 @pytest.mark.parametrize(
@@ -467,7 +467,7 @@ INITRD = replace(THIEF, ways=frozenset({ExecutionPath.INITRD}))
         (Tpm12Pin((4,)), Capabilities(tpm_bus=True), True, "it is read on the bus"),
         (Tpm12Pin((4,)), THIEF, False, "the attacker's code changes what it is bound to"),
         *(
-            (leaf, replace(THIEF, ways=frozenset({ExecutionPath.ROGUE_ROOT})), False, CHANGED)
+            (leaf, replace(THIEF, paths=frozenset({ExecutionPath.ROGUE_ROOT})), False, CHANGED)
             for leaf in (Tpm12Pin((11,)), Tpm2Pin((15,)))
         ),
     ],

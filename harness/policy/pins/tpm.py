@@ -120,6 +120,6 @@ def extraction(bound: frozenset[int], capabilities: Capabilities, measured: froz
         return True, "all that the TPM keeps was copied"
     if not capabilities.machine:
         return False, "the attacker does not have the TPM"
-    paths = (path for path in ExecutionPath if path in capabilities.ways or path is ExecutionPath.OWN_OS)
+    paths = (path for path in ExecutionPath if path in capabilities.paths or path is ExecutionPath.OWN_OS)
     path = next((path for path in paths if path.kept(measured) >= bound), None)
     return (True, path.value[0]) if path else (False, "the attacker's code changes what it is bound to")
