@@ -5,17 +5,14 @@ command line, what its TPM measured, and versions.
 """
 
 import json
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit
 
 from harness.errors import UsageError
 from harness.luks2.header import LuksFormatError
 from harness.luks2.sealed_pins import SealedPin, sealed_pin
-from harness.policy.pins import CryptenrollPin, Pin, Sss, TangPin, Tpm2Pin
+from harness.policy.pins import KINDS, Pin, Sss
 from harness.policy.policy import Policy, Volume
 from harness.policy.world import Stack
 
@@ -23,7 +20,9 @@ FORMAT = "1"
 """Of the folder that ``collect.sh`` fills."""
 
 _HINT = "have `unlock-lab collect > collect.sh` write the script, and run it as root on the machine: sh collect.sh DIR"
-_DEFAULT_BANK = "sha1"  # clevis-encrypt-tpm2(1)
+_KINDS = {kind.header_type: kind for kind in KINDS if kind.header_type}
+_RECOVERY = "systemd-recovery"
+"""The type of the token beside a recovery key, which is typed (systemd-cryptenroll(1))."""
 
 
 @dataclass(frozen=True)
@@ -99,9 +98,9 @@ def _volume(header: Path, device: str, crypttab: Mapping[str, _Entry], mounts: M
     recovery = False
     for token in tokens:
         claimed |= set(map(str, token.get("keyslots", ())))
-        recovery |= token.get("type") == "systemd-recovery"
+        recovery |= token.get("type") == _RECOVERY
         try:
-            pins += _pins(sealed_pin(token), entry, unknown)
+            pins += _pins(sealed_pin(token), entry.options if entry else (), unknown)
         except LuksFormatError as error:
             unknown.append(str(error))
     typed = bool(keyslots - claimed) or recovery
@@ -117,34 +116,19 @@ def _volume(header: Path, device: str, crypttab: Mapping[str, _Entry], mounts: M
     return _Found(volume, tuple(unknown))
 
 
-def _pins(sealed: SealedPin, entry: _Entry | None, unknown: list[str]) -> Iterator[Pin]:
-    config = sealed.config
-    match sealed.kind:
-        case "tpm2":
-            ids = tuple(sorted(map(int, re.findall(r"[0-9]+", str(config.get("pcr_ids", ""))))))
-            yield Tpm2Pin(ids, str(config.get("pcr_bank", _DEFAULT_BANK)) if ids else None)
-        case "tang":
-            url = str(config.get("url", ""))
-            yield TangPin(urlsplit(url).netloc or url, url)
-        case "sss":
-            children = [pin for child in sealed.children for pin in _pins(child, entry, unknown)]
-            yield Sss(int(config.get("t", 1)), tuple(children))
-        case "systemd-tpm2":
-            yield _cryptenroll(config, entry)
-        case "systemd-recovery":
-            return
-        case kind:
-            unknown.append(f"a token of the type {kind}, which the rules do not know: what it opens is not predicted")
-
-
-def _cryptenroll(token: Mapping[str, Any], entry: _Entry | None) -> CryptenrollPin:
-    return CryptenrollPin(
-        pcr_ids=tuple(token.get("tpm2-pcrs", ())),
-        signed_pcr_ids=tuple(token.get("tpm2_pubkey_pcrs", ())),
-        asks_pin=bool(token.get("tpm2-pin", False)),
-        pcrlock=bool(token.get("tpm2_pcrlock", False)),
-        measures=bool(entry and any(option.startswith("tpm2-measure-pcr=") for option in entry.options)),
-    )
+def _pins(sealed: SealedPin, crypttab: Collection[str], unknown: list[str]) -> Iterator[Pin]:
+    if sealed.kind == Sss.clevis_name:
+        children = [pin for child in sealed.children for pin in _pins(child, crypttab, unknown)]
+        yield Sss(int(sealed.config.get("t", 1)), tuple(children))
+    elif kind := _KINDS.get(sealed.kind):
+        try:
+            yield kind.of_header(sealed.config, crypttab)
+        except UsageError as error:
+            unknown.append(error.what)
+    elif sealed.kind != _RECOVERY:
+        unknown.append(
+            f"a token of the type {sealed.kind}, which the rules do not know: what it opens is not predicted"
+        )
 
 
 def _crypttab(text: str) -> Iterator[tuple[str, _Entry]]:

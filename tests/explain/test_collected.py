@@ -10,7 +10,7 @@ import pytest
 from harness import explain
 from harness.errors import UsageError
 from harness.explain import collected, command
-from harness.policy.pins import Sss, TangPin, Tpm2Pin
+from harness.policy.pins import Fido2Pin, Sss, TangPin, Tpm2Pin
 from harness.policy.world import Stack
 from harness.unlock import Unlock
 
@@ -80,6 +80,33 @@ def test_a_token_of_systemd_is_read(machine: Path) -> None:
     edit_header(machine, tokens={"0": token})
     (line,) = [leaf for leaf in [collected.read(machine).policy.volumes[0].pins] if leaf]
     assert (line.pcr_ids, line.signed_pcr_ids, line.asks_pin) == ((7,), (11,), True)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("asks_pin", [False, True])
+def test_a_security_key_is_read_if_nobody_needs_to_touch_it(machine: Path, asks_pin: bool) -> None:
+    wants = {"fido2-clientPin-required": asks_pin, "fido2-up-required": False, "fido2-uv-required": False}
+    edit_header(machine, tokens={"0": {"type": "systemd-fido2", "keyslots": ["1"], **wants}})
+    found = collected.read(machine)
+    assert found.policy.volumes[0].pins == Fido2Pin(asks_pin=asks_pin)
+    assert not found.unknown
+
+
+@pytest.mark.parametrize(
+    ("token", "why"),
+    [
+        ({"type": "systemd-fido2"}, "must touch"),
+        ({"type": "systemd-fido2", "fido2-up-required": True}, "must touch"),
+        ({"type": "systemd-fido2", "fido2-up-required": False, "fido2-uv-required": True}, "must touch"),
+        ({"type": "systemd-pkcs11", "pkcs11-uri": "pkcs11:token=lab"}, "does not say whether it is a card"),
+    ],
+)
+def test_of_a_security_token_nothing_is_predicted_that_its_header_does_not_say(
+    machine: Path, token: dict[str, object], why: str
+) -> None:
+    edit_header(machine, tokens={"0": {"keyslots": ["1"], **token}})
+    (volume,) = command.explained_machine(machine).volumes
+    assert why in volume.withheld
+    assert volume.conditions == () and volume.attackers == ()
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ Sources: clevis-encrypt-tang(1); clevis 20 clevis-decrypt-tang; tang 15.
 import ipaddress
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -60,6 +60,7 @@ class TangPin(Leaf):
 
     opener: ClassVar[Opener] = CLEVIS
     clevis_name: ClassVar[str] = "tang"
+    header_type: ClassVar[str] = "tang"
     clevis_keys: ClassVar[tuple[str, ...]] = ("url", "thp", "adv")
     reported_as: ClassVar[str] = "tang"
     needs_network: ClassVar[bool] = True
@@ -144,6 +145,12 @@ class TangPin(Leaf):
                 place.wrong("expected a string", key)
                 return None
         return _pin(place, config, "thp")
+
+    @classmethod
+    def of_header(cls, config: Mapping[str, Any], crypttab: Collection[str]) -> "TangPin":
+        """The URL, after whose host and port it is called."""
+        url = str(config.get("url", ""))
+        return cls(urls.parse(url).netloc or url, url)
 
     @classmethod
     def read_section(cls, place: Place, value: Any) -> list[Leaf]:

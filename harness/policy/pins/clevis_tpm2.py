@@ -5,7 +5,7 @@ Sources: clevis-encrypt-tpm2(1); clevis 20 clevis-decrypt-tpm2.
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -37,6 +37,7 @@ class Tpm2Pin(tpm.TpmLeaf):
 
     opener: ClassVar[Opener] = CLEVIS
     clevis_name: ClassVar[str] = "tpm2"
+    header_type: ClassVar[str] = "tpm2"
     clevis_keys: ClassVar[tuple[str, ...]] = ("hash", "key", "pcr_bank", "pcr_ids", "pcr_digest")
     reported_as: ClassVar[str] = tpm.REPORTED_AS
     failures: ClassVar[tuple[Message, ...]] = (
@@ -93,6 +94,12 @@ class Tpm2Pin(tpm.TpmLeaf):
             place.wrong(f'expected PCRs from 0 to {_LAST_PCR} as "1,7" or [1, 7], found {json.dumps(said)}', "pcr_ids")
             return None
         return cls(tuple(int(text) for text in texts if text), bank)
+
+    @classmethod
+    def of_header(cls, config: Mapping[str, Any], crypttab: Collection[str]) -> "Tpm2Pin":
+        """Bank and PCRs; the bank is clevis's default where it was left out."""
+        ids = tuple(sorted(map(int, re.findall(r"[0-9]+", str(config.get("pcr_ids", ""))))))
+        return cls(ids, str(config.get("pcr_bank", "sha1")) if ids else None)
 
     @classmethod
     def read_section(cls, place: Place, value: Any) -> list[Leaf]:

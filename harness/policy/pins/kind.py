@@ -13,7 +13,7 @@ is one module of this package, and nothing outside of it tests which kind a pin 
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -209,14 +209,30 @@ class Leaf(Binding):
         needs_network: Whether it can answer only once the guest has an address.
         carried: Whether a person can take what answers away: a security token.
         tpm_version: The specification that the machine's TPM must follow for it, or "" for the usual 2.0.
+        header_type: What a LUKS2 header calls it: clevis's name of the pin, or the type of systemd's token; "" where it
+            does not tell it from others.
     """
 
     reported_as: ClassVar[str]
+    header_type: ClassVar[str] = ""
     failures: ClassVar[tuple[Message, ...]] = ()
     answers: ClassVar[tuple[Message, ...]] = ()
     needs_network: ClassVar[bool] = False
     carried: ClassVar[bool] = False
     tpm_version: ClassVar[str] = ""
+
+    @classmethod
+    def of_header(cls, config: Mapping[str, Any], crypttab: Collection[str]) -> "Leaf":
+        """The leaf that a LUKS2 header holds.
+
+        Args:
+            config: What clevis or systemd wrote there.
+            crypttab: The options of the volume's line of crypttab(5).
+
+        Raises:
+            UsageError: Nothing can be predicted of it, and why.
+        """
+        raise UsageError(f"a header does not tell a {cls.__name__}")
 
     @property
     @abstractmethod

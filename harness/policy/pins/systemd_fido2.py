@@ -3,10 +3,11 @@
 Sources: systemd-cryptenroll(1), crypttab(5); systemd 257 cryptsetup.c and libfido2-util.c; CTAP 2.1, 12.5.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
+from harness.errors import UsageError
 from harness.policy.capabilities import Capabilities
 from harness.policy.pins.kind import Message, PinFailureCause, Service
 from harness.policy.pins.systemd import SecurityToken, security_token_cause
@@ -32,6 +33,7 @@ class Fido2Pin(SecurityToken):
     name: str = "fido2"
 
     slot_type: ClassVar[str] = "fido2"
+    header_type: ClassVar[str] = "systemd-fido2"
     crypttab_device: ClassVar[str] = "fido2-device=auto"
     reported_as: ClassVar[str] = "fido2"
     failures: ClassVar[tuple[Message, ...]] = (
@@ -40,6 +42,13 @@ class Fido2Pin(SecurityToken):
         Message(r"(?P<reason>PIN of security token is blocked, please remove/reinsert token\.)", final=True),
         Message(r"(?P<reason>Token action timeout\..*)"),
     )
+
+    @classmethod
+    def of_header(cls, config: Mapping[str, Any], crypttab: Collection[str]) -> "Fido2Pin":
+        """Whether it wants a PIN. What its header leaves open is wanted if the key wants it (cryptsetup-fido2.c)."""
+        if config.get("fido2-up-required", True) or config.get("fido2-uv-required", False):
+            raise UsageError("a FIDO2 security key that a person must touch: when somebody does is not predicted")
+        return cls(asks_pin=bool(config.get("fido2-clientPin-required", True)))
 
     @property
     def service(self) -> Service:

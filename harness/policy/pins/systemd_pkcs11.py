@@ -7,10 +7,11 @@ tpm2-pkcs11 1.9, docs/PKCS11_TOOL.md.
 """
 
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
+from harness.errors import UsageError
 from harness.policy.capabilities import Capabilities
 from harness.policy.pins import tpm
 from harness.policy.pins.kind import Message, PinFailureCause, Service
@@ -80,6 +81,7 @@ class Pkcs11Pin(Pkcs11Token):
     name: str = "pkcs11"
     in_tpm: bool = False
 
+    header_type: ClassVar[str] = "systemd-pkcs11"
     failures: ClassVar[tuple[Message, ...]] = (
         Message(r"(?P<reason>PIN for token '[^']*' is incorrect, please try again\.)"),
         Message(r"(?P<reason>PIN has been locked, please reset PIN of security token '[^']*'\.)", final=True),
@@ -88,6 +90,11 @@ class Pkcs11Pin(Pkcs11Token):
         Message(r"(?P<reason>Too many attempts to log into token '[^']*'\.)", final=True),
     )
     answers: ClassVar[tuple[Message, ...]] = (Message(r"Successfully decrypted key with security token\."),)
+
+    @classmethod
+    def of_header(cls, config: Mapping[str, Any], crypttab: Collection[str]) -> "Pkcs11Pin":
+        """It has the token's URI, which is no place."""
+        raise UsageError("a PKCS#11 token, of which the header does not say whether it is a card, files, or elsewhere")
 
     @property
     def service(self) -> Service | None:

@@ -4,9 +4,9 @@ Sources: systemd-cryptenroll(1), systemd-measure(1), systemd-pcrphase.service(8)
 systemd 257 cryptsetup.c, cryptsetup-tokens/luks2_token.c and tpm2-util.c.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from harness.errors import UsageError
 from harness.policy.capabilities import PCRLOCK_PCRS, Capabilities
@@ -49,6 +49,7 @@ class CryptenrollPin(tpm.TpmLeaf, Token):
     further_phases: tuple[str, ...] = ()
 
     slot_type: ClassVar[str] = "tpm2"
+    header_type: ClassVar[str] = "systemd-tpm2"
     crypttab_device: ClassVar[str] = "tpm2-device=auto"
     reported_as: ClassVar[str] = tpm.REPORTED_AS
     failures: ClassVar[tuple[Message, ...]] = (
@@ -60,6 +61,17 @@ class CryptenrollPin(tpm.TpmLeaf, Token):
         Message(r"(?P<reason>TPM2 PIN unlock failed, falling back.*)", final=True),
         Message(r"(?P<reason>TPM2 device not present for unlocking)"),
     )
+
+    @classmethod
+    def of_header(cls, config: Mapping[str, Any], crypttab: Collection[str]) -> "CryptenrollPin":
+        """PCRs, signed PCRs, PIN and pcrlock policy (systemd, cryptsetup-tokens/luks2.h)."""
+        return cls(
+            pcr_ids=tuple(config.get("tpm2-pcrs", ())),
+            signed_pcr_ids=tuple(config.get("tpm2_pubkey_pcrs", ())),
+            asks_pin=bool(config.get("tpm2-pin", False)),
+            pcrlock=bool(config.get("tpm2_pcrlock", False)),
+            measures=any(option.startswith("tpm2-measure-pcr=") for option in crypttab),
+        )
 
     @property
     def crypttab_options(self) -> tuple[str, ...]:
