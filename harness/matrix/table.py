@@ -66,7 +66,7 @@ def _parts(matrix: Matrix, width: int) -> Iterator[RenderableType]:
         yield Text()
     legend = [Text.assemble((mark, _COLOURS.get(mark, _WRONG)), f" {means}") for mark, means in MEANINGS.items()]
     legend.append(Text.assemble(("A≠P", _WRONG), " observed A, predicted P"))
-    yield Text("   ").join(legend)
+    yield Columns(legend, padding=(0, 3))
     for cell in (*matrix.differing, *matrix.unjudged):
         yield from _attention(cell)
     yield Text("\n" + summary(matrix), "bold")
