@@ -10,7 +10,7 @@ class Unlock(StrEnum):
     """The boot went through and nothing was typed."""
     PASSPHRASE_FALLBACK = "passphrase-fallback"
     """It asked, and what was typed opened it: our passphrase, once the pins are known to have failed (or the hold time
-    was over); or a PIN, for which the TPM then answered (the outcome's `unlocked_by` says which)."""
+    was over); or a PIN, for which the TPM or the token then answered (the outcome's `unlocked_by` says which)."""
     LOCKED = "locked"
     """It stayed shut: no prompt came, or none that a passphrase could answer."""
     REFUSED = "refused"
