@@ -25,7 +25,7 @@ from harness.machine.hypervisor import Hypervisor, Power, VirtualMachine
 from harness.machine.libvirt_hypervisor import Libvirt
 from harness.machine.pump import pumped
 from harness.machine.security_key import PluggedKey, plugged
-from harness.machine.spec import Disk, Machine
+from harness.machine.spec import Disk, Machine, SecurityKey, Tpm
 from harness.machine.tpm import Swtpm, manufacture, powered_tpm
 from harness.machine.tpm_decode import summarize
 from harness.machine.tpm_log import TpmExchange, replay_pcrs
@@ -205,16 +205,7 @@ def power_on(
         placed = _put_in_place(machine, folder, host.user)
         chown_to(runtime.folder, host.user)
         stack.callback(_keep_logs, evidence, runtime)
-        swtpm = None
-        if placed.tpm:
-            socket_of_swtpm = runtime.folder / "swtpm.sock" if placed.tpm.interceptor else runtime.tpm_socket
-            swtpm = stack.enter_context(
-                powered_tpm(placed.tpm, socket_of_swtpm, runtime.tpm_log, user=host.user, outlive=keep)
-            )
-            stack.callback(_write_exchanges, evidence, swtpm, placed.tpm.pcr_bank)
-            if placed.tpm.interceptor:
-                proxy = intercepted(placed.tpm.interceptor, runtime.tpm_socket, socket_of_swtpm, user=host.user)
-                stack.callback(_write_traffic, evidence, stack.enter_context(proxy))
+        swtpm = stack.enter_context(_tpm_on(placed.tpm, host, runtime, evidence, keep)) if placed.tpm else None
         answering = stack.enter_context(ExitStack())  # until the machine is off, and not a moment less
         virtual = stack.enter_context(hypervisor.created(placed, runtime, evidence, outlive=keep))
         client = Client(machine.name, runtime.name)
@@ -222,11 +213,7 @@ def power_on(
         console = stack.enter_context(pumped(stack.enter_context(_connect(runtime.console_socket))))
         log = stack.enter_context(untrusted.opened(runtime.journal_log))
         journal = stack.enter_context(pumped(stack.enter_context(_connect(runtime.journal_socket)), log))
-        key = None
-        if placed.security_key:
-            connection = stack.enter_context(_connect(runtime.security_key_socket))
-            key = stack.enter_context(plugged(placed.security_key.state, connection))
-            stack.callback(_write_key_exchanges, evidence, key)
+        key = stack.enter_context(_plugged_in(placed.security_key, runtime, evidence)) if placed.security_key else None
         wake_fds = (virtual.wake_fd, swtpm.wake_fd) if swtpm else (virtual.wake_fd,)
         virtual.resume()
         pids = [pid for pid in (virtual.pid, swtpm.pid if swtpm else None) if pid]
@@ -253,6 +240,29 @@ def power_on(
                 (folder / KEEP).touch()
                 if swtpm:
                     swtpm.released = True
+
+
+@contextmanager
+def _tpm_on(tpm: Tpm, host: Host, runtime: Runtime, evidence: Path, outlive: bool) -> Iterator[Swtpm]:
+    """A machine's TPM, behind its interceptor if it has one, for one power cycle; what was said is kept."""
+    control = runtime.folder / "swtpm.sock" if tpm.interceptor else runtime.tpm_socket
+    with ExitStack() as stack:
+        swtpm = stack.enter_context(powered_tpm(tpm, control, runtime.tpm_log, user=host.user, outlive=outlive))
+        stack.callback(_write_exchanges, evidence, swtpm, tpm.pcr_bank)
+        if tpm.interceptor:
+            proxy = stack.enter_context(intercepted(tpm.interceptor, runtime.tpm_socket, control, user=host.user))
+            stack.callback(_write_traffic, evidence, proxy)
+        yield swtpm
+
+
+@contextmanager
+def _plugged_in(key: SecurityKey, runtime: Runtime, evidence: Path) -> Iterator[PluggedKey]:
+    """A machine's security key, while the machine is on; what was said is kept."""
+    with _connect(runtime.security_key_socket) as connection, plugged(key.state, connection) as plugged_key:
+        try:
+            yield plugged_key
+        finally:
+            _write_key_exchanges(evidence, plugged_key)
 
 
 def _require_files(machine: Machine) -> None:
