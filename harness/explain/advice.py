@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from harness.policy.merge import elsewhere
 from harness.policy.notes import not_exercised
 from harness.policy.pins import Leaf, bindings, leaves, subtrees
 from harness.policy.policy import Policy, Volume
@@ -41,7 +42,9 @@ def advice(policy: Policy) -> tuple[Advice, ...]:
 
 def _of_the_file(policy: Policy) -> Iterator[Advice]:
     if not policy.volumes:
-        yield Advice(policy.name, "it encrypts nothing: it has no storage.luks and no boot_device.luks", "Butane, docs")
+        unread = f" (what {', '.join(missing)} adds was not read)" if (missing := elsewhere(policy.config)) else ""
+        nothing = f"it encrypts nothing: it has no storage.luks and no boot_device.luks{unread}"
+        yield Advice(policy.name, nothing, "Butane, docs")
     for obstacle in policy.obstacles:
         yield Advice(policy.name, f"the laboratory cannot install it: {obstacle}", "images/debian-13/recipe.yaml")
     if notes := not_exercised(policy):

@@ -19,7 +19,8 @@ from harness.policy.disks import (
     link_name,
     wanted_disks,
 )
-from harness.policy.document import Document, KeyPath
+from harness.policy.document import CONFIG, Document, KeyPath
+from harness.policy.merge import elsewhere
 from harness.policy.needs import array, lies_on, mapping, new_root
 from harness.policy.pins import Pin, leaves
 
@@ -35,6 +36,8 @@ _MOVED = "the first boot keeps the system for a file system with label: {} and w
 _NOT_WIPED = "is missing: the partition has the system's file system, and Ignition stops at what it is not told to wipe"
 
 _RUN = "write @TANG_URL@ in its place, and the laboratory runs it"
+_SAVE = "save that config beside this file, and name it with local"
+_SAVE_JSON = "write what it says into this file, or give it as a data URL"
 _NO_CA_KEY = (
     "the file brings its CA's certificate, not the key that would sign one for a server here; "
     "and clevis asks by curl, which takes no CA from ignition.security.tls"
@@ -77,11 +80,11 @@ def check(document: Document, config: dict[str, Any]) -> None:
 
 
 def place(document: Document, kind: str, key: str, value: str) -> KeyPath:
-    """Where an item of the config's storage comes from: its place in the file, or the section that made it."""
+    """Where an item of the config's storage comes from: its place in the file, or what made it."""
     for index, item in enumerate(document.data.get("storage", {}).get(kind, [])):
         if item.get(key) == value:
             return ("storage", kind, index)
-    return ("boot_device",)
+    return ("boot_device",) if "boot_device" in document.data else (*CONFIG, f"storage.{kind}[{value}]")
 
 
 def _check_disk(document: Document, here: KeyPath, disk: dict[str, Any], disks: tuple[WantedDisk, ...]) -> None:
@@ -126,6 +129,8 @@ def _trouble(device: str, storage: dict[str, Any], disks: tuple[WantedDisk, ...]
     if device.startswith(_BY_PARTUUID):
         known = {part.get("guid", "").lower() for found in disks for part in found.partitions}
         return "" if device.removeprefix(_BY_PARTUUID).lower() in known else "storage.disks makes no such partition"
+    if (name := mapping(device)) and name not in [luks["name"] for luks in storage.get("luks", [])]:
+        return "storage.luks has no volume of this name"
     disk, number = disk_of(device)
     if not disk:
         return ""  # a mapping, a label: what lies below it is looked at by itself
@@ -186,6 +191,8 @@ def _out_of_reach(
                 yield here, f"no guest reaches {leaf.address}: {why}; {_RUN}"
         if urls.is_elsewhere(source := luks.get("keyFile", {}).get("source")):
             yield (*here, "key_file"), f"no guest reaches {source}; put the key into a file beside this one: local"
+    for source in elsewhere(config):
+        yield CONFIG, f"no guest reaches {source}; {_SAVE_JSON if document.ignition else _SAVE}"
 
 
 def _obstacles(document: Document, config: dict[str, Any]) -> Iterator[tuple[KeyPath, str]]:

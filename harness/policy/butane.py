@@ -18,13 +18,15 @@ from typing import Any
 from harness.policy import before_boot, checks
 from harness.policy.clevis import read_pins
 from harness.policy.disks import own_node, wanted_disks
-from harness.policy.document import Document, KeyPath
+from harness.policy.document import CONFIG, Document, KeyPath
 from harness.policy.fit import in_own_network
+from harness.policy.merge import elsewhere
 from harness.policy.needs import mapping, needs, new_root
 from harness.policy.notes import notes, typed, unpredictable
 from harness.policy.pins import Pin, leaves
 from harness.policy.policy import Policy, Volume
 from harness.policy.reader import read_document
+from harness.policy.referenced import rendered
 from harness.policy.translate import translate
 
 
@@ -34,11 +36,13 @@ class Understood:
 
     Attributes:
         document: Its values and lines.
-        config: The Ignition config that it means, with every Tang placeholder in it.
+        translated: The Ignition config that Butane makes of it.
+        config: The same with those merged that it names; every Tang placeholder is still in it.
         trees: The pins of the config's volumes, in order.
     """
 
     document: Document
+    translated: dict[str, Any]
     config: dict[str, Any]
     trees: tuple[Pin | None, ...]
 
@@ -54,7 +58,7 @@ def read_policy(path: Path) -> Policy:
     """
     understood = _parse(path)
     document = understood.document
-    if document.sound:
+    if document.sound and not elsewhere(understood.config):
         before_boot.check(document, understood.config)
     document.check()
     return _policy(understood)
@@ -74,7 +78,8 @@ def understand(path: Path) -> Understood:
 def _parse(path: Path) -> Understood:
     document = read_document(path)
     checks.check(document)
-    config = translate(document)
+    translated = translate(document)
+    config = rendered(document, translated) if document.sound else translated
     storage = config.get("storage", {})
     trees: list[Pin | None] = []
     for luks in storage.get("luks", []):
@@ -82,7 +87,7 @@ def _parse(path: Path) -> Understood:
         said = "clevis" in luks or (here[0] == "storage" and here in document.lines)
         trees.append(read_pins(document, here, luks.setdefault("clevis", {})) if said else None)
         _check_servers(document, here, trees)
-    return Understood(document, config, tuple(trees))
+    return Understood(document, translated, config, tuple(trees))
 
 
 def clevis_path(document: Document, volume: str) -> KeyPath:
@@ -90,7 +95,7 @@ def clevis_path(document: Document, volume: str) -> KeyPath:
     for index, luks in enumerate(document.data.get("storage", {}).get("luks", [])):
         if luks["name"] == volume and "clevis" in luks:
             return ("storage", "luks", index, "clevis")
-    return ("boot_device", "luks")
+    return ("boot_device", "luks") if "boot_device" in document.data else (*CONFIG, f"storage.luks[{volume}]", "clevis")
 
 
 def _check_servers(document: Document, path: KeyPath, trees: list[Pin | None]) -> None:

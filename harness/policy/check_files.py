@@ -26,6 +26,10 @@ def resources(data: dict[str, Any]) -> Iterator[tuple[KeyPath, dict[str, Any]]]:
         if "key_file" in luks:
             yield ("storage", "luks", index, "key_file"), luks["key_file"]
     ignition = data.get("ignition", {})
+    for index, config in enumerate(ignition.get("config", {}).get("merge", [])):
+        yield ("ignition", "config", "merge", index), config
+    if "replace" in ignition.get("config", {}):
+        yield ("ignition", "config", "replace"), ignition["config"]["replace"]
     for index, certificate in enumerate(ignition.get("security", {}).get("tls", {}).get("certificate_authorities", [])):
         yield ("ignition", "security", "tls", "certificate_authorities", index), certificate
 

@@ -151,9 +151,6 @@ def _luks(document: Document, volumes: list[dict[str, Any]]) -> None:
 
 def _filesystems(document: Document, storage: dict[str, Any]) -> None:
     filesystems = storage.get("filesystems", [])
-    names = {luks["name"] for luks in storage.get("luks", [])}
-    if document.data.get("boot_device", {}).get("luks"):
-        names.add("root")
     paths: list[KeyPath] = [("storage", "filesystems", index) for index in range(len(filesystems))]
     check_once(
         document, (((*p, "device"), fs["device"]) for p, fs in zip(paths, filesystems, strict=True)), "the device"
@@ -163,8 +160,6 @@ def _filesystems(document: Document, storage: dict[str, Any]) -> None:
         check_path(document, (*path, "device"), device)
         if mount_point:
             check_path(document, (*path, "path"), mount_point)
-        if document.sound and device.startswith("/dev/mapper/") and device.removeprefix("/dev/mapper/") not in names:
-            document.mistake((*path, "device"), "storage.luks has no volume of this name")
         if form and form not in _FORMATS:
             document.mistake((*path, "format"), f"{form!r} is not one of {', '.join(_FORMATS)}")
         elif form == "none" and document.variant.spec < 3:
@@ -226,17 +221,13 @@ def _proxies(document: Document) -> None:
 
 
 def _other_configs(document: Document) -> None:
-    section = document.data.get("ignition", {}).get("config", {})
-    for key in ("merge", "replace"):
-        if section.get(key):
-            document.mistake(
-                ("ignition", "config", key),
-                "what another config adds could not be judged; write it into this file",
-            )
+    for index, named in enumerate(document.data.get("ignition", {}).get("config", {}).get("merge", [])):
+        if not named.keys() & {"inline", "local", "source"}:
+            document.mistake(("ignition", "config", "merge", index), "needs inline, local or source")
 
 
 def _placeholders(document: Document, value: Any, path: KeyPath) -> None:
-    if "clevis" in path or path[:2] == ("boot_device", "luks"):
+    if "clevis" in path or path[:2] in (("boot_device", "luks"), ("ignition", "config")):
         return
     if isinstance(value, dict):
         for key, inner in value.items():

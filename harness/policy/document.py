@@ -14,6 +14,9 @@ from harness.policy.variants import NEWEST, Variant, camel
 KeyPath = tuple[str | int, ...]
 """Where a value stands: ``("storage", "luks", 0, "name")``."""
 
+CONFIG: KeyPath = ("ignition", "config")
+"""Where a file names other configs, and where what comes from them shows."""
+
 MOST_MISTAKES = 20
 """That are told of one file."""
 
@@ -37,6 +40,7 @@ class Document:
         data: Its values: mappings, lists, texts, numbers and flags, by Butane's keys. Bytes that are no text stand in
             a text as `surrogateescape` writes them.
         lines: The line (from 1) of every key path.
+        mistakes: Line and wording of each, in the order in which it was found.
         notes: What was taken and does not matter here, or was left as it is, in the order in which it was found.
     """
 
@@ -46,7 +50,7 @@ class Document:
     data: dict[str, Any] = field(default_factory=dict)
     lines: dict[KeyPath, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
-    _mistakes: dict[tuple[int, str], None] = field(default_factory=dict)
+    mistakes: dict[tuple[int, str], None] = field(default_factory=dict)
     _broken: set[KeyPath] = field(default_factory=set)
     _told: set[KeyPath] = field(default_factory=set)
 
@@ -68,12 +72,12 @@ class Document:
     @property
     def sound(self) -> bool:
         """Whether no mistake was noted yet: rules about several keys at once ask for it."""
-        return not self._mistakes
+        return not self.mistakes
 
     @property
     def crowded(self) -> bool:
         """Whether more mistakes were noted than are told."""
-        return len(self._mistakes) > MOST_MISTAKES
+        return len(self.mistakes) > MOST_MISTAKES
 
     def mistake(self, path: KeyPath, message: str, line: int | None = None, *, inside: bool = False) -> None:
         """Note a mistake at a key, unless one is noted there, or a section around it has no value of its own.
@@ -91,12 +95,24 @@ class Document:
                 return
             self._told.add(path)
         where = line if line is not None else self.line(path)
-        self._mistakes[(where, f"{self.named(path)}: {message}" if path else message)] = None
+        self.mistakes[(where, f"{self.named(path)}: {message}" if path else message)] = None
 
     def broke(self, path: KeyPath, message: str, at: KeyPath | None = None) -> None:
         """Note a mistake at a key, or at `at`, that leaves the key without a value of its own."""
         self.mistake(path if at is None else at, message, inside=at is not None)
         self._broken.add(path)
+
+    def take_over(self, other: "Document", path: KeyPath, called: str) -> None:
+        """Note the mistakes of a document that stands at a key of this one.
+
+        Args:
+            other: That document.
+            path: The key.
+            called: The name of its file, or nothing if it is in this one.
+        """
+        for line, message in other.mistakes:
+            where = f"{called}:{line}" if called else f"line {line} of it"
+            self.mistake(path, f"{where}: {message}", inside=True)
 
     def broken(self, path: KeyPath) -> bool:
         """Whether something at a key, or below it, is a stand-in."""
@@ -108,10 +124,10 @@ class Document:
         Raises:
             UsageError: There are some: at most 20, of at most 300 characters, each with file, line and key.
         """
-        if not self._mistakes:
+        if not self.mistakes:
             return
         lines = self.text.splitlines()
-        found = sorted(self._mistakes, key=lambda mistake: mistake[0])
+        found = sorted(self.mistakes, key=lambda mistake: mistake[0])
         told = [self._shown(line, message, lines) for line, message in found[:MOST_MISTAKES]]
         if len(found) > MOST_MISTAKES:
             told.append(f"and {len(found) - MOST_MISTAKES:,} more")

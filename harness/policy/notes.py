@@ -12,6 +12,7 @@ from typing import Any
 from harness.policy import urls
 from harness.policy.document import Document
 from harness.policy.fit import DEFAULT_SPEC, fit
+from harness.policy.merge import elsewhere
 from harness.policy.pins import Pin, leaves
 from harness.policy.policy import Policy
 
@@ -78,6 +79,8 @@ def unpredictable(config: dict[str, Any], luks: dict[str, Any], pins: Pin | None
         luks: The volume's section in it.
         pins: What unlocks it by itself.
     """
+    for source in elsewhere(config):
+        return f"{source} was not read, and what it says counts before what this file says"
     for name, text in _programs(config):
         if match := _DECIDES.search(text):
             return f"{name} has {match[0]} in it, so what opens the volume is decided by what it does"

@@ -31,6 +31,17 @@ def read_document(path: Path) -> Document:
         UsageError: It cannot be read, is no text, no YAML, or no policy file at all.
     """
     document = Document(path, _text(path))
+    if not read_values(document):
+        document.check()
+    return document
+
+
+def read_values(document: Document) -> bool:
+    """Read the text of a document, and note what is wrong with it.
+
+    Returns:
+        Whether it is a policy file at all.
+    """
     try:
         root = compose(document.text)
         document.variant = _variant(document, root)
@@ -40,10 +51,10 @@ def read_document(path: Path) -> Document:
         document.data = _Reader(document).section(root, ROOT, ())
     except NotReadableError as error:
         document.mistake((), str(error), error.line)
-        document.check()
+        return False
     except NotAPolicyError:
-        document.check()
-    return document
+        return False
+    return True
 
 
 def _variant(document: Document, root: Node | None) -> Variant:

@@ -29,7 +29,7 @@ def translate(document: Document) -> dict[str, Any]:
     translated as far as it goes, for the mistakes that show only then.
     """
     if document.ignition and document.sound:
-        config: dict[str, Any] = json.loads(document.text.removeprefix("\ufeff"))
+        config: dict[str, Any] = _without_nulls(json.loads(document.text.removeprefix("\ufeff")))
         return config
     data = copy.deepcopy(document.data)
     for path, resource in resources(data):
@@ -55,6 +55,13 @@ def translate(document: Document) -> dict[str, Any]:
         config = merge(config_below, config)
     config["ignition"] = {**config.get("ignition", {}), "version": f"3.{document.variant.spec}.0"}
     return config
+
+
+def _without_nulls(value: Any) -> Any:
+    """What has no value is the same as no such key, to Ignition."""
+    if isinstance(value, dict):
+        return {key: _without_nulls(item) for key, item in value.items() if item is not None}
+    return [_without_nulls(item) for item in value] if isinstance(value, list) else value
 
 
 def _camel(value: Any) -> Any:

@@ -6,12 +6,16 @@ Sources: Butane, base/util/url.go; RFC 2397.
 import base64
 import gzip
 import hashlib
+import io
 import ipaddress
 import zlib
 from urllib.parse import SplitResult, quote, unquote_to_bytes, urlsplit
 
 _UNRESERVED = "-_.!~*'()"
 """RFC 2396, section 2.3."""
+
+_MOST_UNPACKED = 64 * 2**20
+"""Bytes of one file's contents."""
 
 
 def encode(contents: bytes, *, compressed: bool = False) -> tuple[str, str]:
@@ -56,12 +60,16 @@ def unpack(contents: bytes) -> bytes:
     """What gzip packed.
 
     Raises:
-        ValueError: It is not gzip.
+        ValueError: It is not gzip, or more than is read: a thousandth may stand for the whole.
     """
     try:
-        return gzip.decompress(contents)
+        with gzip.GzipFile(fileobj=io.BytesIO(contents)) as packed:
+            unpacked = packed.read(_MOST_UNPACKED + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise ValueError(f"not gzip: {error}") from error
+    if len(unpacked) > _MOST_UNPACKED:
+        raise ValueError(f"has more than {_MOST_UNPACKED // 2**20} MiB unpacked")
+    return unpacked
 
 
 def digest(contents: bytes, function: str) -> str:

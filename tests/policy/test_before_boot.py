@@ -55,6 +55,10 @@ CA = "ignition: {{security: {{tls: {{certificate_authorities: [{{{}}}]}}}}}}\n"
             disk("/dev/vda", "{label: b, number: 5, should_exist: false}"),
             "storage.disks[0].partitions[0].label: cannot",
         ),
+        (
+            "filesystems: [{device: /dev/mapper/none, format: xfs}]",
+            "storage.filesystems[0].device: storage.luks has no volume of this name",
+        ),
         (by_label("EFI-SYSTEM"), f"storage.luks[0].device: {OWN}"),
         (luks("/dev/vda2"), f"storage.luks[0].device: {OWN}"),
         (luks("/dev/vda7"), "storage.luks[0].device: storage.disks makes no such partition"),

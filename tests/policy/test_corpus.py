@@ -15,7 +15,8 @@ from policy.corpus import opinions
 
 from harness.errors import UsageError
 from harness.policy import urls
-from harness.policy.butane import understand
+from harness.policy.butane import Understood, understand
+from harness.policy.merge import elsewhere
 
 SAID: dict[str, dict[str, Any]] = json.loads(opinions.OPINIONS.read_text())
 TEXTS = dict(opinions.texts())
@@ -25,13 +26,13 @@ STRICTER = {
     "was to do would not be tested, and nobody would know",
     r"expected a whole number, found '\d+\.0'": "they take the fraction off; a mode or a size with one is a slip",
     r"no method: it needs tpm2|no pin: it needs": "they make nothing of it: what its owner thinks is encrypted is not",
-    r"what another config adds": "they leave it to the first boot; its volumes could not be judged",
     r"a partition number is 1 to 128|cannot be negative": "they leave it to sgdisk, which fails in the first boot",
     r"a threshold of \d+ can never be reached": "they leave it to clevis, which fails in the first boot",
     r"is not a pin that Ignition takes": "spec 3.4.0 takes any; the guest's clevis has no other, and binding fails",
     r"not JSON: the key \w+ is there twice": "clevis would take the last one alone",
     r"thp is missing: clevis would ask": "they do not look into a custom pin; clevis would ask a person",
     r"expected an http or https url or a placeholder": "they do not look into a custom pin; curl would fail",
+    r"once merged: storage.luks\[\d\].device: the device": "each config alone is right; the first boot fails",
     r"target is missing": "Butane fcos 1.0.0 took a link to nowhere, and Ignition makes one",
 }
 """What we refuse and they take: our mistake, and why it is one."""
@@ -57,12 +58,29 @@ def number_aside(config: Any) -> Any:
     return {**config, "ignition": {**config["ignition"], "version": None}}
 
 
-def ours(folder: Path, name: str) -> tuple[dict[str, Any] | None, list[str]]:
-    """The config that we make of a file, or None, and our mistakes."""
+def stops(said: dict[str, Any]) -> bool:
+    """Whether Ignition stops at the configs that a file names; those that would be fetched aside."""
+    return said["rendered"] is None and not any("would be fetched" in message for message in said["rendering"])
+
+
+def bare(config: Any) -> Any:
+    """A config without what says nothing, and without the configs that are merged in it."""
+
+    def said(value: Any) -> Any:
+        if isinstance(value, dict):
+            inner = {key: said(item) for key, item in value.items()}
+            return {key: item for key, item in inner.items() if item not in ({}, [], None)}
+        return [said(item) for item in value] if isinstance(value, list) else value
+
+    return said(plain({**config, "ignition": {**config["ignition"], "config": None}}))
+
+
+def ours(folder: Path, name: str) -> tuple[Understood | None, list[str]]:
+    """What we make of a file, or None, and our mistakes."""
     path = folder / (name if name.endswith((".bu", ".ign")) else "generated.bu")
     path.write_text(TEXTS[name])
     try:
-        return understand(path).config, []
+        return understand(path), []
     except UsageError as error:
         return None, re.findall(rf"^{re.escape(path.name)}:\d+: (.*)$", str(error), re.MULTILINE) or [str(error)]
 
@@ -83,17 +101,30 @@ def test_every_file_has_an_opinion_about_the_text_that_it_has() -> None:
 
 @pytest.mark.parametrize("name", TEXTS)
 def test_a_file_means_what_the_real_ones_say_that_it_means(folder: Path, name: str) -> None:
-    config, mistakes = ours(folder, name)
+    understood, mistakes = ours(folder, name)
     theirs = SAID[name]["config"]
-    if theirs is None:
-        assert config is None, SAID[name]["said"]
-    elif config is None:
+    if theirs is None or ("rendered" in SAID[name] and stops(SAID[name])):
+        assert understood is None, SAID[name]["said"]
+    elif understood is None:
         unexplained = [mistake for mistake in mistakes if not any(re.search(known, mistake) for known in STRICTER)]
         assert unexplained == []
     elif name in VERSION_ALONE:
-        assert plain(number_aside(config)) == plain(number_aside(theirs))
+        assert plain(number_aside(understood.translated)) == plain(number_aside(theirs))
     else:
-        assert plain(config) == plain(theirs)
+        assert plain(understood.translated) == plain(theirs)
+
+
+@pytest.mark.parametrize("name", [name for name, said in SAID.items() if "rendered" in said])
+def test_what_a_file_names_is_merged_as_ignition_merges_it(folder: Path, name: str) -> None:
+    understood, mistakes = ours(folder, name)
+    if stops(SAID[name]):
+        assert understood is None, SAID[name]["rendering"]
+    elif understood is None:
+        assert [mistake for mistake in mistakes if not any(re.search(known, mistake) for known in STRICTER)] == []
+    elif SAID[name]["rendered"] is None:
+        assert elsewhere(understood.config)
+    else:
+        assert bare(number_aside(understood.config)) == bare(number_aside(SAID[name]["rendered"]))
 
 
 def test_every_reason_for_being_stricter_is_used(folder: Path) -> None:

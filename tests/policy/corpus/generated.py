@@ -2,10 +2,22 @@
 
 import random
 from collections.abc import Iterator
+from urllib.parse import quote
 
 THP = "5cNpZt0aWvE9uKqRj3Ym7LxTbQ1oGdSfHi2Ck8zUe4A"
 HASH = "sha256-ca978112ca1bbdcafac231b39a23dc4da786eff8147c4e72b9807785afee48bb"  # of "a"
 GUID = "0fc63daf-8483-4772-8e79-3d69d8477de4"
+
+
+def _merging_json(body: str, spec: str = "3.2.0", more: str = "") -> str:
+    return f'{{"ignition": {{"version": "{spec}"{more}}}, {body}}}'
+
+
+def _merging(body: str, spec: str = "3.2.0", merging: str = "") -> str:
+    """The section that merges a config of this body, which itself merges one."""
+    more = f', "config": {{"merge": [{{"source": "data:,{quote(merging)}"}}]}}' if merging else ""
+    return f"ignition: {{config: {{merge: [{{inline: '{_merging_json(body, spec, more)}'}}]}}}}"
+
 
 SNIPPETS: dict[str, tuple[int, str]] = {
     # disks
@@ -251,6 +263,90 @@ SNIPPETS: dict[str, tuple[int, str]] = {
     "timeouts": (0, "ignition: {timeouts: {http_total: 1, http_response_headers: 2}}"),
     "certificates": (0, "ignition: {security: {tls: {certificate_authorities: [{source: 'https://c'}]}}}"),
     "config-merge": (0, "ignition: {config: {merge: [{source: 'https://c'}]}}"),
+    "config-replace": (0, "ignition: {config: {replace: {source: 'https://c'}}}"),
+    "merge-nothing": (0, "ignition: {config: {merge: [{}]}}"),
+    "merge-local": (1, "ignition: {config: {merge: [{local: second-disk.ign}, {local: ignition-3.6.ign}]}}"),
+    "merge-older": (1, "ignition: {config: {merge: [{local: ignition-2.ign}]}}"),
+    "merge-butane": (1, "ignition: {config: {merge: [{local: by-number.bu}]}}"),
+    "merge-garbage": (1, "ignition: {config: {merge: [{inline: 'a: ['}]}}"),
+    "merge-wrong": (1, _merging('"storage": {"files": [{"path": "a"}]}')),
+    "merge-twice": (
+        2,
+        _merging('"storage": {"luks": [{"name": "b", "device": "/dev/vdb"}]}')
+        + "\nstorage: {luks: [{name: a, device: /dev/vdb, clevis: {tpm2: true}}]}",
+    ),
+    "merge-luks": (
+        2,
+        _merging(
+            '"storage": {"luks": [{"name": "a", "device": "/dev/vdc", "clevis": {"threshold": 1, "tang": [{"url": "http://t.example", '
+            f'"thumbprint": "{THP[::-1]}"}}, {{"url": "http://u.example", "thumbprint": "{THP}"}}]}}, "options": ["-q"]}}]}}'
+        )
+        + "\nstorage: {luks: [{name: a, device: /dev/vdb, options: [-q, -v], label: l, clevis: {tpm2: true, threshold: 2,"
+        f" tang: [{{url: http://t.example, thumbprint: {THP}}}]}}}}]}}",
+    ),
+    "merge-disks": (
+        2,
+        _merging(
+            '"storage": {"disks": [{"device": "/dev/vda", "partitions": [{"number": 5, "label": "b", "sizeMiB": 7}, '
+            '{"label": "c", "sizeMiB": 8}, {"label": "d"}]}, {"device": "/dev/vdb", "wipeTable": true}], '
+            '"raid": [{"name": "r", "level": "raid1", "devices": ["/dev/vdd", "/dev/vdc"], "options": ["-a"]}], '
+            '"filesystems": [{"device": "/dev/vde", "format": "ext4", "mountOptions": ["a"], "options": ["b"]}]}'
+        )
+        + "\nstorage: {disks: [{device: /dev/vda, wipe_table: false, partitions: [{number: 5, label: a, size_mib: 6}, "
+        "{label: c, resize: true}]}], raid: [{name: r, level: raid0, devices: [/dev/vdc], options: [-a]}], "
+        "filesystems: [{device: /dev/vde, format: xfs, label: l, mount_options: [a, c], options: [b], path: /p}]}",
+    ),
+    "merge-nodes": (
+        1,
+        _merging(
+            '"storage": {"links": [{"path": "/a", "target": "/z"}], "directories": [{"path": "/b", "mode": 448}], "files": '
+            '[{"path": "/c", "mode": 384, "append": [{"source": "data:,x"}]}, {"path": "/d"}]}'
+        )
+        + "\nstorage: {files: [{path: /a, mode: 0600}, {path: /b}, {path: /c, mode: 0644, overwrite: true, contents: {inline: c},"
+        " append: [{inline: x}]}], directories: [{path: /d}], links: [{path: /e, target: /a}]}",
+    ),
+    "merge-units": (
+        0,
+        _merging(
+            '"systemd": {"units": [{"name": "a.service", "enabled": false, "dropins": [{"name": "x.conf", "contents": '
+            '"[Unit]\\n"}, {"name": "y.conf"}]}, {"name": "b.service", "mask": true}]}, "passwd": {"users": [{"name": "core", '
+            '"groups": ["wheel", "docker"], "sshAuthorizedKeys": ["k", "l"], "shell": "/bin/sh"}, {"name": "v"}]}'
+        )
+        + "\nsystemd: {units: [{name: a.service, enabled: true, contents: '[Service]', dropins: [{name: x.conf}]}]}"
+        "\npasswd: {users: [{name: core, groups: [wheel], ssh_authorized_keys: [j, k]}], groups: [{name: docker, gid: 9}]}",
+    ),
+    "merge-arguments": (
+        4,
+        _merging('"kernelArguments": {"shouldExist": ["b", "c"], "shouldNotExist": ["a", "d"]}', "3.3.0")
+        + "\nkernel_arguments: {should_exist: [a, b], should_not_exist: [c, e]}",
+    ),
+    "merge-several": (
+        1,
+        "ignition: {config: {merge: ["
+        + ", ".join(
+            f'{{inline: \'{{"ignition": {{"version": "3.{spec}.0"}}, "storage": {{"files": [{{"path": "/{at}", '
+            f'"mode": {mode}}}]}}}}\'}}'
+            for spec, at, mode in ((0, "a", 1), (1, "b", 2), (0, "a", 3))
+        )
+        + "]}}\nstorage: {files: [{path: /b, mode: 4}, {path: /c, mode: 5}]}",
+    ),
+    "merge-deeper": (
+        1,
+        _merging(
+            '"storage": {"files": [{"path": "/a", "mode": 1}]}',
+            merging=_merging_json('"storage": {"files": [{"path": "/a", "mode": 2}]}'),
+        )
+        + "\nstorage: {files: [{path: /a, user: {id: 1}}]}",
+    ),
+    "merge-authorities": (
+        0,
+        "ignition: {config: {merge: [{inline: '"
+        '{"ignition": {"version": "3.0.0", "security": {"tls": {"certificateAuthorities": [{"source": "https://a.example"}, '
+        '{"source": "data:,b"}]}}, "timeouts": {"httpTotal": 3}}}'
+        "'}]}, security: {tls: {certificate_authorities: [{source: 'https://a.example'}]}}, timeouts: {http_total: 1, "
+        "http_response_headers: 2}}",
+    ),
+    "replace-local": (1, "ignition: {config: {replace: {local: second-disk.ign}}}\nstorage: {files: [{path: /a}]}"),
     "config-empty": (0, "ignition: {config: {}}"),
     "empty-sections": (0, "storage: {disks: [], files: [], filesystems: []}\nsystemd: {units: []}\npasswd: {}"),
     "null-sections": (0, "storage:\nsystemd:\n  units:\n"),

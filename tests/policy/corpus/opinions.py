@@ -46,7 +46,11 @@ def build(folder: Path) -> None:
         sys.exit(
             "make corpus builds Butane and ignition-validate, and there is no go: apt-get install golang-go (1.25)"
         )
-    packages = {"butane": "github.com/coreos/butane/internal", "validate": "github.com/coreos/ignition/v2/validate"}
+    packages = {
+        "butane": "github.com/coreos/butane/internal",
+        "validate": "github.com/coreos/ignition/v2/validate",
+        "render": "./render",
+    }
     shutil.copytree(HERE / "go", folder / "go")
     for name, package in packages.items():
         version = f"-X github.com/coreos/butane/internal/version.Raw={BUTANE}"
@@ -61,14 +65,22 @@ def opinion(folder: Path, name: str, text: str) -> dict[str, Any]:
     """What the real command says of one file: its config, or null, and its messages."""
     if name.endswith(".ign"):
         done = subprocess.run([folder / "validate", "-"], input=text, capture_output=True, text=True, check=False)
-        taken = done.returncode == 0
-        return {"of": digest(text), "config": json.loads(text) if taken else None, "said": _said(done)}
+        config = json.loads(text) if done.returncode == 0 else None
+        return {"of": digest(text), "config": config, "said": _said(done)} | _rendered(folder, config)
     swapped = _PLACEHOLDER.sub(lambda m: f"http://{m[1].lower()}{f'-{m[2]}' if m[2] else ''}.invalid", text)
     command = [str(folder / "butane"), "--files-dir", str(FILES)]
     done = subprocess.run(command, input=swapped, capture_output=True, text=True, check=False)
     output = _STAND_IN.sub(lambda m: f"@TANG_{m[1].upper()}{f':{m[2]}' if m[2] else ''}@", done.stdout)
-    taken = done.returncode == 0 and output.startswith("{")
-    return {"of": digest(text), "config": json.loads(output) if taken else None, "said": _said(done)}
+    config = json.loads(output) if done.returncode == 0 and output.startswith("{") else None
+    return {"of": digest(text), "config": config, "said": _said(done)} | _rendered(folder, config)
+
+
+def _rendered(folder: Path, config: dict[str, Any] | None) -> dict[str, Any]:
+    """What Ignition makes of a config that names others, or null, and its messages."""
+    if config is None or not config["ignition"].get("config"):
+        return {}
+    done = subprocess.run([folder / "render"], input=json.dumps(config), capture_output=True, text=True, check=False)
+    return {"rendered": json.loads(done.stdout) if done.returncode == 0 else None, "rendering": _said(done)}
 
 
 def _said(done: "subprocess.CompletedProcess[str]") -> list[str]:

@@ -1,0 +1,155 @@
+"""The configs that a file names: merged as Ignition merges them (test_corpus.py holds that to it), or not read."""
+
+import base64
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.errors import UsageError
+from harness.explain.advice import advice
+from harness.policy.butane import read_policy
+from harness.policy.oracle import predict
+from harness.policy.policy import Policy
+from harness.policy.world import Stack, World
+from harness.unlock import Unlock
+
+CHILD = {
+    "ignition": {"version": "3.4.0"},
+    "storage": {
+        "luks": [
+            {
+                "name": "var",
+                "device": "/dev/disk/by-partlabel/var",
+                "clevis": {"tang": [{"url": "@TANG_URL@", "thumbprint": "@TANG_THUMBPRINT@"}]},
+            }
+        ],
+        "filesystems": [{"device": "/dev/mapper/var", "format": "xfs", "path": "/var"}],
+    },
+}
+DISK = "storage: {disks: [{device: /dev/vda, partitions: [{label: var}]}]}\n"
+WITH_VOLUME = DISK.replace(
+    "}]}\n", "}], luks: [{name: var, device: /dev/disk/by-partlabel/var, clevis: {tpm2: true}}]}\n"
+)
+
+
+def read(folder: Path, config: str, rest: str = DISK) -> Policy:
+    path = folder / "mine.bu"
+    path.write_text(f"variant: fcos\nversion: 1.5.0\nignition:\n  config: {config}\n{rest}")
+    return read_policy(path)
+
+
+def told(folder: Path, config: str, rest: str = DISK) -> str:
+    with pytest.raises(UsageError) as caught:
+        read(folder, config, rest)
+    return str(caught.value)
+
+
+def data_url(text: str) -> str:
+    return "data:;base64," + base64.b64encode(gzip.compress(text.encode())).decode()
+
+
+@pytest.mark.parametrize("how", ["local: child.ign", f"inline: '{json.dumps(CHILD)}'"])
+def test_a_volume_of_a_config_that_the_file_holds_is_predicted_as_any_other(tmp_path: Path, how: str) -> None:
+    (tmp_path / "child.ign").write_text(json.dumps(CHILD))
+    policy = read(tmp_path, f"{{merge: [{{{how}}}]}}")
+    (volume,) = policy.volumes
+    assert (volume.name, volume.mount_point, policy.tang_servers) == ("var", "/var", ("tang",))
+    assert predict(volume, World(), Stack.DR).unlock is Unlock.AUTO
+    assert policy.config["ignition"] == {"version": "3.4.0"}
+    assert [disk["device"] for disk in policy.config["storage"]["disks"]] == ["/dev/vda"]
+    assert [note for note in policy.notes if "it is merged before the boot" in note]
+
+
+def test_what_the_named_config_says_of_a_volume_counts(tmp_path: Path) -> None:
+    (tmp_path / "child.ign").write_text(json.dumps(CHILD))
+    (volume,) = read(tmp_path, "{merge: [{local: child.ign}]}", WITH_VOLUME).volumes
+    assert [leaf.name for leaf in volume.leaves] == ["tpm2", "tang"]
+
+
+def test_a_volume_that_would_be_fetched_is_not_predicted_nor_installed(tmp_path: Path) -> None:
+    for config in ("{merge: [{source: 'https://a.example/b.ign'}]}", "{replace: {source: 'https://a.example/b.ign'}}"):
+        policy = read(tmp_path, config, WITH_VOLUME)
+        (volume,) = policy.volumes
+        assert volume.unpredictable.startswith("https://a.example/b.ign was not read")
+        (obstacle,) = policy.obstacles
+        assert obstacle.startswith(
+            "mine.bu:4: ignition.config: no guest reaches https://a.example/b.ign; save that con"
+        )
+
+
+def test_a_file_whose_volumes_would_be_fetched_is_not_said_to_have_none(tmp_path: Path) -> None:
+    first = advice(read(tmp_path, "{merge: [{source: 'https://a.example/b.ign'}]}"))[0].text
+    assert first.endswith("no boot_device.luks (what https://a.example/b.ign adds was not read)")
+
+
+def test_replace_leaves_nothing_of_the_file_and_says_so(tmp_path: Path) -> None:
+    (tmp_path / "child.ign").write_text(json.dumps({"ignition": {"version": "3.0.0"}}))
+    policy = read(tmp_path, "{replace: {local: child.ign}}")
+    assert policy.config == {"ignition": {"version": "3.0.0"}}
+    assert "storage: Ignition takes what ignition.config.replace names, and not these" in policy.notes
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            '{"ignition": {"version": "3.0.0"},\n"storage": {"luks": []}}',
+            "child.ign:2: storage.luks: came with a later",
+        ),
+        (
+            '{"ignition": {"version": "3.2.0"},\n"storge": {}}',
+            "child.ign:2: storge: unknown key; did you mean storage?",
+        ),
+        ("variant: fcos\nversion: 1.5.0\n", "child.ign:1: is Butane fcos 1.5.0; Ignition reads its own form alone"),
+        ("variant: [", "child.ign:1: not YAML"),
+    ],
+)
+def test_a_mistake_in_a_named_file_is_told_with_its_file_and_line(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "child.ign").write_text(text)
+    assert f"mine.bu:4: ignition.config.merge[0]: {message}" in told(tmp_path, "{merge: [{local: child.ign}]}")
+
+
+def test_a_mistake_in_what_the_file_itself_holds_is_told_with_its_line_there(tmp_path: Path) -> None:
+    inline = '"{\\"ignition\\": {\\"version\\": \\"3.2.0\\"},\\n\\"storge\\": {}}"'
+    message = "mine.bu:4: ignition.config.merge[0]: line 2 of it: storge: unknown key"
+    assert message in told(tmp_path, f"{{merge: [{{inline: {inline}}}]}}")
+
+
+def test_what_only_the_merged_config_shows_is_told(tmp_path: Path) -> None:
+    child: dict[str, Any] = json.loads(json.dumps(CHILD))
+    child["storage"]["luks"][0]["name"] = "other"
+    (tmp_path / "child.ign").write_text(json.dumps(child))
+    missing = "ignition.config.storage.filesystems[/dev/mapper/var].device: storage.luks has no volume of this name"
+    assert f"mine.bu:4: {missing}" in told(tmp_path, "{merge: [{local: child.ign}]}")
+    message = "once merged: storage.luks[1].device: the device '/dev/disk/by-partlabel/var' is there twice\n"
+    assert message in told(tmp_path, "{merge: [{local: child.ign}]}", WITH_VOLUME)
+
+
+def test_configs_in_configs_and_what_gzip_makes_of_little_are_bounded(tmp_path: Path) -> None:
+    text = json.dumps({"ignition": {"version": "3.2.0"}})
+    for _ in range(10):
+        source = data_url(text)
+        text = json.dumps(
+            {"ignition": {"version": "3.2.0", "config": {"merge": [{"source": source, "compression": "gzip"}]}}}
+        )
+    (tmp_path / "child.ign").write_text(text)
+    assert "configs that name configs, more than 3 deep" in told(tmp_path, "{merge: [{local: child.ign}]}")
+    large = data_url(text + " " * 5 * 2**20)
+    assert "what the file holds has more than 4 MiB" in told(
+        tmp_path, f"{{merge: [{{compression: gzip, source: '{large}'}}]}}"
+    )
+    bomb = data_url(" " * 65 * 2**20)
+    assert "has more than 64 MiB unpacked" in told(tmp_path, f"{{merge: [{{compression: gzip, source: '{bomb}'}}]}}")
+    many = ", ".join(["{source: 'data:,{}'}"] * 101)
+    assert "ignition.config.merge: more than 100 configs" in told(tmp_path, f"{{merge: [{many}]}}")
+
+
+def test_a_key_without_a_value_is_no_key_in_an_ignition_config(tmp_path: Path) -> None:
+    path = tmp_path / "mine.ign"
+    path.write_text(
+        '{"ignition": {"version": "3.3.0"}, "storage": null, "passwd": {"users": [{"name": "a", "groups": null}]}}'
+    )
+    assert read_policy(path).config == {"ignition": {"version": "3.3.0"}, "passwd": {"users": [{"name": "a"}]}}
