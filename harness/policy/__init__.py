@@ -4,6 +4,7 @@ Pure, but for `reader`, `translate`, `referenced` and `butane`: they read the po
 else.
 
 variants           what a policy file may be: Butane by variant and version, Ignition by its spec
+other_forms        what people have for the same purpose, and is no policy file
 nodes, scalars     text to nodes with lines, bounded so that no text is slow; a single value
 schema, reader     what Butane's keys are; nodes to values by them
 document           a file's values and lines, its mistakes with file, line and key, all told in one round

@@ -16,6 +16,7 @@ from harness.errors import UsageError
 from harness.policy.document import Document, KeyPath
 from harness.policy.nodes import DEEPEST, MOST_BYTES, MOST_VALUES, Mapping, Node, NotReadableError, Sequence, compose
 from harness.policy.nodes import Scalar as ScalarNode
+from harness.policy.other_forms import other_form
 from harness.policy.scalars import SCALAR_TAGS, of_json, of_yaml, wrong_value
 from harness.policy.schema import ROOT, Items, Key, Kind, Scalar, Section
 from harness.policy.variants import NotAPolicyError, Variant, camel, snake, variant_of
@@ -42,6 +43,9 @@ def read_values(document: Document) -> bool:
     Returns:
         Whether it is a policy file at all.
     """
+    if other := other_form(document.text):
+        document.mistake((), *other)
+        return False
     try:
         root = compose(document.text)
         document.variant = _variant(document, root)
