@@ -12,7 +12,7 @@ VENV := .venv/bin
 # What scenarios import, and the modules among that.
 PAGES := harness.api harness.guest.events harness.lab.faults harness.policy.maintenance harness.matrix.truth_table \
     harness.api.attack harness.api.edge harness.attack.luks_forgery harness.attack.softhsm harness.attack.tang_exchange harness.attack.uki harness.machine.nvram
-SCRIPTS = $(shell grep -rlE --exclude-dir=artifacts '^\#!.*[/ ](ba|da)?sh( |$$)|^\# shellcheck shell=' .ci images harness)
+SCRIPTS = $(shell grep -rlE --exclude-dir=artifacts '^\#!.*[/ ](ba|da)?sh( |$$)|^\# shellcheck shell=' .ci images harness scenarios)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup start prepare scenarios test lint format types unit real slow matrix bench doctor images report docs clean constraints corpus fuzz mutants chaos soak

@@ -8,6 +8,7 @@ files that GRUB reads, the initrd among them), so that one start of it tells whi
 import re
 from collections.abc import Mapping
 from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -242,13 +243,7 @@ def test_initrd_replaced_in_a_signed_uki(sealed: Sealed, attacker: Attacker) -> 
     assert not attacker.submit(guard="signed-uki", evidence=outcome.evidence).extracted
 
 
-LOOT_INIT = b"""#!/bin/sh
-mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t devtmpfs dev /dev; mount -t tmpfs run /run
-until test -b /dev/nvme0n1p5; do sleep 1; done
-modprobe dm-crypt; mount -o ro /dev/nvme0n1p4 /sysroot; modprobe -d /sysroot xfs
-echo the attacker's shell
-exec setsid -c sh </dev/ttyS0 >/dev/ttyS0 2>&1
-"""
+LOOT_INIT = Path(__file__).parent / "guest" / "loot-init"
 ENTRY = b"title Debian\nlinux /EFI/Linux/debian.efi\n"
 
 
@@ -293,7 +288,7 @@ def test_uki_without_initrd(sealed: Sealed, attacker: Attacker) -> None:
     sealed.maintain(*(f"printf %s {sealed.passphrase!r} | {bind}" for bind in binds))
     disk = attacker.disk()
     with files(disk.path, ESP) as esp:
-        esp.write("/loot.img", with_file(initrd, "init", LOOT_INIT))
+        esp.write("/loot.img", with_file(initrd, "init", LOOT_INIT.read_bytes()))
         esp.write("/loader/entries/debian.conf", ENTRY + b"initrd /loot.img\n")
     with attacker.console(disk=disk) as console:
         console.wait_for("the attacker's shell", Deadline.after(300))

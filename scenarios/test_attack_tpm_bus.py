@@ -29,15 +29,7 @@ BY_PCRS = [
     pytest.param({"var"}, {"var"}, marks=pytest.mark.policy("cryptenroll-pcr7"), id="cryptenroll-pcr7"),
 ]
 
-KEYS_FROM_THE_BUS = """#!/bin/sh
-# In place of clevis-decrypt-tpm2: where that asks the TPM, this tries the keys that were read on its wires.
-jwe=$(cat)
-for jwk in /run/bus/*; do
-    # With a wrong key jose prints garbage before it fails.
-    printf %s "$jwe" | jose jwe dec -k "$jwk" -i- -O /run/plain 2>/dev/null && exec cat /run/plain
-done
-exit 1
-"""
+KEYS_FROM_THE_BUS = Path(__file__).parent / "guest" / "keys-from-the-bus"
 
 
 def has_keys_from(system: Rescue, sniffer: BusSniffer) -> None:
@@ -45,7 +37,7 @@ def has_keys_from(system: Rescue, sniffer: BusSniffer) -> None:
     system.run("mkdir -p /run/bus")
     for number, data in enumerate(sniffer.unsealed):
         system.shell.write_file(f"/run/bus/{number}", data)
-    system.shell.write_file("/usr/bin/clevis-decrypt-tpm2", KEYS_FROM_THE_BUS.encode())
+    system.shell.write_file("/usr/bin/clevis-decrypt-tpm2", KEYS_FROM_THE_BUS.read_bytes())
 
 
 @pytest.mark.policy("tpm-guarded")

@@ -15,6 +15,7 @@ from harness.policy.pins import KINDS, Leaf
 
 ROOT = Path(harness.__file__).parent
 MODULES = sorted(ROOT.rglob("*.py"))
+SCENARIOS = sorted((ROOT.parent / "scenarios").rglob("*.py"))
 LONGEST = 350
 
 SAYS_PURE = re.compile(r"\(pure\)|\bPure(?: data)?[.:,]")
@@ -103,6 +104,22 @@ def calls(tree: ast.Module, owner: str, name: str) -> list[int]:
     return sorted(chain(by_attribute, by_import))
 
 
+def scripts(tree: ast.Module) -> list[int]:
+    """The lines where strings begin that are scripts of several lines."""
+    found = []
+    for node in ast.walk(tree):
+        match node:
+            case ast.Constant(value=bytes(data)):
+                text = data.decode("latin-1")
+            case ast.Constant(value=str(text)):
+                pass
+            case _:
+                continue
+        if text.lstrip().startswith("#!/") and "\n" in text.strip():
+            found.append(node.lineno)
+    return found
+
+
 def users_of(library: str) -> set[str]:
     return {
         name_of(path)
@@ -166,6 +183,12 @@ def test_a_module_is_short_and_says_what_it_is(path: Path) -> None:
 def test_nothing_sleeps(path: Path) -> None:
     """A sleep hides what is waited for, and for how long at most."""
     assert calls(parsed(path), "time", "sleep") == []
+
+
+@pytest.mark.parametrize("path", [*MODULES, *SCENARIOS], ids=lambda path: path.stem)
+def test_a_script_is_a_file_that_shellcheck_reads(path: Path) -> None:
+    """In a string a quote that is missing shows when the guest runs it."""
+    assert scripts(parsed(path)) == []
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
@@ -280,6 +303,11 @@ def test_a_sleep_is_seen() -> None:
     assert calls(ast.parse("import time\ntime.sleep(1)"), "time", "sleep") == [2]
     assert calls(ast.parse("from time import sleep"), "time", "sleep") == [1]
     assert calls(ast.parse("import time\ntime.monotonic()"), "time", "sleep") == []
+
+
+def test_a_script_in_a_string_is_seen() -> None:
+    assert scripts(ast.parse('INIT = b"""#!/bin/sh\\necho the attacker\'s shell\\n"""')) == [1]
+    assert scripts(ast.parse('SHEBANG = "#!/bin/sh"')) == []
 
 
 def test_an_impurity_is_seen() -> None:
