@@ -33,8 +33,6 @@ SCENARIOS: Mapping[str, str] = {
 }
 """``file::function`` below scenarios/, by the name of the condition; a test holds that each is there."""
 
-_NEEDS_THE_SERVER_CALLED_TWO = "rebound"
-
 
 def situations(policy: Policy, *, root: bool) -> Iterator[Situation]:
     """What can be asked of a policy.
@@ -49,18 +47,26 @@ def situations(policy: Policy, *, root: bool) -> Iterator[Situation]:
     for condition in (*CONDITIONS, *MAINTENANCE, *subsets(servers), *of_others):
         if condition.servers and not condition.maintenance and not servers:
             continue  # nothing else is done under it
-        if condition.name == _NEEDS_THE_SERVER_CALLED_TWO and "two" not in servers:
-            continue
         if can_be_done(condition, policy.volumes):
             yield _situation(condition, servers)
 
 
 def can_be_done(condition: Condition, volumes: Sequence[Volume]) -> bool:
-    """Whether its maintenance changes something, and can be done: without a passphrase no binding is made anew."""
+    """Whether its maintenance changes something, and can be done.
+
+    Without a passphrase no binding is made anew, and none is made to a server that the volumes do not know.
+    """
+    if condition.maintenance is None:
+        return True
     try:
-        return condition.maintenance is None or bool(condition.maintenance(volumes).commands)
+        changed = bool(condition.maintenance(volumes).commands)
     except UsageError:
         return False
+    return changed and _servers(condition.becomes(volumes)) <= _servers(volumes)
+
+
+def _servers(volumes: Sequence[Volume]) -> set[str]:
+    return {server for volume in volumes for server in volume.tang_servers}
 
 
 def _situation(condition: Condition, servers: tuple[str, ...]) -> Situation:

@@ -174,8 +174,6 @@ def _conditions(volume: Volume, only: Sequence[str]) -> Iterator[Condition]:
         about_servers = condition.servers or condition.before
         if condition.name in ONLY_A_BOOT or (about_servers and not servers) or (only and condition.name not in only):
             continue
-        if condition.name == "rebound" and "two" not in servers:
-            continue
         if can_be_done(condition, [volume]):
             yield condition
 

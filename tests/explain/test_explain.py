@@ -13,7 +13,7 @@ from harness.errors import UsageError
 from harness.explain import command
 from harness.explain.advice import advice
 from harness.explain.attackers import ATTACKERS, with_tang_keys
-from harness.explain.situations import SCENARIOS
+from harness.explain.situations import SCENARIOS, situations
 from harness.matrix.conditions import all_conditions
 from harness.paths import PACKAGE, POLICIES
 from harness.policy.butane import read_policy
@@ -42,6 +42,13 @@ def test_each_scenario_that_is_named_is_there(scenario: str) -> None:
 
 def test_each_condition_that_has_a_scenario_is_one() -> None:
     assert SCENARIOS.keys() <= {condition.name for condition in all_conditions()}
+
+
+@pytest.mark.parametrize(("policy", "asked"), [("tang", False), ("two-of-three-tangs", True)])
+def test_no_binding_is_made_to_a_server_that_nobody_knows(policy: str, asked: bool) -> None:
+    """`rebound` makes every binding to the server called tang one to the server called two."""
+    found = [each.name for each in situations(read_policy(POLICIES / f"{policy}.bu"), root=False)]
+    assert ("rebound" in found) is asked
 
 
 def renamed(tmp_path: Path) -> Path:
