@@ -6,6 +6,7 @@ Each is imported when it is called, so that the doctor works where half of what 
 """
 
 import argparse
+import contextlib
 import errno
 import importlib
 import io
@@ -51,6 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     A reader of its output that has seen enough (``unlock-lab list | head``) ends it with 141, as SIGPIPE would.
     """
+    _open_what_is_closed()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that is not UTF-8 gets ``?`` and no traceback
@@ -82,6 +84,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
 
 
+def _open_what_is_closed() -> None:
+    """Have what is written to a closed standard stream go nowhere, and not into the next file that is opened."""
+    for name, number, mode in (("stdin", 0, "r"), ("stdout", 1, "w"), ("stderr", 2, "w")):
+        if getattr(sys, name) is None:
+            os.dup2(os.open(os.devnull, os.O_RDWR), number)
+            setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115, it stays open to the end
+
+
 def _imported(module: str, function: str) -> Callable[[Sequence[str]], int]:
     """A command.
 
@@ -102,13 +112,14 @@ def _imported(module: str, function: str) -> Callable[[Sequence[str]], int]:
 
 
 def complain(error: HarnessError) -> None:
-    """Print an error on standard error: what happened, the evidence, what to do."""
+    """Print an error on standard error, if that takes it: what happened, the evidence, what to do."""
     red, cyan, plain = ("\033[1;31m", "\033[36m", "\033[0m") if takes_escapes(sys.stderr) else ("", "", "")
-    print(f"{red}{error.what}{plain}", file=sys.stderr)
-    if error.detail:
-        print(error.detail.rstrip(), file=sys.stderr)
-    if error.hint:
-        print(f"{cyan}hint: {error.hint}{plain}", file=sys.stderr)
+    with contextlib.suppress(OSError):  # a full disk, or nobody reads it: then the status alone tells
+        print(f"{red}{error.what}{plain}", file=sys.stderr)
+        if error.detail:
+            print(error.detail.rstrip(), file=sys.stderr)
+        if error.hint:
+            print(f"{cyan}hint: {error.hint}{plain}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -136,10 +136,13 @@ def require_own_file(path: Path, sign: str) -> None:
         return
     except OSError as error:
         raise UsageError(f"{path} is not ours to replace", str(error), "name another file") from error
-    with os.fdopen(handle, "rb") as file:
+    try:
         regular = stat.S_ISREG(os.fstat(handle).st_mode)
-        if not regular or sign.encode() not in file.read(_BEGINNING_BYTES):
-            raise UsageError(f"{path} is not ours to replace: unlock-lab did not write it", "", "name another file")
+        beginning = os.read(handle, _BEGINNING_BYTES) if regular else b""
+    finally:
+        os.close(handle)
+    if sign.encode() not in beginning:
+        raise UsageError(f"{path} is not ours to replace: unlock-lab did not write it", "", "name another file")
 
 
 def emptied(folder: Path) -> list[Path]:

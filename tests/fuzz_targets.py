@@ -8,11 +8,17 @@ import hashlib
 import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from io import StringIO
 from pathlib import Path
+
+from rich.console import Console
 
 from harness.attestation.structures import read_public, read_quote
 from harness.errors import RigError, UsageError
 from harness.event_log.events import parse_event_log
+from harness.explain.collected import FORMAT
+from harness.explain.command import explained_machine
+from harness.explain.show import show
 from harness.guest.boot import BootReader
 from harness.guest.events import Event, Stream
 from harness.guest.judge import judge
@@ -124,5 +130,17 @@ def quote(data: bytes) -> None:
         read_quote(data)
 
 
-_TARGETS = (butane, ignition, console, tpm_log, tang_log, luks_header, jwe, event_log, tpm_key, quote)
+def collected(data: bytes) -> None:
+    """What an owner collected of a machine: the metadata of a header, crypttab and lsblk's JSON, NUL between them."""
+    with tempfile.TemporaryDirectory(prefix="unlock-lab-fuzz-") as name:
+        folder = Path(name, "machine")
+        (folder / "luks").mkdir(parents=True)
+        (folder / "format").write_text(FORMAT)
+        for file, part in zip(("luks/7f1c.json", "crypttab", "lsblk.json"), data.split(b"\0"), strict=False):
+            (folder / file).write_bytes(part)
+        with suppress(UsageError):
+            show(explained_machine(folder), Console(file=StringIO()))
+
+
+_TARGETS = (butane, ignition, console, tpm_log, tang_log, luks_header, jwe, event_log, tpm_key, quote, collected)
 TARGETS: Mapping[str, Callable[[bytes], None]] = {target.__name__: target for target in _TARGETS}

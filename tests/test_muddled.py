@@ -69,6 +69,39 @@ def test_a_command_where_nothing_is_utf_8_ends_without_a_traceback() -> None:
     assert done.stderr == b"? ?\n"
 
 
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize(("command", "status"), [("collect", 0), ("report no-such-folder", 2)])
+def test_a_command_whose_streams_are_closed_ends_as_it_would(command: str, status: int, closed: str) -> None:
+    line = f"exec '{sys.executable}' -m harness {command} {closed}"
+    done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=False)
+    assert (done.returncode, "Traceback" in done.stderr) == (status, False), done.stderr
+
+
+CLOSED = """
+import os, sys
+import harness.__main__ as commands
+def write(_argv):
+    with open("precious", "x"):
+        print("out"), print("err", file=sys.stderr), sys.stdin.read()
+        os.write(1, b"what a child process says"), os.write(2, b"and its error")
+    return 7
+commands._imported = lambda *_: write
+sys.exit(commands.main(["doctor"]))
+"""
+
+
+def test_what_is_written_to_a_closed_stream_lands_in_no_file(tmp_path: Path) -> None:
+    line = ["sh", "-c", 'exec "$0" -c "$1" <&- >&- 2>&-', sys.executable, CLOSED]
+    assert subprocess.run(line, cwd=tmp_path, check=False).returncode == 7
+    assert (tmp_path / "precious").read_bytes() == b""
+
+
+@pytest.mark.parametrize("stream", [">/dev/full", "2>/dev/full", ">/dev/full 2>/dev/full"])
+def test_a_message_that_cannot_be_written_leaves_the_status(stream: str) -> None:
+    line = f"exec '{sys.executable}' -m harness report no-such-folder {stream}"
+    assert subprocess.run(["sh", "-c", line], capture_output=True, check=False).returncode == 2
+
+
 @pytest.mark.parametrize("address", ["unix:///nowhere/docker.sock", "tcp://127.0.0.1:1", "tcp://[bad", "nonsense"])
 def test_a_dead_docker_host_is_named_and_nothing_is_started(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_HOST", address)

@@ -26,8 +26,12 @@ from harness.evidence.artifacts import markdown
 from harness.evidence.attack_list import evidence_of
 from harness.evidence.record import Result
 from harness.files import write_whole
+from harness.ownership import require_own_file
 
 _SLOTS = 2
+_SIGN = "`unlock-lab suite --record"
+"""By which a page that this wrote is known, and may be replaced."""
+
 _NO_RUN, _NO_VERDICT = "no run", "no verdict"
 _KINDS = (Result.PASSED.value, Result.FAILED.value, _NO_VERDICT, _NO_RUN)
 
@@ -42,13 +46,16 @@ def main(argv: Sequence[str]) -> int:
         raise UsageError("there is no evidence to tell of", hint="name folders of artifacts, or a list with --record")
     if options.record:
         runs.load(options.record)  # what is no list is told before anything else
+        output = options.record.with_suffix(".md")
+        if output == options.record:
+            raise UsageError(f"{output} is where the page goes", hint="call the list something like suite.csv")
+        require_own_file(output, _SIGN)
     found = list(runs.runs(evidence_of(options.folders)))
     jobs = collected(["scenarios"])
     if not options.record:
         print("\n".join(page(jobs, found, durations.of_another_host())))
         return 0
     told = runs.record(found, options.record)
-    output = options.record.with_suffix(".md")
     write_whole(output, "\n".join(page(jobs, told, durations.of_another_host())) + "\n")
     print(f"{output}: {len(found)} runs of {len(options.folders)} folders, {len(told)} in all", file=sys.stderr)
     return 0
@@ -69,7 +76,7 @@ def page(jobs: Sequence[Job], found: Iterable[Run], known: Durations) -> list[st
         "# The whole suite",
         "",
         "What became of every scenario in real runs, by their evidence. Made by",
-        "`unlock-lab suite --record docs/suite.csv FOLDER…`; not to be edited.",
+        f"{_SIGN} docs/suite.csv FOLDER…`; not to be edited.",
         "",
         *_totals(jobs, mine, known),
         "",

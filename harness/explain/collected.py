@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.errors import UsageError
+from harness.evidence.artifacts import plain
 from harness.luks2.header import LuksFormatError
 from harness.luks2.sealed_pins import SealedPin, sealed_pin
 from harness.policy.pins import KINDS, Pin, Sss
@@ -86,23 +87,21 @@ class _Entry:
 
 def _volume(header: Path, device: str, crypttab: Mapping[str, _Entry], mounts: Mapping[str, str]) -> _Found:
     try:
-        metadata = json.loads(header.read_text())
-        tokens = [metadata["tokens"][number] for number in sorted(metadata["tokens"], key=int)]
+        metadata = json.loads(_text(header.parent, header.name))
+        tokens = [dict(metadata["tokens"][number]) for number in sorted(metadata["tokens"], key=int)]
         keyslots = set(metadata["keyslots"])
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        claimed = {str(keyslot) for token in tokens for keyslot in token.get("keyslots", ())}
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise UsageError(f"{header} is not the metadata of a LUKS2 header", repr(error), _HINT) from error
     entry = crypttab.get(header.stem) or crypttab.get(device)
     unknown: list[str] = []
     pins: list[Pin] = []
-    claimed: set[str] = set()
-    recovery = False
     for token in tokens:
-        claimed |= set(map(str, token.get("keyslots", ())))
-        recovery |= token.get("type") == _RECOVERY
         try:
             pins += _pins(sealed_pin(token), entry.options if entry else (), unknown)
-        except LuksFormatError as error:
-            unknown.append(str(error))
+        except (LuksFormatError, ValueError, TypeError) as error:
+            unknown.append(f"a token that is not as its tool writes it: {plain(str(error))[:200]}")
+    recovery = any(token.get("type") == _RECOVERY for token in tokens)
     typed = bool(keyslots - claimed) or recovery
     volume = Volume(
         name=entry.name if entry else f"luks-{header.stem}",
@@ -119,7 +118,10 @@ def _volume(header: Path, device: str, crypttab: Mapping[str, _Entry], mounts: M
 def _pins(sealed: SealedPin, crypttab: Collection[str], unknown: list[str]) -> Iterator[Pin]:
     if sealed.kind == Sss.clevis_name:
         children = [pin for child in sealed.children for pin in _pins(child, crypttab, unknown)]
-        yield Sss(int(sealed.config.get("t", 1)), tuple(children))
+        threshold = int(sealed.config.get("t", 1))
+        if not 0 < threshold <= len(sealed.children):
+            raise ValueError(f"a threshold of {threshold} of {len(sealed.children)} pins")
+        yield Sss(threshold, tuple(children))
     elif kind := _KINDS.get(sealed.kind):
         try:
             yield kind.of_header(sealed.config, crypttab)

@@ -7,7 +7,7 @@ Profile, 3.3.4; systemd-stub(7), systemd-pcrphase.service(8), systemd-pcrlock(8)
 from dataclasses import dataclass
 from enum import Enum
 
-_ALL = frozenset(range(24))
+ALL_PCRS = frozenset(range(24))
 
 MEASURED = frozenset({11, 15})
 """PCRs into which a boot may put what comes after the unlock: under systemd-stub the end of the initrd, and the key of
@@ -24,22 +24,22 @@ class ExecutionPath(Enum):
     OWN_OS = "a live system", frozenset[int]()
     SAME_SIGNER = "another image that the firmware accepts", frozenset({0, 1, 2, 3, 7})
     """One by the same signer; with Secure Boot off, any."""
-    COMMAND_LINE = "GRUB's menu", _ALL - {8}
-    INITRD = "another initrd, which the boot loader does not verify", _ALL - {9}
-    STUB_COMMAND_LINE = "another command line for systemd-stub", _ALL - {9, 10, 12}
+    COMMAND_LINE = "GRUB's menu", ALL_PCRS - {8}
+    INITRD = "another initrd, which the boot loader does not verify", ALL_PCRS - {9}
+    STUB_COMMAND_LINE = "another command line for systemd-stub", ALL_PCRS - {9, 10, 12}
     """By SMBIOS (``io.systemd.stub.kernel-cmdline-extra``), which OVMF measures into no PCR, other firmware into PCR 1.
     The stub measures what it adds into PCR 12, the kernel all of it into PCR 9, and IMA that into PCR 10 (seen).
     """
-    CREDENTIAL = "a credential by SMBIOS", _ALL
+    CREDENTIAL = "a credential by SMBIOS", ALL_PCRS
     """``io.systemd.credential:systemd.extra-unit``, which firmware that measures these tables measures into PCR 1; OVMF
     does not (seen).
     """
-    INITRAMFS_SHELL = "a shell in the victim's initrd", _ALL
+    INITRAMFS_SHELL = "a shell in the victim's initrd", ALL_PCRS
     """Such as opens when the disk cannot be found (CVE-2016-4484)."""
-    PCR_RESET = "a reset of the TPM and the victim's event log replayed", _ALL
-    ROGUE_ROOT = "a look-alike of the root", _ALL
+    PCR_RESET = "a reset of the TPM and the victim's event log replayed", ALL_PCRS
+    ROGUE_ROOT = "a look-alike of the root", ALL_PCRS
     """The victim's own initrd opens it, and starts what is on it."""
-    RUNNING_ROOT = "root in the running system", _ALL
+    RUNNING_ROOT = "root in the running system", ALL_PCRS
 
     def kept(self, measured: frozenset[int]) -> frozenset[int]:
         """PCRs that are as they were when the volume was opened.

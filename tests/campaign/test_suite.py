@@ -122,3 +122,20 @@ def test_the_page_lies_beside_its_list(
     assert "| `test_a` | passed |" in (tmp_path / "suite.md").read_text()
     assert suite.main([str(folder.parent)]) == 0
     assert "| `test_a` | passed |" in capsys.readouterr().out
+
+
+def test_a_page_of_another_beside_the_list_is_not_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(suite, "collected", lambda _: JOBS)
+    (tmp_path / "notes.md").write_text("mine\n")
+    with pytest.raises(UsageError, match=r"notes.md is not ours to replace"):
+        suite.main(["--record", str(tmp_path / "notes.csv")])
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.md"]
+    assert (tmp_path / "notes.md").read_text() == "mine\n"
+    with pytest.raises(UsageError, match="where the page goes"):
+        suite.main(["--record", str(tmp_path / "new.md")])
+
+
+def test_a_page_that_it_wrote_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(suite, "collected", lambda _: JOBS)
+    for _ in range(2):
+        assert suite.main(["--record", str(tmp_path / "suite.csv")]) == 0

@@ -1,8 +1,10 @@
 """`explain --machine`: a folder as collect.sh fills it, with the header of a real volume, and what damages it."""
 
 import json
+import os
 import shutil
 import subprocess
+from base64 import urlsafe_b64encode
 from pathlib import Path
 
 import pytest
@@ -133,6 +135,62 @@ def test_what_is_missing_or_damaged_is_one_message(machine: Path, name: str, tex
 def test_a_jwe_that_nests_for_ever_is_told(machine: Path) -> None:
     edit_header(machine, tokens={"0": {"type": "clevis", "keyslots": ["1"], "jwe": {"protected": "e30"}}})
     assert "protected header" in collected.read(machine).unknown["var"]
+
+
+def in_jwe(pin: object) -> str:
+    """The protected header of a JWE of clevis."""
+    return urlsafe_b64encode(json.dumps({"clevis": pin}).encode()).decode().rstrip("=")
+
+
+def of_clevis(pin: object) -> dict[str, object]:
+    return {"type": "clevis", "keyslots": ["1"], "jwe": {"protected": in_jwe(pin)}}
+
+
+CHILD = f"{in_jwe({'pin': 'tpm2', 'tpm2': {}})}..a.b.c"
+
+
+@pytest.mark.parametrize(
+    ("token", "said"),
+    [
+        ({"type": "systemd-tpm2", "keyslots": ["1"], "tpm2-pcrs": 7}, "PCRs that are none"),
+        ({"type": "systemd-tpm2", "keyslots": ["1"], "tpm2-pcrs": [[7]]}, "PCRs that are none"),
+        ({"type": "systemd-tpm2", "keyslots": ["1"], "tpm2_pubkey_pcrs": [24]}, "a TPM has no PCR 24"),
+        ({"type": "systemd-tpm2", "keyslots": ["1"], "tpm2-pcrs": [-1]}, "a TPM has no PCR -1"),
+        (of_clevis({"pin": "tpm2", "tpm2": {"pcr_ids": "7,99"}}), "a TPM has no PCR 99"),
+        (of_clevis({"pin": "tpm2", "tpm2": {"pcr_ids": "7" * 5000}}), "PCRs that are none"),
+        (of_clevis({"pin": "sss", "sss": {"t": "x", "jwe": [CHILD]}}), "invalid literal"),
+        (of_clevis({"pin": "sss", "sss": {"t": None, "jwe": [CHILD]}}), "NoneType"),
+        (of_clevis({"pin": "sss", "sss": {"t": 0, "jwe": [CHILD]}}), "a threshold of 0 of 1 pins"),
+        (of_clevis({"pin": "sss", "sss": {"t": 2, "jwe": [CHILD]}}), "a threshold of 2 of 1 pins"),
+        (of_clevis({"pin": "sss", "sss": {"jwe": [3]}}), "not as clevis writes it"),
+    ],
+)
+def test_of_a_token_that_is_damaged_nothing_is_predicted(machine: Path, token: object, said: str) -> None:
+    edit_header(machine, tokens={"0": token})
+    (volume,) = command.explained_machine(machine).volumes
+    assert said in volume.withheld
+    assert volume.conditions == () and volume.attackers == ()
+
+
+def test_a_threshold_of_all_pins_is_one(machine: Path) -> None:
+    edit_header(machine, tokens={"0": of_clevis({"pin": "sss", "sss": {"t": 2, "jwe": [CHILD, CHILD]}})})
+    assert collected.read(machine).policy.volumes[0].pins == Sss(2, (Tpm2Pin(), Tpm2Pin()))
+
+
+@pytest.mark.parametrize(
+    "changes", [{"tokens": {"0": 5}}, {"tokens": {"0": "text"}}, {"tokens": {"0": {"keyslots": 3}}}, {"keyslots": None}]
+)
+def test_a_header_whose_parts_are_something_else_is_one_message(machine: Path, changes: dict[str, object]) -> None:
+    edit_header(machine, **changes)
+    with pytest.raises(UsageError, match="not the metadata of a LUKS2 header"):
+        collected.read(machine)
+
+
+def test_a_pipe_in_the_place_of_a_header_keeps_nobody_waiting(machine: Path) -> None:
+    (machine / "luks" / f"{UUID}.json").unlink()
+    os.mkfifo(machine / "luks" / f"{UUID}.json")
+    with pytest.raises(UsageError, match="not the metadata of a LUKS2 header"):
+        collected.read(machine)
 
 
 def test_the_script_is_what_the_command_prints(capsys: pytest.CaptureFixture[str]) -> None:

@@ -163,6 +163,10 @@ def test_a_page_takes_the_place_of_its_own_kind_only(tmp_path: Path, capsys: pyt
     assert page.read_text() == "<title>a page of the user's</title>"
     assert not capsys.readouterr().out, "told before the answers"
     page.unlink()
+    page.mkdir()
+    with pytest.raises(UsageError, match=f"{page} is not ours to replace"):
+        command.main(arguments)
+    page.rmdir()
     assert command.main(arguments) == command.main(arguments) == 0
 
 

@@ -66,8 +66,8 @@ class CryptenrollPin(tpm.TpmLeaf, Token):
     def of_header(cls, config: Mapping[str, Any], crypttab: Collection[str]) -> "CryptenrollPin":
         """PCRs, signed PCRs, PIN and pcrlock policy (systemd, cryptsetup-tokens/luks2.h)."""
         return cls(
-            pcr_ids=tuple(config.get("tpm2-pcrs", ())),
-            signed_pcr_ids=tuple(config.get("tpm2_pubkey_pcrs", ())),
+            pcr_ids=tpm.pcrs(config.get("tpm2-pcrs", ())),
+            signed_pcr_ids=tpm.pcrs(config.get("tpm2_pubkey_pcrs", ())),
             asks_pin=bool(config.get("tpm2-pin", False)),
             pcrlock=bool(config.get("tpm2_pcrlock", False)),
             measures=any(option.startswith("tpm2-measure-pcr=") for option in crypttab),

@@ -4,8 +4,10 @@ Sources: TPM 2.0 Library; TCG PC Client Platform Firmware Profile, 3.3.4.
 """
 
 from collections.abc import Iterable, Iterator
+from typing import Any
 
-from harness.policy.capabilities import Capabilities, ExecutionPath
+from harness.errors import UsageError
+from harness.policy.capabilities import ALL_PCRS, Capabilities, ExecutionPath
 from harness.policy.pins.kind import Leaf, PinFailureCause, Service
 from harness.policy.world import TpmState, World
 
@@ -41,6 +43,21 @@ class TpmLeaf(Leaf):
     def bound_pcrs(self) -> frozenset[int]:
         """Those that it names."""
         return frozenset(self.pcr_ids)
+
+
+def pcrs(said: Any) -> tuple[int, ...]:
+    """PCRs that a header names, in order.
+
+    Raises:
+        UsageError: They are none.
+    """
+    try:
+        found = tuple(sorted(map(int, said)))
+    except (TypeError, ValueError) as error:
+        raise UsageError("a token of the header names PCRs that are none", str(error)) from error
+    if wrong := set(found) - ALL_PCRS:
+        raise UsageError(f"a token of the header names a PCR that is none: a TPM has no PCR {min(wrong)}")
+    return found
 
 
 def warnings(bound: frozenset[int]) -> Iterator[tuple[str, str]]:
