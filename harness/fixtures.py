@@ -1,4 +1,4 @@
-"""The fixtures of the plugin: `sealed`, `machines`, `tang`, `tangs`, `hsm`, `verifier`, `attacker`, and their parts.
+"""The fixtures of the plugin, those that `harness.plugin` names, and their parts.
 
 The rooms that do the work are imported by the fixture that needs them: `harness.plugin` says why.
 """
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from harness.lab.sealed import Sealed
     from harness.policy.policy import Policy
     from harness.services.hsm import Hsm
+    from harness.services.keylime import Keylime
     from harness.services.tang import Tang
     from harness.services.verifier import Verifier
 
@@ -173,6 +174,18 @@ def verifier(sealed: "Sealed", recorder: "EvidenceRecorder") -> Iterator["Verifi
     from harness.services.verifier import serve_verifier
 
     with serve_verifier("verifier", authorities(), sealed.tangs.values()) as served:
+        yield served
+        recorder.keep_log(served.name, served.raw_log)
+
+
+@pytest.fixture
+def keylime(sealed: "Sealed", recorder: "EvidenceRecorder") -> Iterator["Keylime"]:
+    """Keylime, which cuts machines off from the sealed machine's Tang servers; `Sealed.reaching` puts it in reach."""
+    from harness.machine.tpm import authorities
+    from harness.services.keylime import serve_keylime
+
+    lab = sealed.context.lab
+    with serve_keylime("keylime", authorities(), sealed.tangs.values(), lab.progress) as served:
         yield served
         recorder.keep_log(served.name, served.raw_log)
 

@@ -1,7 +1,7 @@
 """The pytest plugin: options, fixtures and reports.
 
 It is registered as an entry point, so that a scenario file in any folder can use it. The fixtures are `sealed`,
-`machines`, `tang`, `tangs`, `hsm`, `verifier` and `attacker`; a test names its policy with
+`machines`, `tang`, `tangs`, `hsm`, `verifier`, `keylime` and `attacker`; a test names its policy with
 ``@pytest.mark.policy("name")`` (a Butane file ``name.bu`` beside the test, in a folder ``policies`` beside it, or in
 scenarios/policies) and, where it is not the default one, its image with ``@pytest.mark.image("debian-13")``. An attack
 names what its attacker has: ``@pytest.mark.attack(Grant.DISK)``.

@@ -6,7 +6,7 @@ away from Tang.
 
 import pytest
 
-from harness.api import Refusal, Sealed, Unlock, Verifier, faults
+from harness.api import Keylime, Refusal, Sealed, Unlock, Verifier, faults
 
 PCR_12 = faults.smbios_cmdline("unlock-lab.changed=yes")
 """A command line with one more argument: PCR 7 does not see it."""
@@ -90,3 +90,35 @@ def test_an_agent_that_takes_ownership_has_clevis_ask(sealed: Sealed) -> None:
     assert told_the_empty_password.outcome.unlock is Unlock.AUTO
     assert owned.unlock is Unlock.PASSPHRASE_FALLBACK
     assert owned.failed_pins == {"tpm2"}
+
+
+@pytest.mark.slow
+@pytest.mark.policy("tpm2-pcr7-and-tang")
+@pytest.mark.image("debian-13-keylime")
+def test_keylime_quarantines_a_node_until_its_quote_is_good(sealed: Sealed, keylime: Keylime) -> None:
+    """The same quarantine by Keylime itself: its webhook cuts off the node whose quote its verifier finds invalid.
+
+    The node's owner says which PCRs it is to have each time that it is up: Keylime gives up a node that it does not
+    reach, and one whose quote was bad. Its agent is told the empty owner password, and so clevis still opens.
+
+    Source: seed 003; Keylime 7.14.3, verifier, registrar and tenant; 6.6.0, agent.
+    """
+    node = sealed.reaching(keylime)
+    with node.powered(orderly=True) as first, first.attended(keylime) as name:
+        expected = {pcr: first.outcome.pcrs[pcr] for pcr in (7, 12)}
+        admitted = keylime.admit(name, expected)
+    with node.powered(PCR_12, orderly=True) as changed, changed.attended(keylime):
+        refused = keylime.admit(name, expected)
+        told = keylime.await_revocation(name)
+        still_open = changed.shell.run("cat /var/unlock-lab-canary").strip()
+    with node.powered(orderly=True) as quarantined, quarantined.attended(keylime):
+        good = keylime.admit(name, expected)
+    after = node.boot()
+    assert first.outcome.unlock is changed.outcome.unlock is Unlock.AUTO
+    assert (admitted, refused, good) == (True, False, True)
+    assert told.event == "pcr_validation.invalid_pcr_12"
+    assert still_open == sealed.canary
+    assert quarantined.outcome.unlock is Unlock.PASSPHRASE_FALLBACK
+    assert quarantined.outcome.failed_pins == {"tang"}
+    assert after.unlock is Unlock.AUTO
+    assert after.unlocked_by == {"tang", "tpm2"}

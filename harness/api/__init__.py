@@ -1,7 +1,7 @@
 """All that a scenario imports; what an attack needs besides is in `harness.api.attack`.
 
-The fixtures are `sealed`, `machines`, `tang`, `tangs`, `hsm`, `verifier` and `attacker`; the marks are `policy`,
-`image` and `attack`. Four of the names are modules: `faults` changes the hardware of one boot
+The fixtures are `sealed`, `machines`, `tang`, `tangs`, `hsm`, `verifier`, `keylime` and `attacker`; the marks
+are `policy`, `image` and `attack`. Four of the names are modules: `faults` changes the hardware of one boot
 (``sealed.boot(faults.tpm_removed)``); `events` is what a boot says while it is watched (``sealed.boot(meanwhile=…)``);
 `maintenance` is what an owner does to a machine in use (``sealed.maintained(maintenance.rebound)``); `truth_table` is
 the table of policies and conditions.
@@ -41,6 +41,7 @@ from harness.policy.pins.systemd_fido2 import FIDO2_PIN
 from harness.policy.pins.systemd_pkcs11 import PKCS11_PIN
 from harness.policy.pins.systemd_tpm2 import TPM_PIN
 from harness.services.hsm import Hsm
+from harness.services.keylime import Keylime
 from harness.services.tang import Tang
 from harness.services.verifier import Verifier
 
@@ -57,6 +58,7 @@ __all__ = [
     "Fido2Pin",
     "Hsm",
     "HsmPin",
+    "Keylime",
     "Machine",
     "Machines",
     "NewVolume",

@@ -1,6 +1,6 @@
 """The guest's side of a boot: bytes in, an outcome out.
 
-Pure, but for `driver`, `console`, `ssh` and `facts`, which talk to the guest.
+Pure, but for `driver`, `console`, `ssh`, `forward` and `facts`, which talk to the guest.
 
 ::
 
@@ -17,4 +17,5 @@ Pure, but for `driver`, `console`, `ssh` and `facts`, which talk to the guest.
     driver     watches a boot and types what the plan says
     console    commands at a shell on the serial console
     ssh, facts commands in a guest that is up, and what to ask it
+    forward    a way from a socket of this host to a port of the guest
 """

@@ -10,13 +10,14 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import paramiko
 
 from harness.deadline import Clock, Deadline
 from harness.errors import HostError, RigError
+from harness.guest.forward import forwarded
 
 _CHUNK = 65536
 
@@ -96,6 +97,10 @@ class Shell:
         _, errors, status = self._run(f"cat > {quoted} && sync -- {quoted}", deadline, data)
         if status:
             raise RigError(f"{path} of the guest cannot be written", errors.decode(errors="replace"))
+
+    def forwarded(self, at: Path, port: int) -> AbstractContextManager[None]:
+        """`harness.guest.forward.forwarded` over this connection."""
+        return forwarded(self._transport, at, port)
 
     def _run(self, command: str, deadline: Deadline, stdin: bytes) -> tuple[bytes, bytes, int]:
         output, errors = bytearray(), bytearray()

@@ -25,11 +25,14 @@ from harness.policy.disks import DevicePlace, place_of
 from harness.policy.needs import lies_on
 from harness.policy.pins.systemd_fido2 import SECURITY_KEY
 from harness.policy.policy import Policy, Volume
+from harness.services.keylime import AGENT_PORT, Keylime
 from harness.services.verifier import AGENT, Verifier
 
 MAINTENANCE_SECONDS = 600.0
 ATTEST_SECONDS = 120.0
+AGENT_SECONDS = 300.0
 _ATTEST_FOLDER = "/run/attest"
+_START_AGENT = "/usr/lib/unlock-lab/keylime-started"
 EVENT_LOG = "event-log"
 """A boot's file: what the firmware says that it measured (TCG PC Client Platform Firmware Profile, 10)."""
 
@@ -89,6 +92,25 @@ class Powered:
         self.shell.run(command, ATTEST_SECONDS, check=False, stdin=(lie(agent) if lie else agent).encode())
         given = verifier.verdicts(node)[before:]
         return given[-1] if given else verifier.miss(node)
+
+    @contextmanager
+    def attended(self, keylime: Keylime) -> Iterator[str]:
+        """Have Keylime's agent run in the guest, where its verifier reaches it, for the length of the block.
+
+        Args:
+            keylime: In its reach, by `Sealed.reaching`.
+
+        Returns:
+            What Keylime calls the node.
+
+        Raises:
+            RigError: The agent did not register.
+        """
+        node = self.rig.client.machine
+        self.shell.write_file("/etc/keylime/node", keylime.node_file(node).encode())
+        with self.shell.forwarded(keylime.nodes / node, AGENT_PORT):
+            self.shell.run(_START_AGENT, AGENT_SECONDS)
+            yield node
 
     def device(self, volume: str) -> str:
         """What an open volume of the guest lies on."""
