@@ -97,6 +97,9 @@ class Powered:
     def attended(self, keylime: Keylime) -> Iterator[str]:
         """Have Keylime's agent run in the guest, where its verifier reaches it, for the length of the block.
 
+        Its registration is then forgotten: the agent makes a new attestation key at each start, and the registrar takes
+        no node again that has another.
+
         Args:
             keylime: In its reach, by `Sealed.reaching`.
 
@@ -111,6 +114,7 @@ class Powered:
         with self.shell.forwarded(keylime.nodes / node, AGENT_PORT):
             self.shell.run(_START_AGENT, AGENT_SECONDS)
             yield node
+        keylime.forget(node)
 
     def device(self, volume: str) -> str:
         """What an open volume of the guest lies on."""

@@ -142,6 +142,14 @@ class Keylime(Proxied["KeylimeServer"]):
                 quarantine(self._guarded, node, ended=True)
         return trusted
 
+    def forget(self, node: str) -> None:
+        """Have the registrar forget a node, which may then come with another attestation key. A quarantine stays.
+
+        Raises:
+            RigError: It did not.
+        """
+        self.server.forget(node)
+
     def await_verdict(self, node: str, *, trusted: bool) -> None:
         """Wait until the verifier thinks that of a node.
 

@@ -117,6 +117,10 @@ class KeylimeServer(ContainerServer):
         self._admitted.add(node)
         return self._verdict(node, ("PASS", "FAIL")) == "PASS"
 
+    def forget(self, node: str) -> None:
+        """As `Keylime.forget`."""
+        self._tenant(f"-c regdelete -u {self.agent(node)}")
+
     def await_verdict(self, node: str, *, trusted: bool) -> None:
         """As `Keylime.await_verdict`."""
         self._verdict(node, ("PASS" if trusted else "FAIL",))

@@ -19,15 +19,17 @@ from harness.services.tang import Tang, serve_tang
 IMAGE = "debian-13-keylime"
 REGISTRAR, TANG = Endpoint(8890, "10.0.9.201"), Endpoint(80, "10.0.9.1")
 TCTI = f"TPM2TOOLS_TCTI=swtpm:path={SHARED}/{SOCKET}"
+REACHED = f"socat UNIX-LISTEN:{SHARED}/{MACHINE},fork TCP:127.0.0.1:{AGENT_PORT} > /dev/null 2>&1 &"
 AGENT = f"""
-printf %s {{told}} > /run/node
+kill -KILL $(cat /run/agent) || true
 {TCTI} /usr/lib/unlock-lab/keylime-agent /run/node /run/keylime > {SHARED}/agent.log 2>&1 &
-socat UNIX-LISTEN:{SHARED}/{MACHINE},fork TCP:127.0.0.1:{AGENT_PORT} > /dev/null 2>&1 &
+echo $! > /run/agent
 for _ in $(seq 600); do
+    kill -0 $(cat /run/agent) || break
     ! grep -q 'Starting Cloud Agent' {SHARED}/agent.log || exit 0
     sleep 0.1
 done
-tail {SHARED}/agent.log
+tail -n 30 {SHARED}/agent.log
 exit 1
 """
 PCRS = f"{TCTI} tpm2_pcrread sha256:7,12 | sed -n 's/.*: 0x//p'"
@@ -45,8 +47,8 @@ def node(*, owner_password: str = "str:") -> Iterator[tuple[Toolbox, Keylime, Ta
         keylime = stack.enter_context(serve_keylime("keylime", tpms.authorities(), [tang], Progress(), REGISTRAR))
         box = stack.enter_context(toolbox(tree, keylime.nodes, [keylime, tang]))
         stack.enter_context(running_tpm(state, keylime.nodes, empty_pcrs=(16,)))
-        told = keylime.node_file(MACHINE, owner_password=owner_password)
-        box.run(AGENT.format(told=f"'{told}'"), 90.0)
+        box.run(f"printf %s '{keylime.node_file(MACHINE, owner_password=owner_password)}' > /run/node\n{REACHED}")
+        box.run(AGENT, 90.0)
         yield box, keylime, tang
 
 
@@ -87,4 +89,18 @@ def test_keylime_asks_for_quotes_and_its_webhook_cuts_a_node_off_until_it_is_goo
 def test_the_agent_takes_ownership_with_a_random_password_unless_it_is_told_one() -> None:
     with node(owner_password="") as (box, keylime, _):
         assert box.run(OWNED).strip() == "1"
+        assert keylime.admit(MACHINE, pcrs(box))
+
+
+@pytest.mark.real
+@pytest.mark.slow
+def test_a_node_that_starts_again_is_registered_only_once_it_was_forgotten() -> None:
+    """The agent makes another attestation key each time; to the registrar that is another TPM under the same name."""
+    with node() as (box, keylime, _):
+        assert keylime.admit(MACHINE, pcrs(box))
+        status, said = box.attempt(AGENT, 90.0)
+        assert status == 1
+        assert "re-registration with different TPM identity is forbidden" in said
+        keylime.forget(MACHINE)
+        box.run(AGENT, 90.0)
         assert keylime.admit(MACHINE, pcrs(box))
