@@ -194,10 +194,16 @@ def build(recipe: Recipe, folder: Path) -> None:
         disk = folder / "disk.qcow2"
         # One coroutine, so that clusters are laid down in the same order each time.
         process.run(["qemu-img", "convert", "-m", "1", "-O", "qcow2", raw, disk], timeout=300)
+    _write_manifest(recipe, folder)
+    for path in folder.iterdir():
+        path.chmod(0o644)
     private, _ = key_pair(f"{recipe.name} harness")
     key = folder / "ssh_key"
     key.touch(mode=0o600)
     key.write_text(private)
+
+
+def _write_manifest(recipe: Recipe, folder: Path) -> None:
     packages = dict(line.split()[:2] for line in (folder / "packages").read_text().splitlines())
     (folder / "manifest.json").write_text(
         json.dumps(
@@ -217,9 +223,6 @@ def build(recipe: Recipe, folder: Path) -> None:
         )
         + "\n"
     )
-    for path in folder.iterdir():
-        if path != key:
-            path.chmod(0o644)
 
 
 def _prepared(recipe: Recipe, scratch: Path) -> list[str]:
