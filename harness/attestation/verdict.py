@@ -97,8 +97,8 @@ class Evidence:
 class Difference:
     """A PCR that is not as it should be, in hex."""
 
-    is_: str
-    should_be: str
+    found: str
+    expected: str
 
 
 @dataclass(frozen=True)
@@ -179,7 +179,7 @@ def judge(
         for pcr, should in (expected or {}).items()
         if values.get(pcr) != should
     }
-    detail = "; ".join(f"PCR {pcr} is {each.is_}, should be {each.should_be}" for pcr, each in differing.items())
+    detail = "; ".join(f"PCR {pcr} is {each.found}, should be {each.expected}" for pcr, each in differing.items())
     return Verdict(Refusal.PCRS if differing else None, detail, differing, values, found)
 
 

@@ -11,14 +11,13 @@ import struct
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
+from harness.attestation.structures import BANKS
+
 HEADER = struct.Struct(">HII")
 """Tag, size of the whole, and a command's code or a response's (Part 1, 18.2)."""
 
 STARTUP, SHUTDOWN, PCR_EXTEND, UNSEAL = 0x144, 0x145, 0x182, 0x15E
 """Codes of the commands that matter here (Part 2, 6.5.2 TPM_CC)."""
-
-ALGORITHMS = {0x4: "sha1", 0xB: "sha256", 0xC: "sha384", 0xD: "sha512"}
-"""PCR banks by their number (Part 2, 6.3 TPM_ALG_ID)."""
 
 RC_FAILURE = 0x101
 """TPM_RC_FAILURE: the TPM is in failure mode, or says so (Part 2, 6.6)."""
@@ -74,7 +73,7 @@ def pcr_extend(pcr: int, digests: Iterable[tuple[str, str]]) -> bytes:
         pcr: Which.
         digests: Bank and digest (hex), as in `TpmExchange.digests`.
     """
-    numbers = {bank: number for number, bank in ALGORITHMS.items()}
+    numbers = {bank: number for number, bank in BANKS.items()}
     values = [struct.pack(">H", numbers[bank]) + bytes.fromhex(digest) for bank, digest in digests]
     parameters = struct.pack(">I", len(values)) + b"".join(values)
     authorization = struct.pack(">I", len(_EMPTY_PASSWORD)) + _EMPTY_PASSWORD

@@ -10,7 +10,8 @@ import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from harness.machine.tpm_bus import ALGORITHMS, HEADER, PCR_EXTEND, STARTUP
+from harness.attestation.structures import BANKS
+from harness.machine.tpm_bus import HEADER, PCR_EXTEND, STARTUP
 
 # TCG TPM 2.0 Library, Part 2: Structures, 6.5.2 TPM_CC
 _COMMANDS = {
@@ -237,7 +238,7 @@ def _extended(command: bytes) -> Iterator[tuple[str, str]]:
     position += 4
     for _ in range(count):
         (algorithm,) = struct.unpack_from(">H", command, position)
-        bank = ALGORITHMS.get(algorithm)
+        bank = BANKS.get(algorithm)
         if bank is None:
             return  # its length is not known, so neither is where the next one starts
         end = position + 2 + hashlib.new(bank).digest_size

@@ -95,13 +95,13 @@ def test_pcrs_that_differ_are_named_with_both_values() -> None:
     verdict = judge(evidence("changed"), identity("changed").ak, nonce("changed"), expected)
     assert verdict.refusal is Refusal.PCRS
     assert verdict.differing.keys() == {12}
-    assert verdict.differing[12].should_be == expected[12] != verdict.differing[12].is_ == verdict.pcrs[12]
+    assert verdict.differing[12].expected == expected[12] != verdict.differing[12].found == verdict.pcrs[12]
     assert f"PCR 12 is {verdict.pcrs[12]}, should be {expected[12]}" in str(verdict)
 
 
 def test_an_expected_pcr_that_was_not_quoted_differs() -> None:
     verdict = judge(evidence("one"), identity("one").ak, nonce("one"), {10: "00" * 32})
-    assert verdict.differing[10].is_ == "not quoted"
+    assert verdict.differing[10].found == "not quoted"
 
 
 def test_every_pcr_that_differs_is_named() -> None:
