@@ -24,19 +24,22 @@ class Shape:
         passphrase: Whether one can be typed.
         key_file: Whether the guest holds a key.
         headless: Whether it never asks.
+        key_on: That of the volume which the key lies on, where that is encrypted.
     """
 
     pins: Pin | None
     passphrase: bool
     key_file: bool
     headless: bool
+    key_on: "Shape | None" = None
 
 
 def shape(volume: Volume) -> Shape:
     """A volume without its names."""
     numbers = numbered(volume)
     pins = _renamed(_ordered(volume.pins), lambda name: numbers.get(name, name)) if volume.pins else None
-    return Shape(pins, volume.passphrase is not None, volume.key_file, volume.headless)
+    key_on = shape(volume.key_on) if volume.key_on else None
+    return Shape(pins, volume.passphrase is not None, volume.key_file, volume.headless, key_on)
 
 
 def numbered(volume: Volume) -> Mapping[str, str]:

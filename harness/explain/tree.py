@@ -27,7 +27,8 @@ def of_volume(volume: Volume) -> Branch:
     """Everything that opens a volume, each way a branch."""
     ways = [of_pin(volume.pins)] if volume.pins else []
     if volume.key_file:
-        ways.append(Branch("a key file on the unencrypted part of the disk"))
+        where = f"the encrypted volume {volume.key_on.name}" if volume.key_on else "the unencrypted part of the disk"
+        ways.append(Branch(f"a key file on {where}"))
     if volume.passphrase is not None:
         ways.append(Branch("a passphrase, typed" + ("; but it never asks (headless)" if volume.headless else "")))
     if not ways:

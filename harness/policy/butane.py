@@ -11,7 +11,7 @@ hold it to what the real ``butane`` made of the same files (tests/policy/corpus)
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -120,13 +120,16 @@ def _policy(understood: Understood) -> Policy:
     if root := new_root(storage):
         mounts[mapping(root["device"])] = "/"
     disks = wanted_disks(config)
+    volumes = tuple(
+        _volume(config, luks, own_node(luks["device"], disks), tree, mounts)
+        for luks, tree in zip(storage.get("luks", []), understood.trees, strict=True)
+    )
+    encrypted_root = next((volume for volume in volumes if volume.mount_point == "/"), None)
     return Policy(
         name=document.path.stem,
         config=config,
-        volumes=tuple(
-            _volume(config, luks, own_node(luks["device"], disks), tree, mounts)
-            for luks, tree in zip(storage.get("luks", []), understood.trees, strict=True)
-        ),
+        # Ignition keeps keys under /etc/luks, on root.
+        volumes=tuple(replace(each, key_on=encrypted_root) if each.key_file else each for each in volumes),
         disk=disks[0].node,
         kernel_arguments=in_own_network(config.get("kernelArguments", {}).get("shouldExist", [])),
         source=document.text,

@@ -39,6 +39,10 @@ def extract(volume: Volume, capabilities: Capabilities, *, measured: frozenset[i
         return Extraction(True, shortcut)
     if not has_disk:
         return Extraction(False, "the attacker has no copy of the LUKS header")
+    if volume.key_file and volume.key_on:
+        found = extract(volume.key_on, capabilities, measured=measured)
+        if found.extracted or volume.pins is None:
+            return Extraction(found.extracted, f"its key file lies on {volume.key_on.name}: {found.reason}")
     if volume.pins is None:
         return Extraction(False, "no pin guards it, and the attacker does not know the passphrase")
     return _by_pins(volume.pins, capabilities, measured)
@@ -50,7 +54,8 @@ def _shortcut(volume: Volume, capabilities: Capabilities, has_disk: bool) -> str
         return "the volume key is in the machine's memory while the volume is open"
     if capabilities.old_secret:
         return "the old header takes the revoked secret, and the volume key is still the same"
-    return "a key file lies on the disk in the clear" if volume.key_file and has_disk else None
+    in_clear = volume.key_file and volume.key_on is None
+    return "a key file lies on the disk in the clear" if in_clear and has_disk else None
 
 
 def _by_pins(pins: Pin, capabilities: Capabilities, measured: frozenset[int]) -> Extraction:

@@ -89,10 +89,7 @@ def unpredictable(config: dict[str, Any], luks: dict[str, Any], pins: Pin | None
     source = luks.get("keyFile", {}).get("source", "")
     if urls.is_elsewhere(source) and pins is None:
         return f"its key comes from {source}, which was not read"
-    for leaf in leaves(pins):
-        if leaf.address and leaf.service and not leaf.service.provided:
-            return f"{leaf.address} is no server of this laboratory"
-    return ""
+    return next(filter(None, (leaf.unpredictable for leaf in leaves(pins))), "")
 
 
 def _programs(config: dict[str, Any]) -> Iterator[tuple[str, str]]:

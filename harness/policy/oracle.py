@@ -57,7 +57,7 @@ _Causes = Mapping[Leaf, PinFailureCause]
 
 def predict(volume: Volume, world: World, stack: Stack) -> Prediction:
     """What the volume does when its machine is switched on in this world."""
-    if certain := _whatever_the_pins_do(volume, world):
+    if certain := _whatever_the_pins_do(volume, world, stack):
         return certain
     if volume.pins is None:
         return _shut(volume, world, stack, frozenset(), "no pin guards it")
@@ -66,7 +66,7 @@ def predict(volume: Volume, world: World, stack: Stack) -> Prediction:
     return _asked(volume, volume.pins, world, stack)
 
 
-def _whatever_the_pins_do(volume: Volume, world: World) -> Prediction | None:
+def _whatever_the_pins_do(volume: Volume, world: World, stack: Stack) -> Prediction | None:
     """The prediction where they do not matter."""
     if world.image_refused:
         return Prediction(Unlock.REFUSED, frozenset(), "the firmware does not start the boot image")
@@ -76,7 +76,17 @@ def _whatever_the_pins_do(volume: Volume, world: World) -> Prediction | None:
         )
     if volume.unpredictable:
         return Prediction(Unlock.NOT_PREDICTED, frozenset(), volume.unpredictable)
-    return Prediction(Unlock.AUTO, frozenset(), "a key file that the guest has opens it") if volume.key_file else None
+    return _by_key_file(volume, world, stack) if volume.key_file else None
+
+
+def _by_key_file(volume: Volume, world: World, stack: Stack) -> Prediction:
+    """It opens as soon as what the key lies on is open, by whatever that was opened."""
+    if volume.key_on is None:
+        return Prediction(Unlock.AUTO, frozenset(), "a key file that the guest has opens it")
+    name, before = volume.key_on.name, predict(volume.key_on, world, stack)
+    if before.unlock in (Unlock.AUTO, Unlock.PASSPHRASE_FALLBACK):
+        return Prediction(Unlock.AUTO, frozenset(), f"a key file opens it, once {name} is open, on which that lies")
+    return Prediction(before.unlock, frozenset(), f"its key file lies on {name}: {before.reason}")
 
 
 def _asked(volume: Volume, pins: Pin, world: World, stack: Stack) -> Prediction:

@@ -26,6 +26,7 @@ class Volume:
         tpm_pin: What a person types at the prompt for the TPM's PIN, or None where none is asked for.
         untypable: Why there is no passphrase, when there is none.
         unpredictable: Why the rules say nothing about it, or nothing.
+        key_on: The encrypted volume that the guest's own key lies on, or None where it lies in the clear.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Volume:
     tpm_pin: str | None = None
     untypable: str = ""
     unpredictable: str = ""
+    key_on: "Volume | None" = None
 
     @property
     def leaves(self) -> tuple[Leaf, ...]:

@@ -192,6 +192,14 @@ def test_the_tpm_has_the_banks_that_a_policy_needs(tmp_path: Path, config: str, 
     assert policy.pcr_banks == banks
 
 
+def test_of_a_seal_to_a_digest_of_the_file_nothing_is_predicted(tmp_path: Path) -> None:
+    """clevis seals to what it says, and in no PCR need that be (clevis-encrypt-tpm2(1), pcr_digest)."""
+    config = """'{"pcr_ids": "7", "pcr_digest": "AAAA", "key": "rsa"}'"""
+    (volume,) = read(tmp_path, luks("/dev/vdb", f", clevis: {{custom: {{pin: tpm2, config: {config}}}}}")).volumes
+    assert "pcr_digest" in volume.unpredictable
+    assert volume.pins and volume.pins.clevis_config() == {"pcr_ids": "7", "key": "rsa", "pcr_digest": "AAAA"}
+
+
 def test_a_bank_that_no_tpm_here_has(tmp_path: Path) -> None:
     config = """'{"pcr_ids": "7", "pcr_bank": "sm3_256"}'"""
     with pytest.raises(UsageError, match="'sm3_256' is not a PCR bank"):

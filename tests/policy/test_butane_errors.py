@@ -456,6 +456,7 @@ def test_a_server_at_two_ports(tmp_path: Path) -> None:
         ("tpm2", '{"pcr_ids": null}', "pcr_ids: expected PCRs from 0 to 23"),
         ("tpm2", '{"pcr_ids": "7,24"}', "pcr_ids: expected PCRs from 0 to 23"),
         ("tpm2", '{"pcr_ids": ["x"]}', "pcr_ids: expected PCRs from 0 to 23"),
+        ("tpm2", '{"key": 1}', "key: expected a string"),
         ("tpm2", '{"pcr_bank": "sha255"}', "pcr_bank: 'sha255' is not a PCR bank: sha1, sha256"),
         ("tang", "{}", "the JSON: url is missing"),
         ("tang", '{"url": 5}', "url: expected a string"),

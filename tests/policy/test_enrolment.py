@@ -149,6 +149,11 @@ def test_a_pcrlock_policy_is_made_before_it_is_bound_to(base: Policy) -> None:
     [
         (Tpm2Pin(), "tpm2", {}),
         (Tpm2Pin((1, 7), "sha256"), "tpm2", {"pcr_bank": "sha256", "pcr_ids": "1,7"}),
+        (
+            Tpm2Pin((7,), options=(("hash", "sha1"), ("key", "rsa"))),
+            "tpm2",
+            {"pcr_ids": "7", "hash": "sha1", "key": "rsa"},
+        ),
         (TANG, "tang", {"url": "@TANG_URL@", "thp": "@TANG_THUMBPRINT@"}),
         (
             Sss(2, (Tpm2Pin(), Sss(1, (TANG,)))),

@@ -153,3 +153,11 @@ def test_it_is_the_policy_evaluated_with_the_leaves_that_the_attacker_has(pins: 
 @given(st.one_of(st.none(), trees), capabilities)
 def test_there_is_always_a_reason(pins: Pin | None, some: Capabilities) -> None:
     assert extract(volume(pins), some).reason
+
+
+def test_a_key_file_on_an_encrypted_root_is_worth_what_root_is() -> None:
+    root = Volume("root", "/dev/b", Tpm2Pin(), None, "/")
+    data = Volume("a", "/dev/a", None, "secret", "/a", key_file=True, key_on=root)
+    assert not extract(data, Capabilities(disk=True)).extracted
+    assert extract(data, Capabilities(disk=True, tpm_state=True)).extracted
+    assert extract(replace(data, key_on=None), Capabilities(disk=True)).extracted

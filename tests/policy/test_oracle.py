@@ -414,3 +414,18 @@ def test_a_passphrase_that_cannot_be_typed_is_said_to_be_so() -> None:
     said = predict(volume, World(tpm=TpmState.ABSENT), Stack.DR)
     assert said.unlock is Unlock.LOCKED
     assert said.reason.startswith("it asks for a passphrase, and its key ends in a newline; tpm2 does not answer")
+
+
+@pytest.mark.parametrize(
+    ("root", "world", "does"),
+    [
+        (Volume("root", "/dev/b", Tpm2Pin(), None, "/"), World(), Unlock.AUTO),
+        (Volume("root", "/dev/b", Tpm2Pin(), "secret", "/"), World(tpm=TpmState.ABSENT), Unlock.AUTO),
+        (Volume("root", "/dev/b", Tpm2Pin(), None, "/"), World(tpm=TpmState.ABSENT), Unlock.LOCKED),
+        (Volume("root", "/dev/b", None, "secret", "/", unpredictable="a unit"), World(), Unlock.NOT_PREDICTED),
+    ],
+)
+def test_a_key_file_on_an_encrypted_root_opens_once_root_is_open(root: Volume, world: World, does: Unlock) -> None:
+    said = predict(Volume("a", "/dev/a", None, None, "/a", key_file=True, key_on=root), world, Stack.DR)
+    assert said.unlock is does
+    assert "root" in said.reason

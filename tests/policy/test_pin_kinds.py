@@ -90,8 +90,13 @@ DBX = (
     "an update of db or dbx changes PCR 7: have the passphrase at hand before you install one",
     "clevis#536; fwupd#7939",
 )
+NO_BANK = (
+    "it names no pcr_bank: clevis 20 takes sha1, and a TPM without that bank refuses the binding; "
+    "clevis 24 takes the first bank that the TPM has",
+    "clevis-encrypt-tpm2(1), pcr_bank; clevis#300, #329, #490; docs/how-to/three-levels.md",
+)
 SHA1 = (
-    "its PCRs are those of the bank sha1, clevis's default: a TPM without that bank refuses the binding",
+    "its PCRs are those of the bank sha1: a TPM without that bank refuses the binding",
     "clevis-encrypt-tpm2(1), pcr_bank; clevis#300, #329",
 )
 
@@ -122,7 +127,7 @@ CLEVIS_CUTS = cuts("the parent of what clevis sealed is not noDA")
         (Tpm2Pin(), [NO_PCR, CLEVIS_CUTS]),
         (Tpm2Pin((7,), "sha256"), [VENDOR, DBX, CLEVIS_CUTS]),
         (Tpm2Pin((0, 1, 2, 3, 7), "sha1"), [VENDOR, DBX, CLEVIS_CUTS, SHA1]),
-        (Tpm2Pin((4, 7)), [CLEVIS_CUTS, SHA1]),
+        (Tpm2Pin((4, 7)), [CLEVIS_CUTS, NO_BANK]),
         (Tpm2Pin((0,), "sha256"), [CLEVIS_CUTS]),
         (CryptenrollPin((0, 2)), []),
         (WITH_PIN, [VENDOR, DBX, cuts("what a PIN guards is not noDA")]),

@@ -92,6 +92,12 @@ class TangPin(Leaf):
         return "" if self.service.provided else why_not_run(self.url) or _ADVERTISED
 
     @property
+    def unpredictable(self) -> str:
+        """What a server does that the harness does not run is not known."""
+        foreign = self.address and not self.service.provided
+        return f"{self.address} is no server of this laboratory" if foreign else ""
+
+    @property
     def own_keys(self) -> Mapping[tuple[str, str], str]:
         """The key of the harness's own server, in place of that of the user's."""
         literal = self.address and self.thumbprint and not placeholder_server(self.thumbprint, "THUMBPRINT")

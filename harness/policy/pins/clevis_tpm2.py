@@ -19,6 +19,8 @@ from harness.policy.world import TpmState, World
 _BANKS = ("sha1", "sha256", "sha384", "sha512")
 """Those that swtpm has (swtpm_setup(8), --pcr-banks)."""
 _LAST_PCR = 23
+_OPTIONS = ("hash", "key", "pcr_digest")
+"""Handed to clevis as they are: the algorithms are those of tpm2_createprimary(1)."""
 
 
 @dataclass(frozen=True)
@@ -29,11 +31,14 @@ class Tpm2Pin(tpm.TpmLeaf):
         pcr_ids: PCRs that the seal is bound to; none means any state of the same TPM.
         pcr_bank: The bank of those PCRs; clevis's own default is used when it is None.
         name: What failed pins are called in an outcome.
+        options: What else its configuration says, as it is written there: ``hash`` and ``key`` of the primary key,
+            ``pcr_digest``.
     """
 
     pcr_ids: tuple[int, ...] = ()
     pcr_bank: str | None = None
     name: str = "tpm2"
+    options: tuple[tuple[str, str], ...] = ()
 
     opener: ClassVar[Opener] = CLEVIS
     clevis_name: ClassVar[str] = "tpm2"
@@ -51,21 +56,36 @@ class Tpm2Pin(tpm.TpmLeaf):
 
     @property
     def pcr_banks(self) -> frozenset[str]:
-        """That of its PCRs; sha1 is clevis's default."""
+        """That of its PCRs; sha1 is the default of clevis 20."""
         return frozenset({self.pcr_bank or "sha1"}) if self.pcr_ids else frozenset()
+
+    @property
+    def unpredictable(self) -> str:
+        """A digest is that of a boot which is still to come, or not."""
+        if not self.pcr_ids or "pcr_digest" not in dict(self.options):
+            return ""
+        return "its TPM seal is to a pcr_digest of the file's own, and which boot has that is not known"
 
     @property
     def described(self) -> str:
         """By which tool it is sealed, and to what."""
-        return f"TPM, sealed by clevis {tpm.described(self.pcr_ids, self.pcr_bank or 'sha1, the default of clevis')}"
+        further = "".join(f", {name} {value}" for name, value in self.options)
+        bank = self.pcr_bank or "sha1, the default of clevis"
+        return f"TPM, sealed by clevis {tpm.described(self.pcr_ids, bank)}{further}"
 
     def warnings(self) -> Iterator[tuple[str, str]]:
         """What a TPM's seal is worth, what power cuts do to it, and the bank that clevis takes."""
         yield from tpm.warnings(self.bound_pcrs)
         yield tpm.power_cut_warning("the parent of what clevis sealed is not noDA")
-        if self.pcr_ids and self.pcr_bank in (None, "sha1"):
+        if self.pcr_ids and self.pcr_bank is None:
             yield (
-                "its PCRs are those of the bank sha1, clevis's default: a TPM without that bank refuses the binding",
+                "it names no pcr_bank: clevis 20 takes sha1, and a TPM without that bank refuses the binding; "
+                "clevis 24 takes the first bank that the TPM has",
+                "clevis-encrypt-tpm2(1), pcr_bank; clevis#300, #329, #490; docs/how-to/three-levels.md",
+            )
+        if self.pcr_ids and self.pcr_bank == "sha1":
+            yield (
+                "its PCRs are those of the bank sha1: a TPM without that bank refuses the binding",
                 "clevis-encrypt-tpm2(1), pcr_bank; clevis#300, #329",
             )
 
@@ -74,11 +94,11 @@ class Tpm2Pin(tpm.TpmLeaf):
         return replace(self, name=f"tpm2-pcr{'+'.join(map(str, self.pcr_ids))}") if self.pcr_ids else self
 
     def clevis_config(self) -> dict[str, Any]:
-        """Bank and PCRs, if it is bound to any."""
+        """Bank and PCRs, if it is bound to any, and what else was written."""
         if not self.pcr_ids:
-            return {}
+            return dict(self.options)
         bank = {"pcr_bank": self.pcr_bank} if self.pcr_bank else {}
-        return {**bank, "pcr_ids": ",".join(map(str, self.pcr_ids))}
+        return {**bank, "pcr_ids": ",".join(map(str, self.pcr_ids)), **dict(self.options)}
 
     @classmethod
     def read(cls, place: Place, config: dict[str, Any], read_pin: ReadPin) -> "Tpm2Pin | None":
@@ -93,7 +113,12 @@ class Tpm2Pin(tpm.TpmLeaf):
         if not fits or not all(re.fullmatch(r"[0-9]{1,2}", text) and int(text) <= _LAST_PCR for text in texts if said):
             place.wrong(f'expected PCRs from 0 to {_LAST_PCR} as "1,7" or [1, 7], found {json.dumps(said)}', "pcr_ids")
             return None
-        return cls(tuple(int(text) for text in texts if text), bank)
+        for key in _OPTIONS:
+            if not isinstance(config.get(key, ""), str):
+                place.wrong("expected a string", key)
+                return None
+        options = tuple((key, config[key]) for key in _OPTIONS if key in config)
+        return cls(tuple(int(text) for text in texts if text), bank, options=options)
 
     @classmethod
     def of_header(cls, config: Mapping[str, Any], crypttab: Collection[str]) -> "Tpm2Pin":

@@ -255,6 +255,11 @@ class Leaf(Binding):
         return ""
 
     @property
+    def unpredictable(self) -> str:
+        """Why the rules say nothing about a volume that it opens, or nothing."""
+        return ""
+
+    @property
     def own_keys(self) -> Mapping[tuple[str, str], str]:
         """Where the harness runs a server in the place of the user's, whose key it does not have: what to write for it.
 
