@@ -2,7 +2,8 @@
 
 `answer` puts the answer together: what the rules say under each of the `situations` and of each of the `attackers`, the
 warnings (`advice`), a volume's pins as a `tree`, and what boots said of volumes of its `shape` (`recorded`).
-`collected` reads a machine in place of a policy file, `command` reads the files, `show` prints.
+`collected` reads a machine in place of a policy file (its `block_devices`, its `crypttab`), `command` reads the files,
+`show` prints.
 
-`tree`, `shape`, `attackers`, `advice` and `answer` are pure.
+`tree`, `shape`, `attackers`, `advice`, `answer`, `block_devices` and `crypttab` are pure.
 """

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from harness.policy.merge import elsewhere
 from harness.policy.notes import not_exercised
-from harness.policy.pins import Leaf, bindings, leaves, subtrees
+from harness.policy.pins import Leaf, bindings, evaluate, leaves, subtrees
 from harness.policy.policy import Policy, Volume
 
 _IN_INITRD = frozenset({"/", "/usr", "/etc", "/var"})
@@ -52,7 +52,7 @@ def _of_the_file(policy: Policy) -> Iterator[Advice]:
 
 
 def _threshold(_policy: Policy, volume: Volume) -> Iterator[tuple[str, str]]:
-    for tree in subtrees(volume.pins) if volume.pins else ():
+    for tree in subtrees(volume.pins) if volume.pins and evaluate(volume.pins, _is_local) else ():
         both = len({leaf.needs_network for leaf in leaves(tree)}) == 2
         if both and not isinstance(tree, Leaf) and not tree.separate and tree.threshold == 1:
             yield (
@@ -67,6 +67,10 @@ def _threshold(_policy: Policy, volume: Volume) -> Iterator[tuple[str, str]]:
         )
 
 
+def _is_local(leaf: Leaf) -> bool:
+    return not leaf.needs_network
+
+
 def _pins(_policy: Policy, volume: Volume) -> Iterator[tuple[str, str]]:
     """What each pin says of itself, once."""
     yield from dict.fromkeys(warning for leaf in volume.leaves for warning in leaf.warnings())
@@ -74,10 +78,11 @@ def _pins(_policy: Policy, volume: Volume) -> Iterator[tuple[str, str]]:
 
 def _inline_key(policy: Policy, volume: Volume) -> Iterator[tuple[str, str]]:
     if policy.source and volume.passphrase is not None and "inline" in policy.source:
+        lies = f"on {volume.key_on.name}" if volume.key_on else "in the clear"
         where = (
             "stays in a keyslot beside clevis's"
             if volume.pins
-            else "lies in the clear under /etc/luks of the installed system"
+            else f"lies {lies} under /etc/luks of the installed system"
         )
         yield (
             f"its key stands in this file, and {where}: whoever reads the file, or the config that the machine was "

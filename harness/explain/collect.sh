@@ -29,8 +29,11 @@ echo 1 >format
 take "$root/proc/cmdline" cmdline
 take "$root/etc/crypttab" crypttab
 take "$root/etc/fstab" fstab
+for key in "$root"/etc/cryptsetup-keys.d/*.key; do
+    [ -e "$key" ] && echo "${key##*/}"
+done >cryptsetup-keys # the names of the keys that systemd takes by itself, and nothing of what is in them
 take "$root/etc/os-release" os-release
-have lsblk && lsblk --json --paths --output NAME,TYPE,FSTYPE,UUID,PARTLABEL,MOUNTPOINTS >lsblk.json 2>/dev/null
+have lsblk && lsblk --json --paths --output NAME,TYPE,FSTYPE,UUID,LABEL,PARTUUID,PARTLABEL,MOUNTPOINTS >lsblk.json 2>/dev/null
 
 # Every LUKS device: its metadata, and what clevis says of it.
 if have blkid && have cryptsetup; then

@@ -5,12 +5,15 @@ command line, what its TPM measured, and versions.
 """
 
 import json
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.errors import UsageError
 from harness.evidence.artifacts import plain
+from harness.explain.advice import Advice
+from harness.explain.block_devices import LuksDevice, luks_devices
+from harness.explain.crypttab import Entry, entries, entry_of, switched_off, with_arguments
 from harness.luks2.header import LuksFormatError
 from harness.luks2.sealed_pins import SealedPin, sealed_pin
 from harness.policy.pins import KINDS, Pin, Sss
@@ -36,6 +39,7 @@ class Collected:
         event_log: The firmware's log (TCG PC Client Platform Firmware Profile, 10), as it was read; empty without one.
         facts: Lines for people: versions, Secure Boot, the TPM.
         unknown: Volumes with something that the rules know nothing of, and what: nothing is predicted of them.
+        warnings: What crypttab and fstab say that an owner may not mean.
     """
 
     policy: Policy
@@ -43,6 +47,7 @@ class Collected:
     event_log: bytes
     facts: tuple[str, ...]
     unknown: Mapping[str, str]
+    warnings: tuple[Advice, ...]
 
 
 def read(folder: Path) -> Collected:
@@ -53,39 +58,62 @@ def read(folder: Path) -> Collected:
     """
     if _text(folder, "format").strip() != FORMAT:
         raise UsageError(f"{folder} is no folder of collect.sh", f"it has no file `format` that says {FORMAT}", _HINT)
-    crypttab = dict(_crypttab(_text(folder, "crypttab")))
-    mounts = dict(_mounts(folder))
-    volumes, unknown = [], {}
+    arguments = tuple(_text(folder, "cmdline").split())
+    generators = _text(folder, "initrd-generator").split()
+    stack = _stack(generators)
+    listed, devices = entries(_text(folder, "crypttab")), _devices(folder)
+    kept = tuple(_text(folder, "cryptsetup-keys").split())
+    found = []
     for header in sorted(folder.glob("luks/*.json")):
         device = _text(folder, f"luks/{header.stem}.device").strip()
-        found = _volume(header, device, crypttab, mounts)
-        volumes.append(found.volume)
-        if found.unknown:
-            unknown[found.volume.name] = "; ".join(found.unknown)
-    if not volumes:
+        lies = devices.get(device) or LuksDevice((device,), None, None)
+        entry = entry_of(listed, (*lies.places, device, f"UUID={header.stem}"))
+        if stack is Stack.DR:
+            entry = with_arguments(entry, header.stem, arguments)
+        each = _volume(header, device, _with_kept_key(entry, kept), lies, stack)
+        other = _other_initrd(generators, arguments) if each.volume.mount_point == "/" else ()
+        found.append(replace(each, unknown=(*each.unknown, *other)))
+    if not found:
         raise UsageError(f"{folder} holds no LUKS2 header", "luks/ is empty: there is none, or it was not root", _HINT)
-    arguments = tuple(_text(folder, "cmdline").split())
-    policy = Policy(folder.name, {}, tuple(volumes), "", arguments, "")
-    stack = Stack.IT if "update-initramfs" in _text(folder, "initrd-generator").split() else Stack.DR
-    return Collected(policy, stack, _bytes(folder, "event-log"), tuple(_facts(folder)), unknown)
+    root = next((each.volume for each in found if each.volume.mount_point == "/"), None)
+    volumes = tuple(replace(each.volume, key_on=root) if each.volume.key_file else each.volume for each in found)
+    policy = Policy(folder.name, {}, volumes, "", arguments, "")
+    unknown = {each.volume.name: "; ".join(each.unknown) for each in found if each.unknown}
+    if (off := switched_off(arguments)) and stack is Stack.DR:
+        unknown = {volume.name: f"the kernel argument {off} keeps systemd from opening it" for volume in volumes}
+    fstab = _text(folder, "fstab")
+    warnings = tuple(warning for each in found for warning in _warnings(each, fstab, stack))
+    return Collected(policy, stack, _bytes(folder, "event-log"), tuple(_facts(folder)), unknown, warnings)
+
+
+def _stack(generators: Sequence[str]) -> Stack:
+    """What opens the volumes: dracut of Debian 14 brings an update-initramfs of its own."""
+    return Stack.IT if "update-initramfs" in generators and "dracut" not in generators else Stack.DR
+
+
+def _other_initrd(generators: Sequence[str], arguments: Sequence[str]) -> Iterator[str]:
+    """What opens root in the place of systemd or initramfs-tools."""
+    if "booster" in generators and not {"dracut", "update-initramfs", "mkinitcpio"} & set(generators):
+        yield "booster opens it, which has a clevis of its own"
+    if any(word.startswith("cryptdevice=") for word in arguments):
+        yield "the hook `encrypt` of mkinitcpio opens it, as the kernel argument cryptdevice= says"
+
+
+def _with_kept_key(entry: Entry | None, kept: Collection[str]) -> Entry | None:
+    """Where crypttab names no key, systemd takes that of the name in /etc/cryptsetup-keys.d (crypttab(5))."""
+    if entry is None or entry.key or f"{entry.name}.key" not in kept:
+        return entry
+    return replace(entry, key=f"/etc/cryptsetup-keys.d/{entry.name}.key")
 
 
 @dataclass(frozen=True)
 class _Found:
     volume: Volume
+    entry: Entry | None
     unknown: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class _Entry:
-    """A line of crypttab(5)."""
-
-    name: str
-    key_file: str | None
-    options: frozenset[str]
-
-
-def _volume(header: Path, device: str, crypttab: Mapping[str, _Entry], mounts: Mapping[str, str]) -> _Found:
+def _volume(header: Path, device: str, entry: Entry | None, lies: LuksDevice, stack: Stack) -> _Found:
     try:
         metadata = json.loads(_text(header.parent, header.name))
         tokens = [dict(metadata["tokens"][number]) for number in sorted(metadata["tokens"], key=int)]
@@ -93,26 +121,50 @@ def _volume(header: Path, device: str, crypttab: Mapping[str, _Entry], mounts: M
         claimed = {str(keyslot) for token in tokens for keyslot in token.get("keyslots", ())}
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise UsageError(f"{header} is not the metadata of a LUKS2 header", repr(error), _HINT) from error
-    entry = crypttab.get(header.stem) or crypttab.get(device)
-    unknown: list[str] = []
+    is_root = lies.mount_point == "/"
+    unknown = list(entry.untold(stack, is_root=is_root)) if entry else []
     pins: list[Pin] = []
     for token in tokens:
         try:
-            pins += _pins(sealed_pin(token), entry.options if entry else (), unknown)
+            pins += _pins(sealed_pin(token), entry.spelled if entry else (), unknown)
         except (LuksFormatError, ValueError, TypeError) as error:
             unknown.append(f"a token that is not as its tool writes it: {plain(str(error))[:200]}")
     recovery = any(token.get("type") == _RECOVERY for token in tokens)
     typed = bool(keyslots - claimed) or recovery
     volume = Volume(
-        name=entry.name if entry else f"luks-{header.stem}",
+        name=entry.name if entry else lies.mapping or f"luks-{header.stem}",
         device=device,
         pins=pins[0] if len(pins) == 1 else Sss(1, tuple(pins), separate=True) if pins else None,
         passphrase="" if typed else None,
-        mount_point=mounts.get(entry.name if entry else header.stem),
-        key_file=bool(entry and entry.key_file),
-        headless=bool(entry and entry.options & {"headless", "headless=yes", "headless=true", "headless=1"}),
+        mount_point=lies.mount_point,
+        key_file=bool(entry and entry.key),
+        headless=bool(entry and entry.headless),
     )
-    return _Found(volume, tuple(unknown))
+    return _Found(volume, entry, tuple(unknown))
+
+
+def _warnings(found: _Found, fstab: str, stack: Stack) -> Iterator[Advice]:
+    """What crypttab and fstab say that an owner may not mean."""
+    volume, options = found.volume, found.entry.options if found.entry else {}
+    early = volume.mount_point in ("/", "/usr") or bool(found.entry and found.entry.in_initrd)
+    if volume.tang_servers and not early and "_netdev" not in options and not _is_remote(volume.name, fstab):
+        text = (
+            "it needs Tang after the initrd, and neither crypttab nor fstab says _netdev: it is wanted before the "
+            "network is up, so it asks, unless the initrd has brought the network up"
+        )
+        yield Advice(volume.name, text, "clevis-luks-unlockers(7); crypttab(5), _netdev; clevis#457; systemd#27101")
+    if stack is Stack.DR and options.get("timeout", "0") not in ("0", ""):
+        text = f"crypttab says timeout={options['timeout']}: after that its prompt is gone, and clevis with it"
+        yield Advice(volume.name, text, "crypttab(5), timeout=")
+    if "nofail" in options:
+        text = "crypttab says nofail: the boot goes on without it, and it may open after the login, or never"
+        yield Advice(volume.name, text, "crypttab(5), nofail")
+
+
+def _is_remote(mapping: str, fstab: str) -> bool:
+    """Whether what lies in a mapping is mounted after the network."""
+    lines = (line.split() for line in fstab.splitlines() if not line.lstrip().startswith("#"))
+    return any(len(words) > 3 and words[0] == f"/dev/mapper/{mapping}" and "_netdev" in words[3] for words in lines)
 
 
 def _pins(sealed: SealedPin, crypttab: Collection[str], unknown: list[str]) -> Iterator[Pin]:
@@ -133,29 +185,9 @@ def _pins(sealed: SealedPin, crypttab: Collection[str], unknown: list[str]) -> I
         )
 
 
-def _crypttab(text: str) -> Iterator[tuple[str, _Entry]]:
-    """Entries by the UUID or the device that they name."""
-    for line in text.splitlines():
-        words = line.split()
-        if len(words) < 2 or words[0].startswith("#"):
-            continue
-        name, device, *rest = words
-        key_file = rest[0] if rest and rest[0] not in ("none", "-") else None
-        options = frozenset(rest[1].split(",")) if len(rest) > 1 else frozenset()
-        yield device.removeprefix("UUID=").removeprefix("/dev/disk/by-uuid/"), _Entry(name, key_file, options)
-
-
-def _mounts(folder: Path) -> Iterator[tuple[str, str]]:
-    """Where the file systems on mappings are mounted, by the mapping's name, as lsblk(8) says."""
-    text = _text(folder, "lsblk.json")
+def _devices(folder: Path) -> Mapping[str, LuksDevice]:
     try:
-        todo = list(json.loads(text)["blockdevices"]) if text else []
-        while todo:
-            device = todo.pop()
-            todo += device.get("children") or []
-            points = [point for point in device.get("mountpoints") or [device.get("mountpoint")] if point]
-            if str(device.get("type")) == "crypt" and points:
-                yield str(device["name"]).removeprefix("/dev/mapper/"), min(points, key=len)
+        return luks_devices(_text(folder, "lsblk.json"))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UsageError(f"{folder}/lsblk.json is not what lsblk prints", repr(error), _HINT) from error
 

@@ -5,6 +5,7 @@ import json
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
@@ -17,6 +18,7 @@ from harness.event_log.decode import decode_event_log
 from harness.event_log.events import MeasuredEvent
 from harness.evidence.artifacts import save
 from harness.explain import collected
+from harness.explain.advice import Advice
 from harness.explain.answer import Answer, Expectation, Situation, answer
 from harness.explain.recorded import of_attacks, of_truth_table
 from harness.explain.shape import shape
@@ -103,6 +105,7 @@ def explained_machine(folder: Path) -> Answer:
         withheld=found.unknown,
         events=decode_event_log(found.event_log) if found.event_log else (),
         facts=found.facts,
+        warnings=found.warnings,
     )
 
 
@@ -114,13 +117,15 @@ def _answered(
     withheld: Mapping[str, str] = MappingProxyType({}),
     events: Sequence[MeasuredEvent] = (),
     facts: tuple[str, ...] = (),
+    warnings: tuple[Advice, ...] = (),
 ) -> Answer:
     rows = _rows()
     guards = {row.name: row.volume for row in rows}
     verdicts = of_truth_table(rows, {shape(volume) for volume in policy.volumes}, _TRUTH_TABLE)
     guards |= {volume.name: volume for volume in _side_by_side() if volume.pins and volume.name not in guards}
     attacks = of_attacks(guards, _ATTACKS)
-    return answer(policy, stack, asked, verdicts, attacks, withheld=withheld, events=events, facts=facts)
+    told = answer(policy, stack, asked, verdicts, attacks, withheld=withheld, events=events, facts=facts)
+    return replace(told, advice=(*warnings, *told.advice))
 
 
 @cache

@@ -101,6 +101,17 @@ def test_nothing_is_warned_of_that_is_not_so(policy: str, text: str) -> None:
     assert not [each for each in advice(read_policy(POLICIES / f"{policy}.bu")) if text in each.text]
 
 
+def test_where_the_tpm_alone_opens_nothing_no_threshold_is_warned_of(tmp_path: Path) -> None:
+    """Of two groups of which both must answer, one may well be a TPM or a server."""
+    path = tmp_path / "mine.bu"
+    text = (POLICIES / "tpm2-and-tang.bu").read_text()
+    tang = '{"url": "@TANG_URL@"}'
+    groups = f'[{{"pins": {{"tang": {tang}, "tpm2": {{}}}}}}, {{"pins": {{"tang": {tang}}}}}]'
+    section = f'clevis:\n        custom: {{pin: sss, config: \'{{"t": 2, "pins": {{"sss": {groups}}}}}\'}}\n'
+    path.write_text(re.sub(r"clevis:\n(?: {8}.*\n)+", section, text))
+    assert not [each for each in advice(read_policy(path)) if "threshold is 1" in each.text]
+
+
 def test_without_neednet_fedora_coreos_asks_and_it_is_said(tmp_path: Path) -> None:
     path = tmp_path / "mine.bu"
     path.write_text((POLICIES / "tang.bu").read_text().replace("rd.neednet=1", "quiet"))
