@@ -95,7 +95,8 @@ def _try_share(tree: Path, volumes: Sequence[Volume], progress: Progress, only: 
     """What one shell tries: its TPM, header and servers are its own."""
     found: list[Line] = []
     names = tuple(dict.fromkeys(server for volume in volumes for server in volume.tang_servers))
-    with parts_among(tree, names, progress) as parts:
+    banks = frozenset({"sha256"}).union(*(leaf.pcr_banks for volume in volumes for leaf in volume.leaves))
+    with parts_among(tree, names, progress, sorted(banks)) as parts:
         for volume in volumes:
             with progress.step(volume.name):
                 found += _tried(parts, volume, only)
@@ -103,14 +104,17 @@ def _try_share(tree: Path, volumes: Sequence[Volume], progress: Progress, only: 
 
 
 def _of_files(files: Sequence[Path]) -> Iterator[Volume]:
+    """What of the files can be tried; of several files, each volume is called after its file, too."""
     for file in files:
-        volumes = [_anywhere(volume) for volume in read_policy(file).volumes if can_be_sealed(volume)]
+        policy = read_policy(file)
+        volumes = [_anywhere(volume) for volume in policy.volumes if can_be_sealed(volume)]
         if not volumes:
             raise UsageError(
                 f"{file} has no volume that can be tried here",
                 "a volume needs a passphrase, and pins that neither a person nor a phase of the boot is needed for",
             )
-        yield from volumes
+        for volume in volumes:
+            yield replace(volume, name=f"{policy.name}:{volume.name}") if len(files) > 1 else volume
 
 
 def _anywhere(volume: Volume) -> Volume:
@@ -133,7 +137,8 @@ def can_be_sealed(volume: Volume) -> bool:
     """Whether its pins can be bound and asked without a boot."""
     by_boot = any(leaf.needs_machine for leaf in volume.leaves)
     known = all(leaf.service is None or leaf.service.kind in ("tang", "tpm") for leaf in volume.leaves)
-    return bool(volume.leaves) and volume.passphrase is not None and known and not by_boot
+    told = known and not by_boot and not volume.unpredictable
+    return bool(volume.leaves) and volume.passphrase is not None and told
 
 
 def _require_known(only: Sequence[str], volumes: Sequence[Volume]) -> None:

@@ -49,14 +49,16 @@ def real_parts(servers: Sequence[str], progress: Progress) -> Iterator[Parts]:
 
 
 @contextmanager
-def parts_among(tree: Path, servers: Sequence[str], progress: Progress) -> Iterator[Parts]:
-    """The same with a guest's files that are there already; several may share them."""
+def parts_among(
+    tree: Path, servers: Sequence[str], progress: Progress, banks: Sequence[str] = ("sha256",)
+) -> Iterator[Parts]:
+    """The same with a guest's files that are there already, which several may share, and TPMs with these PCR banks."""
     if servers:
         start_daemon(progress)
     with ExitStack() as stack:
         shared, state = (stack.enter_context(scratch(None)) for _ in range(2))
         for name in ("tpm", "another"):
-            tpms.manufacture(Tpm(state / name))
+            tpms.manufacture(Tpm(state / name, banks=tuple(banks)))
         running = stack.enter_context(running_servers(servers, progress))
         box = stack.enter_context(toolbox(tree, shared, running.tangs.values()))
         yield Parts(box, running, state / "tpm", state / "another")

@@ -3,7 +3,7 @@
 import socket
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from hashlib import sha1, sha256
+from hashlib import new, sha1
 from pathlib import Path
 
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
@@ -22,6 +22,7 @@ _BEHIND = f"{SOCKET}.chip"
 
 _START_SECONDS = 10.0
 _PCRS = range(16)
+_BANKS = ("sha1", "sha256", "sha384", "sha512")
 _LARGEST = 4096
 
 
@@ -78,7 +79,7 @@ def _extend(version: TpmVersion, pcr: int, value: bytes) -> bytes:
     """The command that extends a PCR in each bank; one that the TPM does not have is passed over (Part 3, 22.2)."""
     if version is TpmVersion.TPM_1_2:
         return extend_1_2(pcr, sha1(value).digest())
-    return pcr_extend(pcr, [("sha1", sha1(value).hexdigest()), ("sha256", sha256(value).hexdigest())])
+    return pcr_extend(pcr, [(bank, new(bank, value).hexdigest()) for bank in _BANKS])
 
 
 def _connected(where: Path) -> socket.socket:
