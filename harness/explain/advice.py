@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from harness.policy.merge import elsewhere
 from harness.policy.notes import not_exercised
 from harness.policy.pins import Leaf, bindings, evaluate, leaves, subtrees
+from harness.policy.pins.sss import has_sibling_thresholds
 from harness.policy.policy import Policy, Volume
 
 _IN_INITRD = frozenset({"/", "/usr", "/etc", "/var"})
@@ -67,6 +68,15 @@ def _threshold(_policy: Policy, volume: Volume) -> Iterator[tuple[str, str]]:
         )
 
 
+def _siblings(_policy: Policy, volume: Volume) -> Iterator[tuple[str, str]]:
+    if volume.pins and has_sibling_thresholds(volume.pins):
+        yield (
+            "a threshold joins several others: `clevis luks list` shows the last of them only, and `clevis luks regen` "
+            "fails, or binds less than there was; unbind and bind anew (repaired in clevis 24)",
+            "clevis#505, #570; docs/how-to/three-levels.md",
+        )
+
+
 def _is_local(leaf: Leaf) -> bool:
     return not leaf.needs_network
 
@@ -119,6 +129,7 @@ def _headless(_policy: Policy, volume: Volume) -> Iterator[tuple[str, str]]:
 
 _RULES: tuple[Rule, ...] = (
     _threshold,
+    _siblings,
     _pins,
     _inline_key,
     _tang_in_initrd,

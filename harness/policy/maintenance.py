@@ -15,6 +15,7 @@ from harness.errors import UsageError
 from harness.policy.enrolment import volume_env
 from harness.policy.pins import OPENERS, Pin, bindings
 from harness.policy.pins.clevis import CLEVIS
+from harness.policy.pins.sss import has_sibling_thresholds
 from harness.policy.policy import Volume
 
 
@@ -40,6 +41,10 @@ def rebound(volumes: Sequence[Volume]) -> MaintenanceResult:
 
     clevis takes the passphrase where the old binding does not open any more, as after a deleted key or new firmware. It
     trusts whatever answers in Tang's place meanwhile: ``clevis luks regen`` says ``-y`` and asks for no thumbprint.
+
+    Raises:
+        UsageError: A threshold joins several others: clevis before 24 binds the last of them alone. Seen with clevis 19
+            and 20: "Invalid threshold (required: 1 <= 2 <= 1)!", or, of threshold 1, silently less than there was.
     """
     return MaintenanceResult(tuple(volumes), tuple(line for volume in volumes for line in _renew(volume)))
 
@@ -65,6 +70,12 @@ def unbound(volumes: Sequence[Volume]) -> MaintenanceResult:
 def _renew(volume: Volume) -> Iterator[str]:
     for opener in OPENERS:
         if own := [pin for pin in bindings(volume.pins) if pin.opener is opener]:
+            if any(map(has_sibling_thresholds, own)):
+                raise UsageError(
+                    f"clevis luks regen loses a part of what opens {volume.name}",
+                    "of several thresholds in a threshold it knows the last, before clevis 24 (clevis#505)",
+                    "unbind, and bind anew",
+                )
             yield from volume_env(volume)
             yield from opener.renew(own)
 

@@ -20,7 +20,7 @@ from harness.matrix.condition import Condition
 from harness.matrix.conditions import CONDITIONS, MAINTENANCE, OF_POWER, subsets
 from harness.matrix.machines import MACHINES
 from harness.policy.butane import read_policy
-from harness.policy.pins import changed
+from harness.policy.pins import bindings, changed, leaves
 from harness.policy.pins.systemd import CRYPTENROLL
 from harness.policy.policy import Volume
 from harness.progress import Progress
@@ -111,7 +111,8 @@ def _of_files(files: Sequence[Path]) -> Iterator[Volume]:
         if not volumes:
             raise UsageError(
                 f"{file} has no volume that can be tried here",
-                "a volume needs a passphrase, and pins that neither a person nor a phase of the boot is needed for",
+                "a volume needs a passphrase, and pins that neither a person nor a phase of the boot is needed for, in "
+                "each binding one at most that the TPM answers for",
             )
         for volume in volumes:
             yield replace(volume, name=f"{policy.name}:{volume.name}") if len(files) > 1 else volume
@@ -137,7 +138,9 @@ def can_be_sealed(volume: Volume) -> bool:
     """Whether its pins can be bound and asked without a boot."""
     by_boot = any(leaf.needs_machine for leaf in volume.leaves)
     known = all(leaf.service is None or leaf.service.kind in ("tang", "tpm") for leaf in volume.leaves)
-    told = known and not by_boot and not volume.unpredictable
+    # The pins of a binding are asked at once, and no resource manager keeps two at the TPM apart (seen: 0x902).
+    in_turn = all(sum(leaf.bound_pcrs is not None for leaf in leaves(pin)) <= 1 for pin in bindings(volume.pins))
+    told = known and in_turn and not by_boot and not volume.unpredictable
     return bool(volume.leaves) and volume.passphrase is not None and told
 
 

@@ -77,3 +77,12 @@ def test_a_binding_that_is_not_there_is_no_success(listed: str, status: int) -> 
     script = "\n".join(["set -e", owner_functions(), clevis, *unbound([bound(TangPin("tang", "u", "t"))]).commands])
     done = subprocess.run(["bash", "-c", script.replace("readlink -f", "echo")], capture_output=True, check=False)
     assert (done.returncode != 0) == bool(status), done.stderr
+
+
+def test_what_regen_would_lose_a_part_of_is_refused() -> None:
+    """Of several thresholds in a threshold, clevis before 24 binds the last anew (clevis#505)."""
+    one, two = (Sss(1, (TangPin(name, "@TANG_URL@", "@TANG_THUMBPRINT@"), Tpm2Pin())) for name in ("tang", "two"))
+    with pytest.raises(UsageError, match="loses a part of what opens var"):
+        rebound([Volume("var", "/dev/vda5", Sss(1, (one, two)), "secret", "/var")])
+    assert rebound([Volume("var", "/dev/vda5", Sss(1, (one, Tpm2Pin())), "secret", "/var")]).commands
+    assert rebound([Volume("var", "/dev/vda5", Sss(1, (one, two), separate=True), "secret", "/var")]).commands

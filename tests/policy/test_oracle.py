@@ -429,3 +429,18 @@ def test_a_key_file_on_an_encrypted_root_opens_once_root_is_open(root: Volume, w
     said = predict(Volume("a", "/dev/a", None, None, "/a", key_file=True, key_on=root), world, Stack.DR)
     assert said.unlock is does
     assert "root" in said.reason
+
+
+@pytest.mark.parametrize(
+    ("pin", "opens"),
+    [
+        (Tpm2Pin((7,), options=(("hash", "sha384"),)), False),
+        (Tpm2Pin((7,), options=(("hash", "sha256"), ("key", "rsa"))), True),
+        (Tpm2Pin((), options=(("hash", "sha1"),)), True),
+    ],
+)
+def test_what_clevis_seals_to_pcrs_under_another_hash_it_never_opens(pin: Tpm2Pin, opens: bool) -> None:
+    said = say(pin)
+    assert (said.unlock is Unlock.AUTO) is opens
+    assert opens or "sealed under sha384" in said.reason
+    assert any("it never opens" in text for text, _ in pin.warnings()) is not opens

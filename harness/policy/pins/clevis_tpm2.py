@@ -21,6 +21,8 @@ _BANKS = ("sha1", "sha256", "sha384", "sha512")
 _LAST_PCR = 23
 _OPTIONS = ("hash", "key", "pcr_digest")
 """Handed to clevis as they are: the algorithms are those of tpm2_createprimary(1)."""
+_POLICY_HASH = "sha256"
+"""Of the session in which clevis 20 asks for what is bound to PCRs (tpm2_unseal(1), ``-p pcr:``)."""
 
 
 @dataclass(frozen=True)
@@ -83,11 +85,23 @@ class Tpm2Pin(tpm.TpmLeaf):
                 "clevis 24 takes the first bank that the TPM has",
                 "clevis-encrypt-tpm2(1), pcr_bank; clevis#300, #329, #490; docs/how-to/three-levels.md",
             )
+        if self._hash_never_asked_under:
+            yield (
+                f"clevis 20 seals it to PCRs under the hash {self._hash_never_asked_under} and asks under "
+                f"{_POLICY_HASH}: it never opens; with clevis 24 it does",
+                "clevis 20, clevis-decrypt-tpm2; docs/how-to/three-levels.md",
+            )
         if self.pcr_ids and self.pcr_bank == "sha1":
             yield (
                 "its PCRs are those of the bank sha1: a TPM without that bank refuses the binding",
                 "clevis-encrypt-tpm2(1), pcr_bank; clevis#300, #329",
             )
+
+    @property
+    def _hash_never_asked_under(self) -> str:
+        """The hash under which clevis 20 seals to PCRs, if it does not ask under the same."""
+        name = dict(self.options).get("hash", _POLICY_HASH)
+        return name if self.pcr_ids and name != _POLICY_HASH else ""
 
     def distinct(self) -> "Tpm2Pin":
         """Called after the PCRs that it is bound to, if there are any."""
@@ -138,6 +152,9 @@ class Tpm2Pin(tpm.TpmLeaf):
         without noDA, so a TPM in lockout takes no authorization of that key: seen with clevis 20 and tpm2-tools
         5.7, Esys_Load(0x921), and a prompt. systemd's SRK is noDA, and its seals open. For the same reason three power
         cuts lock clevis out: each boot authorizes that key (clevis#333).
+
+        Another hash than sha256 was expected to change nothing. Seen with clevis 19 and 20: what is bound to PCRs, too,
+        is sealed and never unsealed, Esys_Unseal(0x99D). clevis 24 asks in a session of the same hash.
         """
         if world.tpm is TpmState.OWNER_AUTH_SET:
             return PinFailureCause("owner authorization is set, so its primary key cannot be made")
@@ -145,6 +162,10 @@ class Tpm2Pin(tpm.TpmLeaf):
             return unusable
         if tpm.locked_out(world):
             return PinFailureCause("the TPM is locked out, and the parent of what clevis sealed is not noDA")
+        if self._hash_never_asked_under:
+            return PinFailureCause(
+                f"it is sealed under {self._hash_never_asked_under}, and asked for under {_POLICY_HASH}"
+            )
         return tpm.pcrs_changed(self.pcr_ids, world)
 
     def extraction(self, capabilities: Capabilities, measured: frozenset[int]) -> tuple[bool, str]:

@@ -93,6 +93,12 @@ def subtrees(pin: Pin) -> Iterator[Pin]:
             yield from subtrees(child)
 
 
+def has_sibling_thresholds(pin: Pin) -> bool:
+    """Whether a threshold joins several others: ``clevis luks list`` shows the last of them only (clevis#505)."""
+    joined = (tree.pins for tree in subtrees(pin) if not isinstance(tree, Leaf) and not tree.separate)
+    return any(sum(not isinstance(child, Leaf) for child in pins) > 1 for pins in joined)
+
+
 def bindings(pin: Pin | None) -> tuple[Pin, ...]:
     """The bindings that a volume's pins are, each in a keyslot of its own."""
     if pin is None or isinstance(pin, Leaf):

@@ -1,0 +1,43 @@
+"""What of several files `try` tries, and what it leaves untold, before any part is started."""
+
+import json
+from pathlib import Path
+
+from harness.paths import POLICIES
+from harness.policy.pins import CryptenrollPin, Pin, Sss, TangPin, Tpm2Pin
+from harness.policy.policy import Volume
+from harness.real_tools import command
+
+
+def volume(pins: Pin, **further: str) -> Volume:
+    return Volume("var", "/dev/vda5", pins, "secret", "/var", **further)  # type: ignore[arg-type]
+
+
+def test_of_several_files_a_volume_is_called_after_its_file_too() -> None:
+    files = [POLICIES / "tang.bu", POLICIES / "tpm2.bu"]
+    assert [each.name for each in command._of_files(files)] == ["tang:var", "tpm2:var"]
+    assert [each.name for each in command._of_files(files[:1])] == ["var"]
+
+
+def test_two_pins_at_the_tpm_at_once_are_left_to_a_boot() -> None:
+    both = (Tpm2Pin((7,), "sha256"), Tpm2Pin((4,), "sha256"))
+    assert not command.can_be_sealed(volume(Sss(2, both)))
+    assert command.can_be_sealed(volume(Sss(1, (both[0], CryptenrollPin((4,))), separate=True)))
+
+
+def test_what_nothing_is_predicted_of_is_not_tried() -> None:
+    assert not command.can_be_sealed(volume(Tpm2Pin(), unpredictable="a unit decides"))
+
+
+def test_what_is_written_of_a_pin_is_what_the_tools_get(tmp_path: Path) -> None:
+    config = {"pcr_ids": "7", "pcr_bank": "sha256", "key": "rsa", "hash": "sha384"}
+    text = (POLICIES / "tpm2.bu").read_text()
+    section = f"custom: {{pin: tpm2, config: '{json.dumps(config)}'}}"
+    (tmp_path / "mine.bu").write_text(text.replace("tpm2: true", section))
+    (found,) = command._of_files([tmp_path / "mine.bu"])
+    assert found.pins and found.pins.clevis_config() == config
+
+
+def test_a_tang_server_named_twice_is_two_shares() -> None:
+    tang = TangPin("tang", "@TANG_URL@", "@TANG_THUMBPRINT@")
+    assert volume(Sss(2, (tang, tang))).tang_servers == ("tang",)
