@@ -18,7 +18,7 @@ from harness.campaign.collection import divided
 from harness.campaign.schedule import Costs, Job, by_machine, forecast
 from harness.campaign.status import JOB, minutes, short
 from harness.errors import UsageError
-from harness.files import write_whole
+from harness.files import tail, write_whole
 from harness.host.slots import slot_count
 from harness.images.recipe import guest_names, guest_recipe
 from harness.matrix.machines import machine_names
@@ -74,12 +74,12 @@ def collected(paths: Sequence[str], marks: str = "") -> list[Job]:
     Raises:
         UsageError: pytest cannot collect them; with what it says.
     """
-    collector, said = _Collector(), io.StringIO()
-    options = ["--collect-only", "--assert=plain", "-q", "-p", "no:cacheprovider", *(["-m", marks] if marks else [])]
-    with contextlib.redirect_stdout(said):
+    collector, said, wrong = _Collector(), io.StringIO(), io.StringIO()
+    options = ["--collect-only", "--assert=plain", "-qq", "-p", "no:cacheprovider", *(["-m", marks] if marks else [])]
+    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(wrong):
         status = pytest.main([*options, *paths], plugins=[collector])
     if status not in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
-        raise UsageError("the scenarios cannot be collected", said.getvalue()[-2000:])
+        raise UsageError("the scenarios cannot be collected", wrong.getvalue().strip() or tail(said.getvalue(), 40))
     return collector.jobs
 
 

@@ -5,6 +5,7 @@ repeated, goes on where it was. The status is 0 when every boot and every attack
 """
 
 import argparse
+import textwrap
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
@@ -33,6 +34,9 @@ from harness.prove.plan import CONTROL, Step, plan
 from harness.prove.show import Line, lines_of, never_opens, show
 from harness.real_tools.command import can_be_sealed, try_volumes
 from harness.real_tools.trial import ONLY_A_BOOT
+
+_WIDTH = 80
+"""In columns, of what is announced."""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -155,13 +159,15 @@ def announced(answer: Answer, steps: Sequence[Step], attacks: Sequence[Staged], 
     lines = [
         f"{answer.policy}: {boots} boots tell {told_by} conditions ({boots / max(told_by, 1):.2f} a condition), and "
         f"{len(attacks)} for attackers; some {seconds / 60:.0f} min on this host, "
-        + (f"{installation / 60:.0f} of them to install it" if installation else "since it is installed already")
+        + (f"{installation / 60:.0f} of them to install it" if installation else "where it is installed already")
     ]
     for step in steps:
         rest = f", which stands for {', '.join(step.stands_for)}" if step.stands_for else ""
         times = f", {step.boots} boots" if step.boots > 1 else ""
         lines.append(f"  {step.condition}{rest}: {step.doubt.words}{times}")
-    return "\n".join([*lines, *(f"  {attack.name}: {attack.about}" for attack in attacks)])
+    lines += [f"  {attack.name}: {attack.about}" for attack in attacks]
+    wrapper = textwrap.TextWrapper(_WIDTH, subsequent_indent=" " * 4, break_on_hyphens=False)
+    return "\n".join(wrapper.fill(line) for line in lines)
 
 
 def _parser() -> argparse.ArgumentParser:

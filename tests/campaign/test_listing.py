@@ -62,6 +62,13 @@ def test_what_pytest_cannot_collect_is_told(tmp_path: Path) -> None:
     assert "no_such_module" in caught.value.detail
 
 
+def test_a_mark_that_there_is_not_is_told_and_nothing_else() -> None:
+    with pytest.raises(UsageError, match="cannot be collected") as caught:
+        listing.collected([str(Path(listing.__file__).parents[2] / "scenarios")], "no_such_mark")
+    assert caught.value.detail.startswith("ERROR: Unknown marker")
+    assert "test_" not in caught.value.detail
+
+
 def test_what_is_published_is_of_what_is_listed_and_names_nothing_in_this_cache(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

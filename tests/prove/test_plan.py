@@ -112,6 +112,9 @@ def test_boots_and_minutes_are_said_before_anything_starts() -> None:
     steps = plan(answer, boots)
     attacks = tuple(staged(read_policy(POLICIES / "seed-000.bu")))
     said = command.announced(answer, steps, attacks, Costs(lambda _: 60.0, lambda _: 180.0))
+    assert max(map(len, said.splitlines())) <= 80
+    said = " ".join(said.split())
     assert said.startswith("seed-000: 8 boots tell 32 conditions (0.25 a condition), and 3 for attackers; some 14 min")
     assert "3 of them to install it" in said
-    assert "installed already" in command.announced(answer, steps, attacks, Costs(lambda _: 60.0, lambda _: 0.0))
+    again = command.announced(answer, steps, attacks, Costs(lambda _: 60.0, lambda _: 0.0))
+    assert "installed already" in " ".join(again.split())
