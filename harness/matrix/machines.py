@@ -93,7 +93,9 @@ _NOT_BESIDE_A_ROOT = {
 _IN_INITRD = tuple(row for row in (*_BY_BUTANE, *_IN_SYSTEM) if row.name not in _NOT_BESIDE_A_ROOT)
 
 _NETWORK = ("present", "tpm-absent", "without tang", "late-link")
+_TPM_STATES = ("tpm-absent", "tpm-replaced", "tpm-cleared", "tpm-locked-out", "tpm-owner-auth")
 _UPDATES = ("kernel-updated", "initrd-rebuilt")
+_BY_ANOTHER = "signed-by-another"
 _OF_SERVERS = ("threshold-edited", "rebound", "regenerated", "regenerated-late")
 _NOT_IN_INITRD = {
     "threshold-edited": "of two bindings, neither is the one to edit",
@@ -131,10 +133,7 @@ MACHINES: tuple[TableMachine, ...] = (
         _IN_INITRD,
         tuple(name for name in _OF_VOLUMES if name not in _NOT_IN_INITRAMFS),
     ),
-    _alone(
-        *("cryptenroll-pin", "debian-13", "present", "tpm-absent", "tpm-replaced", "tpm-cleared", "tpm-locked-out"),
-        *("tpm-owner-auth", "key-enrolled", "power-cuts"),
-    ),
+    _alone("cryptenroll-pin", "debian-13", "present", *_TPM_STATES, "key-enrolled", "power-cuts"),
     _alone("no-fallback-slot", "debian-13", "present", "tpm-absent", "key-enrolled"),
     _alone("headless", "debian-13", "present", "tpm-absent", "key-enrolled"),
     _alone("fido2", "debian-13-tokens", "present", "tpm-absent", "key-removed", "key-replaced"),
@@ -148,10 +147,7 @@ MACHINES: tuple[TableMachine, ...] = (
     _alone("root-tpm2-or-tang", "debian-13-root", *_NETWORK, "no-link-held"),
     _alone("root-pcr7", "debian-13-root", "present", "key-enrolled", *_UPDATES),
     _alone("root-pcr11", "debian-13-root", "present", *_UPDATES),
-    _alone(
-        *("root-signed-pcr11", "debian-13-root", "present", "tpm-absent", "key-enrolled", *_UPDATES),
-        "signed-by-another",
-    ),
+    _alone("root-signed-pcr11", "debian-13-root", "present", "tpm-absent", "key-enrolled", *_UPDATES, _BY_ANOTHER),
     _alone("root-pcr15", "debian-13-root", "present", "tpm-absent", "kernel-updated"),
     _alone("root-pcrlock", "debian-13-root", "present", "key-enrolled", "kernel-updated"),
     _alone("root-recovery-key", "debian-13-root", "present", "tpm-absent", "key-enrolled"),
