@@ -14,7 +14,9 @@ from harness.policy.disks import (
     FLATCAR_ROOT,
     IMAGE_END_MIB,
     IMAGE_PARTITIONS,
+    MOST_DISKS,
     WantedDisk,
+    disk_names,
     disk_of,
     link_name,
     wanted_disks,
@@ -60,6 +62,11 @@ _MD = "/dev/md/"
 def check(document: Document, config: dict[str, Any]) -> None:
     """Note what no machine could do: volumes on what is not there, on the system's own partitions, on too much."""
     storage = config.get("storage", {})
+    if (named := len(disk_names(storage))) >= MOST_DISKS:
+        document.mistake(
+            ("storage",), f"names {named:,} disks; a machine here has {MOST_DISKS - 1} beside the system's"
+        )
+        return
     disks = wanted_disks(config)
     for disk in storage.get("disks", []):
         here = place(document, "disks", "device", disk["device"])

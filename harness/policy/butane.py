@@ -79,14 +79,16 @@ def _parse(path: Path) -> Understood:
     document = read_document(path)
     checks.check(document)
     translated = translate(document)
-    config = rendered(document, translated) if document.sound else translated
+    merged = rendered(document, translated) if document.sound else translated
+    config = merged if document.sound else translated
     storage = config.get("storage", {})
     trees: list[Pin | None] = []
+    fixed: dict[str, str] = {}
     for luks in storage.get("luks", []):
         here = clevis_path(document, luks["name"])
         said = "clevis" in luks or (here[0] == "storage" and here in document.lines)
         trees.append(read_pins(document, here, luks.setdefault("clevis", {})) if said else None)
-        _check_servers(document, here, trees)
+        _check_servers(document, here, trees[-1], fixed)
     return Understood(document, translated, config, tuple(trees))
 
 
@@ -98,19 +100,24 @@ def clevis_path(document: Document, volume: str) -> KeyPath:
     return ("boot_device", "luks") if "boot_device" in document.data else (*CONFIG, f"storage.luks[{volume}]", "clevis")
 
 
-def _check_servers(document: Document, path: KeyPath, trees: list[Pin | None]) -> None:
-    """One server has one address: it cannot be at two fixed ports."""
-    fixed: dict[str, str] = {}
-    for tree in trees:
-        for leaf in leaves(tree):
-            if leaf.service and leaf.service.provided and leaf.address:
-                first = fixed.setdefault(leaf.service.name, leaf.address)
-                if first != leaf.address and tree is trees[-1]:
-                    document.mistake(
-                        path,
-                        f"the server {leaf.service.name} cannot be at {first} and at {leaf.address}; "
-                        f"call one @TANG_THUMBPRINT:another@",
-                    )
+def _check_servers(document: Document, path: KeyPath, tree: Pin | None, fixed: dict[str, str]) -> None:
+    """One server has one address: it cannot be at two fixed ports.
+
+    Args:
+        document: The file.
+        path: Where the pins stand in it.
+        tree: The pins of one more volume.
+        fixed: The addresses of the servers so far.
+    """
+    for leaf in leaves(tree):
+        if leaf.service and leaf.service.provided and leaf.address:
+            first = fixed.setdefault(leaf.service.name, leaf.address)
+            if first != leaf.address:
+                document.mistake(
+                    path,
+                    f"the server {leaf.service.name} cannot be at {first} and at {leaf.address}; "
+                    f"call one @TANG_THUMBPRINT:another@",
+                )
 
 
 def _policy(understood: Understood) -> Policy:

@@ -22,14 +22,18 @@ IMAGE_PARTITIONS = {1: "BIOS-BOOT", 2: "EFI-SYSTEM", 3: "boot", 4: "root"}
 IMAGE_END_MIB = 1218
 """Where the last of them ends before it is resized."""
 
+MOST_DISKS = 26
+"""Of a machine: as many as there are letters."""
+
 _ROOM_MIB = 4096
 """For a partition that takes what is left."""
 
 _ROOTS = ("root", "root-1")
 _FLATCAR_ROOTS = (f"/dev/disk/by-partlabel/{FLATCAR_ROOT}", f"/dev/disk/by-label/{FLATCAR_ROOT}")
 _PLAIN_IN_LINKS = "#+-.:=@_"
-_NODE = re.compile(r"/dev/(sd[a-z]|vd[a-z]|nvme[0-9]n1)")
-_PART = re.compile(r"(/dev/sd[a-z]|/dev/vd[a-z]|/dev/nvme[0-9]n1(?=p))p?([0-9]+)")
+_NVME = "nvme(?:1?[0-9]|2[0-5])n1"
+_NODE = re.compile(rf"/dev/(sd[a-z]|vd[a-z]|{_NVME})")
+_PART = re.compile(rf"(/dev/sd[a-z]|/dev/vd[a-z]|/dev/{_NVME}(?=p))p?([0-9]+)")
 _BY_ID = re.compile(r"(/dev/disk/by-id/.+?)(?:-part([0-9]+))?")
 _KINDS = {"nvme": "/dev/nvme{number}n1", "vd": "/dev/vd{letter}", "sd": "/dev/sd{letter}"}
 
@@ -81,11 +85,17 @@ def disk_of(device: str) -> tuple[str, int]:
     return "", 0
 
 
+def disk_names(storage: dict[str, Any]) -> list[str]:
+    """The disks that the section storage of a config names, each once, those with partitions first."""
+    listed = [disk["device"] for disk in storage.get("disks", [])]
+    return list(dict.fromkeys([*listed, *(disk for device in _devices(storage) if (disk := disk_of(device)[0]))]))
+
+
 def wanted_disks(config: dict[str, Any]) -> tuple[WantedDisk, ...]:
-    """The disks of a config, the one with the system first."""
+    """The disks of a config, at most `MOST_DISKS`, the one with the system first."""
     storage = config.get("storage", {})
     listed = {disk["device"]: tuple(disk.get("partitions", [])) for disk in storage.get("disks", [])}
-    names = list(dict.fromkeys([*listed, *(disk for device in _devices(storage) if (disk := disk_of(device)[0]))]))
+    names = disk_names(storage)
     boot = _boot_name(names, listed)
     others = [name for name in names if name != boot]
     kind = _kind(next((name for name in (boot, *names) if _NODE.fullmatch(name)), "")) or (
@@ -97,7 +107,7 @@ def wanted_disks(config: dict[str, Any]) -> tuple[WantedDisk, ...]:
     for name in others:
         if not _NODE.fullmatch(name):
             own = "vd" if "/virtio-" in name else kind
-            found = next(free for number in range(26) if (free := _node(own, number)) not in used)
+            found = next(free for number in range(MOST_DISKS) if (free := _node(own, number)) not in used)
             used.add(found)
         else:
             found = name
@@ -161,7 +171,7 @@ def _filled(disks: list[WantedDisk]) -> Iterator[WantedDisk]:
     for disk in disks[1:]:
         yield disk
         kind = _kind(disk.node)
-        number = next(number for number in range(26) if _node(kind, number) == disk.node)
+        number = next(number for number in range(MOST_DISKS) if _node(kind, number) == disk.node)
         for before in (_node(kind, earlier) for earlier in range(number)):
             if before not in nodes:
                 nodes.add(before)

@@ -59,8 +59,10 @@ def _is_new_root(filesystem: Mapping[str, Any], storage: Mapping[str, Any]) -> b
     label = filesystem.get("label")
     if filesystem.get("wipeFilesystem"):
         return label in ("root", FLATCAR_ROOT)
-    wiped = {luks["name"] for luks in storage.get("luks", []) if luks.get("wipeVolume")}
-    return label == FLATCAR_ROOT and mapping(filesystem["device"]) in wiped
+    if label != FLATCAR_ROOT:
+        return False
+    holder = mapping(filesystem["device"])
+    return any(luks["name"] == holder and luks.get("wipeVolume") for luks in storage.get("luks", []))
 
 
 def mapping(device: str) -> str:

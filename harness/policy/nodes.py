@@ -21,6 +21,9 @@ MOST_BYTES = 4 * 1024 * 1024
 MOST_VALUES = 50_000
 """Of a file, keys and values counted, aliases followed."""
 
+MOST_DEVICES = 256
+"""Of a file: disks, arrays, volumes, file systems, each."""
+
 DEEPEST = 64
 """Levels of lists and mappings; Butane's own schema has eight."""
 

@@ -13,14 +13,25 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import UsageError
-from harness.policy.document import Document, KeyPath
-from harness.policy.nodes import DEEPEST, MOST_BYTES, MOST_VALUES, Mapping, Node, NotReadableError, Sequence, compose
+from harness.policy.document import Document, KeyPath, dotted
+from harness.policy.nodes import (
+    DEEPEST,
+    MOST_BYTES,
+    MOST_DEVICES,
+    MOST_VALUES,
+    Mapping,
+    Node,
+    NotReadableError,
+    Sequence,
+    compose,
+)
 from harness.policy.nodes import Scalar as ScalarNode
 from harness.policy.other_forms import other_form
 from harness.policy.scalars import SCALAR_TAGS, of_json, of_yaml, wrong_value
 from harness.policy.schema import ROOT, Items, Key, Kind, Scalar, Section
 from harness.policy.variants import NotAPolicyError, Variant, camel, snake, variant_of
 
+_DEVICES = [("storage", kind) for kind in ("disks", "raid", "luks", "filesystems")]
 _NULL = {"", "~", "null", "Null", "NULL"}
 _STAND_INS: dict[Scalar, str | int | bool] = {Scalar.TEXT: "", Scalar.BYTES: "", Scalar.NUMBER: 0, Scalar.FLAG: False}
 
@@ -201,6 +212,10 @@ class _Reader:
         if not isinstance(node, Sequence):
             self.document.broke(path, f"expected a list, found {_found(node)}")
             return []
+        if path in _DEVICES and len(node.items) > MOST_DEVICES:
+            raise NotReadableError(
+                f"{dotted(path)} has {len(node.items):,} items, and {MOST_DEVICES} are read", node.line
+            )
         values = []
         for index, item in enumerate(node.items):
             here = (*path, index)

@@ -16,7 +16,7 @@ from harness.policy import urls
 from harness.policy.checks import check
 from harness.policy.document import CONFIG, Document, KeyPath, dotted
 from harness.policy.merge import merge
-from harness.policy.nodes import MOST_BYTES
+from harness.policy.nodes import MOST_BYTES, MOST_VALUES
 from harness.policy.reader import read_values
 from harness.policy.translate import translate
 
@@ -53,7 +53,8 @@ class _Rendering:
     """One file's: how much it holds is bounded, since gzip makes much of little."""
 
     def __init__(self) -> None:
-        self.left = MOST_BYTES
+        self.bytes_left = MOST_BYTES
+        self.keys_left = MOST_VALUES // 2  # there, a key and its value are two
 
     def render(self, document: Document, config: dict[str, Any], depth: int) -> dict[str, Any]:
         named = config["ignition"].get("config", {})
@@ -81,11 +82,13 @@ class _Rendering:
 
     def part(self, document: Document, path: KeyPath, resource: dict[str, Any], depth: int) -> dict[str, Any]:
         """A config that a document holds, rendered; of one that has mistakes, nothing."""
+        if min(self.bytes_left, self.keys_left) < 0:
+            return {}  # as was said of an earlier one
         contents = urls.decode(resource["source"])
         if resource.get("compression"):
             contents = urls.unpack(contents)
-        self.left -= len(contents)
-        if self.left < 0:
+        self.bytes_left -= len(contents)
+        if self.bytes_left < 0:
             document.mistake(path, f"with it, what the file holds has more than {MOST_BYTES // 2**20} MiB")
             return {}
         name = _local_name(document, path)
@@ -94,6 +97,9 @@ class _Rendering:
             part.mistake(
                 (), f"is {part.variant.title}; Ignition reads its own form alone: give what butane makes of it"
             )
+        self.keys_left -= len(part.lines)
+        if self.keys_left < 0:
+            part.mistake((), f"with it, what the file holds has more than {MOST_VALUES // 2:,} keys")
         if part.sound:
             check(part)
         config = self.render(part, translate(part), depth + 1) if part.sound else {}

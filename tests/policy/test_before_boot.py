@@ -59,6 +59,10 @@ CA = "ignition: {{security: {{tls: {{certificate_authorities: [{{{}}}]}}}}}}\n"
             "filesystems: [{device: /dev/mapper/none, format: xfs}]",
             "storage.filesystems[0].device: storage.luks has no volume of this name",
         ),
+        (
+            "luks: [" + ", ".join(f"{{name: v{n}, device: /dev/disk/by-id/ata-{n}}}" for n in range(26)) + "]",
+            "storage: names 26 disks; a machine here has 25 beside the system's",
+        ),
         (by_label("EFI-SYSTEM"), f"storage.luks[0].device: {OWN}"),
         (luks("/dev/vda2"), f"storage.luks[0].device: {OWN}"),
         (luks("/dev/vda7"), "storage.luks[0].device: storage.disks makes no such partition"),

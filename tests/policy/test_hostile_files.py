@@ -1,5 +1,7 @@
 """Files that are no policy, too large, or made to be slow: one message, in less than two seconds."""
 
+import base64
+import gzip
 import json
 import os
 import time
@@ -35,6 +37,34 @@ def pin(config: str) -> str:
     return LUKS + PIN.replace("CONFIG", config.replace("\\", "\\\\").replace('"', '\\"'))
 
 
+def merging(configs: int, files: int) -> str:
+    """A file that holds configs with files."""
+    lines = []
+    for number in range(configs):
+        held = [{"path": f"/{number}/{n}"} for n in range(files)]
+        text = json.dumps({"ignition": {"version": "3.2.0"}, "storage": {"files": held}})
+        packed = base64.b64encode(gzip.compress(text.encode())).decode()
+        lines.append(f'      - {{compression: gzip, source: "data:;base64,{packed}"}}\n')
+    return HEAD + "ignition:\n  config:\n    merge:\n" + "".join(lines)
+
+
+def volumes() -> str:
+    """As many volumes as are read, each behind as many servers as fit into a megabyte."""
+    servers = ", ".join(
+        f'{{url: "http://t{n}.example/{"a" * 60}", thumbprint: 5cNpZt0aWvE9uKqRj3Ym7LxTbQ1oGdSfHi2Ck8zUe4A}}'
+        for n in range(25)
+    )
+    parts = [", ".join(f"{{label: v{d}-{n}}}" for n in range(10)) for d in range(25)]
+    disks = "".join(f"    - device: /dev/vd{chr(97 + d)}\n      partitions: [{parts[d]}]\n" for d in range(25))
+    found = [f"v{d}-{n}" for d in range(25) for n in range(10)]
+    luks = "".join(
+        f"    - {{name: {v}, device: /dev/disk/by-partlabel/{v}, clevis: {{tang: [{servers}], threshold: 3}}}}\n"
+        for v in found
+    )
+    mounts = "".join(f"    - {{device: /dev/mapper/{v}, format: xfs, path: /var/{v}}}\n" for v in found)
+    return HEAD + f"storage:\n  disks:\n{disks}  luks:\n{luks}  filesystems:\n{mounts}"
+
+
 SLOW = {
     "merge keys chained 7 levels": chained_merges(7),
     "merge keys chained 12 levels": chained_merges(12),
@@ -65,6 +95,10 @@ SLOW = {
     "one line of 3 MB": HEAD + "storag: " + "x" * (3 * MIB) + "\n",
     "one line of 10 MB": HEAD + "storag: " + "x" * (10 * MIB) + "\n",
     "250,000 items": HEAD + "storage: {files: [\n" + "a,\n" * 250_000 + "]}\n",
+    "4,500 volumes": HEAD
+    + "storage:\n  luks:\n"
+    + "".join(f"    - {{name: v{n}, device: /dev/disk/by-id/ata-{n}, clevis: {{tpm2: true}}}}\n" for n in range(4_500)),
+    "a hundred configs that gzip made small": merging(100, 1_500),
     "recursive alias": HEAD + "storage: &a {luks: [*a]}\n",
     "nothing": "",
     "a JSON list": "[1]",
@@ -133,6 +167,7 @@ def large() -> Iterator[tuple[str, str]]:
     files = "".join(f"  - path: /etc/conf.d/{n}\n    contents: {{inline: '{'x' * 150}'}}\n" for n in range(5_000))
     yield "5,000 files", HEAD + "storage:\n  files:\n" + files
     units = [{"name": f"u{n}.service", "contents": "[Service]\n" + "Environment=A=b\n" * 50} for n in range(1_100)]
+    yield "250 volumes", volumes()
     yield "Ignition", json.dumps({"ignition": {"version": "3.3.0"}, "systemd": {"units": units}})
 
 

@@ -143,6 +143,11 @@ def test_configs_in_configs_and_what_gzip_makes_of_little_are_bounded(tmp_path: 
     )
     bomb = data_url(" " * 65 * 2**20)
     assert "has more than 64 MiB unpacked" in told(tmp_path, f"{{merge: [{{compression: gzip, source: '{bomb}'}}]}}")
+    files = json.dumps({**CHILD, "storage": {"files": [{"path": f"/{n}"} for n in range(7_000)]}})
+    (tmp_path / "files.ign").write_text(files)
+    assert "ignition.config.merge[1]: files.ign:1: with it, what the file holds has more than 25,000 keys" in told(
+        tmp_path, "{merge: [{local: files.ign}, {local: files.ign}]}"
+    )
     many = ", ".join(["{source: 'data:,{}'}"] * 101)
     assert "ignition.config.merge: more than 100 configs" in told(tmp_path, f"{{merge: [{many}]}}")
 
