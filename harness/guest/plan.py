@@ -53,6 +53,9 @@ HOLD_SECONDS = 25.0
 OFFLINE_SECONDS = 450.0
 """Longer than initramfs-tools tries to configure a network that is not there: 265 s, more where emulation is slow."""
 
+ASK_SECONDS = 300.0
+"""Longer than any guest takes to ask that is not kept waiting by something else."""
+
 _PIN_PROMPTS = 2
 """systemd asks for the PIN by libcryptsetup's token plugin ("LUKS2 token PIN"), and where that fails by itself ("TPM2
 PIN"), before it asks for the passphrase: seen with 257.13 and other PCRs, another TPM, a cleared or a locked one.
@@ -74,7 +77,7 @@ class StageTimeouts:
 
     firmware: float = 120.0
     kernel: float = 180.0
-    prompt: float = 300.0
+    prompt: float = ASK_SECONDS
     opening: float = 300.0
     finish: float = 300.0
     install: float = 900.0
@@ -111,6 +114,7 @@ class BootPlan:
         tpm_pins: tuple[str, ...] | None = None,
         hold: float = HOLD_SECONDS,
         hold_out: bool = False,
+        ask_within: float = ASK_SECONDS,
     ) -> "BootPlan":
         """The usual plan for a policy's volumes.
 
@@ -122,6 +126,7 @@ class BootPlan:
                 given.
             hold: Seconds after a prompt after which pins that neither answered nor failed are given up, at the least.
             hold_out: Whether to wait that time even when the pins are known to have failed.
+            ask_within: Seconds from the last milestone after which a guest that asked for nothing is given up.
         """
         return cls(
             tuple(
@@ -137,6 +142,7 @@ class BootPlan:
             urls,
             hold,
             hold_out,
+            timeouts=StageTimeouts(prompt=ask_within),
         )
 
 

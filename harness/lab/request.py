@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TypedDict
 
 from harness.guest.events import Event
-from harness.guest.plan import HOLD_SECONDS, BootPlan
+from harness.guest.plan import ASK_SECONDS, HOLD_SECONDS, BootPlan
 from harness.machine.rig import Rig
 from harness.policy.policy import Volume
 
@@ -28,6 +28,7 @@ class BootRequest:
         tpm_pins: What to type at prompts for the TPM's PIN; by default the right one, unless `typing` says something.
         hold: Seconds after a prompt for which pins that may still answer are waited for, at the least.
         hold_out: Whether to wait that long even for pins that are known to have failed.
+        ask_within: Seconds without progress after which a guest that asked for nothing is taken to ask for nothing.
         meanwhile: Is told each event as it is seen, and may change the world in mid-boot. Such a boot is not repeated
             when the emulation stalled.
         orderly: Whether a guest that came up is shut down at the end; otherwise its power is cut.
@@ -38,6 +39,7 @@ class BootRequest:
     tpm_pins: Sequence[str] | None = None
     hold: float = HOLD_SECONDS
     hold_out: bool = False
+    ask_within: float = ASK_SECONDS
     meanwhile: Meanwhile | None = None
     orderly: bool = False
 
@@ -55,6 +57,7 @@ class BootRequest:
             tpm_pins=None if self.tpm_pins is None else tuple(self.tpm_pins),
             hold=self.hold,
             hold_out=self.hold_out,
+            ask_within=self.ask_within,
         )
 
 
@@ -66,5 +69,6 @@ class BootOptions(TypedDict, total=False):
     tpm_pins: Sequence[str] | None
     hold: float
     hold_out: bool
+    ask_within: float
     meanwhile: Meanwhile | None
     orderly: bool

@@ -7,7 +7,7 @@ meet nowhere else: the boots never see the one, the oracle never sees the other.
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from harness.guest.plan import HOLD_SECONDS
+from harness.guest.plan import ASK_SECONDS, HOLD_SECONDS
 from harness.lab.faults import Fault
 from harness.lab.owner import owner_functions
 from harness.lab.request import Meanwhile
@@ -38,6 +38,7 @@ class Condition:
         power_cuts: Boots after that in which all opens as it can, and each of which ends by the power being cut.
         meanwhile: What happens during the boot.
         hold: Seconds after a prompt for which pins may keep silent, at the least.
+        ask_within: Seconds without progress in which the guest must ask, or is taken to ask for nothing.
         typed: What is typed at the prompts for a PIN; the right one where it is None.
         edition: Count it up when something else is done under the same name, so that the cells are booted again.
     """
@@ -54,6 +55,7 @@ class Condition:
     power_cuts: int = 0
     meanwhile: Callable[[], Meanwhile] | None = None
     hold: float = HOLD_SECONDS
+    ask_within: float = ASK_SECONDS
     typed: tuple[str, ...] | None = None
     edition: int = 1
 
@@ -78,4 +80,5 @@ class Condition:
         commands = (owner_functions(), *self.maintenance(volumes).commands) if self.maintenance else ()
         cuts = (self.power_cuts,) if self.power_cuts else ()
         typed = () if self.typed is None else (self.typed,)
-        return (self.name, self.edition, commands, self.hold, *cuts, *typed)
+        longer = () if self.ask_within == ASK_SECONDS else (self.ask_within,)
+        return (self.name, self.edition, commands, self.hold, *cuts, *typed, *longer)

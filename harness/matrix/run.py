@@ -211,7 +211,12 @@ def boot_under(condition: Condition, sealed: Sealed) -> Outcome:
             condition.hsm(hsm)
     meanwhile = condition.meanwhile() if condition.meanwhile else None
     return sealed.boot(
-        *condition.faults, meanwhile=meanwhile, hold=condition.hold, tpm_pins=condition.typed, label=condition.name
+        *condition.faults,
+        meanwhile=meanwhile,
+        hold=condition.hold,
+        ask_within=condition.ask_within,
+        tpm_pins=condition.typed,
+        label=condition.name,
     )
 
 

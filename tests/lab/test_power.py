@@ -14,6 +14,7 @@ from harness.attack.attacker import Attacker
 from harness.errors import RigError
 from harness.evidence.artifacts import CONSOLE
 from harness.guest.outcome import Outcome, Unlock
+from harness.guest.plan import StageTimeouts
 from harness.lab import power
 from harness.lab.power import machine_on
 from harness.lab.recorder import EvidenceRecorder
@@ -62,11 +63,14 @@ def test_whatever_boots_a_machine_takes_every_parameter(boots: Any) -> None:
 
 
 def test_a_request_becomes_the_plan_of_the_boot() -> None:
-    plan = BootRequest(typing=["wrong"], hold=90.0, hold_out=True).plan([VOLUME], {"tang": "http://t"})
+    plan = BootRequest(typing=["wrong"], hold=90.0, hold_out=True, ask_within=600.0).plan(
+        [VOLUME], {"tang": "http://t"}
+    )
     assert (plan.hold, plan.hold_out, plan.urls) == (90.0, True, {"tang": "http://t"})
+    assert plan.timeouts == StageTimeouts(prompt=600.0)
     assert plan.volumes[0].typing == ("wrong",)
     usual = BootRequest().plan([VOLUME], {})
-    assert (usual.hold_out, usual.volumes[0].typing) == (False, ("right",))
+    assert (usual.hold_out, usual.volumes[0].typing, usual.timeouts) == (False, ("right",), StageTimeouts())
 
 
 def test_a_machine_is_on_where_it_stands_with_its_servers_in_reach(context: Any, machine: Machine) -> None:

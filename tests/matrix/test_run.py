@@ -101,6 +101,7 @@ def test_what_a_condition_does_is_declared() -> None:
         replace(one, name="another"),
         replace(one, edition=2),
         replace(one, hold=one.hold + 1),
+        replace(one, ask_within=one.ask_within + 1),
         replace(one, maintenance=lambda volumes: MaintenanceResult(tuple(volumes), ("true",))),
     ):
         assert other.inputs(volumes) != one.inputs(volumes)
