@@ -57,6 +57,11 @@ class HsmPin(Pkcs11Token):
             "the PIN of the HSM and the key that it gives go over the network in the clear",
             "p11-kit(8), remote; put TLS or SSH in place of plain TCP",
         )
+        yield (
+            "an HSM that is silent keeps the prompt for the passphrase away for minutes: systemd looks three times, "
+            "and token-timeout= ends no connection under way; connect-timeout= of socat does",
+            "systemd 257, cryptsetup.c; truth table, hsm-silent; socat(1)",
+        )
 
     def token(self) -> Iterator[str]:
         """Have p11-kit ask the HSM."""
