@@ -53,6 +53,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     A reader of its output that has seen enough (``unlock-lab list | head``) ends it with 141, as SIGPIPE would.
     """
     _open_what_is_closed()
+    if os.environ.get("COLUMNS") == "0":
+        del os.environ["COLUMNS"]  # it means that the width is not known; rich would print nothing
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that is not UTF-8 gets ``?`` and no traceback
@@ -74,10 +76,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if not (told := _of_the_host(error)):
             raise
-        hint = "free some room, or point TMPDIR, UNLOCK_LAB_RUN or UNLOCK_LAB_CACHE at a larger disk"
-        complain(HostError("no room left on a disk", str(error), hint))
+        complain(told)
         return 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
@@ -109,6 +110,21 @@ def _imported(module: str, function: str) -> Callable[[Sequence[str]], int]:
             hint=f"run `{SETUP}`, and then `{program}`: it has what {module} needs",
         ) from error
     return found
+
+
+def _of_the_host(error: OSError) -> HostError | None:
+    """What an error of the system says of the host, if it does not say that something is wrong in here."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        hint = "free some room, or point TMPDIR, UNLOCK_LAB_RUN or UNLOCK_LAB_CACHE at a larger disk"
+        return HostError("no room left on a disk", str(error), hint)
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        hint = "let this user read and write there, or name another place: TMPDIR, UNLOCK_LAB_RUN, UNLOCK_LAB_CACHE"
+        return HostError("this user may not use a file or a folder", str(error), hint)
+    try:
+        os.getcwd()  # noqa: PTH109, Path.cwd() is the same
+    except FileNotFoundError:
+        return HostError("the folder in which this was called is gone", str(error), "go to one that is there")
+    return None
 
 
 def complain(error: HarnessError) -> None:

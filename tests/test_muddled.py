@@ -1,5 +1,6 @@
 """What once ended in a traceback, or too late, and now says clearly what is wrong."""
 
+import errno
 import io
 import os
 import shutil
@@ -11,11 +12,13 @@ from pathlib import Path
 
 import pytest
 
+import harness.__main__ as commands
 from harness import bench
 from harness.errors import HostError
 from harness.host.docker import docker_client, start_daemon
 from harness.images import archive, build, guest_key
 from harness.images.recipe import guest_recipe
+from harness.paths import POLICIES
 from harness.progress import Progress
 
 
@@ -100,6 +103,51 @@ def test_what_is_written_to_a_closed_stream_lands_in_no_file(tmp_path: Path) -> 
 def test_a_message_that_cannot_be_written_leaves_the_status(stream: str) -> None:
     line = f"exec '{sys.executable}' -m harness report no-such-folder {stream}"
     assert subprocess.run(["sh", "-c", line], capture_output=True, check=False).returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (PermissionError(errno.EACCES, "Permission denied", "/cache"), "this user may not use a file or a folder"),
+        (OSError(errno.EROFS, "Read-only file system", "/cache"), "this user may not use a file or a folder"),
+        (OSError(errno.EDQUOT, "Quota exceeded", "/cache"), "no room left on a disk"),
+    ],
+)
+def test_what_the_system_refuses_is_told(
+    error: OSError, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refused(_argv: object) -> int:
+        raise error
+
+    monkeypatch.setattr(commands, "_imported", lambda *_: refused)
+    assert commands.main(["doctor"]) == 2
+    assert capsys.readouterr().err.startswith(f"{said}\n{error}\nhint: ")
+
+
+def test_an_error_of_our_own_stays_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    def wrong(_argv: object) -> int:
+        raise FileNotFoundError(errno.ENOENT, "No such file or directory", "/nowhere")
+
+    monkeypatch.setattr(commands, "_imported", lambda *_: wrong)
+    with pytest.raises(FileNotFoundError):
+        commands.main(["doctor"])
+
+
+def test_a_command_in_a_folder_that_is_gone_says_so(tmp_path: Path) -> None:
+    (tmp_path / "gone").mkdir()
+    line = f"cd gone && rmdir ../gone && exec '{sys.executable}' -m harness list"
+    environment = {**os.environ, "PYTHONPATH": str(Path(commands.__file__).parents[1])}
+    done = subprocess.run(
+        ["sh", "-c", line], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, "Traceback" in done.stderr) == (2, False), done.stderr
+    assert "the folder in which this was called is gone" in done.stderr
+
+
+def test_a_terminal_of_unknown_width_has_a_usual_one() -> None:
+    line = [sys.executable, "-m", "harness", "explain", str(POLICIES / "tang.bu")]
+    done = subprocess.run(line, env={**os.environ, "COLUMNS": "0"}, capture_output=True, text=True, check=True)
+    assert "volume" in done.stdout
 
 
 @pytest.mark.parametrize("address", ["unix:///nowhere/docker.sock", "tcp://127.0.0.1:1", "tcp://[bad", "nonsense"])

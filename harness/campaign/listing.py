@@ -63,9 +63,13 @@ def record(jobs: Sequence[Job]) -> Path:
 class _Collector:
     def __init__(self) -> None:
         self.jobs: list[Job] = []
+        self.interrupted = False
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         self.jobs = [item.stash[JOB] for item in session.items if item.stash[JOB].machine]
+
+    def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
+        self.interrupted = excinfo.type is KeyboardInterrupt  # by Ctrl-C, and not since a file is wrong
 
 
 def collected(paths: Sequence[str], marks: str = "") -> list[Job]:
@@ -78,6 +82,8 @@ def collected(paths: Sequence[str], marks: str = "") -> list[Job]:
     options = ["--collect-only", "--assert=plain", "-qq", "-p", "no:cacheprovider", *(["-m", marks] if marks else [])]
     with contextlib.redirect_stdout(said), contextlib.redirect_stderr(wrong):
         status = pytest.main([*options, *paths], plugins=[collector])
+    if collector.interrupted:
+        raise KeyboardInterrupt
     if status not in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
         raise UsageError("the scenarios cannot be collected", wrong.getvalue().strip() or tail(said.getvalue(), 40))
     return collector.jobs

@@ -89,3 +89,12 @@ def test_what_is_published_later_has_the_pace_of_what_was_published_first() -> N
     assert found.scenarios == {"s.py::a": 60.0, "s.py::b": 70.0, "s.py::c": 15.0}
     assert found.installations == {"m": Installed(100.0, ""), "n": Installed(40.0, "")}
     assert found.probe == 1.0
+
+
+def test_ctrl_c_while_scenarios_are_collected_is_ctrl_c(tmp_path: Path) -> None:
+    (tmp_path / "test_interrupted.py").write_text("raise KeyboardInterrupt\n")
+    with pytest.raises(KeyboardInterrupt):
+        listing.collected([str(tmp_path)])
+    (tmp_path / "test_interrupted.py").write_text("raise ValueError\n")
+    with pytest.raises(UsageError, match="cannot be collected"):
+        listing.collected([str(tmp_path)])
