@@ -119,6 +119,14 @@ def _typical(mode: int, *, directory: bool) -> bool:
     return bool(nested and readable and usable)
 
 
+def check_hash(document: Document, path: KeyPath, resource: dict[str, Any], contents: bytes) -> None:
+    """Note a hash that is another than that of the contents, which stand unpacked."""
+    digest = resource.get("verification", {}).get("hash", "")
+    function = digest.partition("-")[0]
+    if function in ("sha256", "sha512") and urls.digest(contents, function) != digest.lower():
+        document.mistake((*path, "verification", "hash"), "is not the hash of the contents: Ignition would stop")
+
+
 def check_resource(document: Document, path: KeyPath, resource: dict[str, Any]) -> None:
     """Note what is wrong with a section that names contents."""
     sources = [key for key in ("inline", "local", "source") if key in resource]
@@ -144,10 +152,7 @@ def check_resource(document: Document, path: KeyPath, resource: dict[str, Any]) 
             contents = urls.decode(source)
             if resource.get("compression"):
                 contents = urls.unpack(contents)
-            if digest is not None and urls.digest(contents, digest.split("-")[0]) != digest.lower():
-                document.mistake(
-                    (*path, "verification", "hash"), "is not the hash of the contents: Ignition would stop"
-                )
+            check_hash(document, path, resource, contents)
         except ValueError as error:
             document.mistake((*path, "source"), str(error))
     headers = resource.get("http_headers", [])

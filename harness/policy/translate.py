@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.policy import sugar, urls
-from harness.policy.check_files import resources
+from harness.policy.check_files import check_hash, resources
 from harness.policy.document import Document, KeyPath
 from harness.policy.merge import merge
 from harness.policy.variants import camel
@@ -103,11 +103,10 @@ def _take_in(document: Document, path: KeyPath, resource: dict[str, Any]) -> Non
         contents = resource.pop("inline").encode(errors="surrogateescape")
     else:
         return
-    if resource.get("compression"):
-        try:
-            urls.unpack(contents)
-        except ValueError as error:
-            document.mistake((*path, "compression"), str(error))
+    try:
+        check_hash(document, path, resource, urls.unpack(contents) if resource.get("compression") else contents)
+    except ValueError as error:
+        document.mistake((*path, "compression"), str(error))
     _set_contents(resource, contents)
 
 

@@ -102,6 +102,10 @@ CA = "ignition: {{security: {{tls: {{certificate_authorities: [{{{}}}]}}}}}}\n"
             luks("/dev/vdb", f", key_file: {{source: 'data:,a', verification: {{hash: sha256-{'0' * 64}}}}}"),
             "storage.luks[0].key_file.verification.hash: is not the hash of the contents: Ignition would stop",
         ),
+        (
+            luks("/dev/vdb", f", key_file: {{inline: a, verification: {{hash: sha512-{'0' * 128}}}}}"),
+            "storage.luks[0].key_file.verification.hash: is not the hash of the contents: Ignition would stop",
+        ),
     ],
 )
 def test_mistakes(tmp_path: Path, storage: str, message: str) -> None:

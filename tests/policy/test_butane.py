@@ -182,7 +182,7 @@ storage:
     - path: /etc/odd
       contents:
         inline: yes
-        verification: {hash: sha256-8b5b9db0c13db24256c829aa364aa90c6d2eba318b9232a4ab9313b954d3555f}
+        verification: {hash: sha256-8a798890fe93817163b10b5f7bd2ca4d25d84c52739a645a889c173eee7d9d3d}
     - {path: /etc/empty, contents: {inline: ""}}
     - path: /etc/fetched
       contents:
