@@ -33,6 +33,7 @@ STRICTER = {
     r"thp is missing: clevis would ask": "they do not look into a custom pin; clevis would ask a person",
     r"expected an http or https url or a placeholder": "they do not look into a custom pin; curl would fail",
     r"once merged: storage.luks\[\d\].device: the device": "each config alone is right; the first boot fails",
+    r"is not the hash of the contents": "they do not compare; Ignition stops in the first boot",
     r"target is missing": "Butane fcos 1.0.0 took a link to nowhere, and Ignition makes one",
 }
 """What we refuse and they take: our mistake, and why it is one."""

@@ -213,6 +213,10 @@ SNIPPETS: dict[str, tuple[int, str]] = {
         0,
         "storage: {files: [{path: /etc/a, contents: {inline: a, verification: {hash: sha512-00}}}]}",
     ),
+    "file-hash-wrong": (
+        0,
+        f"storage: {{files: [{{path: /etc/a, contents: {{inline: b, verification: {{hash: {HASH}}}}}}}]}}",
+    ),
     "file-hash-alone": (0, f"storage: {{files: [{{path: /etc/a, contents: {{verification: {{hash: {HASH}}}}}}}]}}"),
     "file-arn": (0, "storage: {files: [{path: /etc/a, contents: {source: 'arn:aws:s3:::bucket/key'}}]}"),
     "file-overwrite-nothing": (0, "storage: {files: [{path: /etc/a, overwrite: true}]}"),
