@@ -1,9 +1,11 @@
 """What the owner of a policy should hear before anything else, each with its source (pure)."""
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from harness.policy.merge import elsewhere
+from harness.policy.needs import mapping
 from harness.policy.notes import not_exercised
 from harness.policy.pins import Leaf, bindings, evaluate, leaves, subtrees
 from harness.policy.pins.sss import has_sibling_thresholds
@@ -111,6 +113,30 @@ def _tang_in_initrd(policy: Policy, volume: Volume) -> Iterator[tuple[str, str]]
         )
 
 
+def _network_later(policy: Policy, volume: Volume) -> Iterator[tuple[str, str]]:
+    """What keeps systemd from waiting for the network, where the initrd has not brought it up."""
+    if not volume.tang_servers or volume.mount_point == "/" or "rd.neednet=1" in policy.kernel_arguments:
+        return
+    section = next(
+        (each for each in policy.config.get("storage", {}).get("luks", []) if each["name"] == volume.name), {}
+    )
+    custom = section.get("clevis", {}).get("custom")
+    if custom and not custom.get("needsNetwork"):
+        yield (
+            "its custom pin asks Tang, and does not say needs_network: Ignition leaves _netdev out of crypttab, so "
+            "it is wanted before the network is up",
+            "Ignition 2.26, createCrypttabEntries; crypttab(5), _netdev",
+        )
+    for unit in policy.config.get("systemd", {}).get("units", []):
+        mounted = re.search(r"^What=(.+)$", unit.get("contents") or "", re.MULTILINE)
+        if mounted and mapping(mounted[1]) == volume.name and "_netdev" not in unit["contents"]:
+            yield (
+                f"its mount unit {unit['name']} does not say _netdev, which Butane adds for `tang` and for no custom "
+                "pin: local-fs.target waits for it before the network is up",
+                "Butane, mount units; systemd.mount(5), _netdev; clevis#457; systemd#27101",
+            )
+
+
 def _one_server(_policy: Policy, volume: Volume) -> Iterator[tuple[str, str]]:
     if len(volume.tang_servers) == 1 and volume.passphrase is None:
         yield (
@@ -133,6 +159,7 @@ _RULES: tuple[Rule, ...] = (
     _pins,
     _inline_key,
     _tang_in_initrd,
+    _network_later,
     _one_server,
     _headless,
 )
