@@ -117,10 +117,8 @@ def _network_later(policy: Policy, volume: Volume) -> Iterator[tuple[str, str]]:
     """What keeps systemd from waiting for the network, where the initrd has not brought it up."""
     if not volume.tang_servers or volume.mount_point == "/" or "rd.neednet=1" in policy.kernel_arguments:
         return
-    section = next(
-        (each for each in policy.config.get("storage", {}).get("luks", []) if each["name"] == volume.name), {}
-    )
-    custom = section.get("clevis", {}).get("custom")
+    sections = policy.config.get("storage", {}).get("luks", [])
+    custom = next((luks.get("clevis", {}).get("custom") for luks in sections if luks["name"] == volume.name), None)
     if custom and not custom.get("needsNetwork"):
         yield (
             "its custom pin asks Tang, and does not say needs_network: Ignition leaves _netdev out of crypttab, so "
