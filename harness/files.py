@@ -41,16 +41,15 @@ def write_whole(place: Path, content: str | bytes, mode: int = 0o600) -> None:
 
 
 @contextmanager
-def whole_folder(place: Path, mode: int = 0o700) -> Iterator[Path]:
+def whole_folder(place: Path) -> Iterator[Path]:
     """An empty folder to fill, which takes its place, held by the disk, at the end of the block unless that raises.
 
     Args:
-        place: Where it will lie, in a folder that is there. When the block ends nothing may lie there, or an empty one.
-        mode: Permission bits; by default the caller alone may enter.
+        place: Where it will lie, in a folder that is there, and the caller alone may enter. When the block ends nothing
+            may lie there, or an empty one.
     """
     part = Path(tempfile.mkdtemp(prefix=f".{place.name}.part-", dir=place.parent))
     try:
-        part.chmod(mode)
         yield part
         _flush(part)
         part.rename(place)

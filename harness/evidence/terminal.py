@@ -1,7 +1,7 @@
 """What a person reads in the terminal: the reason first, then what was seen, then where to look further.
 
-Everything is text that fits a width (80 columns unless said otherwise). Only `summary` has colours, when it is asked to
-and ``NO_COLOR`` is not set (no-color.org).
+Everything is text that fits 80 columns; only `summary` may have another width, and colours, when it is asked to and
+``NO_COLOR`` is not set (no-color.org).
 """
 
 import os
@@ -35,6 +35,9 @@ _GROUPS = (
     (Result.UNFINISHED, "unfinished: no verdict, the test was cut off", "yellow"),
 )
 
+_WIDTH = 80
+"""In columns."""
+
 
 def failure_text(
     failure: Failure,
@@ -42,7 +45,6 @@ def failure_text(
     *,
     console: Sequence[str] = (),
     evidence: Path | None = None,
-    width: int = 80,
 ) -> str:
     """What a failed assertion prints in place of a traceback.
 
@@ -50,15 +52,14 @@ def failure_text(
         failure: The assertion.
         boots: All boots of the test.
         console: The last lines of the last boot's console (`artifacts.tail`).
-        evidence: The test's folder.
-        width: In columns. The path of the evidence stays on one line, so that it can be copied.
+        evidence: The test's folder; its path stays on one line, so that it can be copied.
     """
-    lines = _wrap(failure.reason, width)
+    lines = _wrap(failure.reason)
     if failure.source or failure.text:
-        lines += _wrap(": ".join(filter(None, (failure.source, failure.text.strip()))), width, "  ")
+        lines += _wrap(": ".join(filter(None, (failure.source, failure.text.strip()))), "  ")
     for number, boot in enumerate(boots, 1):
-        lines += ["", *_boot(number, boot, width)]
-    return "\n".join([*lines, *_console(console, width), *_evidence(evidence)])
+        lines += ["", *_boot(number, boot)]
+    return "\n".join([*lines, *_console(console), *_evidence(evidence)])
 
 
 def rig_error_text(
@@ -67,7 +68,6 @@ def rig_error_text(
     *,
     console: Sequence[str] = (),
     evidence: Path | None = None,
-    width: int = 80,
 ) -> str:
     """What an error of the rig, of this host or of the call prints in place of a traceback.
 
@@ -76,18 +76,17 @@ def rig_error_text(
         boots: The boots before it, if any.
         console: The last lines of the console, when the error does not quote them itself.
         evidence: The test's folder.
-        width: In columns.
     """
     problem = error if isinstance(error, Problem) else Problem.of(error)
-    lines = _problem(problem, width)
+    lines = _problem(problem)
     for number, boot in enumerate(boots, 1):
         if boot.observed != problem:
-            lines += ["", *_boot(number, boot, width)]
+            lines += ["", *_boot(number, boot)]
     quoted = set(plain(problem.detail).splitlines())
-    return "\n".join([*lines, *_console([line for line in console if line not in quoted], width), *_evidence(evidence)])
+    return "\n".join([*lines, *_console([line for line in console if line not in quoted]), *_evidence(evidence)])
 
 
-def summary(documents: Sequence[Document], *, width: int = 80, color: bool = False) -> str:
+def summary(documents: Sequence[Document], *, width: int = _WIDTH, color: bool = False) -> str:
     """The table at the end of a run: scenarios with their boots; those without a verdict apart from those that failed.
 
     Args:
@@ -118,29 +117,29 @@ def summary(documents: Sequence[Document], *, width: int = 80, color: bool = Fal
     return "\n".join(line.rstrip() for line in stream.getvalue().strip("\n").split("\n"))
 
 
-def _problem(problem: Problem, width: int) -> list[str]:
+def _problem(problem: Problem) -> list[str]:
     title = f"{problem.kind}: {problem.what}"
-    lines = _wrap(title, width)
-    lines += _wrap(problem.detail, width, "  ") if problem.detail else []
-    lines += _wrap(f"hint: {problem.hint}", width) if problem.hint else []
+    lines = _wrap(title)
+    lines += _wrap(problem.detail, "  ") if problem.detail else []
+    lines += _wrap(f"hint: {problem.hint}") if problem.hint else []
     if problem.kind == "RigError":
-        lines += _wrap("This is a fault of the emulated hardware: it says nothing about the guest.", width)
+        lines += _wrap("This is a fault of the emulated hardware: it says nothing about the guest.")
     return lines
 
 
-def _boot(number: int, boot: Boot, width: int) -> list[str]:
+def _boot(number: int, boot: Boot) -> list[str]:
     name = f"boot {number} ({', '.join(filter(None, (boot.label, boot.machine)))})"
     if isinstance(boot.observed, Problem):
-        return _wrap(f"{name}: no verdict. {boot.observed.kind}: {boot.observed.what}", width)
+        return _wrap(f"{name}: no verdict. {boot.observed.kind}: {boot.observed.what}")
     head = f"{name}: {boot.observed.unlock.value}: {boot.observed.reason}"
-    return [*_wrap(head, width), *_facts(boot.observed, width)]
+    return [*_wrap(head), *_facts(boot.observed)]
 
 
-def _facts(outcome: Outcome, width: int) -> Iterator[str]:
+def _facts(outcome: Outcome) -> Iterator[str]:
     for name, values in _fact_table(outcome):
         for position, value in enumerate(values):
             first = f"  {name:<13}" if position == 0 else " " * 15
-            yield from _wrap(value, width, first, " " * 15)
+            yield from _wrap(value, first, " " * 15)
 
 
 def _fact_table(outcome: Outcome) -> Iterator[tuple[str, list[str]]]:
@@ -171,10 +170,10 @@ def seconds_text(seconds: Seconds) -> str:
     return ", ".join(f"{name} {at:.1f}" for name, at in vars(seconds).items() if at is not None)
 
 
-def _console(lines: Sequence[str], width: int) -> list[str]:
+def _console(lines: Sequence[str]) -> list[str]:
     if not lines:
         return []
-    quoted = [part for line in lines for part in _wrap(line, width, "  │ ", "  │   ")]
+    quoted = [part for line in lines for part in _wrap(line, "  │ ", "  │   ")]
     return ["", f"the last {counted(len(lines), 'line')} of the console:", *quoted]
 
 
@@ -182,15 +181,15 @@ def _evidence(folder: Path | None) -> list[str]:
     return ["", f"evidence: {folder}"] if folder else []
 
 
-def _wrap(text: str, width: int, first: str = "", rest: str | None = None) -> list[str]:
+def _wrap(text: str, first: str = "", rest: str | None = None) -> list[str]:
     rest = first if rest is None else rest
     lines: list[str] = []
     for line in plain(text).strip("\n").split("\n"):
         before = rest if lines else first
         # A line's own indentation is part of what it says.
-        own = line[: len(line) - len(line.lstrip())].expandtabs()[: width // 2]
+        own = line[: len(line) - len(line.lstrip())].expandtabs()[: _WIDTH // 2]
         lines += textwrap.wrap(
-            line.strip(), width, initial_indent=before + own, subsequent_indent=rest + own, break_on_hyphens=False
+            line.strip(), _WIDTH, initial_indent=before + own, subsequent_indent=rest + own, break_on_hyphens=False
         ) or [before.rstrip()]
     return lines
 

@@ -193,12 +193,15 @@ def replay_pcrs(exchanges: Iterable[TpmExchange], bank: str = "sha256") -> dict[
         elif exchange.code == _PCR_RESET and exchange.pcr is not None:
             values.pop(exchange.pcr, None)
         elif exchange.pcr is not None:
-            for name, digest in exchange.digests:
-                if name == bank:
-                    start = ("ff" if 17 <= exchange.pcr <= 22 else "00") * hashlib.new(bank).digest_size
-                    before = bytes.fromhex(values.get(exchange.pcr, start))
-                    values[exchange.pcr] = hashlib.new(bank, before + bytes.fromhex(digest)).hexdigest()
+            for digest in (digest for name, digest in exchange.digests if name == bank):
+                before = values.get(exchange.pcr) or _at_start(exchange.pcr, bank)
+                values[exchange.pcr] = hashlib.new(bank, bytes.fromhex(before + digest)).hexdigest()
     return values
+
+
+def _at_start(pcr: int, bank: str) -> str:
+    """What a PCR is before it is extended: all ones for those of a dynamic launch, else zeros."""
+    return ("ff" if 17 <= pcr <= 22 else "00") * hashlib.new(bank).digest_size
 
 
 def _exchange_1_2(command: bytes, code: int, response: int) -> TpmExchange:

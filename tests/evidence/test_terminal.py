@@ -70,7 +70,6 @@ def test_what_did_not_happen_is_not_claimed() -> None:
     assert "proof" not in text
     assert "canary" not in text
     assert fits(text)
-    assert fits(terminal.failure_text(FAILURE, [Boot(LOCKED)], width=40), 40)
 
 
 def test_a_failure_says_the_reason_then_the_outcome_then_the_console_then_the_evidence() -> None:

@@ -214,19 +214,24 @@ def _named(url: str) -> str:
     return name if name.startswith("tang") else f"tang-{name}"
 
 
+def _wrong_url(url: str) -> str:
+    """What is wrong with a URL that is no placeholder, or nothing."""
+    parts = urls.parse(url)
+    if PLACEHOLDER.search(url):
+        return "a placeholder is the whole url: @TANG_URL@ or @TANG_URL:name@"
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        return f"expected an http or https url or a placeholder, found {url!r}"
+    fits = _URL.fullmatch(url)
+    return "" if fits else f"a Tang url has no blanks, quotes and other signs of a shell; found {url!r}"
+
+
 def _pin(place: Place, tang: dict[str, Any], thumbprint_key: str) -> TangPin:
     """A Tang pin; a thumbprint that was left to the harness is written into `tang`."""
     url, thumbprint = tang["url"], tang.get(thumbprint_key)
     url_server = placeholder_server(url, "URL")
     key_server = placeholder_server(thumbprint, "THUMBPRINT") if thumbprint else None
-    parts = urls.parse(url)
-    if url_server is None:
-        if PLACEHOLDER.search(url):
-            place.wrong("a placeholder is the whole url: @TANG_URL@ or @TANG_URL:name@", "url")
-        elif parts.scheme not in ("http", "https") or not parts.hostname:
-            place.wrong(f"expected an http or https url or a placeholder, found {url!r}", "url")
-        elif not _URL.fullmatch(url):
-            place.wrong(f"a Tang url has no blanks, quotes and other signs of a shell; found {url!r}", "url")
+    if url_server is None and (wrong := _wrong_url(url)):
+        place.wrong(wrong, "url")
     if thumbprint and PLACEHOLDER.search(thumbprint) and key_server is None:
         whole = "@TANG_THUMBPRINT@ or @TANG_THUMBPRINT:name@"
         place.wrong(f"a placeholder is the whole thumbprint: {whole}", thumbprint_key)
