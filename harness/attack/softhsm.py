@@ -26,7 +26,10 @@ LIST_TOKENS = "find . -name '*.object' -printf '%f ' -exec base64 -w0 {} \\; -pr
 _USER_PIN = 0x8000534D
 _MODULUS, _PUBLIC_EXPONENT, _PRIVATE_EXPONENT = 0x120, 0x122, 0x123
 _CLASS, _PRIVATE_KEY = 0x0, 3
-_BOOLEAN, _NUMBER, _BYTES, _MAP, _MECHANISMS = 1, 2, 3, 4, 5
+_SIZES = {1: 1, 2: 8}
+"""Bytes of an attribute by its kind: a truth value, a number."""
+_UNITS = {3: 1, 4: 1, 5: 8}
+"""Bytes of what an attribute says the count of, by its kind: bytes, a map in bytes, a set of mechanisms."""
 _ROUNDS = 1500
 """PBE_ITERATION_BASE_COUNT; the last byte of the salt is added."""
 
@@ -126,17 +129,12 @@ def _read(data: bytes) -> Iterator[tuple[int, bytes]]:
     while at < len(data):
         name, kind = struct.unpack_from(">QQ", data, at)
         at += 16
-        if kind == _BOOLEAN:
-            size = 1
-        elif kind == _NUMBER:
-            size = 8
-        elif kind == _BYTES:
-            (size,) = struct.unpack_from(">Q", data, at)
+        if kind in _SIZES:
+            size = _SIZES[kind]
+        elif kind in _UNITS:
+            (count,) = struct.unpack_from(">Q", data, at)
+            size = count * _UNITS[kind]
             at += 8
-        elif kind in (_MAP, _MECHANISMS):  # a map says its length in bytes, a set of mechanisms in numbers
-            (size,) = struct.unpack_from(">Q", data, at)
-            at += 8
-            size *= 8 if kind == _MECHANISMS else 1
         else:
             raise ValueError(f"an attribute of kind {kind} at {at}")
         yield name, data[at : at + size]

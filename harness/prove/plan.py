@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 
-from harness.explain.answer import Answer
+from harness.explain.answer import Answer, ConditionAnswer
 
 CONTROL = "present"
 """The condition under which nothing is changed: the control boot of the installation tells it."""
@@ -92,13 +92,16 @@ def _doubts(answer: Answer, differing: Collection[str], only_a_boot: Collection[
     found: dict[str, Doubt] = {}
     for volume in answer.volumes:
         for line in volume.conditions:
-            if line.condition in differing:
-                doubt = Doubt.TOOLS_DIFFER
-            elif line.recorded.contradicted:
-                doubt = Doubt.BOOTS_DIFFER
-            elif line.recorded.confirmed:
-                doubt = Doubt.CONFIRMED
-            else:
-                doubt = Doubt.ONLY_A_BOOT if line.condition in only_a_boot else Doubt.NEVER_BOOTED
+            doubt = _doubt(line, differing, only_a_boot)
             found[line.condition] = min(found.get(line.condition, Doubt.CONFIRMED), doubt)
     return found
+
+
+def _doubt(line: ConditionAnswer, differing: Collection[str], only_a_boot: Collection[str]) -> Doubt:
+    if line.condition in differing:
+        return Doubt.TOOLS_DIFFER
+    if line.recorded.contradicted:
+        return Doubt.BOOTS_DIFFER
+    if line.recorded.confirmed:
+        return Doubt.CONFIRMED
+    return Doubt.ONLY_A_BOOT if line.condition in only_a_boot else Doubt.NEVER_BOOTED

@@ -111,8 +111,8 @@ def _of_files(files: Sequence[Path]) -> Iterator[Volume]:
         if not volumes:
             raise UsageError(
                 f"{file} has no volume that can be tried here",
-                "a volume needs a passphrase, and pins that neither a person nor a phase of the boot is needed for, in "
-                "each binding one at most that the TPM answers for",
+                "it must have a passphrase, and pins that need no person and no certain phase of the boot, of which no "
+                "binding joins two that the TPM answers for",
             )
         for volume in volumes:
             yield replace(volume, name=f"{policy.name}:{volume.name}") if len(files) > 1 else volume
