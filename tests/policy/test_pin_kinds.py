@@ -195,6 +195,11 @@ CLEVIS_CUTS = cuts("the parent of what clevis sealed is not noDA")
                     "the PIN of the HSM and the key that it gives go over the network in the clear",
                     "p11-kit(8), remote; put TLS or SSH in place of plain TCP",
                 ),
+                (
+                    "an HSM that is silent keeps the prompt for the passphrase away for minutes: systemd looks three "
+                    "times, and token-timeout= ends no connection under way; connect-timeout= of socat does",
+                    "systemd 257, cryptsetup.c; truth table, hsm-silent; socat(1)",
+                ),
             ],
         ),
         (Parsec(), [NO_PCR, cuts("Parsec's keys are not noDA")]),
