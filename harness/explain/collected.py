@@ -5,6 +5,7 @@ command line, what its TPM measured, and versions.
 """
 
 import json
+import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +19,7 @@ from harness.luks2.header import LuksFormatError
 from harness.luks2.sealed_pins import SealedPin, sealed_pin
 from harness.policy.pins import KINDS, Pin, Sss
 from harness.policy.policy import Policy, Volume
-from harness.policy.world import Stack
+from harness.policy.world import Stack, TpmState
 
 FORMAT = "1"
 """Of the folder that ``collect.sh`` fills."""
@@ -27,6 +28,10 @@ _HINT = "have `unlock-lab collect > collect.sh` write the script, and run it as 
 _KINDS = {kind.header_type: kind for kind in KINDS if kind.header_type}
 _RECOVERY = "systemd-recovery"
 """The type of the token beside a recovery key, which is typed (systemd-cryptenroll(1))."""
+_TPM_FACTS = {
+    TpmState.OWNER_AUTH_SET: "the TPM's owner authorization is set: clevis cannot make its primary key",
+    TpmState.LOCKED_OUT: "the TPM is in dictionary-attack lockout; `tpm2_dictionarylockout --clear-lockout` ends it",
+}
 
 
 @dataclass(frozen=True)
@@ -40,6 +45,7 @@ class Collected:
         facts: Lines for people: versions, Secure Boot, the TPM.
         unknown: Volumes with something that the rules know nothing of, and what: nothing is predicted of them.
         warnings: What crypttab and fstab say that an owner may not mean.
+        tpm: How its TPM was found.
     """
 
     policy: Policy
@@ -48,6 +54,7 @@ class Collected:
     facts: tuple[str, ...]
     unknown: Mapping[str, str]
     warnings: tuple[Advice, ...]
+    tpm: TpmState
 
 
 def read(folder: Path) -> Collected:
@@ -83,7 +90,7 @@ def read(folder: Path) -> Collected:
         unknown = {volume.name: f"the kernel argument {off} keeps systemd from opening it" for volume in volumes}
     fstab = _text(folder, "fstab")
     warnings = tuple(warning for each in found for warning in _warnings(each, fstab, stack))
-    return Collected(policy, stack, _bytes(folder, "event-log"), tuple(_facts(folder)), unknown, warnings)
+    return Collected(policy, stack, _bytes(folder, "event-log"), tuple(_facts(folder)), unknown, warnings, _tpm(folder))
 
 
 def _stack(generators: Sequence[str]) -> Stack:
@@ -192,6 +199,17 @@ def _devices(folder: Path) -> Mapping[str, LuksDevice]:
         raise UsageError(f"{folder}/lsblk.json is not what lsblk prints", repr(error), _HINT) from error
 
 
+def _tpm(folder: Path) -> TpmState:
+    """How the TPM was found: by sysfs, and by tpm2_getcap(1) where the machine has it."""
+    major = _text(folder, "tpm-version").strip()
+    if major != "2":
+        return TpmState.VERSION_1_2 if major else TpmState.ABSENT
+    properties = dict(re.findall(r"(\w+): +([01])$", _text(folder, "tpm-properties"), re.MULTILINE))
+    if properties.get("ownerAuthSet") == "1":
+        return TpmState.OWNER_AUTH_SET
+    return TpmState.LOCKED_OUT if properties.get("inLockout") == "1" else TpmState.PRESENT
+
+
 def _facts(folder: Path) -> Iterator[str]:
     release = dict(line.partition("=")[::2] for line in _text(folder, "os-release").splitlines())
     if name := release.get("PRETTY_NAME"):
@@ -202,8 +220,12 @@ def _facts(folder: Path) -> Iterator[str]:
         yield f"TPM {'2.0' if major == '2' else '1.2'}"
     else:
         yield "no TPM"
-    if "ownerAuthSet:              1" in _text(folder, "tpm-properties"):
-        yield "the TPM's owner authorization is set: clevis cannot make its primary key"
+    if _tpm(folder) in _TPM_FACTS:
+        yield _TPM_FACTS[_tpm(folder)]
+    for device in sorted(folder.glob("luks/*.device")):
+        if not device.with_suffix(".json").exists():
+            place = _text(device.parent, device.name).strip()
+            yield f"{place} has no LUKS2 metadata, as LUKS1 has none: nothing is told of it"
     yield from _text(folder, "versions").splitlines()
 
 

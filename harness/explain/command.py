@@ -30,7 +30,7 @@ from harness.ownership import require_own_file
 from harness.paths import DOCS, POLICIES
 from harness.policy.butane import read_policy
 from harness.policy.policy import Policy, Volume
-from harness.policy.world import Stack
+from harness.policy.world import Stack, TpmState, World
 from harness.unlock import Unlock
 
 _TRUTH_TABLE = DOCS / "truth-table.csv"
@@ -98,10 +98,12 @@ def explained_machine(folder: Path) -> Answer:
         HostError: Its event log cannot be decoded here.
     """
     found = collected.read(folder)
+    asked = situations(found.policy, root=any(volume.mount_point == "/" for volume in found.policy.volumes))
     return _answered(
         found.policy,
         found.stack,
-        situations(found.policy, root=any(volume.mount_point == "/" for volume in found.policy.volumes)),
+        [_as_found(situation, found.tpm) for situation in asked],
+        booted=found.tpm is TpmState.PRESENT,
         withheld=found.unknown,
         events=decode_event_log(found.event_log) if found.event_log else (),
         facts=found.facts,
@@ -109,11 +111,22 @@ def explained_machine(folder: Path) -> Answer:
     )
 
 
+def _as_found(situation: Situation, tpm: TpmState) -> Situation:
+    """The same with the TPM as it is, where the situation is not about the TPM."""
+
+    def world_of(servers: Iterable[str]) -> World:
+        world = situation.world_of(servers)
+        return replace(world, tpm=tpm) if world.tpm is TpmState.PRESENT else world
+
+    return replace(situation, world_of=world_of)
+
+
 def _answered(
     policy: Policy,
     stack: Stack,
     asked: Iterable[Situation],
     *,
+    booted: bool = True,
     withheld: Mapping[str, str] = MappingProxyType({}),
     events: Sequence[MeasuredEvent] = (),
     facts: tuple[str, ...] = (),
@@ -121,7 +134,7 @@ def _answered(
 ) -> Answer:
     rows = _rows()
     guards = {row.name: row.volume for row in rows}
-    verdicts = of_truth_table(rows, {shape(volume) for volume in policy.volumes}, _TRUTH_TABLE)
+    verdicts = of_truth_table(rows, {shape(volume) for volume in policy.volumes}, _TRUTH_TABLE) if booted else {}
     guards |= {volume.name: volume for volume in _side_by_side() if volume.pins and volume.name not in guards}
     attacks = of_attacks(guards, _ATTACKS)
     told = answer(policy, stack, asked, verdicts, attacks, withheld=withheld, events=events, facts=facts)

@@ -167,3 +167,33 @@ def test_the_command_line_names_a_volume_that_crypttab_lacks() -> None:
 
 def test_a_logical_volume_goes_by_both_of_its_names() -> None:
     assert entry_of(entries("data /dev/vg/my-data\n"), ("/dev/mapper/vg-my--data", "/dev/vg/my-data"))
+
+
+@pytest.mark.parametrize(
+    ("version", "properties", "fact"),
+    [
+        ("", "", "no TPM"),
+        ("1", "", "TPM 1.2"),
+        ("2", "  ownerAuthSet:              1\n  inLockout: 0", "the TPM's owner authorization is set"),
+        ("2", "  ownerAuthSet: 0\n  inLockout:                 1", "the TPM is in dictionary-attack lockout; "),
+    ],
+)
+def test_a_tpm_that_opens_nothing_as_it_was_found_opens_nothing(
+    machine: Path, version: str, properties: str, fact: str
+) -> None:
+    volume = foretold(machine, tpm_version=version, tpm_properties=f"TPM2_PT_PERMANENT:\n{properties}\n")
+    said = {each.condition: each for each in volume.conditions}
+    assert said["present"].unlock is Unlock.PASSPHRASE_FALLBACK
+    assert said["present"].recorded.confirmed == 0, "no boot in the table began like that"
+    assert any(each.startswith(fact) for each in command.explained_machine(machine).facts)
+
+
+def test_a_tpm_in_order_is_told_as_the_table_has_it(machine: Path) -> None:
+    properties = "TPM2_PT_PERMANENT:\n  ownerAuthSet:              0\n  inLockout:                 0\n"
+    present = foretold(machine, tpm_properties=properties).conditions[0]
+    assert present.unlock is Unlock.AUTO and present.recorded.confirmed > 0
+
+
+def test_a_header_of_luks1_is_not_passed_over_in_silence(machine: Path) -> None:
+    (machine / "luks" / f"{ROOT}.device").write_text("/dev/sdb1\n")
+    assert "/dev/sdb1 has no LUKS2 metadata" in " ".join(command.explained_machine(machine).facts)
