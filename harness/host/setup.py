@@ -17,6 +17,7 @@ import grp
 import hashlib
 import os
 import pwd
+import signal
 import socket
 import subprocess
 import sys
@@ -213,4 +214,5 @@ def _alone() -> Iterator[None]:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `--list | head` ends it, as it ends any command
     sys.exit(main())
