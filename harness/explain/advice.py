@@ -75,7 +75,7 @@ def _siblings(_policy: Policy, volume: Volume) -> Iterator[tuple[str, str]]:
         yield (
             "a threshold joins several others: `clevis luks list` shows the last of them only, and `clevis luks regen` "
             "fails, or binds less than there was; unbind and bind anew (repaired in clevis 24)",
-            "clevis#505, #570; docs/how-to/three-levels.md",
+            "clevis#505, #570; docs/explanation/levels.md",
         )
 
 

@@ -93,7 +93,7 @@ DBX = (
 NO_BANK = (
     "it names no pcr_bank: clevis 20 takes sha1, and a TPM without that bank refuses the binding; "
     "clevis 24 takes the first bank that the TPM has",
-    "clevis-encrypt-tpm2(1), pcr_bank; clevis#300, #329, #490; docs/how-to/three-levels.md",
+    "clevis-encrypt-tpm2(1), pcr_bank; clevis#300, #329, #490; docs/explanation/levels.md",
 )
 SHA1 = (
     "its PCRs are those of the bank sha1: a TPM without that bank refuses the binding",

@@ -83,13 +83,13 @@ class Tpm2Pin(tpm.TpmLeaf):
             yield (
                 "it names no pcr_bank: clevis 20 takes sha1, and a TPM without that bank refuses the binding; "
                 "clevis 24 takes the first bank that the TPM has",
-                "clevis-encrypt-tpm2(1), pcr_bank; clevis#300, #329, #490; docs/how-to/three-levels.md",
+                "clevis-encrypt-tpm2(1), pcr_bank; clevis#300, #329, #490; docs/explanation/levels.md",
             )
         if self._hash_never_asked_under:
             yield (
                 f"clevis 20 seals it to PCRs under the hash {self._hash_never_asked_under} and asks under "
                 f"{_POLICY_HASH}: it never opens; with clevis 24 it does",
-                "clevis 20, clevis-decrypt-tpm2; docs/how-to/three-levels.md",
+                "clevis 20, clevis-decrypt-tpm2; docs/explanation/levels.md",
             )
         if self.pcr_ids and self.pcr_bank == "sha1":
             yield (
