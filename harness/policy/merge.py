@@ -54,8 +54,6 @@ def merge(parent: dict[str, Any], child: dict[str, Any]) -> dict[str, Any]:
             merged[name] = [item for item in items if _key(name, item) not in taken - own]
     for name, value in child.items():
         before = merged.get(name)
-        if value is None:
-            continue
         if isinstance(value, dict) and isinstance(before, dict):
             merged[name] = merge(before, value)
         elif isinstance(value, list) and isinstance(before, list):

@@ -69,6 +69,12 @@ def test_what_the_named_config_says_of_a_volume_counts(tmp_path: Path) -> None:
     assert [leaf.name for leaf in volume.leaves] == ["tpm2", "tang"]
 
 
+@pytest.mark.parametrize(("spec", "merged"), [("3.0.0", "3.4.0"), ("3.6.0", "3.6.0")])
+def test_the_newest_of_the_specs_is_that_of_the_whole(tmp_path: Path, spec: str, merged: str) -> None:
+    (tmp_path / "child.ign").write_text(json.dumps({"ignition": {"version": spec}}))
+    assert read(tmp_path, "{merge: [{local: child.ign}]}").config["ignition"]["version"] == merged
+
+
 def test_a_volume_that_would_be_fetched_is_not_predicted_nor_installed(tmp_path: Path) -> None:
     for config in ("{merge: [{source: 'https://a.example/b.ign'}]}", "{replace: {source: 'https://a.example/b.ign'}}"):
         policy = read(tmp_path, config, WITH_VOLUME)

@@ -324,6 +324,15 @@ SNIPPETS: dict[str, tuple[int, str]] = {
         _merging('"kernelArguments": {"shouldExist": ["b", "c"], "shouldNotExist": ["a", "d"]}', "3.3.0")
         + "\nkernel_arguments: {should_exist: [a, b], should_not_exist: [c, e]}",
     ),
+    "merge-headers": (
+        1,
+        _merging(
+            '"storage": {"files": [{"path": "/a", "contents": {"source": "https://a", "httpHeaders": [{"name": "b"}, '
+            '{"name": "c", "value": "z"}]}}]}'
+        )
+        + "\nstorage: {files: [{path: /a, contents: {source: 'https://a', http_headers: [{name: b, value: x}, "
+        "{name: c, value: y}]}}]}",
+    ),
     "merge-several": (
         1,
         "ignition: {config: {merge: ["
