@@ -222,7 +222,7 @@ def _proxies(document: Document) -> None:
 
 def _other_configs(document: Document) -> None:
     for index, named in enumerate(document.data.get("ignition", {}).get("config", {}).get("merge", [])):
-        if not named.keys() & {"inline", "local", "source"}:
+        if not (named.keys() & {"inline", "local"} or named.get("source")):
             document.mistake(("ignition", "config", "merge", index), "needs inline, local or source")
 
 

@@ -199,7 +199,7 @@ def test_keys_and_types(tmp_path: Path, text: str, message: str) -> None:
         ),
         (luks("cex: {enabled: true} # <--", version="1.5.0"), "storage.luks[0].cex: came with Butane fcos 1.6.0"),
         (
-            fcos("ignition: {config: {merge: [{}]}} # <--"),
+            fcos("ignition: {config: {merge: [{source: ''}]}} # <--"),
             "ignition.config.merge[0]: needs inline, local or source",
         ),
         (
