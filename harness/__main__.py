@@ -117,9 +117,9 @@ def _of_the_host(error: OSError) -> HostError | None:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         hint = "free some room, or point TMPDIR, UNLOCK_LAB_RUN or UNLOCK_LAB_CACHE at a larger disk"
         return HostError("no room left on a disk", str(error), hint)
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP):
         hint = "let this user read and write there, or name another place: TMPDIR, UNLOCK_LAB_RUN, UNLOCK_LAB_CACHE"
-        return HostError("this user may not use a file or a folder", str(error), hint)
+        return HostError("a file or a folder cannot be used", str(error), hint)
     try:
         os.getcwd()  # noqa: PTH109, Path.cwd() is the same
     except FileNotFoundError:

@@ -108,8 +108,9 @@ def test_a_message_that_cannot_be_written_leaves_the_status(stream: str) -> None
 @pytest.mark.parametrize(
     ("error", "said"),
     [
-        (PermissionError(errno.EACCES, "Permission denied", "/cache"), "this user may not use a file or a folder"),
-        (OSError(errno.EROFS, "Read-only file system", "/cache"), "this user may not use a file or a folder"),
+        (PermissionError(errno.EACCES, "Permission denied", "/cache"), "a file or a folder cannot be used"),
+        (OSError(errno.EROFS, "Read-only file system", "/cache"), "a file or a folder cannot be used"),
+        (OSError(errno.ENAMETOOLONG, "File name too long", "a" * 5000), "a file or a folder cannot be used"),
         (OSError(errno.EDQUOT, "Quota exceeded", "/cache"), "no room left on a disk"),
     ],
 )

@@ -82,10 +82,28 @@ def _read(document: Document, path: KeyPath, name: str) -> bytes:
         document.mistake(path, f"{name!r} lies outside the folder of the policy file")
         return b""
     try:
-        return wanted.read_bytes()
+        return _contents(wanted)
     except OSError as error:
         document.mistake(path, f"cannot read {wanted}: {error.strerror}")
-        return b""
+    except ValueError as error:
+        document.mistake(path, str(error))
+    return b""
+
+
+def _contents(path: Path) -> bytes:
+    """What a file holds; a pipe keeps nobody waiting, and what has no end is not read to it.
+
+    Raises:
+        OSError: It cannot be read.
+        ValueError: It is no file, or larger than is read.
+    """
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise ValueError(f"{path} is not a file")
+        contents = file.read(urls.MOST_BYTES + 1)
+    if len(contents) > urls.MOST_BYTES:
+        raise ValueError(f"{path} has more than {urls.MOST_BYTES // 2**20} MiB")
+    return contents
 
 
 def _text(document: Document, path: KeyPath, name: str) -> str:
@@ -138,23 +156,26 @@ def _add_trees(document: Document, storage: dict[str, Any]) -> None:
         top = Path(os.path.normpath(folder / tree["local"].lstrip("/")))
         if not top.is_relative_to(folder):
             document.mistake((*here, "local"), f"{tree['local']!r} lies outside the folder of the policy file")
-        elif not top.is_dir():
-            document.mistake((*here, "local"), f"{top} is not a folder")
-        else:
-            for found in _walk(top):
-                target = posixpath.join(tree.get("path") or "/", found.relative_to(top).as_posix())
-                try:
+            continue
+        try:
+            if not top.is_dir():
+                document.mistake((*here, "local"), f"{top} is not a folder")
+            else:
+                for found in _walk(top):
+                    target = posixpath.join(tree.get("path") or "/", found.relative_to(top).as_posix())
                     _add_node(nodes, storage, tree, found, posixpath.normpath(target))
-                except (ValueError, OSError) as error:
-                    document.mistake(here, str(error))
+        except (ValueError, OSError) as error:
+            document.mistake(here, str(error))
 
 
 def _walk(top: Path) -> Iterator[Path]:
     """A folder and what is in it, in the order of Go's filepath.Walk: by name, a folder before what it holds."""
-    yield top
-    if top.is_dir() and not top.is_symlink():
-        for inner in sorted(top.iterdir(), key=lambda path: path.name.encode(errors="surrogateescape")):
-            yield from _walk(inner)
+    left = [top]
+    while left:
+        path = left.pop()
+        yield path
+        if path.is_dir() and not path.is_symlink():
+            left += sorted(path.iterdir(), key=lambda inner: os.fsencode(inner.name), reverse=True)
 
 
 def _add_node(
@@ -198,5 +219,5 @@ def _add_node(
     elif kind == "links":
         node["target"] = str(found.readlink())
     else:
-        _set_contents(node.setdefault("contents", {}), found.read_bytes())
+        _set_contents(node.setdefault("contents", {}), _contents(found))
         node.setdefault("mode", tree.get("file_mode", 0o755 if mode & 0o111 else 0o644))

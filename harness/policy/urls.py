@@ -14,8 +14,8 @@ from urllib.parse import SplitResult, quote, unquote_to_bytes, urlsplit
 _UNRESERVED = "-_.!~*'()"
 """RFC 2396, section 2.3."""
 
-_MOST_UNPACKED = 64 * 2**20
-"""Bytes of one file's contents."""
+MOST_BYTES = 64 * 2**20
+"""Of one file's contents."""
 
 
 def encode(contents: bytes, *, compressed: bool = False) -> tuple[str, str]:
@@ -32,7 +32,7 @@ def encode(contents: bytes, *, compressed: bool = False) -> tuple[str, str]:
     if len(plain := ";base64," + base64.b64encode(contents).decode()) < len(opaque):
         opaque = plain
     if not compressed:
-        packed = ";base64," + base64.b64encode(gzip.compress(contents, compresslevel=9, mtime=0)).decode()
+        packed = ";base64," + base64.b64encode(gzip.compress(contents, mtime=0)).decode()
         if len(packed) + len("gzip") < len(opaque):
             opaque, compression = packed, "gzip"
     return f"data:{opaque}", compression
@@ -64,11 +64,11 @@ def unpack(contents: bytes) -> bytes:
     """
     try:
         with gzip.GzipFile(fileobj=io.BytesIO(contents)) as packed:
-            unpacked = packed.read(_MOST_UNPACKED + 1)
+            unpacked = packed.read(MOST_BYTES + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise ValueError(f"not gzip: {error}") from error
-    if len(unpacked) > _MOST_UNPACKED:
-        raise ValueError(f"has more than {_MOST_UNPACKED // 2**20} MiB unpacked")
+    if len(unpacked) > MOST_BYTES:
+        raise ValueError(f"has more than {MOST_BYTES // 2**20} MiB unpacked")
     return unpacked
 
 

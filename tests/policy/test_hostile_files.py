@@ -4,6 +4,7 @@ import base64
 import gzip
 import json
 import os
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from harness.errors import UsageError
-from harness.policy.butane import read_policy
+from harness.policy.butane import read_policy, understand
 
 HEAD = "variant: fcos\nversion: 1.6.0\n"
 PIN = '      clevis: {custom: {pin: sss, config: "CONFIG"}}\n'
@@ -182,3 +183,53 @@ def test_a_file_of_a_megabyte_is_read_within_a_second(tmp_path: Path, name: str,
         read_policy(path)
         spent.append(time.process_time() - started)
     assert min(spent) < 1, name
+
+
+NAMED = {
+    "contents": ("storage: {files: [{path: /a, contents: {local: NAME}}]}", "storage.files[0].contents.local"),
+    "unit": ("systemd: {units: [{name: a.service, contents_local: NAME}]}", "systemd.units[0].contents_local"),
+    "keys": (
+        "passwd: {users: [{name: a, ssh_authorized_keys_local: [NAME]}]}",
+        "passwd.users[0].ssh_authorized_keys_local[0]",
+    ),
+    "config": ("ignition: {config: {merge: [{local: NAME}]}}", "ignition.config.merge[0].local"),
+}
+
+
+def refused(folder: Path, text: str, name: str) -> str:
+    """What is told of a file that names something beside it."""
+    path = folder / "bad.bu"
+    path.write_text(HEAD + text.replace("NAME", name))
+    return told(path)
+
+
+@pytest.mark.parametrize("where", NAMED)
+def test_what_lies_beside_a_policy_and_is_no_file_is_not_read(tmp_path: Path, where: str) -> None:
+    text, key = NAMED[where]
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "endless").symlink_to("/dev/zero")
+    with (tmp_path / "large").open("wb") as large_file:
+        large_file.truncate(64 * MIB + 1)
+    for name, why in (("pipe", "is not a file"), ("endless", "is not a file"), ("large", "has more than 64 MiB")):
+        assert refused(tmp_path, text, name).startswith(f"bad.bu:3: {key}: {tmp_path / name} {why}")
+
+
+def test_a_tree_of_what_is_no_file_is_not_read(tmp_path: Path) -> None:
+    text = "storage: {trees: [{local: NAME}]}"
+    assert "File name too long" in refused(tmp_path, text, "a" * 5000)
+    (tmp_path / "tree").mkdir()
+    with (tmp_path / "tree" / "large").open("wb") as large_file:
+        large_file.truncate(64 * MIB + 1)
+    assert "tree/large has more than 64 MiB" in refused(tmp_path, text, "tree")
+
+
+def test_a_tree_may_be_as_deep_as_a_path_is_long(tmp_path: Path) -> None:
+    deepest = tmp_path / "tree" / "/".join("d" * 1200)
+    subprocess.run(["mkdir", "-p", deepest], check=True)  # Path.mkdir recurses
+    (deepest / "file").write_text("x")
+    (tmp_path / "deep.bu").write_text(HEAD + "storage: {trees: [{local: tree, path: /t}]}")
+    try:
+        (file,) = understand(tmp_path / "deep.bu").config["storage"]["files"]
+        assert file["path"] == f"/t/{'/'.join('d' * 1200)}/file"
+    finally:
+        subprocess.run(["rm", "-rf", tmp_path / "tree"], check=True)

@@ -91,10 +91,12 @@ def test_what_is_no_gzip_is_refused() -> None:
 
 
 def test_what_unpacks_to_more_than_is_read_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(urls, "_MOST_UNPACKED", 3 << 20)
+    monkeypatch.setattr(urls, "MOST_BYTES", 3 << 20)
     assert len(urls.unpack(gzip.compress(bytes(3 << 20)))) == 3 << 20
     with pytest.raises(ValueError, match=r"^has more than 3 MiB unpacked$"):
         urls.unpack(gzip.compress(bytes((3 << 20) + 1)))
+    with pytest.raises(ValueError, match=r"^has more than 3 MiB unpacked$"):
+        urls.unpack(gzip.compress(bytes(16 << 20))[:-8])  # so far nobody reads
 
 
 @pytest.mark.parametrize("function", ["sha256", "sha512"])
