@@ -152,7 +152,7 @@ def _signatures(lists: bytes) -> Iterator[str]:
         kind, size, header, length = _SIGNATURE_LIST.unpack_from(lists)
         signatures, owner = lists[_SIGNATURE_LIST.size + header : size], 16
         if length <= owner or not signatures or len(signatures) % length:
-            raise ValueError("no list of signatures")
+            raise ValueError
         for start in range(0, len(signatures), length):
             yield f"{kind.hex()} {signatures[start : start + length].hex()}"
         lists = lists[size:]

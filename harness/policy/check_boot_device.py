@@ -26,7 +26,7 @@ def check_boot_device(document: Document) -> None:
     if layout in _DEVICES and not re.fullmatch(f".*{_DEVICES[layout]}", luks.get("device", "")):
         document.mistake((*here, "layout"), f"{layout} needs luks.device, like {_DEVICES[layout][:-5]}a")
     if luks.get("cex", {}).get("enabled"):
-        if not (layout or "").startswith("s390x"):
+        if not str(layout).startswith("s390x"):
             document.mistake((*here, "luks", "cex"), "is of the s390x architecture alone")
         if luks.get("tang") or luks.get("tpm2"):
             document.mistake((*here, "luks", "cex"), "cannot stand beside tang or tpm2")
@@ -50,7 +50,7 @@ def _mirror(document: Document, section: dict[str, Any], layout: str | None) -> 
         document.mistake((*here, "devices"), "a mirror needs at least two devices")
     if devices and layout is None and document.variant.keys >= 7:
         document.mistake(here, "needs boot_device.layout beside it, since Butane fcos 1.7.0")
-    if devices and (layout or "").startswith("s390x"):
+    if devices and str(layout).startswith("s390x"):
         document.mistake(("boot_device", "layout"), "there is no mirror on s390x")
     for index, device in enumerate(devices):
         if device in devices[:index]:

@@ -54,8 +54,8 @@ def _written(units: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
 
 def trouble(contents: str) -> str:
     """What Ignition would not take of a unit's text, or nothing."""
-    _, bracket, rest = contents.partition("[") if not contents.startswith(("#", ";")) else ("", "[", contents)
-    lines = iter((bracket + rest if not contents.startswith(("#", ";")) else rest).splitlines())
+    read = contents if contents.startswith(("#", ";")) else "".join(contents.partition("[")[1:])
+    lines = iter(read.splitlines())
     for line in lines:
         if len(line.encode()) >= _LONGEST_LINE:
             return f"a line of a unit has less than {_LONGEST_LINE} bytes (systemd.unit(5))"

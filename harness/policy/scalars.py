@@ -74,7 +74,7 @@ def _binary(text: str) -> str | None:
 
 def _whole(text: str) -> int:
     # strconv.ParseInt with base 0, as yaml.v3 calls it: a leading zero means octal.
-    sign, digits = (-1, text[1:]) if text.startswith("-") else (1, text.lstrip("+"))
+    sign, digits = (-1, text[1:]) if text.startswith("-") else (1, text.removeprefix("+"))
     if re.fullmatch(r"0[0-7]+", digits):
         return sign * int(digits, 8)
     return sign * int(digits, 0)

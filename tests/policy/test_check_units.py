@@ -129,6 +129,7 @@ X = "x" * 50
         ("[Unit]\nA=b\\", ""),
         ("[Unit]\n# comment \\\njunk\nA=b", ""),
         ("[Unit]\n; comment \\ \njunk\nA=b", ""),
+        ("[Unit]\n\njunk", "expected NAME=value, found 'junk'"),
         ("[Unit]\n# comment\njunk", "expected NAME=value, found 'junk'"),
         ("[Unit]\n# A=b\njunk=\\\nmore\nmore", "expected NAME=value, found 'more'"),
     ],
