@@ -21,6 +21,10 @@ _WORDS = 60
 
 _AT_ONCE = 2**22
 """Words that are looked at in one go: they fill a part of the host's memory several times over."""
+_PIECE = 2**24
+_OVERLAP = 64
+"""Bytes that are searched in one go, and how many more: one search of it all lets no other thread run meanwhile, and
+libvirt gives up a client that has not answered for 25 s."""
 
 
 def aes256_keys(memory: Memory) -> tuple[bytes, ...]:
@@ -51,7 +55,12 @@ def clevis_passphrases(memory: Memory) -> tuple[bytes, ...]:
 
 def _words(memory: Memory, shape: re.Pattern[bytes], kinds: Iterable[re.Pattern[bytes]]) -> list[bytes]:
     """What has a shape, and a character of each kind."""
-    found = (match[0] for match in shape.finditer(memory))
+    found = (
+        match[0]
+        for start in range(0, len(memory), _PIECE)
+        for match in shape.finditer(memory, start, start + _PIECE + _OVERLAP)
+        if match.start() < start + _PIECE
+    )
     return [word for word in found if all(kind.search(word) for kind in kinds)]
 
 

@@ -67,10 +67,12 @@ class PrivateSession:
             self.folder.mkdir(mode=0o700, exist_ok=True)
             chown_to(self.folder, self.user)
             # From here on as that user, who could have put links there. Without the line in qemu.conf QEMU's output
-            # would go through virtlogd, one more daemon to look after.
-            script = 'mkdir -p run config/libvirt && echo "$1" > config/libvirt/qemu.conf'
+            # would go through virtlogd, one more daemon to look after. Without that in libvirtd.conf a client which the
+            # host's load keeps from answering for 25 s would be hung up on, and its machines be gone.
+            script = 'mkdir -p run "$1" && cd "$1" && echo "$2" > qemu.conf && echo "$3" > libvirtd.conf'
+            written = ("config/libvirt", 'stdio_handler = "file"', "keepalive_interval = -1")
             process.run(
-                [*as_user(self.user), "sh", "-c", script, "sh", 'stdio_handler = "file"'],
+                [*as_user(self.user), "sh", "-c", script, "sh", *written],
                 timeout=_DAEMON_SECONDS,
                 cwd=self.folder,
             )

@@ -172,3 +172,11 @@ def test_passphrases_that_ignition_had_bound_are_known_by_their_shape() -> None:
     memory = b"\0".join((made, b"+" + answered, b"x" + made, made[:-1], b"a" * 54, made, b""))
     assert set(clevis_passphrases(memory)) == {made, answered, b"+" + answered}
     assert clevis_passphrases(bytes(1024)) == ()
+
+
+@pytest.mark.parametrize("at", range(0, 210, 3))
+def test_a_passphrase_is_found_once_wherever_the_pieces_end(monkeypatch: pytest.MonkeyPatch, at: int) -> None:
+    """A memory is searched in pieces, so that what the rest of the process has to do is done meanwhile."""
+    monkeypatch.setattr("harness.attack.memory._PIECE", 100)
+    word = b"aB1." * 14
+    assert clevis_passphrases(bytes(at) + word + bytes(400 - at)) == (word,)
