@@ -35,6 +35,7 @@ class Condition:
         before: What is done to every server before the maintenance.
         maintenance: What root does in the guest beforehand, in a boot of its own.
         under: Changes of the hardware for that boot.
+        under_changes: The PCRs that these change: in that boot, and as `faults` in the one that is judged.
         power_cuts: Boots after that in which all opens as it can, and each of which ends by the power being cut.
         meanwhile: What happens during the boot.
         hold: Seconds after a prompt for which pins may keep silent, at the least.
@@ -52,6 +53,7 @@ class Condition:
     before: Callable[[Tang], None] | None = None
     maintenance: MaintenanceTask | None = None
     under: tuple[Fault, ...] = ()
+    under_changes: frozenset[int] = frozenset()
     power_cuts: int = 0
     meanwhile: Callable[[], Meanwhile] | None = None
     hold: float = HOLD_SECONDS

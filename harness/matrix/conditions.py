@@ -173,6 +173,7 @@ MAINTENANCE: tuple[Condition, ...] = (
         faults=(_OTHER_FIRMWARE,),
         maintenance=rebound,
         under=(_OTHER_FIRMWARE,),
+        under_changes=_FIRMWARE_PCRS,
     ),
     Condition(
         "firmware-renewed-early",

@@ -30,8 +30,6 @@ ONLY_A_BOOT: Mapping[str, str] = {
     "late-link": "there is no prompt here, and so nothing after it",
     "secure-boot-on": "there is no firmware here",
     "machine-id": "nothing here is bound to it but by the initrd",
-    "firmware-renewed": "the maintenance is done under another firmware",
-    "firmware-renewed-early": "the maintenance is done before another firmware comes",
 }
 """Conditions that only a boot can tell about, and why."""
 
@@ -141,6 +139,7 @@ def try_under(parts: Parts, sealed: Sealed, condition: Condition, folder: Path) 
         for _ in range(condition.power_cuts):
             with _tpm_of(parts.box, state, orderly=False):
                 parts.box.attempt(_script(sealed.volume, world), _OPEN_SECONDS)
+        world = replace(world, changed_pcrs=world.changed_pcrs | condition.under_changes)
         return _asked(parts.box, sealed.volume, state, world, started)
 
 
@@ -161,7 +160,7 @@ def maintained(parts: Parts, sealed: Sealed, condition: Condition, folder: Path)
     header, state = folder / "header", folder / "tpm"
     shutil.copyfile(sealed.header, parts.box.shared / "volume")
     _copy_tpm(sealed.tpm, state)
-    with _tpm_of(parts.box, state):
+    with _tpm_of(parts.box, state, condition.under_changes):
         lines = condition.maintenance([sealed.volume]).commands
         parts.box.run(_by_owner(lines, parts.servers.tangs), _SEAL_SECONDS)
     shutil.move(parts.box.shared / "volume", header)

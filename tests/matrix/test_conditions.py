@@ -155,3 +155,11 @@ def test_the_oracle_s_truth_tables_are_those_of_the_thresholds(condition: Condit
         assert volume.pins
         expected = Unlock.AUTO if holds(volume.pins, frozenset(there)) else Unlock.PASSPHRASE_FALLBACK
         assert predict(volume, world, Stack.DR).unlock is expected
+
+
+def test_what_maintenance_is_done_under_says_which_pcrs_it_changes() -> None:
+    """Without that, the tools would bind anew to what was there before, and the column would show nothing."""
+    update = next(each for each in all_conditions() if each.name == "firmware-update")
+    done_under = [each for each in all_conditions() if each.under]
+    assert [each.name for each in done_under] == ["firmware-renewed"]
+    assert done_under[0].under_changes == update.world.changed_pcrs
