@@ -90,7 +90,7 @@ def parse_event_log(text: str) -> tuple[MeasuredEvent, ...]:
         found = yaml.load(_listed(text), yaml.CBaseLoader)  # all is text, as a variable that is called 007 or off
         return tuple(_events(found["events"]))
     except (yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
-        raise UsageError("an event log was not decoded as tpm2_eventlog does it", repr(error)[:300]) from error
+        raise UsageError("an event log was not decoded as tpm2_eventlog does it", repr(error)) from error
 
 
 def _listed(text: str) -> str:
