@@ -15,6 +15,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from harness.errors import HarnessError, HostError
+from harness.evidence.artifacts import plain
 from harness.paths import CHECKOUT, SETUP
 from harness.progress import takes_escapes
 
@@ -128,14 +129,17 @@ def _of_the_host(error: OSError) -> HostError | None:
 
 
 def complain(error: HarnessError) -> None:
-    """Print an error on standard error, if that takes it: what happened, the evidence, what to do."""
-    red, cyan, plain = ("\033[1;31m", "\033[36m", "\033[0m") if takes_escapes(sys.stderr) else ("", "", "")
+    """Print an error on standard error, if that takes it: what happened, the evidence, what to do.
+
+    What it quotes, the name of a file among it, moves no cursor and colours nothing.
+    """
+    red, cyan, end = ("\033[1;31m", "\033[36m", "\033[0m") if takes_escapes(sys.stderr) else ("", "", "")
     with contextlib.suppress(OSError):  # a full disk, or nobody reads it: then the status alone tells
-        print(f"{red}{error.what}{plain}", file=sys.stderr)
+        print(f"{red}{plain(error.what)}{end}", file=sys.stderr)
         if error.detail:
-            print(error.detail.rstrip(), file=sys.stderr)
+            print(plain(error.detail).rstrip(), file=sys.stderr)
         if error.hint:
-            print(f"{cyan}hint: {error.hint}{plain}", file=sys.stderr)
+            print(f"{cyan}hint: {plain(error.hint)}{end}", file=sys.stderr)
 
 
 if __name__ == "__main__":

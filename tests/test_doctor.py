@@ -214,6 +214,11 @@ def test_an_error_on_a_terminal_is_red(monkeypatch: pytest.MonkeyPatch, capsys: 
     assert capsys.readouterr().err == "\033[1;31mno\033[0m\n"
 
 
+def test_what_an_error_quotes_does_nothing_to_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    command_line.complain(HarnessError("no\033[2J.bu", "\033]0;title\007 said", "try\033[31m that"))
+    assert capsys.readouterr().err == "no.bu\n said\nhint: try that\n"
+
+
 @pytest.mark.parametrize("words", [[], ["nonsense"]])
 def test_a_command_that_is_not_there_is_refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
