@@ -55,5 +55,5 @@ Imports go one way, from the top of this list to the bottom; `tests/test_archite
     contract           the names in the guest contract (pure)
     temporary          folders that are removed when their process exits
     contents, ownership, untrusted   what is recorded of a folder; whose it is; what another user can change in it
-    files, progress, paths, deadline, errors, defaults
+    files, progress, paths, plain, deadline, errors, defaults
 """

@@ -15,8 +15,8 @@ import sys
 from collections.abc import Callable, Sequence
 
 from harness.errors import HarnessError, HostError
-from harness.evidence.artifacts import plain
 from harness.paths import CHECKOUT, SETUP
+from harness.plain import plain
 from harness.progress import takes_escapes
 
 COMMANDS = {

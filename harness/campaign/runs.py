@@ -11,8 +11,9 @@ from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
 from harness.campaign.repeat import base
-from harness.evidence import artifacts, csv_list
+from harness.evidence import csv_list
 from harness.evidence.record import Document, Result, problem
+from harness.plain import plain
 
 _SCENARIOS = "scenarios/"
 _ENDED = (Result.PASSED.value, Result.FAILED.value, Result.ERROR.value)
@@ -62,7 +63,7 @@ def _seconds(boot: Document) -> str:
 def _error(document: Document) -> str:
     if document["result"] != Result.ERROR.value:
         return ""
-    return textwrap.shorten(artifacts.plain(problem(document) or "not told"), _LENGTH, placeholder=" …")
+    return textwrap.shorten(plain(problem(document) or "not told"), _LENGTH, placeholder=" …")
 
 
 def record(found: Iterable[Run], path: Path) -> tuple[Run, ...]:

@@ -7,12 +7,12 @@ from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
-from harness.evidence.artifacts import plain
+from harness.plain import plain
 
 
 @cache
 def template(package: str, name: str) -> Template:
-    """A template of a package. Values are plain text (`artifacts.plain`) and escaped; an unknown one is an error."""
+    """A template of a package. Values are plain text (`harness.plain`) and escaped; an unknown one is an error."""
     environment = Environment(
         loader=PackageLoader(package),
         autoescape=True,

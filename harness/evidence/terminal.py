@@ -16,10 +16,10 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.errors import HarnessError
-from harness.evidence.artifacts import plain
 from harness.evidence.attacks import AttackRow, attack_rows
 from harness.evidence.record import Boot, Document, Failure, Problem, Result
 from harness.guest.outcome import Outcome, Seconds, Unlock
+from harness.plain import plain
 
 _COLOURS = {
     Unlock.AUTO.value: "green",

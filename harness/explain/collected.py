@@ -11,12 +11,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.errors import UsageError
-from harness.evidence.artifacts import plain
 from harness.explain.advice import Advice
 from harness.explain.block_devices import LuksDevice, luks_devices
 from harness.explain.crypttab import Entry, entries, entry_of, switched_off, with_arguments
 from harness.luks2.header import LuksFormatError
 from harness.luks2.sealed_pins import SealedPin, sealed_pin
+from harness.plain import plain
 from harness.policy.pins import KINDS, Pin, Sss
 from harness.policy.policy import Policy, Volume
 from harness.policy.world import Stack, TpmState

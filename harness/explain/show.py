@@ -8,10 +8,10 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
-from harness.evidence.artifacts import plain
 from harness.explain.advice import Advice
 from harness.explain.answer import Answer, AttackerAnswer, ConditionAnswer, Recorded, VolumeAnswer
 from harness.explain.tree import Branch
+from harness.plain import plain
 from harness.unlock import Unlock
 
 _COLOURS = {

@@ -3,9 +3,9 @@
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
-from harness.evidence.artifacts import plain
 from harness.files import write_whole
 from harness.matrix.cells import Cell, Matrix
+from harness.plain import plain
 
 
 def write_junit(matrix: Matrix, path: Path) -> None:

@@ -12,9 +12,9 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from harness.evidence.artifacts import plain
 from harness.evidence.terminal import counted
 from harness.matrix.cells import DOES_NOT_APPLY, MARKS, MEANINGS, Cell, Matrix
+from harness.plain import plain
 from harness.unlock import Unlock
 
 _COLOURS = {

@@ -11,10 +11,10 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.errors import ControlError
-from harness.evidence.artifacts import plain
 from harness.evidence.record import Document
 from harness.explain.answer import Answer
 from harness.matrix.cells import Cell, Matrix
+from harness.plain import plain
 from harness.prove.attacks import AttackLine
 from harness.prove.plan import CONTROL, Step
 from harness.unlock import Unlock, agrees

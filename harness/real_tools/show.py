@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from harness.evidence.artifacts import plain
+from harness.plain import plain
 from harness.real_tools.trial import ONLY_A_BOOT
 
 _WORDS = {True: "opens", False: "stays shut", None: "no verdict"}

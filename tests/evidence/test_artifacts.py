@@ -18,6 +18,7 @@ from harness.evidence import artifacts, record
 from harness.evidence.record import Boot, Failure, Problem, Result, Scenario
 from harness.guest.outcome import Outcome, PinFailure, Seconds, Unlock
 from harness.ownership import MARK
+from harness.plain import plain
 
 FALLBACK = Outcome(
     Unlock.PASSPHRASE_FALLBACK,
@@ -337,7 +338,7 @@ def test_tail_reads_only_the_end(tmp_path: Path) -> None:
 
 @given(st.text())
 def test_plain_text_has_no_controls(text: str) -> None:
-    assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", artifacts.plain(text))
+    assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", plain(text))
 
 
 # Whose folder, and who may read it
