@@ -3,7 +3,7 @@
 QEMU does not wait for whoever reads a console. A serial port gives up after some tries (hw/char/serial.c). A virtio
 console drops what comes while the socket is full (hw/char/virtio-console.c, flush_buf, "silently dropping console
 data"), and 278 lines of a journal fill one, since each takes some 800 bytes of it however short it is. Only the log
-file that QEMU writes itself has all of them. So of the journal the socket says when, and the log file what.
+file that QEMU writes itself has all of them. So the journal is read there, and its socket says only when QEMU ends.
 
 A serial console comes byte by byte. What came within `GATHER_SECONDS` is handed on at once: a reader that looks at each
 byte by itself takes seconds of the processor that the machine would have.
@@ -20,9 +20,6 @@ from harness.network.stream import CHUNK, copy, hang_up
 
 GATHER_SECONDS = 0.02
 """How long the first byte that was said may wait for the next."""
-_LOG_SECONDS = 0.005
-_LOG_TRIES = 400
-"""How often the log file is looked at for what the socket has said already: QEMU writes there next."""
 
 
 @contextmanager
@@ -31,8 +28,8 @@ def pumped(source: socket.socket, log: BinaryIO | None = None) -> Iterator[socke
 
     Args:
         source: A connection to QEMU. It belongs to the pump, and is hung up at the end of the block.
-        log: QEMU's log file of the same console, open for as long as the block lasts: what it holds is handed on
-            instead, whenever the source says something and at its end.
+        log: QEMU's log file of the same console, open for as long as the block lasts: what it gets is handed on
+            instead, until the source ends.
     """
     near, far = socket.socketpair()
     source.setblocking(False)
@@ -56,22 +53,22 @@ async def _take(source: socket.socket, said: "asyncio.Queue[bytes]") -> None:
 
 
 async def _follow(source: socket.socket, log: BinaryIO, said: "asyncio.Queue[bytes]") -> None:
-    loop = asyncio.get_running_loop()
-    announced = told = 0
-    with suppress(OSError):  # QEMU died
-        while data := await loop.sock_recv(source, CHUNK):
-            announced += len(data)
-            await asyncio.sleep(GATHER_SECONDS)
-            for _ in range(_LOG_TRIES):
-                if written := log.read():
-                    told += len(written)
-                    said.put_nowait(written)
-                if told >= announced:
-                    break
-                await asyncio.sleep(_LOG_SECONDS)
-    if written := log.read():
-        said.put_nowait(written)
+    """Hand on what the log gets until QEMU hangs up."""
+    ended = asyncio.ensure_future(_until_hung_up(source))
+    over = False
+    while not over:
+        await asyncio.wait([ended], timeout=GATHER_SECONDS)
+        over = ended.done()
+        if written := log.read():
+            said.put_nowait(written)
     said.put_nowait(b"")
+
+
+async def _until_hung_up(source: socket.socket) -> None:
+    loop = asyncio.get_running_loop()
+    with suppress(OSError):  # QEMU died
+        while await loop.sock_recv(source, CHUNK):
+            pass
 
 
 async def _give(said: "asyncio.Queue[bytes]", far: socket.socket) -> None:

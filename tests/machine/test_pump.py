@@ -70,6 +70,8 @@ def test_what_qemu_dropped_of_a_journal_is_taken_from_its_log(
         written.write(b"three\n")
         assert b"".join(iter(lambda: journal.recv(1), b"\n")) == b"two"
         assert b"".join(iter(lambda: journal.recv(1), b"\n")) == b"three"
+        written.write(b"four\n")
+        assert b"".join(iter(lambda: journal.recv(1), b"\n")) == b"four", "of which the socket says nothing"
         written.write(b"last words")
         says.close()
         assert read_all(journal) == b"last words"
