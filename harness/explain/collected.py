@@ -220,8 +220,8 @@ def _facts(folder: Path) -> Iterator[str]:
         yield f"TPM {'2.0' if major == '2' else '1.2'}"
     else:
         yield "no TPM"
-    if _tpm(folder) in _TPM_FACTS:
-        yield _TPM_FACTS[_tpm(folder)]
+    if fact := _TPM_FACTS.get(_tpm(folder)):
+        yield fact
     for device in sorted(folder.glob("luks/*.device")):
         if not device.with_suffix(".json").exists():
             place = _text(device.parent, device.name).strip()

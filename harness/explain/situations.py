@@ -59,10 +59,10 @@ def can_be_done(condition: Condition, volumes: Sequence[Volume]) -> bool:
     if condition.maintenance is None:
         return True
     try:
-        changed = bool(condition.maintenance(volumes).commands)
+        result = condition.maintenance(volumes)
     except UsageError:
         return False
-    return changed and _servers(condition.becomes(volumes)) <= _servers(volumes)
+    return bool(result.commands) and _servers(result.volumes) <= _servers(volumes)
 
 
 def _servers(volumes: Sequence[Volume]) -> set[str]:
