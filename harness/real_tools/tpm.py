@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
+from harness.attestation.structures import BANKS
 from harness.errors import RigError
 from harness.machine.spec import TpmVersion
 from harness.machine.tpm import listening_tpm
@@ -22,7 +23,6 @@ _BEHIND = f"{SOCKET}.chip"
 
 _START_SECONDS = 10.0
 _PCRS = range(16)
-_BANKS = ("sha1", "sha256", "sha384", "sha512")
 _LARGEST = 4096
 
 
@@ -79,7 +79,7 @@ def _extend(version: TpmVersion, pcr: int, value: bytes) -> bytes:
     """The command that extends a PCR in each bank; one that the TPM does not have is passed over (Part 3, 22.2)."""
     if version is TpmVersion.TPM_1_2:
         return extend_1_2(pcr, sha1(value).digest())
-    return pcr_extend(pcr, [(bank, new(bank, value).hexdigest()) for bank in _BANKS])
+    return pcr_extend(pcr, [(bank, new(bank, value).hexdigest()) for bank in BANKS.values()])
 
 
 def _connected(where: Path) -> socket.socket:

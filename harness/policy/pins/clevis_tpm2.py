@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
+from harness.attestation.structures import BANKS
 from harness.policy.capabilities import Capabilities
 from harness.policy.pins import tpm
 from harness.policy.pins.clevis import CLEVIS
@@ -16,8 +17,6 @@ from harness.policy.pins.kind import Leaf, Message, Opener, PinFailureCause, Rea
 from harness.policy.pins.reading import Place
 from harness.policy.world import TpmState, World
 
-_BANKS = ("sha1", "sha256", "sha384", "sha512")
-"""Those that swtpm has (swtpm_setup(8), --pcr-banks)."""
 _LAST_PCR = 23
 _OPTIONS = ("hash", "key", "pcr_digest")
 """Handed to clevis as they are: the algorithms are those of tpm2_createprimary(1)."""
@@ -118,8 +117,8 @@ class Tpm2Pin(tpm.TpmLeaf):
     def read(cls, place: Place, config: dict[str, Any], read_pin: ReadPin) -> "Tpm2Pin | None":
         """Bank and PCRs; clevis fails on anything else, rather than to seal without a PCR policy."""
         bank, said = config.get("pcr_bank"), config.get("pcr_ids")
-        if bank is not None and bank not in _BANKS:
-            place.wrong(f"{bank!r} is not a PCR bank: {', '.join(_BANKS)}", "pcr_bank")
+        if bank is not None and bank not in BANKS.values():
+            place.wrong(f"{bank!r} is not a PCR bank: {', '.join(BANKS.values())}", "pcr_bank")
             return None
         ids = said.split(",") if isinstance(said, str) else said if isinstance(said, list) else []
         texts = [str(item).strip() for item in ids]
