@@ -9,9 +9,10 @@ from socketserver import BaseRequestHandler, ThreadingUnixStreamServer
 
 import paramiko
 
+from harness.network.serving import serving
+
 _CHUNK = 65536
 _OPEN_SECONDS = 60.0
-_STOP_SECONDS = 10.0
 _GUEST = "127.0.0.1"
 
 
@@ -33,16 +34,13 @@ def forwarded(transport: paramiko.Transport, at: Path, port: int) -> Iterator[No
             ):
                 _carry(self.request, far)
 
-    with ThreadingUnixStreamServer(str(at), Handler) as server:
-        server.daemon_threads = True
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,), name=f"forward {at.name}", daemon=True)
-        thread.start()
-        try:
+    server = ThreadingUnixStreamServer(str(at), Handler)
+    server.daemon_threads = True
+    try:
+        with serving(server, f"forward {at.name}"):
             yield
-        finally:
-            server.shutdown()
-            thread.join(_STOP_SECONDS)
-            at.unlink(missing_ok=True)
+    finally:
+        at.unlink(missing_ok=True)
 
 
 def _carry(near: socket.socket, far: paramiko.Channel) -> None:

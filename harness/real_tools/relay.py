@@ -2,13 +2,13 @@
 
 import socket
 import socketserver
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from harness.errors import UsageError
 from harness.machine.tpm_bus import HEADER, BusInterceptor
+from harness.network.serving import serving
 
 _CHUNK = 4096
 
@@ -36,14 +36,8 @@ def intercepted(
     for path in (at, control):
         path.unlink(missing_ok=True)
     control.symlink_to(f"{chip.name}.ctrl")
-    with socketserver.UnixStreamServer(str(at), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,), name="tpm relay")
-        thread.start()
-        try:
-            yield
-        finally:
-            server.shutdown()
-            thread.join()
+    with serving(socketserver.UnixStreamServer(str(at), Handler), "tpm relay"):
+        yield
 
 
 class _Wires:

@@ -24,6 +24,7 @@ from cryptography.x509 import Certificate
 from harness.errors import RigError
 from harness.network.fault_proxy import FaultProxy
 from harness.network.namespace import Endpoint
+from harness.network.serving import serving
 from harness.progress import Progress
 from harness.services.proxied import Proxied
 from harness.services.service import Service, quarantine
@@ -40,7 +41,6 @@ AGENT_PORT = 9002
 WEBHOOK = "webhook"
 _REVOCATION = "revocation"
 _LARGEST = 2**20
-_STOP_SECONDS = 10.0
 _TOLD_SECONDS = 60.0
 
 
@@ -230,12 +230,7 @@ def _webhook(keylime: Keylime) -> Iterator[None]:
         def log_message(self, format: str, *args: object) -> None:
             """What is to be known is in `Keylime.revocations`."""
 
-    with socketserver.ThreadingUnixStreamServer(str(keylime.nodes / WEBHOOK), Handler) as server:
-        server.daemon_threads = True
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,), name="keylime webhook", daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            server.shutdown()
-            thread.join(_STOP_SECONDS)
+    server = socketserver.ThreadingUnixStreamServer(str(keylime.nodes / WEBHOOK), Handler)
+    server.daemon_threads = True
+    with serving(server, "keylime webhook"):
+        yield

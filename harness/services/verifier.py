@@ -41,6 +41,7 @@ from harness.attestation.verdict import (
 from harness.network.connection import Mode
 from harness.network.fault_proxy import FaultProxy
 from harness.network.namespace import Endpoint
+from harness.network.serving import serving
 from harness.services.service import Service, quarantine
 
 PLACE = Endpoint(8881)
@@ -52,7 +53,6 @@ AGENT = Path(__file__).parents[1] / "attestation" / "attest.sh"
 _SECRET_BYTES = 32
 _NONCE_BYTES = 20
 _LARGEST = 2**20
-_STOP_SECONDS = 10.0
 
 
 @dataclass
@@ -215,12 +215,8 @@ def serve_verifier(
     """
     with ExitStack() as stack:
         verifier = Verifier(name, endpoint, stack.enter_context(FaultProxy(name)), authorities, guarded)
-        server = stack.enter_context(ThreadingHTTPServer(("127.0.0.1", 0), _handler(verifier)))
-        server.daemon_threads = True
-        thread = threading.Thread(target=server.serve_forever, name=name, daemon=True)
-        thread.start()
-        stack.callback(thread.join, _STOP_SECONDS)
-        stack.callback(server.shutdown)
+        server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(verifier))
+        stack.enter_context(serving(server, name))
         verifier.proxy.upstream = ("127.0.0.1", server.server_port)
         verifier.start()
         yield verifier
