@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from harness.network.connection import Client, Connection, Mode
-from harness.services.log import Testimony
+from harness.services.log import Testimony, failures
 
 _RESULT = re.compile(
     r"^(?P<time>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z) (?P<session>\d+) (?P<function>C_\w+) = (?P<result>CKR_\w+)$",
@@ -64,13 +64,10 @@ class HsmCalls:
     def testimony(self) -> Testimony:
         """What that says."""
         decrypted = sum(call.decrypted for call in self.calls)
-        failures = [(words, "hsm log") for words in dict.fromkeys(str(call) for call in self.calls if call.refused)]
-        if self.unanswered:
-            failures.append((f"{self.unanswered} connections, none answered", "fault proxy"))
         return Testimony(
             answers=decrypted,
             proof=f"hsm log: {decrypted} × C_Decrypt => CKR_OK",
-            failures=tuple(failures),
+            failures=failures("hsm log", (str(call) for call in self.calls if call.refused), self.unanswered),
             concerns_all=True,
             shown_by="the HSM's log shows",
             title="HSM",

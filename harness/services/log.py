@@ -1,5 +1,6 @@
 """What a service writes about itself, and what that says about one boot (pure)."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -28,6 +29,12 @@ class Testimony:
     title: str
     lacking: str
     conclusive: bool = True
+
+
+def failures(log: str, refused: Iterable[str], unanswered: int) -> tuple[tuple[str, str], ...]:
+    """What a log has as refused, each once, and what the fault proxy let nobody answer: `Testimony.failures`."""
+    found = [(words, log) for words in dict.fromkeys(refused)]
+    return (*found, *([(f"{unanswered} connections, none answered", "fault proxy")] if unanswered else []))
 
 
 def stamp(time: float, line: str) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from harness.network.connection import Client, Connection, Mode
-from harness.services.log import Testimony
+from harness.services.log import Testimony, failures
 
 _REQUEST = re.compile(
     r"^(?P<time>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?)Z "
@@ -80,15 +80,11 @@ class TangCalls:
             for request in self.requests
             if request.method == "POST" and not request.is_recovery
         )
-        failures = [(words, "tang log") for words in dict.fromkeys(refused)]
-        if self.unanswered:
-            failures.append((f"{self.unanswered} connections, none answered", "fault proxy"))
-        if self.tampered:
-            failures.append((f"{self.tampered} replies changed on their way", "fault proxy"))
+        changed = [(f"{self.tampered} replies changed on their way", "fault proxy")] if self.tampered else []
         return Testimony(
             answers=self.recoveries,
             proof=f"tang log: {self.server} served {self.recoveries} × POST /rec => 200",
-            failures=tuple(failures),
+            failures=(*failures("tang log", refused, self.unanswered), *changed),
             concerns_all=True,
             shown_by=f"{self.server}'s log shows",
             title="Tang",
