@@ -30,7 +30,7 @@ from harness.luks2.metadata import parse_luks_dump, parse_luks_header
 from harness.luks2.sealed_pins import sealed_pin
 from harness.machine.tpm_log import decode_log
 from harness.policy.butane import read_policy
-from harness.policy.pins import Service, Sss, TangPin, Tpm2Pin
+from harness.policy.pins import ServiceId, Sss, TangPin, Tpm2Pin
 from harness.services.tang_log import TangCalls, parse_log
 
 SECONDS = 2.0
@@ -40,7 +40,7 @@ _VOLUME = VolumePlan("var", pins=Sss(2, (Tpm2Pin(), TangPin("tang", "@TANG_URL@"
 _HEADER = HeaderCopy({}, uuid="7f1c", salt=bytes(64)).encode()[:BINARY_BYTES]
 _CHECKSUM = slice(448, 512)  # LUKS2 On-Disk Format Specification, 2.1
 _NOBODY_ANSWERED = ExternalEvidence(
-    {Service("tang", "tang"): TangCalls("tang").testimony}, tpm=(), open=frozenset({"var"})
+    {ServiceId("tang", "tang"): TangCalls("tang").testimony}, tpm=(), open=frozenset({"var"})
 )
 
 

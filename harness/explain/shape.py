@@ -8,7 +8,7 @@ that is left: the verdicts on ``any 2 of tang, two, three`` speak of ``any 2 of 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from harness.policy.pins import Leaf, Pin, Service, changed, leaves
+from harness.policy.pins import Leaf, Pin, ServiceId, changed, leaves
 from harness.policy.policy import Volume
 
 _WITHOUT = "without "
@@ -55,7 +55,7 @@ def nameless(condition: str, numbers: Mapping[str, str]) -> str:
     return _WITHOUT + "+".join(sorted(numbers.get(name, name) for name in missing if name in numbers or name == "tpm2"))
 
 
-def _servers(volume: Volume) -> tuple[Service, ...]:
+def _servers(volume: Volume) -> tuple[ServiceId, ...]:
     found = (leaf.service for leaf in leaves(volume.pins and _ordered(volume.pins)) if leaf.needs_network)
     return tuple(dict.fromkeys(service for service in found if service))
 

@@ -23,7 +23,7 @@ from harness.guest.outcome import Outcome, Seconds, Unlock
 from harness.guest.volume_evidence import NO_VERDICT, VolumeEvidence, format_event
 from harness.guest.volumes import VolumePlan, asked_at, rounds_of
 from harness.guest.witness import End, ExternalEvidence, Observation, hold_time
-from harness.policy.pins import OPENERS, Pin, Service, holds, leaves
+from harness.policy.pins import OPENERS, Pin, ServiceId, holds, leaves
 
 PASSPHRASE = "passphrase"
 """What `Outcome.unlocked_by` says when a person's passphrase opened the volume."""
@@ -213,7 +213,7 @@ def _enough_answers(
     volumes: Sequence[VolumePlan], outcomes: Mapping[str, Outcome], witnesses: ExternalEvidence
 ) -> None:
     """Several volumes may share a service: each that opened by it needs an answer of its own."""
-    names: dict[Service, set[str]] = {}
+    names: dict[ServiceId, set[str]] = {}
     for volume in volumes:
         for leaf in volume.leaves:
             if leaf.service:

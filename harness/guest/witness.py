@@ -11,7 +11,7 @@ from harness.guest.events import Event
 from harness.luks2.metadata import LuksHeader
 from harness.machine.ctap2_log import REFUSALS, CtapExchange
 from harness.machine.tpm_log import TpmExchange
-from harness.policy.pins import Service
+from harness.policy.pins import ServiceId
 from harness.policy.pins.tpm import TPM
 from harness.services.log import Testimony
 
@@ -136,7 +136,7 @@ class ExternalEvidence:
         open: Names of the volumes that are open in the end, when the guest could be asked.
     """
 
-    services: Mapping[Service, Testimony] = field(default_factory=dict)
+    services: Mapping[ServiceId, Testimony] = field(default_factory=dict)
     tpm: tuple[TpmExchange, ...] | None = None
     urls: Mapping[str, str] = field(default_factory=dict)
     headers: Mapping[str, LuksHeader] = field(default_factory=dict)
@@ -145,6 +145,6 @@ class ExternalEvidence:
     open: frozenset[str] = frozenset()
 
     @property
-    def testimonies(self) -> Mapping[Service, Testimony]:
+    def testimonies(self) -> Mapping[ServiceId, Testimony]:
         """What each service says that a pin may talk to."""
         return {**self.services, TPM: tpm_testimony(self.tpm)}

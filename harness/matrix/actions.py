@@ -4,7 +4,7 @@ from harness.guest.events import Event, PromptShown
 from harness.lab.request import Meanwhile
 from harness.machine.rig import Rig
 from harness.policy.maintenance import MaintenanceResult, MaintenanceTask
-from harness.policy.pins import TANG, Pin, Service, TangPin, changed, with_threshold
+from harness.policy.pins import TANG, Pin, ServiceId, TangPin, changed, with_threshold
 from harness.policy.pins.placeholders import placeholder
 from harness.services.tang import Tang
 
@@ -47,7 +47,7 @@ def other_threshold(pins: Pin) -> Pin:
 def by_another(pins: Pin) -> Pin:
     """The server called two in place of the one called tang."""
     two = TangPin("two", placeholder("URL", "two"), placeholder("THUMBPRINT", "two"))
-    return changed(pins, lambda leaf: two if leaf.service == Service(TANG, "tang") else leaf)
+    return changed(pins, lambda leaf: two if leaf.service == ServiceId(TANG, "tang") else leaf)
 
 
 LOCK_OUT = (

@@ -9,7 +9,7 @@ from typing import Any
 from harness.errors import UsageError
 from harness.policy import urls
 from harness.policy.fit import fit
-from harness.policy.pins import TANG, Service
+from harness.policy.pins import TANG, ServiceId
 from harness.policy.pins.placeholders import DEFAULT_SERVER, PLACEHOLDER, TangAddress
 from harness.policy.policy import Policy
 from harness.policy.variants import NEWEST_SPEC
@@ -72,7 +72,7 @@ def _check_address(policy: Policy, name: str, servers: Mapping[str, TangAddress]
     if not _URL.fullmatch(address.url) or not _THUMBPRINT.fullmatch(address.thumbprint):
         raise UsageError(f"the address of the Tang server {name} is malformed", repr(address))
     for pin in policy.leaves:
-        if pin.service == Service(TANG, name) and pin.address and _place(pin.address) != _place(address.url):
+        if pin.service == ServiceId(TANG, name) and pin.address and _place(pin.address) != _place(address.url):
             raise UsageError(
                 f"the policy {policy.name} wants the Tang server {name} at {pin.address}, not at {address.url}"
             )

@@ -8,7 +8,7 @@ from typing import Any
 
 from harness.policy.disks import WantedDisk
 from harness.policy.needs import Need
-from harness.policy.pins import TANG, Leaf, Pin, Service, leaves
+from harness.policy.pins import TANG, Leaf, Pin, ServiceId, leaves
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class Policy:
         return tuple(leaf for volume in self.volumes for leaf in volume.leaves)
 
     @property
-    def provided(self) -> tuple[Service, ...]:
+    def provided(self) -> tuple[ServiceId, ...]:
         """The services that the harness must run for the guest, in order, each once."""
         return tuple(dict.fromkeys(leaf.service for leaf in self.leaves if leaf.service and leaf.service.provided))
 
@@ -118,5 +118,5 @@ class Policy:
     def tang_url(self, server: str) -> str:
         """Where the policy file puts a Tang server of the harness, or nothing when any place will do."""
         return next(
-            (leaf.address for leaf in self.leaves if leaf.service == Service(TANG, server) and leaf.address), ""
+            (leaf.address for leaf in self.leaves if leaf.service == ServiceId(TANG, server) and leaf.address), ""
         )

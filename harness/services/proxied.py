@@ -10,7 +10,7 @@ from harness.errors import UsageError
 from harness.network.connection import HOME, Client, Connection, Mode
 from harness.network.fault_proxy import FaultProxy
 from harness.network.namespace import Endpoint
-from harness.policy.pins import Service
+from harness.policy.pins import ServiceId
 from harness.services.log import Testimony
 
 
@@ -134,7 +134,7 @@ class Asked(Proxied[S], ABC):
 
     @property
     @abstractmethod
-    def known_as(self) -> Service:
+    def known_as(self) -> ServiceId:
         """What those pins call it."""
 
     @abstractmethod

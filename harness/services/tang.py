@@ -13,7 +13,7 @@ from harness.network.connection import Client
 from harness.network.fault_proxy import FaultProxy
 from harness.network.namespace import Endpoint
 from harness.network.relay import Tamper
-from harness.policy.pins import TANG, Service
+from harness.policy.pins import TANG, ServiceId
 from harness.policy.pins.placeholders import TangAddress
 from harness.progress import Progress
 from harness.services.log import Testimony
@@ -29,9 +29,9 @@ class Tang(Asked["TangServer"]):
     """A Tang server and the fault proxy before it, a `Service`. `serve_tang` makes one."""
 
     @property
-    def known_as(self) -> Service:
+    def known_as(self) -> ServiceId:
         """What clevis's pins call it."""
-        return Service(TANG, self.name)
+        return ServiceId(TANG, self.name)
 
     @property
     def url(self) -> str:

@@ -31,7 +31,7 @@ from harness.guest.volumes import VolumePlan
 from harness.guest.witness import End, ExternalEvidence, Observation, TypedPassphrase
 from harness.luks2.metadata import LuksHeader, Token
 from harness.machine.tpm_log import TpmExchange
-from harness.policy.pins import Service, Sss, TangPin, Tpm2Pin
+from harness.policy.pins import ServiceId, Sss, TangPin, Tpm2Pin
 from harness.services import log
 from harness.services.tang_log import TangCalls, TangRequest
 
@@ -62,10 +62,10 @@ def typed(at: float, volume: str = "var") -> TypedPassphrase:
     return TypedPassphrase(at, volume, 7)
 
 
-def served(server: str = "tang", *statuses: int) -> dict[Service, log.Testimony]:
+def served(server: str = "tang", *statuses: int) -> dict[ServiceId, log.Testimony]:
     """What a server answered to attempts at a recovery."""
     requests = tuple(TangRequest(0.0, "POST", "/rec/kid", status, None) for status in statuses)
-    return {Service("tang", server): TangCalls(server, requests).testimony}
+    return {ServiceId("tang", server): TangCalls(server, requests).testimony}
 
 
 def judged(

@@ -34,7 +34,7 @@ from harness.guest.witness import (
 from harness.luks2.metadata import LuksHeader, Token
 from harness.machine.ctap2_log import CtapExchange
 from harness.machine.tpm_log import TpmExchange
-from harness.policy.pins import Fido2Pin, Pin, Pkcs11Pin, Service, Sss, TangPin, Tpm2Pin, Tpm12Pin, holds
+from harness.policy.pins import Fido2Pin, Pin, Pkcs11Pin, ServiceId, Sss, TangPin, Tpm2Pin, Tpm12Pin, holds
 from harness.policy.pins.systemd_fido2 import SECURITY_KEY
 from harness.services import log
 from harness.services.tang_log import TangCalls, TangRequest
@@ -68,8 +68,8 @@ def seen(*events: Event, typed: tuple[TypedPassphrase, ...] = (), end: End = End
 
 def tang(
     *requests: TangRequest, unanswered: int = 0, tampered: int = 0, server: str = "tang"
-) -> dict[Service, log.Testimony]:
-    return {Service("tang", server): TangCalls(server, requests, unanswered, tampered).testimony}
+) -> dict[ServiceId, log.Testimony]:
+    return {ServiceId("tang", server): TangCalls(server, requests, unanswered, tampered).testimony}
 
 
 def volume(pins: Pin | None) -> VolumePlan:

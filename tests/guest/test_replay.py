@@ -49,7 +49,7 @@ from harness.guest.witness import (
 )
 from harness.machine.ctap2_log import OK, CtapExchange
 from harness.machine.tpm_log import TpmExchange
-from harness.policy.pins import Fido2Pin, Pin, Service, Sss, TangPin, Tpm2Pin
+from harness.policy.pins import Fido2Pin, Pin, ServiceId, Sss, TangPin, Tpm2Pin
 from harness.policy.pins.systemd_fido2 import SECURITY_KEY
 from harness.services.tang_log import TangCalls, TangRequest
 
@@ -194,7 +194,7 @@ def test_the_streams_do_not_disturb_each_other(name: str) -> None:
     assert both(Stream.CONSOLE) == both(Stream.JOURNAL)
 
 
-TANG = Service("tang", "tang")
+TANG = ServiceId("tang", "tang")
 SERVED = {TANG: TangCalls("tang", (TangRequest(0.0, "POST", "/rec/kid", 200, None),)).testimony}
 NOT_ASKED = {TANG: TangCalls("tang").testimony}
 UNSEALED = TpmExchange("Unseal", 0x15E, 0)

@@ -25,7 +25,7 @@ from harness.guest.volumes import VolumePlan
 from harness.guest.witness import End, ExternalEvidence, Observation, TypedPassphrase
 from harness.luks2.metadata import LuksHeader, Token
 from harness.machine.tpm_log import TpmExchange
-from harness.policy.pins import CryptenrollPin, Pin, Pkcs11Pin, Service, Sss, TangPin, Tpm2Pin
+from harness.policy.pins import CryptenrollPin, Pin, Pkcs11Pin, ServiceId, Sss, TangPin, Tpm2Pin
 from harness.services import log
 from harness.services.tang_log import TangCalls, TangRequest
 
@@ -60,9 +60,9 @@ def failed(at: float, pin: str = "tang", about: str = "", server: str = "tang") 
     return made(PinFailed, at, pin=pin, reason="no answer", about=about, url=url)
 
 
-def served(server: str = "tang", *statuses: int) -> dict[Service, log.Testimony]:
+def served(server: str = "tang", *statuses: int) -> dict[ServiceId, log.Testimony]:
     requests = tuple(TangRequest(0.0, "POST", "/rec/kid", status, None) for status in statuses)
-    return {Service("tang", server): TangCalls(server, requests).testimony}
+    return {ServiceId("tang", server): TangCalls(server, requests).testimony}
 
 
 def volume(name: str, pins: Pin | None) -> VolumePlan:

@@ -19,7 +19,7 @@ from harness.policy.pins import (
     Pin,
     PinFailureCause,
     Pkcs11Pin,
-    Service,
+    ServiceId,
     Sss,
     TangPin,
     Tpm2Pin,
@@ -240,8 +240,8 @@ def test_the_pcrs_and_banks_that_it_needs(leaf: Leaf, pcrs: frozenset[int] | Non
 def test_what_it_talks_to() -> None:
     assert [leaf.service for leaf in (Tpm2Pin(), WITH_PIN, TANG, Fido2Pin(), Pkcs11Pin())] == [
         *(TPM, TPM),
-        Service("tang", "tang"),
-        Service("fido2", "security key"),
+        ServiceId("tang", "tang"),
+        ServiceId("fido2", "security key"),
         None,
     ]
     assert [leaf.needs_network for leaf in (Tpm2Pin(), TANG, Fido2Pin())] == [False, True, False]

@@ -21,7 +21,7 @@ A new kind is a module here, and an entry in `KINDS`.
 from harness.policy.pins.clevis import CLEVIS
 from harness.policy.pins.clevis_tang import TANG, TangPin
 from harness.policy.pins.clevis_tpm2 import Tpm2Pin
-from harness.policy.pins.kind import Binding, Leaf, Opener, PinFailureCause, Service
+from harness.policy.pins.kind import Binding, Leaf, Opener, PinFailureCause, ServiceId
 from harness.policy.pins.parsec import PARSEC_KEY, Parsec, ParsecProvider
 from harness.policy.pins.sss import Pin, Sss, bindings, changed, evaluate, holds, leaves, subtrees, with_threshold
 from harness.policy.pins.systemd import CRYPTENROLL
@@ -46,7 +46,7 @@ __all__ = [
     "Pin",
     "PinFailureCause",
     "Pkcs11Pin",
-    "Service",
+    "ServiceId",
     "Sss",
     "TangPin",
     "Tpm2Pin",

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 from harness.policy import urls
 from harness.policy.capabilities import Capabilities
 from harness.policy.pins.clevis import CLEVIS
-from harness.policy.pins.kind import Leaf, Message, Opener, PinFailureCause, ReadPin, Service
+from harness.policy.pins.kind import Leaf, Message, Opener, PinFailureCause, ReadPin, ServiceId
 from harness.policy.pins.placeholders import GATEWAY, PLACEHOLDER, placeholder, placeholder_server
 from harness.policy.pins.reading import Place
 from harness.policy.world import Network, Server, World
@@ -77,9 +77,9 @@ class TangPin(Leaf):
         return self.server
 
     @property
-    def service(self) -> Service:
+    def service(self) -> ServiceId:
         """Its server; one at a place where the harness can run none is the user's own."""
-        return Service(TANG, self.server, self.server != self.url)
+        return ServiceId(TANG, self.server, self.server != self.url)
 
     @property
     def address(self) -> str:

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Service:
-    """What a pin talks to while the guest boots. Pins with an equal service share its answers.
+class ServiceId:
+    """Which service a pin talks to while the guest boots. Pins that name the same one share its answers.
 
     Attributes:
         kind: Such as ``tang``.
@@ -241,7 +241,7 @@ class Leaf(Binding):
 
     @property
     @abstractmethod
-    def service(self) -> Service | None:
+    def service(self) -> ServiceId | None:
         """What it talks to while the guest boots, or None for what is in the guest itself."""
 
     @property

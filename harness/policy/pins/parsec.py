@@ -14,7 +14,7 @@ from typing import ClassVar
 
 from harness.policy.capabilities import Capabilities
 from harness.policy.pins import tpm
-from harness.policy.pins.kind import Binding, Leaf, Message, Opener, PinFailureCause, Service
+from harness.policy.pins.kind import Binding, Leaf, Message, Opener, PinFailureCause, ServiceId
 from harness.policy.world import Stack, TpmState, World
 
 _TOOL = "/usr/lib/unlock-lab/parsec-key"
@@ -76,7 +76,7 @@ class Parsec(Leaf):
     answers: ClassVar[tuple[Message, ...]] = (Message(r"Parsec decrypted the key of \S+"),)
 
     @property
-    def service(self) -> Service | None:
+    def service(self) -> ServiceId | None:
         """None: it is in the guest itself. A TPM decrypts with the key; there is no Unseal to be counted."""
         return None
 

@@ -9,14 +9,14 @@ from typing import Any, ClassVar
 
 from harness.errors import UsageError
 from harness.policy.capabilities import Capabilities
-from harness.policy.pins.kind import Message, PinFailureCause, Service
+from harness.policy.pins.kind import Message, PinFailureCause, ServiceId
 from harness.policy.pins.systemd import SecurityToken, security_token_cause
 from harness.policy.world import World
 
 FIDO2_PIN = "135790"
 """The PIN of the security key. It is no secret here."""
 
-SECURITY_KEY = Service("fido2", "security key")
+SECURITY_KEY = ServiceId("fido2", "security key")
 """The security key at the machine."""
 
 
@@ -51,7 +51,7 @@ class Fido2Pin(SecurityToken):
         return cls(asks_pin=bool(config.get("fido2-clientPin-required", True)))
 
     @property
-    def service(self) -> Service:
+    def service(self) -> ServiceId:
         """The security key."""
         return SECURITY_KEY
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from harness.policy.capabilities import Capabilities
-from harness.policy.pins.kind import PinFailureCause, Service
+from harness.policy.pins.kind import PinFailureCause, ServiceId
 from harness.policy.pins.placeholders import GATEWAY
 from harness.policy.pins.systemd import typed_pin_cause
 from harness.policy.pins.systemd_pkcs11 import ANOTHER_KEY, Pkcs11Token
@@ -18,7 +18,7 @@ from harness.policy.world import Network, Server, World
 
 KIND = "hsm"
 
-HSM = Service(KIND, "hsm", provided=True)
+HSM = ServiceId(KIND, "hsm", provided=True)
 """The HSM that the harness runs for the guest."""
 
 HSM_PORT = 5696
@@ -41,7 +41,7 @@ class HsmPin(Pkcs11Token):
     carried: ClassVar[bool] = False
 
     @property
-    def service(self) -> Service:
+    def service(self) -> ServiceId:
         """The HSM."""
         return HSM
 

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 from harness.errors import UsageError
 from harness.policy.capabilities import Capabilities
 from harness.policy.pins import tpm
-from harness.policy.pins.kind import Message, PinFailureCause, Service
+from harness.policy.pins.kind import Message, PinFailureCause, ServiceId
 from harness.policy.pins.systemd import SecurityToken, security_token_cause
 from harness.policy.world import TokenState, TpmState, World
 
@@ -97,7 +97,7 @@ class Pkcs11Pin(Pkcs11Token):
         raise UsageError("a PKCS#11 token, of which the header does not say whether it is a card, files, or elsewhere")
 
     @property
-    def service(self) -> Service | None:
+    def service(self) -> ServiceId | None:
         """None: it is in the guest itself."""
         return None
 

@@ -8,10 +8,10 @@ from typing import Any
 
 from harness.errors import UsageError
 from harness.policy.capabilities import ALL_PCRS, Capabilities, ExecutionPath
-from harness.policy.pins.kind import Leaf, PinFailureCause, Service
+from harness.policy.pins.kind import Leaf, PinFailureCause, ServiceId
 from harness.policy.world import TpmState, World
 
-TPM = Service("tpm", "tpm")
+TPM = ServiceId("tpm", "tpm")
 """The TPM of the machine."""
 
 REPORTED_AS = "tpm2"
@@ -35,7 +35,7 @@ class TpmLeaf(Leaf):
     pcr_ids: tuple[int, ...]
 
     @property
-    def service(self) -> Service:
+    def service(self) -> ServiceId:
         """The TPM."""
         return TPM
 
