@@ -182,7 +182,8 @@ def with_mutant(source: str, mutant: Mutant) -> str:
     """A module's source with one function changed; its decorators stay."""
     owner, _, name = mutant.function.rpartition(".")
     scope = next(node for node in _scopes(ast.parse(source)) if getattr(node, "name", "") == owner)
-    found = next(node for node in scope.body if isinstance(node, ast.FunctionDef) and node.name == name)
+    functions = (node for node in scope.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
+    found = next(node for node in functions if node.name == name)
     lines = source.splitlines()
     lines[found.lineno - 1 : found.end_lineno] = mutant.source.strip("\n").splitlines()
     return "\n".join(lines) + "\n"

@@ -120,6 +120,9 @@ def test_a_mutant_put_back_into_its_module_keeps_the_decorators() -> None:
     assert "@cache\ndef knock(times) -> str:\n    ...\n" in with_mutant(
         SOURCE, Mutant("m", "knock", "", "", "def knock(times) -> str:\n    ...")
     )
+    assert with_mutant(
+        "async def wait() -> None:\n    pass\n", Mutant("m", "wait", "", "", "async def wait() -> None:\n    ...")
+    ) == ("async def wait() -> None:\n    ...\n")
 
 
 MORE = Mutant("harness/door.py", "held", "at > 1,", "at >= 1,")

@@ -3,6 +3,8 @@
 A plugin: ``MUTANTS=names.json OUTCOMES=outcomes.json pytest -s -p mutation.trial …``. All tests run once first, as they
 are: that must pass, and tells which of them call which function. Then each mutant is switched on in a process of its
 own (mutmut's trampolines ask for its name at each call), which runs those tests, the fastest first, until one fails.
+A mutant of a function that is called while modules are imported, as what builds a table is, comes too late in a fork:
+where no test fails there, a new session of pytest runs all tests with it.
 """
 
 import gc
@@ -10,9 +12,12 @@ import json
 import os
 import resource
 import signal
+import subprocess
+import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from _pytest.runner import runtestprotocol
@@ -22,32 +27,50 @@ from mutmut.state import state
 
 CPU_SECONDS, TIMES = 5.0, 20.0
 """Of the processor, that a mutant's tests may take at the least, and beyond: so many times what they take as it is."""
-WALL_SECONDS = 1800
+WALL_SECONDS = 60.0
+"""The same of the wall's clock: a test may wait for what never comes."""
+IMPORT_SECONDS = 600.0
+"""What a session of its own may take."""
 MEMORY = 4 << 30
 """Bytes of address space."""
 
+FROM_THE_START = os.environ.get("FROM_THE_START", "")
+"""The mutant that this whole session is about."""
+set_mutant_under_test(FROM_THE_START or "stats")
+
+
+class _Took(NamedTuple):
+    """Seconds that a test took, on the wall's clock and of the processor."""
+
+    wall: float
+    processor: float
+
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_runtestloop(session: pytest.Session) -> bool:
+def pytest_runtestloop(session: pytest.Session) -> bool | None:
     """Instead of running the tests once."""
-    set_mutant_under_test("stats")
-    took: dict[pytest.Item, float] = {}
+    if FROM_THE_START:
+        return None
+    at_import = frozenset(state()._stats)
+    took: dict[pytest.Item, _Took] = {}
     callers: dict[str, list[pytest.Item]] = {}
     for item, following in zip(session.items, [*session.items[1:], None], strict=True):
         state()._stats.clear()
-        started = time.process_time()
+        before = time.process_time(), time.monotonic()
         if said := _failure(item, following):
             pytest.exit(f"{item.nodeid} fails on the code as it is: {said}", returncode=1)
-        took[item] = time.process_time() - started
+        took[item] = _Took(time.monotonic() - before[1], time.process_time() - before[0])
         for function in state()._stats:
             callers.setdefault(function, []).append(item)
     gc.freeze()  # or each fork copies all of them at its first collection
-    if _try("fail", session.items, sum(took.values())) is not Fate.KILLED:
+    if _try("fail", took) is not Fate.KILLED:
         pytest.exit("no test fails although every function does", returncode=1)
     outcomes = {}
     for name in json.loads(Path(os.environ["MUTANTS"]).read_text()):
         items = sorted(callers.get(function_of(name), []), key=took.__getitem__)
-        outcomes[name] = _try(name, items, sum(took[item] for item in items)) if items else Fate.SURVIVED
+        outcomes[name] = _try(name, {item: took[item] for item in items}) if items else Fate.SURVIVED
+        if outcomes[name] is Fate.SURVIVED and function_of(name) in at_import:
+            outcomes[name] = _try_from_the_start(name, session.config.invocation_params.args)
     Path(os.environ["OUTCOMES"]).write_text(json.dumps(outcomes))
     return True
 
@@ -58,27 +81,44 @@ def _failure(item: pytest.Item, following: pytest.Item | None) -> str:
     return next((report.longreprtext or "it fails" for report in reports if report.failed), "")
 
 
-def _try(name: str, items: Sequence[pytest.Item], usual: float) -> Fate:
-    """What becomes of one mutant, in a process of its own."""
+def _try(name: str, took: Mapping[pytest.Item, _Took]) -> Fate:
+    """What becomes of one mutant under these tests, in a process of its own."""
     pid = os.fork()
     if not pid:
         status = 2
         try:
-            seconds = int(CPU_SECONDS + TIMES * usual)
+            seconds = int(CPU_SECONDS + TIMES * sum(each.processor for each in took.values()))
             resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 5))
             resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
             resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-            signal.alarm(WALL_SECONDS)
+            signal.alarm(int(WALL_SECONDS + TIMES * sum(each.wall for each in took.values())))
             gc.disable()
             silence = os.open(os.devnull, os.O_WRONLY)
             os.dup2(silence, 1)
             os.dup2(silence, 2)
             set_mutant_under_test(name)
+            items = list(took)
             following = [*items[1:], None]
             status = 0 if all(not _failure(item, after) for item, after in zip(items, following, strict=True)) else 1
         finally:
             os._exit(status)
     _, ended = os.waitpid(pid, 0)
     if os.WIFSIGNALED(ended):
-        return Fate.TIMED_OUT if os.WTERMSIG(ended) == signal.SIGXCPU else Fate.UNCLEAR
+        return Fate.TIMED_OUT if os.WTERMSIG(ended) in (signal.SIGXCPU, signal.SIGALRM) else Fate.UNCLEAR
     return {0: Fate.SURVIVED, 1: Fate.KILLED}.get(os.WEXITSTATUS(ended), Fate.UNCLEAR)
+
+
+def _try_from_the_start(name: str, arguments: Sequence[str | os.PathLike[str]]) -> Fate:
+    """What becomes of one mutant that is there before anything is imported."""
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "pytest", *arguments, "-x"],
+            env={**os.environ, "FROM_THE_START": name},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            check=False,
+            timeout=IMPORT_SECONDS,
+        )
+    except subprocess.TimeoutExpired:
+        return Fate.TIMED_OUT
+    return Fate.KILLED if done.returncode else Fate.SURVIVED
