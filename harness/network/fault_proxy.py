@@ -18,7 +18,6 @@ import asyncio
 import ctypes
 import socket
 import struct
-import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -33,8 +32,9 @@ from harness.network.loop import LoopThread
 from harness.network.relay import Address, ConnectionRecord, Tamper, forward, reset, stall
 
 _BACKLOG = 64
-# asm-generic/socket.h and linux/sock_diag.h; Python's socket module has no names for them.
-_SO_ATTACH_FILTER, _SO_DETACH_FILTER, _SO_MEMINFO, _MEMINFO_DROPS = 26, 27, 55, 8
+# asm-generic/socket.h; Python's socket module has no names for them.
+_SO_ATTACH_FILTER, _SO_DETACH_FILTER, _SO_MEMINFO = 26, 27, 55
+_DROPS = struct.Struct("@32xI")  # linux/sock_diag.h, SK_MEMINFO_DROPS: the ninth number
 _DISCARD = struct.pack("HBBI", 0x06, 0, 0, 0)  # the one instruction BPF_RET | BPF_K: keep 0 bytes of the packet
 
 
@@ -322,5 +322,4 @@ def _filter(listener: socket.socket, *, discard: bool) -> None:
 
 
 def _drops(listener: socket.socket) -> int:
-    values = listener.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, 4 * (_MEMINFO_DROPS + 1))
-    return int.from_bytes(values[4 * _MEMINFO_DROPS :], sys.byteorder)
+    return int(_DROPS.unpack(listener.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, _DROPS.size))[0])

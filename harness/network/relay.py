@@ -80,7 +80,7 @@ async def forward(
     loop = asyncio.get_running_loop()
     if upstream is None:
         raise RigError("the fault proxy is open, but leads nowhere")
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as server:
+    with socket.socket(socket.AF_INET) as server:
         server.setblocking(False)
         try:
             async with asyncio.timeout(CONNECT_SECONDS):  # wait_for of Python 3.11 can lose a cancellation
@@ -96,7 +96,7 @@ async def forward(
         finally:
             requests.cancel()
             replies.cancel()
-            await asyncio.gather(requests, replies, return_exceptions=True)
+            await asyncio.wait((requests, replies))
 
 
 async def _replies(

@@ -56,7 +56,7 @@ class Segment:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._stack.__exit__(kind, error, traceback)
+        self._stack.close()
 
     @property
     def frames(self) -> tuple[bytes, ...]:
@@ -79,7 +79,7 @@ class Segment:
         with machine:
             try:
                 with suppress(OSError):  # it was turned off
-                    while frame := await _frame(machine):
+                    while frame := await next_frame(machine):
                         self._pass_on(frame, machine)
             finally:
                 del self._waiting[machine]
@@ -100,7 +100,7 @@ async def _tell(machine: socket.socket, waiting: "asyncio.Queue[bytes]") -> None
             await loop.sock_sendall(machine, _LENGTH.pack(len(frame)) + frame)
 
 
-async def _frame(machine: socket.socket) -> bytes:
+async def next_frame(machine: socket.socket) -> bytes:
     """The next frame of a machine; empty at its end."""
     head = await _exactly(machine, _LENGTH.size)
     return await _exactly(machine, _LENGTH.unpack(head)[0]) if head else b""

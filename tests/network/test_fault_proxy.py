@@ -1,21 +1,20 @@
 """The fault proxy on loopback, before a server of the test's own: no Docker, no guest."""
 
+import errno
 import socket
 import socketserver
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
-from dataclasses import replace
+from contextlib import ExitStack, closing, contextmanager, suppress
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from tang_client import bound_listener
 
 from harness.errors import RigError
-from harness.network.connection import Client, Connection, Mode, message_end
+from harness.network.connection import Client, Mode
 from harness.network.fault_proxy import FaultProxy
+from harness.network.relay import reset
 
 HERE, THERE = Client("here", "lab-1"), Client("other", "lab-2")
 REPLY = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 5\r\n\r\nhello"
@@ -39,9 +38,9 @@ class Upstream(socketserver.ThreadingTCPServer):
     request_queue_size = 64
 
 
-@pytest.fixture
-def upstream() -> Iterator[tuple[str, int]]:
-    with Upstream(("127.0.0.1", 0), Replies) as server:
+@contextmanager
+def served_by(handler: type[socketserver.BaseRequestHandler]) -> Iterator[tuple[str, int]]:
+    with Upstream(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()
         try:
@@ -49,6 +48,12 @@ def upstream() -> Iterator[tuple[str, int]]:
         finally:
             server.shutdown()
             thread.join(PATIENCE)
+
+
+@pytest.fixture
+def upstream() -> Iterator[tuple[str, int]]:
+    with served_by(Replies) as address:
+        yield address
 
 
 @contextmanager
@@ -170,10 +175,23 @@ def test_the_count_of_dropped_packets_survives_a_change_of_mode(proxy: FaultProx
         assert proxy.dropped() >= dropped
 
 
+def test_the_dropped_packets_of_a_machine_that_is_on_twice_add_up(proxy: FaultProxy) -> None:
+    proxy.mode = Mode.DROP
+    counts = []
+    for _ in range(2):
+        with listening(proxy) as port:
+            with pytest.raises(TimeoutError):
+                connect(port, timeout=0.3)
+            counts.append(proxy.dropped(HERE))
+    assert 1 <= counts[0] < counts[1] == proxy.dropped(HERE)
+
+
 def test_stall_accepts_and_never_answers(proxy: FaultProxy, port: int) -> None:
     proxy.mode = Mode.STALL
     with connect(port, timeout=1.0) as client:
-        client.sendall(REQUEST)
+        client.sendall(REQUEST[:5])
+        wait_for(lambda: proxy.connections and proxy.connections[0].sent, "the first bytes")
+        client.sendall(REQUEST[5:])
         with pytest.raises(TimeoutError):
             client.recv(1)
     [connection] = proxy.connections
@@ -219,6 +237,85 @@ def test_a_reply_that_is_left_as_it_is_was_not_tampered_with(proxy: FaultProxy, 
     proxy.tamper = bytes
     assert ask(port) == REPLY
     assert proxy.connections[0].tampered == 0
+
+
+def test_each_reply_of_a_connection_is_tampered_with(proxy: FaultProxy, port: int) -> None:
+    proxy.tamper = bytes.upper
+    with connect(port) as client:
+        for _ in range(2):
+            client.sendall(REQUEST)
+            assert read(client, len(REPLY)) == REPLY.upper()
+    assert proxy.connections[0].tampered == 2
+    assert proxy.connections[0].received == REPLY.upper() * 2
+
+
+class Half(socketserver.BaseRequestHandler):
+    """Says all that it has to say, the end of it cut off, and then listens."""
+
+    heard = b""
+
+    def handle(self) -> None:
+        self.request.sendall(REPLY + REPLY[:-1])
+        self.request.shutdown(socket.SHUT_WR)
+        type(self).heard = self.request.makefile("rb").read()
+
+
+def test_half_a_reply_is_passed_on_as_it_is_and_what_is_asked_afterwards_too() -> None:
+    with served_by(Half) as address, FaultProxy("tang") as proxy, listening(proxy) as port:
+        proxy.upstream, proxy.mode, proxy.tamper = address, Mode.OPEN, bytes.upper
+        with connect(port) as client:
+            assert b"".join(iter(lambda: client.recv(4096), b"")) == REPLY.upper() + REPLY[:-1]
+            client.sendall(b"and more")
+            client.shutdown(socket.SHUT_WR)
+            wait_for(lambda: Half.heard == b"and more", "what was asked last")
+
+
+def test_a_server_that_takes_no_connection_is_an_error_of_the_rig(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harness.network.relay.CONNECT_SECONDS", 0.2)
+    with ExitStack() as stack:
+        full = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        stack.enter_context(connect(full.getsockname()[1]))
+        with pytest.raises(RigError, match="nothing answers behind it"), FaultProxy("tang") as proxy:
+            proxy.upstream, proxy.mode = full.getsockname(), Mode.OPEN
+            with proxy.connect(HERE, "home") as client:
+                client.settimeout(PATIENCE)
+                with suppress(ConnectionResetError):
+                    assert client.recv(1) == b""
+
+
+def test_a_closed_connection_needs_no_reset() -> None:
+    closed = socket.socket()
+    closed.close()
+    reset(closed)
+
+
+class Exhausted(socket.socket):
+    """A socket in a process that may open no more, once."""
+
+    def accept(self) -> tuple[socket.socket, object]:
+        if not hasattr(self, "failed"):
+            self.failed = True
+            raise OSError(errno.EMFILE, "Too many open files")
+        return super().accept()
+
+
+def test_a_connection_that_cannot_be_taken_is_an_error_of_the_rig() -> None:
+    listener = Exhausted()
+    listener.bind(("127.0.0.1", 0))
+    with (
+        pytest.raises(RigError, match=r"the fault proxy of tang broke: .*Too many open files"),
+        FaultProxy("tang") as proxy,
+        proxy.serve(listener, HERE, "home"),
+    ):
+        proxy.mode = Mode.OPEN
+        with connect(listener.getsockname()[1]):
+            wait_for(lambda: hasattr(listener, "failed"), "the failure")
+
+
+def test_a_proxy_that_does_not_run_says_so() -> None:
+    with pytest.raises(RigError, match="the fault proxy of tang is not running") as caught:
+        FaultProxy("tang").mode = Mode.OPEN
+    assert caught.value.hint == "enter its context first"
 
 
 def test_a_failing_tamper_function_is_an_error_of_the_rig(upstream: tuple[str, int]) -> None:
@@ -330,9 +427,10 @@ def test_each_machine_meets_what_its_own_site_is_allowed(proxy: FaultProxy, port
             connect(other, timeout=0.5)
         assert ask(port) == REPLY
         assert (proxy.dropped(HERE), proxy.dropped(THERE) >= 1) == (0, True)
+        dropped = proxy.dropped(THERE)
         proxy.move(THERE, "home")
         assert ask(other) == REPLY
-    assert proxy.dropped(THERE) == proxy.dropped() >= 1, "its packets are counted after it is gone"
+    assert proxy.dropped(THERE) == proxy.dropped() == dropped, "its packets are counted after it is gone"
     assert [(each.client, each.site) for each in proxy.connections] == [
         (THERE, "elsewhere"),
         (HERE, "home"),
@@ -383,27 +481,8 @@ def test_a_program_of_this_host_connects_as_a_machine_would(proxy: FaultProxy) -
         client.sendall(REQUEST)
         assert read(client, len(REPLY)) == REPLY
     wait_for(lambda: proxy.connections[0].closed, "the end of the connection")
-    assert proxy.connections[0].client == THERE
+    [connection] = proxy.connections
+    assert (connection.client, connection.site, connection.mode) == (THERE, "elsewhere", Mode.OPEN)
     proxy.restrict(["home"])
     with pytest.raises(ConnectionRefusedError, match="does not answer other at elsewhere"):
         proxy.connect(THERE, "elsewhere")
-
-
-@given(body=st.binary(max_size=40), rest=st.binary(max_size=10), data=st.data())
-def test_a_message_ends_after_its_body_and_never_before(body: bytes, rest: bytes, data: st.DataObject) -> None:
-    message = b"HTTP/1.1 200 OK\r\ncontent-LENGTH: %d\r\n\r\n%b" % (len(body), body)
-    assert message_end(message + rest) == len(message)
-    cut = data.draw(st.integers(0, len(message) - 1))
-    assert message_end(message[:cut]) is None
-
-
-def test_a_message_that_states_no_length_has_no_body() -> None:
-    assert message_end(b"HTTP/1.1 404 Not Found\r\n\r\n") == 26
-
-
-def test_the_requests_of_a_connection_are_those_that_were_sent_whole() -> None:
-    sent = b"GET /adv HTTP/1.1\r\n\r\nPOST /rec/x HTTP/1.1\r\nContent-Length: 2\r\n\r\n{}GET /half"
-    connection = Connection(1.0, 2.0, HERE, "home", Mode.OPEN, sent, b"")
-    assert connection.requests == (("GET", "/adv"), ("POST", "/rec/x"))
-    garbage = b"nonsense\r\ncontent-length: many\r\n\r\n"
-    assert replace(connection, sent=garbage).requests == ()

@@ -1,5 +1,6 @@
 """A segment with sockets in the place of machines."""
 
+import asyncio
 import select
 import socket
 import struct
@@ -15,7 +16,7 @@ from harness.host.scratch import scratch
 from harness.host.session import find_emulator
 from harness.machine.domain_xml import stream_netdev
 from harness.machine.spec import SegmentCard
-from harness.network.segment import Segment
+from harness.network.segment import Segment, next_frame
 from harness.policy.pins.placeholders import GATEWAY
 
 SECONDS = 10.0
@@ -83,11 +84,52 @@ def test_a_machine_that_is_turned_off_is_missed_by_nobody(machines: list[socket.
         assert receive(three) == b"hello"
 
 
+def test_a_machine_that_is_turned_off_in_mid_frame_has_not_sent_it(
+    segment: Segment, machines: list[socket.socket]
+) -> None:
+    one, two, three = machines
+    one.sendall(struct.pack(">I", 5) + b"hel")
+    one.close()
+    send(two, b"world")
+    assert receive(three) == b"world"
+    assert segment.frames[-2:] == (b"here 2", b"world")
+
+
+def test_a_frame_in_two_pieces_takes_nothing_of_the_next() -> None:
+    near, far = socket.socketpair()
+    far.setblocking(False)
+
+    async def run() -> bytes:
+        near.send(struct.pack(">I", 5)[:2])
+        reading = asyncio.create_task(next_frame(far))
+        await asyncio.sleep(0)
+        near.send(struct.pack(">I", 5)[2:] + b"hel")
+        await asyncio.sleep(0.01)
+        near.send(b"lo" + struct.pack(">I", 3) + b"you")
+        assert await reading == b"hello"
+        return await next_frame(far)
+
+    with near, far:
+        assert asyncio.run(run()) == b"you"
+
+
+def test_its_socket_is_that_of_who_runs_the_machines(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    handed = []
+    monkeypatch.setattr("harness.network.segment.chown_to", lambda path, user: handed.append((path, user)))
+    with Segment(folder, "somebody") as segment:
+        assert handed == [(segment.path, "somebody")]
+
+
 def test_a_machine_that_does_not_read_holds_up_nobody(machines: list[socket.socket]) -> None:
-    one, _, three = machines
-    for _ in range(2000):
+    """Nor does its end, which is an error (ECONNRESET, EPIPE) to who hears it and to who was telling it more."""
+    one, two, three = machines
+    for _ in range(1500):
         send(one, bytes(1500))
         assert receive(three) == bytes(1500)
+    two.close()
+    for _ in range(3):
+        send(one, b"hello")
+        assert receive(three) == b"hello"
 
 
 def test_the_end_of_the_segment_cuts_them_off(folder: Path) -> None:
