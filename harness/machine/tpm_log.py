@@ -116,6 +116,7 @@ _COMMANDS_1_2 = {
 
 _EXTEND_1_2, _SHA1_BYTES = 0x14, 20
 _PCR_RESET = 0x13D
+_UINT16, _UINT32 = struct.Struct(">H"), struct.Struct(">I")
 _TPM_2_TAGS = (0x8001, 0x8002)  # without and with sessions, Part 2, 6.9 TPM_ST
 _STARTS = (STARTUP, 0x99)
 _DUMP = re.compile(
@@ -194,14 +195,14 @@ def replay_pcrs(exchanges: Iterable[TpmExchange], bank: str = "sha256") -> dict[
             values.pop(exchange.pcr, None)
         elif exchange.pcr is not None:
             for digest in (digest for name, digest in exchange.digests if name == bank):
-                before = values.get(exchange.pcr) or _at_start(exchange.pcr, bank)
+                before = values.get(exchange.pcr) or _at_start(exchange.pcr, bank).hex()
                 values[exchange.pcr] = hashlib.new(bank, bytes.fromhex(before + digest)).hexdigest()
     return values
 
 
-def _at_start(pcr: int, bank: str) -> str:
+def _at_start(pcr: int, bank: str) -> bytes:
     """What a PCR is before it is extended: all ones for those of a dynamic launch, else zeros."""
-    return ("ff" if 17 <= pcr <= 22 else "00") * hashlib.new(bank).digest_size
+    return (b"\xff" if 17 <= pcr <= 22 else b"\0") * hashlib.new(bank).digest_size
 
 
 def _exchange_1_2(command: bytes, code: int, response: int) -> TpmExchange:
@@ -214,33 +215,33 @@ def _exchange_1_2(command: bytes, code: int, response: int) -> TpmExchange:
 
 
 def _exchanges(text: str) -> Iterator[TpmExchange]:
-    command = b""
+    command: bytes | None = None
     for dump in _DUMP.finditer(text):
         data = bytes.fromhex(dump["bytes"])
         if len(data) != int(dump["length"]) or len(data) < HEADER.size:
             continue  # the log ends in the middle of it
         if dump["way"] == "Read":
             command = data
-        elif command:
+        elif command is not None:
             yield decode(command, data)
-            command = b""
+            command = None
 
 
 def _handle(command: bytes) -> int | None:
     """The first handle; None where a guest sent a command that ends before it."""
     if len(command) < HEADER.size + 4:
         return None
-    return int(struct.unpack_from(">I", command, HEADER.size)[0])
+    return int(_UINT32.unpack_from(command, HEADER.size)[0])
 
 
 def _extended(command: bytes) -> Iterator[tuple[str, str]]:
     """The digests of a PCR_Extend: after handle, size of authorization, authorization (Part 3, 22.2)."""
-    (authorization,) = struct.unpack_from(">I", command, HEADER.size + 4)
+    (authorization,) = _UINT32.unpack_from(command, HEADER.size + 4)
     position = HEADER.size + 8 + authorization
-    (count,) = struct.unpack_from(">I", command, position)
+    (count,) = _UINT32.unpack_from(command, position)
     position += 4
     for _ in range(count):
-        (algorithm,) = struct.unpack_from(">H", command, position)
+        (algorithm,) = _UINT16.unpack_from(command, position)
         bank = BANKS.get(algorithm)
         if bank is None:
             return  # its length is not known, so neither is where the next one starts

@@ -22,6 +22,7 @@ def qemu() -> Iterator[tuple[socket.socket, socket.socket]]:
 
 
 def read_all(end: socket.socket) -> bytes:
+    end.settimeout(10.0)
     whole = bytearray()
     while data := end.recv(65536):
         whole += data
@@ -48,6 +49,7 @@ def test_a_console_that_speaks_byte_by_byte_wakes_its_reader_seldom(qemu: tuple[
         says.shutdown(socket.SHUT_WR)
 
     with pumped(source) as console:
+        console.settimeout(10.0)
         threading.Thread(target=say, daemon=True).start()
         pieces = list(iter(lambda: console.recv(65536), b""))
     assert b"".join(pieces) == b"." * 100
@@ -61,6 +63,7 @@ def test_what_qemu_dropped_of_a_journal_is_taken_from_its_log(
     says, source = qemu
     (path := tmp_path / "journal.log").touch()
     with path.open("ab", buffering=0) as written, path.open("rb") as log, pumped(source, log) as journal:
+        journal.settimeout(10.0)
         says.send(b"one\n")
         written.write(b"one\n")
         assert journal.recv(100) == b"one\n"
@@ -90,6 +93,30 @@ def test_the_end_of_qemu_is_the_end_of_the_console(qemu: tuple[socket.socket, so
         says.sendall(b"last words")
         says.close()
         assert read_all(console) == b"last words"
+
+
+@pytest.mark.parametrize("logged", [False, True])
+def test_so_is_its_death_with_something_unread(
+    qemu: tuple[socket.socket, socket.socket], tmp_path: Path, logged: bool
+) -> None:
+    """The kernel says ECONNRESET then, and EPIPE to what is typed afterwards."""
+    says, source = qemu
+    (path := tmp_path / "console.log").write_bytes(b"last words")
+    with path.open("rb") as log, pumped(source, log if logged else None) as console:
+        says.sendall(b"last words")
+        console.sendall(b"never read")
+        assert says.recv(10, socket.MSG_PEEK)
+        says.close()
+        assert read_all(console) == b"last words"
+        console.sendall(b"nor this")
+
+
+def test_a_reader_that_hung_up_is_no_matter(qemu: tuple[socket.socket, socket.socket]) -> None:
+    says, source = qemu
+    with pumped(source) as console:
+        console.close()
+        says.sendall(MUCH)
+        assert says.recv(1) == b"", "it hears that nobody is there any more"
 
 
 def test_it_ends_with_its_block_whatever_is_still_said(qemu: tuple[socket.socket, socket.socket]) -> None:

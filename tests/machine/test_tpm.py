@@ -65,7 +65,7 @@ def test_a_command_that_ends_early_is_told_and_extends_nothing(code: int, size: 
     """Root in a guest sends the TPM what it likes; the TPM refuses it (TPM_RC_COMMAND_SIZE)."""
     command = struct.pack(">HII", 0x8002, size, code).ljust(size, b"\0")
     (exchange,) = decode_log(log_of((command, bytes.fromhex("80010000000a00000142"))))
-    assert (exchange.code, exchange.response) == (code, 0x142)
+    assert (exchange.code, exchange.response, exchange.pcr) == (code, 0x142, None if size < 14 else 0)
     assert replay_pcrs([exchange]) == {}
 
 
@@ -92,6 +92,17 @@ def test_a_log_that_ends_anywhere_gives_no_half_exchange(end: int) -> None:
     assert decode_log(text) == (TpmExchange("Startup", 0x144, 0),)
 
 
+def test_a_command_that_is_no_whole_header_is_passed_over_with_its_answer() -> None:
+    """The guest's root sent it; the TPM refuses it (TPM_RC_COMMAND_SIZE)."""
+    text = log_of((b"\x80\x01", POLICY_FAIL), (STARTUP, SUCCESS), (b"\x80\x01", POLICY_FAIL), (UNSEAL, SECRET))
+    assert [str(exchange) for exchange in decode_log(text)] == ["Startup -> success", "Unseal -> success"]
+
+
+@pytest.mark.parametrize(("code", "name"), [(0xFF, "TPM_Shutdown"), (0x100, "TPM2_Shutdown")])
+def test_a_command_s_full_name_says_which_tpm_it_is_of(code: int, name: str) -> None:
+    assert TpmExchange("Shutdown", code, 0).full_name == name
+
+
 def test_unknown_commands_keep_their_numbers_and_those_of_a_1_2_have_names_of_their_own() -> None:
     unknown = bytes.fromhex("80010000000a20000001")
     refused = bytes.fromhex("00c40000000a00000026")
@@ -114,15 +125,33 @@ def test_a_1_2_extends_its_one_bank() -> None:
 def test_extends_add_up_to_pcrs() -> None:
     text = log_of(
         (STARTUP, SUCCESS),
-        (pcr_extend(7, (0x4, bytes(20)), (0xB, EMPTY_DIGEST)), SUCCESS),
         (pcr_extend(8, (0xB, EMPTY_DIGEST)), POLICY_FAIL),
+        (pcr_extend(7, (0x4, bytes(20)), (0xB, EMPTY_DIGEST)), SUCCESS),
     )
     exchanges = decode_log(text)
-    assert exchanges[1].pcr == 7
-    assert exchanges[1].digests == (("sha1", "00" * 20), ("sha256", "00" * 32))
+    assert exchanges[2].pcr == 7
+    assert str(exchanges[2]) == f"PCR_Extend 7 sha1:{'00' * 20} sha256:{'00' * 32} -> success"
+    assert exchanges[2].digests == (("sha1", "00" * 20), ("sha256", "00" * 32))
     assert replay_pcrs(exchanges) == {7: hashlib.sha256(bytes(64)).hexdigest()}
     assert set(replay_pcrs(exchanges, "sha1")) == {7}
     assert replay_pcrs((*exchanges, exchanges[0])) == {}
+
+
+@pytest.mark.parametrize(("pcr", "before"), [(16, 0), (17, 0xFF), (22, 0xFF), (23, 0)])
+def test_the_pcrs_of_a_dynamic_launch_begin_with_all_ones(pcr: int, before: int) -> None:
+    """TCG PC Client Platform TPM Profile: what the PCRs are after a start."""
+    exchanges = decode_log(log_of((pcr_extend(pcr, (0xB, EMPTY_DIGEST)), SUCCESS)))
+    assert replay_pcrs(exchanges) == {pcr: hashlib.sha256(bytes([before]) * 32 + EMPTY_DIGEST).hexdigest()}
+
+
+def test_a_pcr_that_was_reset_begins_anew() -> None:
+    """TCG TPM 2.0 Library, Part 3, 22.8: only some can be, and only the one that is named."""
+    extended = [(pcr_extend(pcr, (0xB, EMPTY_DIGEST)), SUCCESS) for pcr in (16, 23)]
+    reset = (bytes.fromhex("80020000001b0000013d00000010 00000009 4000000900 00000000"), SUCCESS)
+    exchanges = decode_log(log_of(reset, *extended, reset))
+    assert str(exchanges[-1]) == "PCR_Reset 16 -> success"
+    assert set(replay_pcrs(exchanges)) == {23}
+    assert replay_pcrs((*exchanges, exchanges[1])) == replay_pcrs(exchanges[1:3])
 
 
 def test_an_unknown_bank_ends_the_digests() -> None:
