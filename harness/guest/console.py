@@ -29,7 +29,7 @@ class ConsoleShell:
 
     def __init__(self, console: socket.socket, live: Callable[[bytes], None] | None = None) -> None:
         self._console = console
-        self._spawn = fdspawn(console.fileno(), timeout=None)
+        self._spawn = fdspawn(console.fileno())
         self._live = live
 
     def wait_for(self, words: str, deadline: Deadline) -> str:

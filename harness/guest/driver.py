@@ -151,7 +151,7 @@ class _Watch:
         self._selector.register(self._rig.console, selectors.EVENT_READ, Stream.CONSOLE)
         self._selector.register(self._rig.journal, selectors.EVENT_READ, Stream.JOURNAL)
         for wake_fd in self._rig.wake_fds:
-            self._selector.register(wake_fd, selectors.EVENT_READ, None)
+            self._selector.register(wake_fd, selectors.EVENT_READ)
         return self
 
     def __exit__(self, *_: object) -> None:

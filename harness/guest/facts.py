@@ -92,7 +92,7 @@ def backing_device(shell: Shell, mapping: str) -> str:
     Raises:
         RigError: The volume is not open.
     """
-    device = shell.run(_device(mapping), check=False).strip()
+    device = shell.run(_device(mapping)).strip()
     if not device:
         raise RigError(f"/dev/mapper/{mapping} is not an open volume")
     return device
@@ -113,4 +113,4 @@ def _ask(shell: Shell, questions: Mapping[str, str]) -> dict[str, str]:
 
 
 def _parts(text: str, mark: str) -> Iterator[str]:
-    return (part.lstrip("\n") for part in text.split(mark))
+    return (part.lstrip() for part in text.split(mark))

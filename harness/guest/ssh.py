@@ -25,8 +25,9 @@ _BROKEN_OFF = (paramiko.SSHException, OSError, EOFError)
 """What paramiko raises when the connection goes."""
 
 _BACKSTOP_SECONDS = 3600.0
-"""The limit of waits inside paramiko, which go by the wall clock; our deadline ends them earlier."""
+"""How long paramiko waits for the guest's first line, by the wall clock; our deadline ends that earlier."""
 
+_COMMAND_SECONDS = 60.0
 _FILE_SECONDS = 60.0
 
 _WAKE_SECONDS = 1
@@ -42,8 +43,8 @@ logging.getLogger("paramiko").addHandler(logging.NullHandler())
 logging.getLogger("paramiko").propagate = False
 
 
-_TOLD = 600
-"""Characters of a command that a message tells."""
+_TOLD, _LAST_CHARACTERS = 600, 2000
+"""Characters that a message tells of a command, and of what it said."""
 
 
 class Shell:
@@ -53,7 +54,7 @@ class Shell:
         self._transport = transport
         self._clock = clock
 
-    def run(self, command: str, timeout: float = 60.0, *, check: bool = True, stdin: bytes = b"") -> str:
+    def run(self, command: str, timeout: float = _COMMAND_SECONDS, *, check: bool = True, stdin: bytes = b"") -> str:
         """Run a command.
 
         Args:
@@ -70,9 +71,9 @@ class Shell:
         """
         output, errors, status = self._run(command, Deadline.after(timeout, self._clock), stdin)
         if check and status:
-            said = (errors or output).decode(errors="replace")
-            raise RigError(f"a command in the guest ended with status {status}: {_end(command)}", said[-2000:])
-        return output.decode(errors="replace")
+            told = _text(errors or output)[-_LAST_CHARACTERS:]
+            raise RigError(f"a command in the guest ended with status {status}: {_end(command)}", told)
+        return _text(output)
 
     def read_file(self, path: str) -> bytes:
         """The content of a file of the guest.
@@ -83,7 +84,7 @@ class Shell:
         deadline = Deadline.after(_FILE_SECONDS, self._clock)
         output, errors, status = self._run(f"cat -- {shlex.quote(path)}", deadline, b"")
         if status:
-            raise RigError(f"{path} of the guest cannot be read", errors.decode(errors="replace"))
+            raise RigError(f"{path} of the guest cannot be read", _text(errors))
         return output
 
     def write_file(self, path: str, data: bytes) -> None:
@@ -96,7 +97,7 @@ class Shell:
         deadline = Deadline.after(_FILE_SECONDS, self._clock)
         _, errors, status = self._run(f"cat > {quoted} && sync -- {quoted}", deadline, data)
         if status:
-            raise RigError(f"{path} of the guest cannot be written", errors.decode(errors="replace"))
+            raise RigError(f"{path} of the guest cannot be written", _text(errors))
 
     def forwarded(self, at: Path, port: int) -> AbstractContextManager[None]:
         """`harness.guest.forward.forwarded` over this connection."""
@@ -106,7 +107,7 @@ class Shell:
         output, errors = bytearray(), bytearray()
         try:
             with self._hung_up_at(deadline, command):
-                channel = self._transport.open_session(timeout=_BACKSTOP_SECONDS)
+                channel = self._transport.open_session()
             with channel:
                 with self._hung_up_at(deadline, command):
                     channel.exec_command(command)
@@ -123,7 +124,7 @@ class Shell:
         except TimeoutError as error:
             raise RigError(
                 f"a command in the guest did not end within {deadline.seconds:.0f} s: {_end(command)}",
-                bytes(output + errors).decode(errors="replace")[-2000:],
+                _text(output + errors)[-_LAST_CHARACTERS:],
             ) from error
         except _BROKEN_OFF as error:
             raise RigError(f"the shell in the guest broke off during: {_end(command)}", repr(error)) from error
@@ -191,6 +192,10 @@ def connect(channel: socket.socket, key_file: Path, deadline: Deadline) -> Itera
         transport.close()
         transport.join(5.0)
         channel.close()
+
+
+def _text(said: bytes | bytearray) -> str:
+    return said.decode(errors="replace")
 
 
 def _end(command: str) -> str:

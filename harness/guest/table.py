@@ -81,7 +81,7 @@ def _pattern(
 
 
 def _prompt(event_type: type[Event], pattern: str, **fields: object) -> MessagePattern:
-    return MessagePattern(event_type, re.compile(pattern + "$"), fields, unfinished=True, stream=Stream.CONSOLE)
+    return MessagePattern(event_type, re.compile(pattern + "$"), fields, unfinished=True)
 
 
 _REFUSAL = r"Access [Dd]enied|Security [Vv]iolation"

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -74,8 +75,8 @@ def test_a_command_s_output(console: socket.socket) -> None:
 def test_a_command_that_fails(console: socket.socket) -> None:
     shell = ConsoleShell(console)
     with pytest.raises(RigError, match="ended with status 3") as caught:
-        shell.run("echo because; (exit 3)", soon())
-    assert caught.value.detail == "because"
+        shell.run("echo because; echo of it; (exit 3)", soon())
+    assert caught.value.detail == "because\nof it"
     assert shell.run("echo x; false", soon(), check=False) == "x"
 
 
@@ -85,8 +86,10 @@ def test_kernel_lines_are_no_output(console: socket.socket) -> None:
 
 
 def test_a_command_that_does_not_end(console: socket.socket) -> None:
+    started = time.monotonic()
     with pytest.raises(RigError, match=r"waited 1 s for .*end-"):
         ConsoleShell(console).run("cat", Deadline.after(1))
+    assert time.monotonic() - started < 15
 
 
 def test_words_and_live_view(console: socket.socket) -> None:
@@ -96,6 +99,15 @@ def test_words_and_live_view(console: socket.socket) -> None:
     assert b"(initramfs) " in shown
 
 
+def test_what_came_before_the_words_is_shown_too_and_bytes_that_are_no_text_are_told() -> None:
+    ours, theirs = socket.socketpair()
+    shown = bytearray()
+    with ours, theirs:
+        theirs.sendall(b"before a\xffb after")
+        assert ConsoleShell(ours, shown.extend).wait_for("a.b", soon()) == "a\N{REPLACEMENT CHARACTER}b"
+    assert shown == b"before a\xffb"
+
+
 def test_a_console_that_closes() -> None:
     ours, theirs = socket.socketpair()
     with ours:
@@ -103,5 +115,6 @@ def test_a_console_that_closes() -> None:
         shell = ConsoleShell(ours)
         with pytest.raises(RigError, match="the console closed while waiting for 'x'"):
             shell.wait_for("x", soon())
-        with pytest.raises(RigError, match="the console closed"):
-            shell.run("true", soon())
+        with pytest.raises(RigError) as caught:
+            ConsoleShell(ours).run("true", soon())
+        assert (caught.value.what, caught.value.detail) == ("the console closed", "")

@@ -14,14 +14,13 @@ from harness.deadline import Clock
 from harness.errors import GuestError, RigError, StallError
 from harness.guest import driver
 from harness.guest.driver import drained, watch
-from harness.guest.events import Event, PinFailed, PromptShown
+from harness.guest.events import Event, IgnitionFailed, LoginReached, PinFailed, PromptShown, Stream
 from harness.guest.plan import BootPlan, StageTimeouts
 from harness.guest.volumes import VolumePlan
 from harness.guest.witness import End, Observation
 from harness.policy.pins import Sss, TangPin, Tpm2Pin
 
 PINS = Sss(2, (Tpm2Pin(), TangPin("tang", "@TANG_URL@")))
-QUICK = StageTimeouts(firmware=0.5, kernel=0.5, prompt=0.5, opening=0.5, finish=0.5)
 PLAN = BootPlan(
     (VolumePlan("var", "/dev/vda5", PINS, ("secret",)),),
     {"tang": "http://10.0.2.2:8080"},
@@ -29,7 +28,6 @@ PLAN = BootPlan(
     settle=0.05,
     timeouts=StageTimeouts(20.0, 20.0, 20.0, 20.0, 20.0),
 )
-HASTY = replace(PLAN, hold=0.1, timeouts=QUICK)
 START = "BdsDxe: loading Boot0001 x\r\nBdsDxe: starting Boot0001 x\r\n[    0.000000] Linux version 6.12\r\n"
 PROMPT = "Please enter passphrase for disk var: (press TAB for no echo) "
 OPEN = "\r\n[  OK  ] Finished systemd-cryptsetup@var.service - Cryptography Setup for var.\r\n"
@@ -55,8 +53,10 @@ class FakeRig:
     wake_fds: tuple[int, ...] = ()
     clock: Clock = field(default_factory=lambda: running(1.0))
     what: str | None = None
+    asked: int = 0
 
     def failure(self) -> str | None:
+        self.asked += 1
         return self.what
 
 
@@ -163,7 +163,9 @@ def test_fallback_types_the_passphrase_once_the_pin_failed_for_good(guest: Guest
 
     seen = boot(guest, script)
     assert seen.end is End.UP
-    assert [(entry.volume, entry.size) for entry in seen.typed] == [("var", 7)]
+    assert [(entry.volume, entry.size, entry.pin) for entry in seen.typed] == [("var", 7, False)]
+    (asked,) = (event.at for event in seen.events if isinstance(event, PromptShown))
+    assert asked <= seen.typed[0].at <= seen.at
 
 
 def test_fallback_types_when_the_hold_time_is_over(guest: Guest) -> None:
@@ -196,6 +198,17 @@ def test_wrong_passphrases_first(guest: Guest) -> None:
     seen = boot(guest, script, plan)
     assert [entry.size for entry in seen.typed] == [6, 7]
     assert sum(isinstance(event, PromptShown) for event in seen.events) == 2
+
+
+def test_a_pin_that_is_typed_is_told_from_a_passphrase(guest: Guest) -> None:
+    def script(guest: Guest) -> None:
+        guest.say(START + "Please enter TPM2 PIN: ")
+        assert guest.hear_line() == "1234\n"
+        guest.say(OPEN + LOGIN)
+
+    volume = VolumePlan("var", "", Tpm2Pin(), ("secret",), tpm_pins=("1234",))
+    seen = boot(guest, script, replace(PLAN, volumes=(volume,)))
+    assert [(entry.volume, entry.size, entry.pin) for entry in seen.typed] == [("var", 5, True)]
 
 
 def test_nothing_to_type_ends_at_the_prompt(guest: Guest) -> None:
@@ -242,6 +255,29 @@ def test_the_console_is_shown_live(guest: Guest) -> None:
     assert shown.decode() == START + OPEN + LOGIN
 
 
+def test_the_last_words_of_a_guest_that_never_falls_quiet_are_not_awaited_for_ever(
+    guest: Guest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(driver, "_DRAIN_SECONDS", 0.3)
+    judged = threading.Event()
+
+    def chatter() -> None:
+        while not judged.wait(0.02):
+            guest.say(".")
+
+    talking = threading.Thread(target=chatter)
+
+    def script(guest: Guest) -> None:
+        guest.say(START + OPEN + LOGIN)
+        talking.start()
+
+    try:
+        assert boot(guest, script).end is End.UP
+    finally:
+        judged.set()
+        talking.join(10)
+
+
 @pytest.mark.parametrize(
     ("stage", "said", "awaited"),
     [
@@ -255,12 +291,34 @@ def test_each_stage_has_a_deadline(guest: Guest, stage: str, said: str, awaited:
     hasty = replace(PLAN, timeouts=replace(PLAN.timeouts, **{stage: 0.5}))
     with pytest.raises(RigError, match=rf"waited \d s for {awaited}") as caught:
         boot(guest, lambda guest: guest.say(said), hasty)
-    assert caught.value.detail.splitlines()[-1:] == (said.splitlines()[-1:] or ["(the console said nothing)"])
+    assert caught.value.detail.splitlines() == (
+        [line for line in said.splitlines() if line] or ["(the console said nothing)"]
+    )
+    assert "no verdict about the guest" in caught.value.hint
+
+
+def test_a_deadline_counts_from_what_was_seen_last(guest: Guest) -> None:
+    """The firmware took its time; the kernel has no more than its own."""
+    clock = guest.rig.clock
+    guest.rig.clock = lambda: 1000 + clock()
+    plan = replace(PLAN, timeouts=replace(PLAN.timeouts, firmware=2000.0, kernel=0.5))
+    with pytest.raises(RigError, match=r"waited \d s for the kernel to start"):
+        boot(guest, lambda guest: guest.say("BdsDxe: loading Boot0001 x\r\n"), plan)
+
+
+def test_a_deadline_is_over_at_its_very_second(guest: Guest) -> None:
+    guest.rig.clock = lambda: 20.0
+    with pytest.raises(RigError, match="waited 20 s for the firmware to start"):
+        watch(guest.rig, PLAN)
 
 
 def test_a_passphrase_that_nobody_takes_has_a_deadline(guest: Guest) -> None:
     with pytest.raises(RigError, match="for var to open"):
-        boot(guest, lambda guest: guest.say(START + PROMPT), HASTY)
+        boot(
+            guest,
+            lambda guest: guest.say(START + PROMPT),
+            replace(PLAN, hold=0.1, timeouts=replace(PLAN.timeouts, opening=0.5)),
+        )
 
 
 @pytest.mark.parametrize(
@@ -276,6 +334,22 @@ def test_a_broken_guest(guest: Guest, said: str, words: str) -> None:
     assert "trailing words" in caught.value.detail
 
 
+def test_the_last_lines_are_whole_where_the_kernel_cut_into_them(guest: Guest) -> None:
+    def script(guest: Guest) -> None:
+        guest.say("BdsDxe: loa[    1.000000] kernel\r\nding Boot0001 x\r\n")
+
+    with pytest.raises(RigError) as caught:
+        boot(guest, script, replace(PLAN, timeouts=replace(PLAN.timeouts, kernel=0.5)))
+    assert caught.value.detail.splitlines() == ["[    1.000000] kernel", "BdsDxe: loading Boot0001 x"]
+
+
+def test_the_firmware_that_finds_nothing_is_no_stall_and_no_fault_of_the_guest(guest: Guest) -> None:
+    said = "BdsDxe: loading Boot0001 x\r\nBdsDxe: No bootable option or device was found.\r\n"
+    with pytest.raises(RigError, match="found nothing to boot") as caught:
+        boot(guest, lambda guest: guest.say(said))
+    assert type(caught.value) is RigError
+
+
 def test_a_guest_that_went_wrong_by_itself_is_no_fault_of_the_rig(guest: Guest) -> None:
     def script(guest: Guest) -> None:
         guest.log("[    9.310000] ignition[123]: CRITICAL : Ignition failed: sgdisk said no\n")
@@ -287,6 +361,16 @@ def test_a_guest_that_went_wrong_by_itself_is_no_fault_of_the_rig(guest: Guest) 
     assert "the rig worked" in caught.value.hint
 
 
+def test_why_the_guest_went_wrong_may_come_last(guest: Guest) -> None:
+    def explain(event: Event) -> None:
+        if isinstance(event, IgnitionFailed) and event.stream is Stream.CONSOLE:
+            guest.log("[    9.310000] ignition[123]: CRITICAL : Ignition failed: sgdisk said no\n")
+
+    said = "[FAILED] Failed to start ignition-disks.service - Ignition (disks).\r\n"
+    with pytest.raises(GuestError, match="sgdisk said no"):
+        boot(guest, lambda guest: guest.say(START + said), on_event=explain)
+
+
 def test_a_disk_given_up_too_early_is_a_stall_and_so_tried_again(guest: Guest) -> None:
     def script(guest: Guest) -> None:
         guest.say(START)
@@ -295,6 +379,19 @@ def test_a_disk_given_up_too_early_is_a_stall_and_so_tried_again(guest: Guest) -
 
     with pytest.raises(StallError, match="the guest's clock counted 1080 s"):
         boot(guest, script)
+
+
+def test_a_stall_is_one_even_if_the_disk_opens_at_last(guest: Guest) -> None:
+    def script(guest: Guest) -> None:
+        guest.log("[ 1080.310000] systemd[1]: Timed out waiting for device dev-vdb.device.\n")
+        guest.say(START + LOGIN)
+
+    def open_it(event: Event) -> None:
+        if isinstance(event, LoginReached):
+            guest.say(OPEN)
+
+    with pytest.raises(StallError, match="the guest's clock counted 1080 s"):
+        boot(guest, script, on_event=open_it)
 
 
 def test_a_machine_that_is_starved_is_given_the_time_that_it_lost(guest: Guest) -> None:
@@ -308,7 +405,8 @@ def test_a_machine_that_is_starved_is_given_the_time_that_it_lost(guest: Guest) 
         guest.hear_line()
         guest.say(OPEN + LOGIN)
 
-    assert boot(guest, script, HASTY).end is End.UP
+    plan = replace(PLAN, hold=0.1, timeouts=replace(PLAN.timeouts, prompt=0.5))
+    assert boot(guest, script, plan).end is End.UP
 
 
 def test_a_hold_time_is_the_machine_s(guest: Guest) -> None:
@@ -336,6 +434,19 @@ def test_a_console_that_closes(guest: Guest) -> None:
         guest.say(START)
         guest.console.shutdown(socket.SHUT_RDWR)
 
+    with pytest.raises(RigError) as caught:
+        boot(guest, script)
+    assert caught.value.what == "the machine went off in mid-boot: its console closed"
+
+
+def test_a_machine_that_dies_with_what_was_typed_went_off_too(guest: Guest) -> None:
+    """The kernel says so by ECONNRESET, and not by an end of the stream."""
+
+    def script(guest: Guest) -> None:
+        guest.say(START + PROMPT)
+        assert guest.console.recv(7, socket.MSG_PEEK) == b"secret\n"
+        guest.console.close()
+
     with pytest.raises(RigError, match="its console closed"):
         boot(guest, script)
 
@@ -349,7 +460,9 @@ def test_a_console_that_closes_with_a_cause(guest: Guest) -> None:
 
 def test_a_journal_that_closes_is_no_matter(guest: Guest) -> None:
     guest.journal.shutdown(socket.SHUT_RDWR)
+    guest.rig.what = "nobody asks, since nothing rang"
     assert boot(guest, lambda guest: guest.say(START + OPEN + LOGIN)).end is End.UP
+    assert guest.rig.asked == 0
 
 
 def test_a_console_that_takes_nothing(guest: Guest) -> None:
@@ -357,8 +470,19 @@ def test_a_console_that_takes_nothing(guest: Guest) -> None:
         guest.console.shutdown(socket.SHUT_RD)
         guest.say(START + PROMPT)
 
-    with pytest.raises(RigError, match="does not take what is typed"):
+    with pytest.raises(RigError, match=r"does not take what is typed: .*Broken pipe"):
         boot(guest, script)
+
+
+def test_a_console_that_takes_nothing_with_a_cause(guest: Guest) -> None:
+    def script(guest: Guest) -> None:
+        guest.rig.what = "QEMU: crashed"
+        guest.console.shutdown(socket.SHUT_RD)
+        guest.say(START + PROMPT)
+
+    with pytest.raises(RigError) as caught:
+        boot(guest, script)
+    assert caught.value.what == "QEMU: crashed"
 
 
 def test_trouble_is_told_as_soon_as_the_alarm_rings(guest: Guest) -> None:
@@ -407,3 +531,15 @@ def test_streams_are_drained_while_something_else_is_done(guest: Guest) -> None:
             time.sleep(0.01)
     assert shown == b"console"
     assert not [thread for thread in threading.enumerate() if thread.name == "console drain"]
+
+
+def test_a_console_may_be_left_to_a_shell_while_the_journal_is_drained(guest: Guest) -> None:
+    with drained(guest.rig, console=False):
+        guest.console.sendall(b"prompt")
+        guest.journal.sendall(b"x" * (1 << 20))
+        assert guest.rig.console.recv(100) == b"prompt"
+
+
+def test_streams_are_drained_with_nobody_to_show_them_to(guest: Guest) -> None:
+    with drained(guest.rig):
+        guest.console.sendall(b"x" * (1 << 20))

@@ -2,35 +2,46 @@
 
 import socket
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import paramiko
 import pytest
 
+from harness.guest import forward
 from harness.guest.forward import forwarded
 
-PORT = 9002
+PORT, SILENT = 9002, 9003
 
 
 class Guest(paramiko.ServerInterface):
-    """Somebody listens on one port, and says in capitals what it was told."""
+    """Somebody listens on one port, and says in capitals what it was told. A second port never answers."""
+
+    def __init__(self, transport: paramiko.Transport) -> None:
+        self.transport = transport
+        self.answering: list[threading.Thread] = []
+        self.over = threading.Event()
 
     def check_auth_none(self, username: str) -> int:
         return paramiko.common.AUTH_SUCCESSFUL
 
     def check_channel_direct_tcpip_request(self, chanid: int, origin: object, destination: tuple[str, int]) -> int:
-        here = destination == ("127.0.0.1", PORT)
-        return paramiko.common.OPEN_SUCCEEDED if here else paramiko.common.OPEN_FAILED_CONNECT_FAILED
+        if destination == ("127.0.0.1", SILENT):
+            self.over.wait(30)
+        if (origin, destination) != (("127.0.0.1", 0), ("127.0.0.1", PORT)):
+            return paramiko.common.OPEN_FAILED_CONNECT_FAILED
+        self.answering.append(threading.Thread(target=shout, args=(self.transport,)))
+        self.answering[-1].start()
+        return paramiko.common.OPEN_SUCCEEDED
 
 
 def shout(guest: paramiko.Transport) -> None:
     """Answer one connection: what was said, once all is said."""
     channel = guest.accept(10)
-    if channel is None:
-        return
-    with channel, channel.makefile("rb") as said:
+    assert channel
+    with suppress(EOFError, OSError), channel, channel.makefile("rb") as said:  # who called may have hung up
         channel.sendall(said.read().upper())
 
 
@@ -39,14 +50,15 @@ def transport() -> Iterator[paramiko.Transport]:
     ours, theirs = socket.socketpair()
     with closing(paramiko.Transport(theirs)) as guest, closing(paramiko.Transport(ours)) as transport:
         guest.add_server_key(paramiko.ECDSAKey.generate())
-        guest.start_server(event=threading.Event(), server=Guest())
+        server = Guest(guest)
+        guest.start_server(event=threading.Event(), server=server)
         transport.start_client(timeout=10)
         transport.auth_none("root")
-        answering = threading.Thread(target=shout, args=(guest,))
-        answering.start()
         yield transport
+        server.over.set()
         guest.close()
-        answering.join(10)
+        for thread in server.answering:
+            thread.join(10)
 
 
 def called(at: Path, said: bytes) -> bytes:
@@ -60,6 +72,14 @@ def called(at: Path, said: bytes) -> bytes:
             return answer.read()
 
 
+def await_carrying(wanted: bool) -> None:
+    """Until a connection is led to the guest, or none is any more."""
+    deadline = time.monotonic() + 10
+    while any(thread.name == "forward back" for thread in threading.enumerate()) is not wanted:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
 def test_bytes_go_both_ways(transport: paramiko.Transport, tmp_path: Path) -> None:
     at = tmp_path / "node"
     with forwarded(transport, at, PORT):
@@ -67,14 +87,48 @@ def test_bytes_go_both_ways(transport: paramiko.Transport, tmp_path: Path) -> No
     assert not at.exists()
 
 
-def test_where_nobody_listens_the_connection_is_closed(transport: paramiko.Transport, tmp_path: Path) -> None:
-    with forwarded(transport, tmp_path / "node", PORT + 1):
+def test_where_nobody_listens_the_connection_is_closed(
+    transport: paramiko.Transport, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with forwarded(transport, tmp_path / "node", PORT + 2):
         assert called(tmp_path / "node", b"") == b""
     with forwarded(transport, tmp_path / "node", PORT):
         assert called(tmp_path / "node", b"there") == b"THERE"
+    assert capsys.readouterr().err == ""
 
 
-def test_a_guest_that_went_off_answers_nothing(transport: paramiko.Transport, tmp_path: Path) -> None:
+def test_a_guest_that_does_not_answer_in_time_answers_nothing(
+    transport: paramiko.Transport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(forward, "_OPEN_SECONDS", 0.3)
+    with forwarded(transport, tmp_path / "node", SILENT):
+        assert called(tmp_path / "node", b"") == b""
+
+
+def test_a_caller_that_hangs_up_early_is_no_matter(transport: paramiko.Transport, tmp_path: Path) -> None:
+    at = tmp_path / "node"
+    with forwarded(transport, at, PORT):
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(str(at))
+            connection.sendall(b"quote" * 100_000)
+            await_carrying(True)
+        await_carrying(False)
+
+
+def test_it_ends_with_its_block_whoever_is_still_connected(transport: paramiko.Transport, tmp_path: Path) -> None:
+    at = tmp_path / "node"
+    with socket.socket(socket.AF_UNIX) as connection:
+        with forwarded(transport, at, PORT):
+            connection.connect(str(at))
+            await_carrying(True)
+            at.unlink()
+        assert not at.exists()
+
+
+def test_a_guest_that_went_off_answers_nothing(
+    transport: paramiko.Transport, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     with forwarded(transport, tmp_path / "node", PORT):
         transport.close()
         assert called(tmp_path / "node", b"") == b""
+    assert capsys.readouterr().err == ""

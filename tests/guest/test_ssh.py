@@ -1,6 +1,7 @@
 """The shell and what is asked through it, against a real SSH server in this process over a socket pair."""
 
 import logging
+import re
 import socket
 import subprocess
 import threading
@@ -15,12 +16,13 @@ import pytest
 
 from harness.deadline import Deadline
 from harness.errors import HostError, RigError
-from harness.guest import facts
+from harness.guest import facts, ssh
 from harness.guest.ssh import Shell, connect
 from harness.images.keys import key_pair
 from harness.luks2.metadata import Token
 
 HOST_KEY = paramiko.ECDSAKey.generate()
+PATIENCE = 60.0
 
 
 @dataclass
@@ -60,6 +62,10 @@ class Server(paramiko.ServerInterface):
 
     def _run(self, channel: paramiko.Channel, command: str) -> None:
         if command == "hang":
+            channel.sendall(b"still here\n")
+            return
+        if command == "mute":
+            channel.shutdown_write()
             return
         if command == "sleepy" and self.woken.wait(10):
             command = "echo awake"
@@ -91,14 +97,16 @@ def key_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @contextmanager
-def served(key: paramiko.PKey, path: Path, slow: float = 0.0) -> Iterator[socket.socket]:
+def served(key: paramiko.PKey, path: Path, slow: float = 0.0, late: float = 0.0) -> Iterator[socket.socket]:
     ours, theirs = socket.socketpair()
     transport = paramiko.Transport(theirs)
     transport.add_server_key(HOST_KEY)
     server = Server(key, path, slow)
-    transport.start_server(event=threading.Event(), server=server)
+    started = threading.Timer(late, lambda: transport.start_server(event=threading.Event(), server=server))
+    started.start()
     with ours, theirs:
         yield ours
+        started.join(5)
         server.over.set()
         transport.close()
         for thread in (transport, *server.threads):
@@ -108,7 +116,7 @@ def served(key: paramiko.PKey, path: Path, slow: float = 0.0) -> Iterator[socket
 @pytest.fixture
 def shell(key_file: Path, tmp_path: Path) -> Iterator[Shell]:
     key = paramiko.Ed25519Key.from_private_key_file(str(key_file))
-    with served(key, tmp_path) as channel, connect(channel, key_file, Deadline.after(10)) as opened:
+    with served(key, tmp_path) as channel, connect(channel, key_file, Deadline.after(PATIENCE)) as opened:
         yield opened
 
 
@@ -135,8 +143,9 @@ def test_it_is_said_however_the_connection_then_ends(
         raise ending(command)
 
     monkeypatch.setattr(paramiko.Channel, "exec_command", hung_up)
-    with pytest.raises(RigError, match="did not take a command within 0 s: deaf"):
-        shell.run("deaf", 0.3)
+    with pytest.raises(RigError, match="did not take a command within 3 s: deaf") as caught:
+        shell.run("deaf", 3.0)
+    assert caught.value.detail == repr(ending("deaf"))
 
 
 def test_a_guest_that_missed_an_interrupt_is_woken(shell: Shell) -> None:
@@ -144,8 +153,10 @@ def test_a_guest_that_missed_an_interrupt_is_woken(shell: Shell) -> None:
 
 
 def test_run(shell: Shell) -> None:
-    assert shell.run("echo hello; echo world >&2") == "hello\nworld\n".replace("world\n", "")
+    assert shell.run("echo hello; echo world >&2") == "hello\n"
     assert shell.run("cat", stdin=b"input") == "input"
+    assert shell.run("cat") == "", "it reads nothing"
+    assert shell.run(r"printf 'a\377'") == "a\N{REPLACEMENT CHARACTER}"
     assert len(shell.run("head -c 3000000 /dev/zero | tr '\\0' x")) == 3000000
 
 
@@ -153,7 +164,16 @@ def test_run_that_fails(shell: Shell) -> None:
     with pytest.raises(RigError, match="ended with status 3: echo because >&2; exit 3") as caught:
         shell.run("echo because >&2; exit 3")
     assert caught.value.detail == "because\n"
+    with pytest.raises(RigError) as caught:
+        shell.run("echo because; exit 3")
+    assert caught.value.detail == "because\n"
     assert shell.run("echo x; exit 3", check=False) == "x\n"
+
+
+def test_of_much_that_a_command_said_the_end_is_told(shell: Shell) -> None:
+    with pytest.raises(RigError) as caught:
+        shell.run("head -c 9000 /dev/zero | tr '\\0' x; echo because; exit 3")
+    assert caught.value.detail == "x" * 1992 + "because\n"
 
 
 def test_of_a_long_script_that_fails_the_end_is_told(shell: Shell) -> None:
@@ -164,16 +184,30 @@ def test_of_a_long_script_that_fails_the_end_is_told(shell: Shell) -> None:
     assert len(caught.value.what) < 1000
 
 
+def test_a_script_that_is_not_long_is_told_whole(shell: Shell) -> None:
+    for command in ("exit 1".rjust(size) for size in (599, 600)):
+        with pytest.raises(RigError) as caught:
+            shell.run(command)
+        assert caught.value.what == f"a command in the guest ended with status 1: {command}"
+
+
 def test_run_that_does_not_end(shell: Shell) -> None:
     start = time.monotonic()
-    with pytest.raises(RigError, match="did not end within 3 s: hang"):
+    with pytest.raises(RigError, match="did not end within 3 s: hang") as caught:
         shell.run("hang", timeout=3)
+    assert caught.value.detail == "still here\n"
     assert time.monotonic() - start < 8
 
 
+def test_a_command_whose_status_never_comes_is_given_up(shell: Shell) -> None:
+    with pytest.raises(RigError, match="did not end within 3 s: mute"):
+        shell.run("mute", timeout=3)
+
+
 def test_a_connection_that_breaks(shell: Shell) -> None:
-    with pytest.raises(RigError, match="broke off during: break"):
+    with pytest.raises(RigError, match="broke off during: break") as caught:
         shell.run("break", timeout=5)
+    assert re.match("EOFError|SSHException|OSError", caught.value.detail)
     with pytest.raises(RigError, match="broke off during: true"):
         shell.run("true", timeout=5)
 
@@ -186,34 +220,56 @@ def test_files(shell: Shell, tmp_path: Path) -> None:
     with pytest.raises(RigError, match="cannot be read") as caught:
         shell.read_file(str(tmp_path / "none"))
     assert "No such file" in caught.value.detail
-    with pytest.raises(RigError, match="cannot be written"):
+    with pytest.raises(RigError, match="cannot be written") as caught:
         shell.write_file(str(tmp_path / "none" / "x"), b"")
+    assert "none/x" in caught.value.detail
+
+
+def test_all_that_was_said_about_a_file_is_told(shell: Shell, tmp_path: Path) -> None:
+    program(tmp_path, "cat", r"head -c 200000 /dev/zero | tr '\0' x >&2; printf '\377' >&2; exit 1")
+    with pytest.raises(RigError) as caught:
+        shell.read_file("file")
+    assert caught.value.detail == "x" * 200_000 + "\N{REPLACEMENT CHARACTER}"
 
 
 def test_nobody_answers(key_file: Path) -> None:
     ours, theirs = socket.socketpair()
     with (
         theirs,
-        pytest.raises(RigError, match="waited 1 s for a shell in the guest"),
+        pytest.raises(RigError, match="waited 1 s for a shell in the guest") as caught,
         connect(ours, key_file, Deadline.after(1)),
     ):
         pass
     assert ours.fileno() == -1
+    assert caught.value.detail == "SSHException('no answer')"
+    assert "unlock-lab-shell.service" in caught.value.hint
 
 
-def test_a_guest_that_is_starved_is_given_the_time_that_it_lost(key_file: Path, tmp_path: Path) -> None:
-    """It gets a tenth of a processor: login and command may take 0.4 s of its own time, and take 1 s of the wall's."""
+def test_a_guest_that_opens_its_port_late_is_waited_for(key_file: Path, tmp_path: Path) -> None:
     key = paramiko.Ed25519Key.from_private_key_file(str(key_file))
-    deadline = Deadline.after(0.4, lambda: time.monotonic() / 10)
+    with served(key, tmp_path, late=0.5) as channel, connect(channel, key_file, Deadline.after(PATIENCE)) as shell:
+        assert shell.run("echo here") == "here\n"
+
+
+def test_a_guest_that_is_starved_is_given_the_time_that_it_lost(
+    key_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Login and each command may take 0.4 s of its own time, and take 1 s of the wall's, in which it gets 0.02 s."""
+    monkeypatch.setattr(ssh, "_FILE_SECONDS", 0.4)
+    key = paramiko.Ed25519Key.from_private_key_file(str(key_file))
+    deadline = Deadline.after(0.4, lambda: time.monotonic() / 50)
     with served(key, tmp_path, slow=1.0) as channel, connect(channel, key_file, deadline) as shell:
         assert shell.run("echo here", timeout=0.4) == "here\n"
+        shell.write_file(str(tmp_path / "file"), b"there")
+        assert shell.read_file(str(tmp_path / "file")) == b"there"
 
 
 def test_a_closed_channel(key_file: Path) -> None:
     ours, theirs = socket.socketpair()
     theirs.close()
-    with pytest.raises(RigError, match="a shell in the guest"), connect(ours, key_file, Deadline.after(5)):
+    with pytest.raises(RigError, match="a shell in the guest") as caught, connect(ours, key_file, Deadline.after(5)):
         pass
+    assert re.match("EOFError|BrokenPipeError", caught.value.detail)
 
 
 def test_a_key_that_is_refused(key_file: Path, tmp_path: Path) -> None:
@@ -221,10 +277,10 @@ def test_a_key_that_is_refused(key_file: Path, tmp_path: Path) -> None:
     with (
         served(other, tmp_path) as channel,
         pytest.raises(RigError, match="a shell in the guest") as caught,
-        connect(channel, key_file, Deadline.after(10)),
+        connect(channel, key_file, Deadline.after(PATIENCE)),
     ):
         pass
-    assert "Authentication" in caught.value.detail
+    assert caught.value.detail == "AuthenticationException('the guest refused our key')"
 
 
 @pytest.mark.parametrize("content", [None, "no key"])
@@ -233,14 +289,15 @@ def test_a_key_that_cannot_be_read(tmp_path: Path, content: str | None) -> None:
     if content:
         path.write_text(content)
     ours, theirs = socket.socketpair()
-    with theirs, pytest.raises(HostError, match="cannot be used"), connect(ours, path, Deadline.after(1)):
+    with theirs, pytest.raises(HostError, match="cannot be used") as caught, connect(ours, path, Deadline.after(1)):
         pass
     assert ours.fileno() == -1
+    assert ("not a valid" if content else "No such file") in caught.value.detail
 
 
 def test_no_threads_are_left_and_nothing_is_logged(key_file: Path, tmp_path: Path) -> None:
     key = paramiko.Ed25519Key.from_private_key_file(str(key_file))
-    with served(key, tmp_path) as channel, connect(channel, key_file, Deadline.after(10)) as opened:
+    with served(key, tmp_path) as channel, connect(channel, key_file, Deadline.after(PATIENCE)) as opened:
         opened.run("true")
     assert not [thread for thread in threading.enumerate() if isinstance(thread, paramiko.Transport)]
     assert not logging.getLogger("paramiko").propagate
@@ -249,6 +306,7 @@ def test_no_threads_are_left_and_nothing_is_logged(key_file: Path, tmp_path: Pat
 def test_pcrs() -> None:
     assert facts.parse_pcrs("10:AB\n7:00ff\nnoise\nx:y\n8:\n") == {7: "00ff", 10: "ab"}
     assert facts.parse_pcrs("") == {}
+    assert list(facts.parse_pcrs("10:ab\n7:00ff\n")) == [7, 10], "in order"
 
 
 def test_the_canary(shell: Shell, tmp_path: Path) -> None:
@@ -269,7 +327,12 @@ MAPPING = 'case "$2" in */var) echo /dev/dm-0 ;; */data) echo /dev/dm-1 ;; *) ec
 @pytest.fixture
 def guest(shell: Shell, tmp_path: Path) -> Shell:
     """A guest with two open volumes and no TPM that this host's /sys would know."""
-    for name, script in (("ls", SLAVES), ("readlink", MAPPING), ("grep", "printf '7:AB\n10:00\n'")):
+    for name, script in (
+        ("ls", SLAVES),
+        ("readlink", MAPPING),
+        ("grep", "printf '7:AB\n10:00\n'"),
+        ("base64", "echo aGVsbG8="),
+    ):
         program(tmp_path, name, script)
     program(tmp_path, "cryptsetup", f"echo $4 >> {tmp_path}/asked; echo '{METADATA}'")
     return shell
@@ -290,6 +353,14 @@ def test_all_facts_come_in_one_command(guest: Shell, tmp_path: Path) -> None:
         ("var", "data"), Token(0, "clevis", (1,))
     )
     assert set(said.pcrs) <= {7, 10}
+    assert said.event_log == b"hello"
+
+
+def test_an_event_log_that_came_in_part_is_an_error_of_the_rig(guest: Shell, tmp_path: Path) -> None:
+    program(tmp_path, "base64", "echo 'aGVs!G8='")
+    with pytest.raises(RigError, match="did not give its event log whole") as caught:
+        facts.read_facts(guest, {})
+    assert "Only base64 data is allowed" in caught.value.detail
 
 
 def test_a_canary_that_cannot_be_read_is_none(guest: Shell, tmp_path: Path) -> None:
