@@ -27,7 +27,7 @@ from mutmut.state import state
 
 CPU_SECONDS, TIMES = 5.0, 20.0
 """Of the processor, that a mutant's tests may take at the least, and beyond: so many times what they take as it is."""
-WALL_SECONDS = 60.0
+WALL_SECONDS = 30.0
 """The same of the wall's clock: a test may wait for what never comes."""
 IMPORT_SECONDS = 600.0
 """What a session of its own may take."""
@@ -63,16 +63,22 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
         for function in state()._stats:
             callers.setdefault(function, []).append(item)
     gc.freeze()  # or each fork copies all of them at its first collection
-    if _try("fail", took) is not Fate.KILLED:
+    if _tried({"fail": took})["fail"] is not Fate.KILLED:
         pytest.exit("no test fails although every function does", returncode=1)
-    outcomes = {}
-    for name in json.loads(Path(os.environ["MUTANTS"]).read_text()):
-        items = sorted(callers.get(function_of(name), []), key=took.__getitem__)
-        outcomes[name] = _try(name, {item: took[item] for item in items}) if items else Fate.SURVIVED
-        if outcomes[name] is Fate.SURVIVED and function_of(name) in at_import:
+    names: list[str] = json.loads(Path(os.environ["MUTANTS"]).read_text())
+    calling = {name: sorted(callers.get(function_of(name), []), key=took.__getitem__) for name in names}
+    outcomes = _tried({name: {item: took[item] for item in items} for name, items in calling.items() if items})
+    for name in names:
+        if outcomes.setdefault(name, Fate.SURVIVED) is Fate.SURVIVED and function_of(name) in at_import:
             outcomes[name] = _try_from_the_start(name, session.config.invocation_params.args)
     Path(os.environ["OUTCOMES"]).write_text(json.dumps(outcomes))
     return True
+
+
+def _passes(item: pytest.Item, following: pytest.Item | None, usual: float) -> bool:
+    """Whether a test passes; the process is ended where it takes far longer than the seconds that are usual."""
+    signal.alarm(int(WALL_SECONDS + TIMES * usual))
+    return not _failure(item, following)
 
 
 def _failure(item: pytest.Item, following: pytest.Item | None) -> str:
@@ -81,8 +87,23 @@ def _failure(item: pytest.Item, following: pytest.Item | None) -> str:
     return next((report.longreprtext or "it fails" for report in reports if report.failed), "")
 
 
-def _try(name: str, took: Mapping[pytest.Item, _Took]) -> Fate:
-    """What becomes of one mutant under these tests, in a process of its own."""
+def _tried(mutants: Mapping[str, Mapping[pytest.Item, _Took]]) -> dict[str, Fate]:
+    """What becomes of mutants under these tests of each, as many at once as there are processors."""
+    outcomes: dict[str, Fate] = {}
+    running: dict[int, str] = {}
+    waiting = list(mutants.items())
+    while waiting or running:
+        while waiting and len(running) < (os.cpu_count() or 1):
+            name, took = waiting.pop(0)
+            running[_begun(name, took)] = name
+        pid, ended = os.wait()
+        if pid in running:  # and no process that a test left behind
+            outcomes[running.pop(pid)] = _fate(ended)
+    return outcomes
+
+
+def _begun(name: str, took: Mapping[pytest.Item, _Took]) -> int:
+    """The number of a process that tries one mutant."""
     pid = os.fork()
     if not pid:
         status = 2
@@ -91,18 +112,20 @@ def _try(name: str, took: Mapping[pytest.Item, _Took]) -> Fate:
             resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 5))
             resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
             resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-            signal.alarm(int(WALL_SECONDS + TIMES * sum(each.wall for each in took.values())))
             gc.disable()
             silence = os.open(os.devnull, os.O_WRONLY)
             os.dup2(silence, 1)
             os.dup2(silence, 2)
             set_mutant_under_test(name)
-            items = list(took)
-            following = [*items[1:], None]
-            status = 0 if all(not _failure(item, after) for item, after in zip(items, following, strict=True)) else 1
+            following = [*list(took)[1:], None]
+            passed = (_passes(item, after, took[item].wall) for item, after in zip(took, following, strict=True))
+            status = 0 if all(passed) else 1
         finally:
             os._exit(status)
-    _, ended = os.waitpid(pid, 0)
+    return pid
+
+
+def _fate(ended: int) -> Fate:
     if os.WIFSIGNALED(ended):
         return Fate.TIMED_OUT if os.WTERMSIG(ended) in (signal.SIGXCPU, signal.SIGALRM) else Fate.UNCLEAR
     return {0: Fate.SURVIVED, 1: Fate.KILLED}.get(os.WEXITSTATUS(ended), Fate.UNCLEAR)
