@@ -39,7 +39,7 @@ class Direction(StrEnum):
     """On both: the machine sent it, the TPM got it, and the answer came back as it was."""
     MACHINE = "machine"
     """On the machine's: what it sent and was answered is not what the TPM was sent and answered."""
-    CHIP = "tpm"
+    TPM = "tpm"
     """On the TPM's: what it was sent and answered is not what the machine sent and was answered."""
 
 
@@ -89,7 +89,7 @@ class Proxy:
     async def serve(self, listener: socket.socket, control: Path) -> None:
         """Relay the one connection that QEMU makes, until a side hangs up."""
         loop = asyncio.get_running_loop()
-        with suppress(OSError):
+        try:
             machine, _ = await loop.sock_accept(listener)
             with machine, socket.socket(socket.AF_UNIX) as swtpm:
                 self._blocking.append(swtpm)
@@ -102,12 +102,14 @@ class Proxy:
                         if not message:
                             return
                         if descriptors:
-                            wire = socket.socket(fileno=descriptors[0])
+                            bus = socket.socket(fileno=descriptors[0])
                             answer, ours = self._splice(line, message)
-                            data.create_task(self._relay(wire, ours, line))
+                            data.create_task(self._relay(bus, ours, line))
                         else:
                             answer = line.ask(message)
                         await loop.sock_sendall(machine, answer)
+        except* OSError:  # a side hung up, which a group of tasks wraps
+            pass
 
     def _splice(self, line: "_ControlLine", message: bytes) -> tuple[bytes, socket.socket]:
         """Give swtpm a data connection of ours in the place of the machine's; returns its answer, and our end."""
@@ -124,12 +126,12 @@ class Proxy:
                 await loop.sock_sendall(machine, self._answer(command, swtpm, line))
 
     def _answer(self, command: bytes, swtpm: socket.socket, line: "_ControlLine") -> bytes:
-        tpm = _Chip(swtpm, line)
+        tpm = _Transport(swtpm, line)
         try:
             response = self._interceptor(command, tpm)
             if HEADER.unpack_from(response)[1] != len(response):
                 raise ValueError(f"it made a response that is not as long as it says: {response.hex()}")
-        except OSError:
+        except _HungUpError:
             raise
         except Exception as error:  # told at the end of the block; the machine must not wait for its answer until then
             self._failure = self._failure or error
@@ -137,9 +139,13 @@ class Proxy:
         if tpm.heard == [(command, response)]:
             self._exchanges.append(BusExchange(Direction.PASSED, command, response))
         else:
-            self._exchanges += [BusExchange(Direction.CHIP, *heard) for heard in tpm.heard]
+            self._exchanges += [BusExchange(Direction.TPM, *heard) for heard in tpm.heard]
             self._exchanges.append(BusExchange(Direction.MACHINE, command, response))
         return response
+
+
+class _HungUpError(ConnectionError):
+    """swtpm is gone: no failure of the interceptor that asked it."""
 
 
 class _ControlLine:
@@ -149,14 +155,17 @@ class _ControlLine:
         self._swtpm = swtpm
 
     def ask(self, message: bytes, *descriptors: int) -> bytes:
-        socket.send_fds(self._swtpm, [message], descriptors)
-        answer = self._swtpm.recv(_CONTROL_BYTES)
+        try:
+            socket.send_fds(self._swtpm, [message], descriptors)
+            answer = self._swtpm.recv(_CONTROL_BYTES)
+        except OSError as error:
+            raise _HungUpError(str(error)) from error
         if not answer:
-            raise ConnectionError("swtpm hung up")
+            raise _HungUpError("swtpm hung up")
         return answer
 
 
-class _Chip:
+class _Transport:
     """A `tpm_bus.TpmTransport` for the time of one command, which notes what it hears."""
 
     def __init__(self, swtpm: socket.socket, line: _ControlLine) -> None:
@@ -165,10 +174,13 @@ class _Chip:
         self._line = line
 
     def ask(self, command: bytes) -> bytes:
-        self._swtpm.sendall(command)
-        response = _response(self._swtpm)
+        try:
+            self._swtpm.sendall(command)
+            response = _response(self._swtpm)
+        except OSError as error:
+            raise _HungUpError(str(error)) from error
         if not response:
-            raise ConnectionError("swtpm hung up")
+            raise _HungUpError("swtpm hung up")
         self.heard.append((command, response))
         return response
 

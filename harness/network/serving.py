@@ -1,9 +1,12 @@
 """A server of `socketserver` for the length of a block."""
 
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from socketserver import BaseServer
+
+from harness.errors import RigError
 
 _POLL_SECONDS = 0.05
 _STOP_SECONDS = 10.0
@@ -15,8 +18,19 @@ def serving(server: BaseServer, name: str) -> Iterator[None]:
 
     Args:
         server: It listens already.
-        name: Of the thread.
+        name: Of the thread, and in messages.
+
+    Raises:
+        RigError: At the end of a block that went well: an answer failed, and not since its caller hung up.
     """
+    failures: list[BaseException] = []
+
+    def note(request: object, client_address: object) -> None:
+        error = sys.exception()
+        if error and not isinstance(error, ConnectionError):
+            failures.append(error)
+
+    server.handle_error = note  # type: ignore[method-assign]  # it would print a traceback, and go on
     with server:
         thread = threading.Thread(target=server.serve_forever, args=(_POLL_SECONDS,), name=name, daemon=True)
         thread.start()
@@ -25,3 +39,5 @@ def serving(server: BaseServer, name: str) -> Iterator[None]:
         finally:
             server.shutdown()
             thread.join(_STOP_SECONDS)
+    if failures:
+        raise RigError(f"{name} broke: {failures[0]!r}") from failures[0]

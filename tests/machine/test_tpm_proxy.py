@@ -134,7 +134,7 @@ def test_another_command_may_reach_the_tpm(tmp_path: Path) -> None:
         answer = machine.ask(UNSEAL)
         assert tpm.heard == [startup()]
         assert answer == tpm.response(1, len(startup()))
-    assert [exchange.direction for exchange in proxy.exchanges] == [Direction.CHIP, Direction.MACHINE]
+    assert [exchange.direction for exchange in proxy.exchanges] == [Direction.TPM, Direction.MACHINE]
     assert [exchange.command for exchange in proxy.exchanges] == [startup(), UNSEAL]
 
 
@@ -155,11 +155,11 @@ def test_the_reset_pin(tmp_path: Path) -> None:
         machine.ask(UNSEAL)
         assert tpm.controlled == [0x10, 0x02, 0x02]
         assert tpm.heard == [startup(), UNSEAL]
-    assert [exchange.direction for exchange in proxy.exchanges] == [Direction.CHIP, Direction.CHIP, Direction.MACHINE]
+    assert [exchange.direction for exchange in proxy.exchanges] == [Direction.TPM, Direction.TPM, Direction.MACHINE]
 
 
 @pytest.mark.parametrize("made", [b"", bytes(9), error_response() + b"!"])
-def test_an_interposer_that_fails_is_told_and_the_machine_is_answered(tmp_path: Path, made: bytes) -> None:
+def test_an_interceptor_that_fails_is_told_and_the_machine_is_answered(tmp_path: Path, made: bytes) -> None:
     with (
         pytest.raises(RigError, match="the interceptor on the TPM's bus failed"),
         wires(tmp_path, lambda _command, _chip: made) as (machine, _, _),
@@ -179,6 +179,40 @@ def test_a_tpm_that_dies_is_seen_by_the_machine(tmp_path: Path) -> None:
         closing(Client(tmp_path / "tpm.sock")) as machine,
     ):
         assert machine.ask(UNSEAL) == b""
+
+
+@pytest.mark.parametrize("error", [FileNotFoundError("no such file"), TimeoutError("nobody answered")])
+def test_an_interceptor_that_fails_by_an_error_of_the_system_is_told_too(tmp_path: Path, error: OSError) -> None:
+    """It is no broken connection, which a machine that is switched off leaves behind."""
+
+    def fail(_command: bytes, _tpm: TpmTransport) -> bytes:
+        raise error
+
+    with (
+        pytest.raises(RigError, match=f"the interceptor on the TPM's bus failed: {type(error).__name__}"),
+        wires(tmp_path, fail) as (machine, _, _),
+    ):
+        assert machine.ask(UNSEAL) == error_response()
+
+
+def test_a_tpm_that_died_is_no_failure_of_the_interceptor_when_the_machine_says_goodbye(tmp_path: Path) -> None:
+    """QEMU shuts its TPM down by the control connection, whether swtpm is still there or not."""
+
+    class Dead(FakeTpm):
+        def _serve(self) -> None:
+            connection, _ = self._listener.accept()
+            with self._listener, connection:
+                for _ in range(2):  # the data connection, and the start
+                    socket.recv_fds(connection, 4096, 1)
+                    connection.sendall(bytes(4))
+
+    Dead(tmp_path / "swtpm.sock")
+    with (
+        intercepted(pass_on, tmp_path / "tpm.sock", tmp_path / "swtpm.sock", user=None),
+        closing(Client(tmp_path / "tpm.sock")) as machine,
+    ):
+        machine.control.sendall(struct.pack(">I", 0x03))  # CMD_SHUTDOWN, swtpm_ioctls(3)
+        assert machine.control.recv(4) == b""
 
 
 def test_it_ends_with_the_block_whoever_is_still_connected(tmp_path: Path) -> None:
@@ -208,7 +242,7 @@ def test_the_traffic_in_words_names_and_hides() -> None:
     text = summarize(
         [
             BusExchange(Direction.PASSED, startup(), error_response(0)),
-            BusExchange(Direction.CHIP, pcr_extend(7, DIGESTS * 40), success_response()),
+            BusExchange(Direction.TPM, pcr_extend(7, DIGESTS * 40), success_response()),
             BusExchange(Direction.MACHINE, UNSEAL, SECRET),
             BusExchange(Direction.PASSED, UNSEAL, error_response(0x18B)),
         ]
