@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 _DOCUMENT = "unlock_lab"
 """The attribute of a report that carries a test's document, also from an xdist worker to the terminal."""
+_ASSERTED = (AssertionError, pytest.fail.Exception)
+"""What an assertion raises that does not hold; the second by `pytest.raises`."""
 _STATUS: "pytest.StashKey[Status]" = pytest.StashKey()
 _WAITED = pytest.StashKey[float]()
 
@@ -169,7 +171,7 @@ def pytest_runtest_makereport(
 
     if isinstance(error, HarnessError):
         _tell_error(report, error, recorder)
-    elif recorder and call.excinfo and isinstance(error, AssertionError) and report.when == "call":
+    elif recorder and call.excinfo and isinstance(error, _ASSERTED) and report.when == "call":
         _tell_failure(report, call.excinfo, item, recorder)
     if recorder:
         _note_result(recorder, call.when, error)

@@ -86,6 +86,17 @@ def test_a_failed_assertion_shows_the_reason_first_and_no_traceback(run: pytest.
     assert failure["source"].endswith(".py:7")
 
 
+def test_an_exception_that_was_expected_and_did_not_come_is_a_failure_and_no_error(run: pytest.Pytester) -> None:
+    body = 'with pytest.raises(OSError):\n    sealed.boot(Outcome(Unlock.AUTO, "it opened"))'
+    run.makepyfile("import pytest\n" + scenario(body))
+    run.runpytest_inprocess().assert_outcomes(failed=1)
+    found = document(run)
+    assert (found["result"], found["error"]) == ("failed", None)
+    assert isinstance(found["failure"], dict)
+    assert found["failure"]["text"] == "with pytest.raises(OSError):"
+    assert "DID NOT RAISE" in found["failure"]["reason"]
+
+
 def test_a_broken_rig_is_an_error_and_not_a_failure(run: pytest.Pytester) -> None:
     run.makepyfile(scenario('sealed.boot(RigError("QEMU died", "its last line", "look at qemu.log"))'))
     result = run.runpytest_inprocess("--junitxml=junit.xml")
