@@ -213,14 +213,8 @@ class OwnedContainer:
                 self._leash.shutdown(socket.SHUT_WR)
             self._follower.join(_STOP_SECONDS / 2)
         with docker_call(f"remove the container of {self._name}"):
-            try:
-                if not started or self.running:
-                    container.remove(force=True, v=True)
-            except NotFound:
-                pass  # as it should be
-            except APIError as error:
-                if error.status_code != HTTPStatus.CONFLICT:  # it is being removed
-                    raise
+            if not started or self.running:
+                remove_if_there(container)
             self._await_removal(container)
         if started:
             self._follower.join(deadline.remaining)
@@ -251,7 +245,18 @@ class OwnedContainer:
         ):
             created = datetime.fromisoformat(left.attrs["Created"][:19]).replace(tzinfo=UTC)
             if datetime.now(UTC) - created > _ABANDONED_AFTER:
-                left.remove(force=True, v=True)
+                remove_if_there(left)
+
+
+def remove_if_there(container: Container) -> None:
+    """Remove a container, which may have gone by itself, or be removed by another process at this moment."""
+    try:
+        container.remove(force=True, v=True)
+    except NotFound:
+        pass
+    except APIError as error:
+        if error.status_code != HTTPStatus.CONFLICT:  # it is being removed
+            raise
 
 
 def _id(container: Container) -> str:

@@ -56,7 +56,7 @@ class ContainerServer(ABC):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self.stop()
+        self._stack.__exit__(kind, error, traceback)
 
     @abstractmethod
     def archive(self) -> bytes | None:

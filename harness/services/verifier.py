@@ -225,14 +225,14 @@ def serve_verifier(
 def _handler(verifier: Verifier) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            size = int(self.headers.get("Content-Length", 0))
             try:
+                size = int(self.headers.get("Content-Length", 0))
                 body: dict[str, str] = json.loads(self.rfile.read(min(size, _LARGEST)))
                 fields = {name: base64.b64decode(value, validate=True) for name, value in body.items()}
                 status, answer = HTTPStatus.OK, verifier.answer(self.path, fields)
             except RefusedError as error:
                 status, answer = HTTPStatus.FORBIDDEN, {"refused": str(error)}
-            except (ValueError, TypeError, AttributeError, KeyError) as error:
+            except (ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
                 status, answer = HTTPStatus.BAD_REQUEST, {"wrong": repr(error)}
             data = json.dumps(answer).encode()
             self.send_response(status)
