@@ -2,7 +2,9 @@
 
 import argparse
 import os
+import select
 import shutil
+import signal
 import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -11,19 +13,18 @@ from pathlib import Path
 import yaml
 
 from harness import cache
-from harness.errors import HarnessError
+from harness.errors import HostError, RigError
 from harness.host.docker import docker_call, docker_client, start_daemon
 from harness.host.hostwide import users
 from harness.host.scratch import remove_orphaned
-from harness.host.session import private_session
 from harness.host.slots import slot_count
 from harness.images import firmware, guest_image
-from harness.images.recipe import guest_names
+from harness.images.recipe import guest_names, guest_recipe
+from harness.machine.hypervisor import process_of
 from harness.ownership import claimed_run_dir
 from harness.paths import IMAGES, cache_dir
-from harness.process import run
 from harness.progress import Progress
-from harness.services.container import OWNER_LABEL
+from harness.services.container import OWNER_LABEL, remove_if_there
 from harness.services.hsm_server import REPOSITORY as HSM
 from harness.services.keylime_server import REPOSITORY as KEYLIME
 from harness.services.service_image import IMAGE_USE
@@ -31,7 +32,7 @@ from harness.services.tang_image import REPOSITORY as TANG
 from harness.services.tang_image import tang_image
 from harness.temporary import KEEP
 
-_VIRSH_SECONDS = 60.0
+_OFF_SECONDS = 30.0
 
 
 def images(argv: Sequence[str]) -> int:
@@ -57,10 +58,12 @@ def build(guests: Sequence[str]) -> None:
     """Make all that scenarios start from and the cache does not have, the small things first.
 
     Raises:
-        HarnessError: A recipe is wrong, a tool is missing, or the mirror is not reachable.
+        HarnessError: There is no such image, a recipe is wrong, a tool is missing, or the mirror is not reachable.
     """
     progress = Progress()
-    slot_count()  # what is wrong with it, or with Docker, is told before anything is made
+    for name in guests:
+        guest_recipe(name)
+    slot_count()  # what is wrong with these, or with Docker, is told before anything is made
     with docker_client() as client:
         for name in firmware_names():
             firmware(name, progress)
@@ -83,7 +86,9 @@ def clean(argv: Sequence[str]) -> int:
     for folder in list(kept_folders()):
         progress.say(f"turning off a machine that was kept: {folder}")
         turn_off(folder)
-        shutil.rmtree(folder)
+        shutil.rmtree(folder, ignore_errors=True)
+        if folder.exists():
+            progress.say(f"{folder} is still written to: what is left of it goes with the next `clean`")
     remove_orphaned()
     remove_containers(progress)
     for part in cache.remove_abandoned():
@@ -99,26 +104,35 @@ def kept_folders() -> Iterator[Path]:
 
 
 def turn_off(folder: Path) -> None:
-    """Destroy the domain whose sockets are in a folder; its swtpm ends with it.
+    """End the QEMU of a machine that was kept, whatever its hypervisor; its swtpm ends with it.
 
     Raises:
-        HostError: libvirt does not answer.
+        HostError: It does not end, or is another user's.
     """
-    uri = private_session().uri if os.geteuid() == 0 else "qemu:///session"
-    virsh = ["virsh", "-q", "-c", uri]
-    for name in run([*virsh, "list", "--name"], timeout=_VIRSH_SECONDS).split():
-        if f"{folder}/" in run([*virsh, "dumpxml", name], timeout=_VIRSH_SECONDS):
-            run([*virsh, "destroy", name], timeout=_VIRSH_SECONDS)
+    name = (folder / KEEP).read_text()
+    pid = process_of(name) if name else None
+    if pid is None:
+        return
+    try:
+        with os.fdopen(os.pidfd_open(pid), "rb") as qemu:
+            if process_of(name) == pid:
+                signal.pidfd_send_signal(qemu.fileno(), signal.SIGTERM)
+            if not select.select([qemu], [], [], _OFF_SECONDS)[0]:
+                raise HostError(f"QEMU (process {pid}) did not end within {_OFF_SECONDS:.0f} s", name, f"kill -9 {pid}")
+    except ProcessLookupError:
+        return  # it has just ended
+    except PermissionError as error:
+        raise HostError(f"QEMU (process {pid}) is another user's", str(error), f"sudo kill {pid}") from error
 
 
 def remove_containers(progress: Progress) -> None:
     """Remove containers whose owner is dead. They end by themselves, unless the owner died while it made them."""
     # Without a daemon there are no containers.
-    with suppress(HarnessError), docker_client() as client:
+    with suppress(HostError), docker_client() as client, docker_call("remove the containers of dead runs"):
         for container in client.containers.list(all=True, filters={"label": OWNER_LABEL}, ignore_removed=True):
             if not Path("/proc", container.labels[OWNER_LABEL]).exists():
                 progress.say(f"removing the container {container.name}")
-                container.remove(force=True, v=True)
+                remove_if_there(container)
 
 
 def remove_cache(progress: Progress) -> None:
@@ -134,11 +148,14 @@ def remove_cache(progress: Progress) -> None:
         whose = ", ".join(f"process {pid}" for pid in others)
         progress.say(f"the services' images stay: {whose} of this host may need them")
         return
-    with suppress(HarnessError), docker_client() as client:
+    with suppress(HostError), docker_client() as client:
         for image in (image for repository in (TANG, HSM, KEYLIME) for image in client.images.list(repository)):
-            # Without force: Docker keeps the image of a container that is there.
-            with docker_call(f"remove the image {image.short_id}"):
-                image.remove()
+            try:
+                # Without force: Docker keeps the image of a container that is there.
+                with docker_call(f"remove the image {image.short_id}"):
+                    image.remove()
+            except RigError as error:
+                progress.say(f"the image {image.short_id} stays: {error.detail}")
 
 
 def start(argv: Sequence[str]) -> int:

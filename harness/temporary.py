@@ -21,7 +21,8 @@ from harness.ownership import claim
 from harness.paths import build_root
 
 KEEP = "keep"
-"""A file of this name in a scratch folder keeps the folder when its owner ends."""
+"""A file of this name in a scratch folder keeps the folder when its owner ends. It names the machine that was left on
+with its sockets there, if one was."""
 
 _REMOVE_SECONDS = 300.0
 """The files of a guest, on a host with other work, take more than one minute (seen)."""

@@ -1,19 +1,27 @@
 """`clean` removes what is the laboratory's own, and nothing that a run or anyone else needs."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from docker.errors import APIError, NotFound
 
 from harness import cache, housekeeping
-from harness.errors import HarnessError
+from harness.errors import HarnessError, UsageError
 from harness.host import hostwide, scratch
 from harness.paths import cache_dir, run_dir
+from harness.services.container import OWNER_LABEL
+from harness.services.hsm_server import REPOSITORY as HSM
+from harness.services.keylime_server import REPOSITORY as KEYLIME
 from harness.services.service_image import IMAGE_USE
+from harness.services.tang_image import REPOSITORY as TANG
+from harness.temporary import KEEP
 
 
 @pytest.fixture(autouse=True)
@@ -148,6 +156,84 @@ def test_a_cache_with_a_disk_that_a_kept_machine_has_open_stays() -> None:
         assert str(place / "disk.qcow2") in str(refused.value)
         qemu.kill()
     assert place.is_dir()
+
+
+@contextmanager
+def standing_for_qemu(name: str) -> Iterator["subprocess.Popen[bytes]"]:
+    """A process with what every hypervisor gives QEMU on its command line."""
+    command = [sys.executable, "-c", "import sys; print('on', flush=True); sys.stdin.read()", f"guest={name},debug"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as qemu:
+        assert qemu.stdout
+        qemu.stdout.readline()
+        try:
+            yield qemu
+        finally:
+            qemu.kill()
+
+
+def test_a_machine_that_was_kept_is_turned_off_whatever_ran_it_and_no_other() -> None:
+    scratch.remove_orphaned()
+    kept, disks = (run_dir() / "m" / name for name in ("kept", "disks"))
+    for folder, text in ((kept, "lab-kept"), (disks, "")):
+        folder.mkdir()
+        (folder / KEEP).write_text(text)
+    with standing_for_qemu("lab-kept") as qemu, standing_for_qemu("lab-other") as other:
+        housekeeping.clean([])
+        assert qemu.poll() == -signal.SIGTERM
+        assert other.poll() is None
+    assert not kept.exists()
+    assert not disks.exists()
+
+
+class Containers:
+    """Docker with one container of a dead run, which another process removes first."""
+
+    def __init__(self) -> None:
+        self.labels = {OWNER_LABEL: "4194305"}  # more than there can be, proc(5) on pid_max
+        self.name = "left"
+
+    def list(self, **_how: object) -> "list[Containers]":
+        return [self]
+
+    def remove(self, **_how: object) -> None:
+        raise NotFound("No such container")
+
+
+def docker_with(monkeypatch: pytest.MonkeyPatch, **parts: object) -> None:
+    monkeypatch.setattr(housekeeping, "docker_client", lambda: nullcontext(SimpleNamespace(**parts)))
+
+
+def test_a_container_that_another_process_removes_first_is_no_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
+    docker_with(monkeypatch, containers=Containers())
+    housekeeping.clean([])
+
+
+def test_an_image_that_a_container_uses_stays_and_the_others_go(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    removed: list[str] = []
+
+    def image(repository: str) -> SimpleNamespace:
+        def remove() -> None:
+            if repository == TANG:
+                raise APIError("conflict", explanation="a container uses it")
+            removed.append(repository)
+
+        return SimpleNamespace(short_id=repository, remove=remove)
+
+    monkeypatch.setattr(hostwide, "PREFIX", f"unlock-lab-test-{os.getpid()}")
+    images = SimpleNamespace(list=lambda repository: [image(repository)])
+    docker_with(monkeypatch, images=images, containers=SimpleNamespace(list=lambda **_how: []))
+    housekeeping.clean(["--cache"])
+    assert removed == [HSM, KEYLIME]
+    assert f"{TANG} stays: a container uses it" in capsys.readouterr().err
+
+
+def test_a_wrong_name_of_an_image_is_told_before_anything_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    docker_with(monkeypatch)
+    monkeypatch.setattr(housekeeping, "firmware", lambda *_: pytest.fail("it made something"))
+    with pytest.raises(UsageError, match="no guest image 'debain-13'"):
+        housekeeping.images(["build", "debain-13"])
 
 
 def test_the_images_of_services_stay_while_any_run_of_the_host_may_need_them(

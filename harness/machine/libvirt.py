@@ -8,7 +8,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,7 +19,7 @@ from harness.deadline import Deadline
 from harness.errors import HostError, RigError
 from harness.host.session import Host
 from harness.machine.domain_xml import hot_disk_xml, interface_xml
-from harness.machine.hypervisor import Ending, Power
+from harness.machine.hypervisor import Ending, Power, process_of
 from harness.machine.spec import Disk
 from harness.paths import DOCTOR
 
@@ -84,13 +84,8 @@ class Domain:
 
     @property
     def pid(self) -> int | None:
-        """QEMU's process, by the name that libvirt gives it; None when this user may not see it."""
-        words = f"guest={self.name},".encode()
-        for command_line in Path("/proc").glob("[0-9]*/cmdline"):
-            with suppress(OSError):  # it has just ended
-                if words in command_line.read_bytes():
-                    return int(command_line.parent.name)
-        return None
+        """QEMU's process; None when this user may not see it."""
+        return process_of(self.name)
 
     @property
     def ending(self) -> Ending | None:

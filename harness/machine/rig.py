@@ -237,7 +237,7 @@ def power_on(
         finally:
             if keep and virtual.ending is None:
                 virtual.released = True
-                (folder / KEEP).touch()
+                (folder / KEEP).write_text(runtime.name)
                 if swtpm:
                     swtpm.released = True
 
