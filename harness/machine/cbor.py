@@ -44,12 +44,14 @@ def decode(data: bytes) -> Value:
     """The value that an encoding stands for.
 
     Raises:
-        ValueError: It is cut short, goes on, or is of a kind that CTAP2 does not use.
+        ValueError: It is cut short, goes on, is nested too deeply, or is of a kind that CTAP2 does not use.
     """
     try:
         value, end = _decode(data, 0)
     except IndexError as error:
         raise ValueError("the CBOR is cut short") from error
+    except RecursionError as error:
+        raise ValueError("the CBOR is nested too deeply") from error
     if end != len(data):
         raise ValueError(f"{len(data) - end} bytes after the CBOR")
     return value

@@ -30,6 +30,7 @@ from harness.machine.ctap2_log import (
     PIN_AUTH_INVALID,
     PIN_BLOCKED,
     PIN_INVALID,
+    PIN_NOT_SET,
     PIN_REQUIRED,
     STATUS,
     CtapExchange,
@@ -88,7 +89,7 @@ class Authenticator:
         except _Refused as refusal:
             self.exchanges.append(CtapExchange(name, refusal.status))
             return bytes([refusal.status])
-        except (ValueError, KeyError, TypeError, IndexError):
+        except (ValueError, KeyError, TypeError, IndexError, AttributeError):
             self.exchanges.append(CtapExchange(name, INVALID_CBOR))
             return bytes([INVALID_CBOR])
         self.exchanges.append(CtapExchange(name, OK))
@@ -169,12 +170,14 @@ class Authenticator:
 
     def _token_for_pin(self, request: _Request) -> bytes:
         """A token for whoever knows the PIN: 8 tries until it is right once, 3 of them without a power cycle."""
+        if self._state["pin"] is None:
+            raise _Refused(PIN_NOT_SET)
         if not self._state["retries"]:
             raise _Refused(PIN_BLOCKED)
         if self._wrong_in_a_row >= _RETRIES_IN_A_ROW:
             raise _Refused(PIN_AUTH_BLOCKED)
         shared = self._shared_secret(request[3])
-        right = hashlib.sha256(str(self._state["pin"]).encode()).digest()[:16]
+        right = hashlib.sha256(self._state["pin"].encode()).digest()[:16]
         self._state["retries"] -= 1
         if not hmac.compare_digest(_aes(shared, request[6], encrypt=False), right):
             self._wrong_in_a_row += 1

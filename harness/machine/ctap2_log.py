@@ -6,7 +6,8 @@ Source: CTAP 2.1, 8.2 ("Status codes").
 from dataclasses import dataclass
 
 OK, INVALID_COMMAND, INVALID_CBOR, NO_CREDENTIALS = 0x00, 0x01, 0x12, 0x2E
-PIN_INVALID, PIN_BLOCKED, PIN_AUTH_INVALID, PIN_AUTH_BLOCKED, PIN_REQUIRED = 0x31, 0x32, 0x33, 0x34, 0x36
+PIN_INVALID, PIN_BLOCKED, PIN_AUTH_INVALID, PIN_AUTH_BLOCKED = 0x31, 0x32, 0x33, 0x34
+PIN_NOT_SET, PIN_REQUIRED = 0x35, 0x36
 STATUS = {
     OK: "success",
     INVALID_COMMAND: "invalid command",
@@ -16,6 +17,7 @@ STATUS = {
     PIN_BLOCKED: "PIN blocked",
     PIN_AUTH_INVALID: "PIN authentication invalid",
     PIN_AUTH_BLOCKED: "PIN authentication blocked until power cycle",
+    PIN_NOT_SET: "PIN not set",
     PIN_REQUIRED: "PIN required",
 }
 

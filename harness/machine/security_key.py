@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from harness.errors import RigError
 from harness.machine.ctap2 import Authenticator
 from harness.machine.ctap2_log import CtapExchange
 from harness.machine.ctaphid import REPORT_BYTES, Transport
@@ -29,6 +30,7 @@ class PluggedKey:
         self._authenticator = Authenticator(state)
         self._transport = Transport(self._authenticator.answer)
         self._connection = connection
+        self._failure: Exception | None = None
         self._thread = threading.Thread(target=self._serve, name="security key", daemon=True)
 
     @property
@@ -44,6 +46,15 @@ class PluggedKey:
         """Wait until it answers no more: it was pulled, or the machine is off."""
         self._thread.join(_JOIN_SECONDS)
 
+    def raise_failure(self) -> None:
+        """Tell what kept it from answering, if anything did.
+
+        Raises:
+            RigError: It broke.
+        """
+        if self._failure:
+            raise RigError(f"the security key broke: {self._failure!r}") from self._failure
+
     def pull(self) -> None:
         """Pull it out: the guest loses the device."""
         try:
@@ -52,14 +63,21 @@ class PluggedKey:
             return  # the machine is off, and has closed its end
 
     def _serve(self) -> None:
+        try:
+            with suppress(ConnectionError):  # it was pulled, or the machine went off
+                self._answer_reports()
+        except Exception as error:  # told at the end of the block; until then the guest sees it pulled
+            self._failure = error
+            self.pull()
+
+    def _answer_reports(self) -> None:
         buffer = b""
-        with suppress(ConnectionError):  # it was pulled, or the machine went off
-            while data := self._connection.recv(4096):
-                buffer += data
-                while len(buffer) >= REPORT_BYTES:
-                    report, buffer = buffer[:REPORT_BYTES], buffer[REPORT_BYTES:]
-                    for answer in self._transport.feed(report):
-                        self._connection.sendall(answer)
+        while data := self._connection.recv(4096):
+            buffer += data
+            while len(buffer) >= REPORT_BYTES:
+                report, buffer = buffer[:REPORT_BYTES], buffer[REPORT_BYTES:]
+                for answer in self._transport.feed(report):
+                    self._connection.sendall(answer)
 
 
 @contextmanager
@@ -69,6 +87,9 @@ def plugged(state: Path, connection: socket.socket) -> Iterator[PluggedKey]:
     Args:
         state: The file that keeps it (`harness.machine.ctap2.manufacture`).
         connection: To the machine.
+
+    Raises:
+        RigError: At the end of a block that went well: the key broke.
     """
     key = PluggedKey(state, connection)
     key.start()
@@ -77,3 +98,4 @@ def plugged(state: Path, connection: socket.socket) -> Iterator[PluggedKey]:
     finally:
         key.pull()
         key.wait()
+    key.raise_failure()
