@@ -4,6 +4,7 @@ qemu-img opens a window of the disk: no loop device, no root. Source: UEFI speci
 Table).
 """
 
+import os
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -108,9 +109,10 @@ def edited_partition(disk: Path, label: str) -> Iterator[Path]:
         label: Of the partition.
     """
     with copied_partition(disk, label) as part:
-        before = part.stat().st_mtime_ns
+        # Not the time of the copy: what is written in the same tick of the kernel's clock would not be seen.
+        os.utime(part, ns=(0, 0))
         yield part
-        if part.stat().st_mtime_ns != before:
+        if part.stat().st_mtime_ns:
             _copy_in(disk, *_partition(disk, label), part)
 
 
@@ -131,7 +133,7 @@ def _partition(disk: Path, partition: str | int) -> tuple[int, int]:
     first, count, length = struct.unpack_from("<QII", head, _ENTRIES_AT)
     entries = read_disk(disk, first * _SECTOR, -(-count * length // _SECTOR) * _SECTOR)
     for number, at in enumerate(range(0, count * length, length), 1):
-        label = entries[at + 56 : at + 128].decode("utf-16-le").rstrip("\0")
+        label = entries[at + 56 : at + 128].decode("utf-16-le", errors="replace").rstrip("\0")
         if partition == label or (partition == number and any(entries[at : at + 16])):
             start, last = struct.unpack_from("<QQ", entries, at + 32)
             return start * _SECTOR, (last + 1 - start) * _SECTOR

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from harness.errors import HostError, RigError, UsageError
+from harness.machine import partition
 from harness.machine.disk import blank
 from harness.machine.files import BOOT, ESP, files, rewrite
 from harness.machine.partition import read_disk, read_partition, write_partition
@@ -84,6 +85,18 @@ def test_who_only_reads_leaves_the_image_alone(disk: Path) -> None:
         with files(disk, label) as found:
             found.names("/")
     assert disk.stat().st_mtime_ns == before
+
+
+def test_what_is_written_at_once_after_the_copy_is_not_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the same tick of the clock by which the kernel dates files."""
+    written: list[bytes] = []
+    monkeypatch.setattr(partition, "_partition", lambda *_: (0, 3))
+    monkeypatch.setattr(partition, "_copy_out", lambda _disk, _at, _size, to: to.write_bytes(b"old"))
+    monkeypatch.setattr(partition, "_copy_in", lambda _disk, _at, _size, part: written.append(part.read_bytes()))
+    for _ in range(10):
+        with partition.edited_partition(tmp_path / "disk", BOOT) as part:
+            part.write_bytes(b"new")
+    assert written == [b"new"] * 10
 
 
 def test_a_partition_is_written_into_and_nothing_beside_it(disk: Path, tmp_path: Path) -> None:
