@@ -176,7 +176,7 @@ class _Transport:
     def ask(self, command: bytes) -> bytes:
         try:
             self._swtpm.sendall(command)
-            response = _response(self._swtpm)
+            response = read_message(self._swtpm)
         except OSError as error:
             raise _HungUpError(str(error)) from error
         if not response:
@@ -229,11 +229,11 @@ async def _command(machine: socket.socket) -> bytes:
     return message
 
 
-def _response(swtpm: socket.socket) -> bytes:
-    """A whole response; empty at the end of the connection."""
+def read_message(end: socket.socket) -> bytes:
+    """A whole command or response; empty at the end of the connection."""
     message = b""
     while missing := _missing(message):
-        data = swtpm.recv(missing)
+        data = end.recv(missing)
         if not data:
             return b""
         message += data

@@ -3,10 +3,12 @@
 import argparse
 import os
 import re
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import replace
+from itertools import takewhile
 from pathlib import Path
 
 from rich.console import Console
@@ -81,25 +83,31 @@ def try_volumes(volumes: Sequence[Volume], image: str, progress: Progress, only:
     if not volumes:
         return []
     workers = max(1, min(os.cpu_count() or 1, len(volumes)))
+    over = threading.Event()
     with guest_tree(image, progress) as tree, ThreadPoolExecutor(workers) as pool:
         shares = [volumes[start::workers] for start in range(workers)]
-        running = [
-            pool.submit(_try_share, tree, share, Progress(progress.stream, several=True), only) for share in shares
-        ]
+        quiet = Progress(progress.stream, several=True)
+        running = [pool.submit(_try_share, tree, share, quiet, only, over) for share in shares]
+        try:
+            wait(running, return_when=FIRST_EXCEPTION)
+        finally:
+            over.set()  # Ctrl-C, or what one of them lacks: the others end with the cell that they are at
         found = [replace(line, image=image) for share in running for line in share.result()]
     order = [volume.name for volume in volumes]
     return sorted(found, key=lambda line: order.index(line.volume))
 
 
-def _try_share(tree: Path, volumes: Sequence[Volume], progress: Progress, only: Sequence[str]) -> list[Line]:
-    """What one shell tries: its TPM, header and servers are its own."""
+def _try_share(
+    tree: Path, volumes: Sequence[Volume], progress: Progress, only: Sequence[str], over: threading.Event
+) -> list[Line]:
+    """What one shell tries until it is over: its TPM, header and servers are its own."""
     found: list[Line] = []
     names = tuple(dict.fromkeys(server for volume in volumes for server in volume.tang_servers))
     banks = frozenset({"sha256"}).union(*(leaf.pcr_banks for volume in volumes for leaf in volume.leaves))
     with parts_among(tree, names, progress, sorted(banks)) as parts:
-        for volume in volumes:
+        for volume in takewhile(lambda _: not over.is_set(), volumes):
             with progress.step(volume.name):
-                found += _tried(parts, volume, only)
+                found += takewhile(lambda _: not over.is_set(), _tried(parts, volume, only))
     return found
 
 

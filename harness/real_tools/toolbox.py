@@ -10,7 +10,7 @@ import selectors
 import shutil
 import subprocess
 from collections.abc import Collection, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -32,6 +32,7 @@ MACHINE = "guest-tools"
 _DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 _ENTER = Path(__file__).with_name("enter.sh")
 _START_SECONDS = 20.0
+_END_SECONDS = 20.0
 _CHUNK = 65536
 
 
@@ -50,7 +51,7 @@ class Toolbox:
         """Run lines of bash; returns their exit status, and what they said on either stream.
 
         Raises:
-            RigError: They did not end in time, or the shell is gone.
+            RigError: They did not end in time, which ends the shell too, or it is gone.
         """
         assert self._shell.stdin
         assert self._shell.stdout
@@ -66,6 +67,7 @@ class Toolbox:
             selector.register(self._shell.stdout, selectors.EVENT_READ)
             while (answer := between(mark, said)) is None:
                 if not selector.select(deadline.remaining):
+                    self._shell.kill()  # else what is asked next would wait behind it
                     raise RigError(f"a command of the guest's tools did not end within {timeout:.0f} s", script[-500:])
                 data = self._shell.stdout.read1(_CHUNK)  # type: ignore[attr-defined]
                 if not data:
@@ -120,19 +122,31 @@ def toolbox(tree: Path, shared: Path, services: Collection[Service]) -> Iterator
     with ExitStack() as stack:
         network = stack.enter_context(guest_network(shared, endpoints(services), None))
         words = [str(isolated(Path(unshare), ())), "--user", "--map-root-user", "--mount", "--pid", "--fork"]
-        shell = stack.enter_context(
-            subprocess.Popen(
-                [*words, "--kill-child=KILL", "sh", str(_ENTER), str(tree), str(shared), SHARED, *_DEVICES],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", **network.environment},
-                start_new_session=True,
-            )
+        shell = subprocess.Popen(
+            [*words, "--kill-child=KILL", "sh", str(_ENTER), str(tree), str(shared), SHARED, *_DEVICES],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", **network.environment},
+            start_new_session=True,
         )
-        stack.callback(shell.kill)
+        stack.enter_context(ended(shell))
         sockets = network.sockets()
         stack.enter_context(reached(services, sockets, Client(MACHINE, shared.name), HOME))
         opened = Toolbox(shared, shell)
         opened.run("true", _START_SECONDS)
         yield opened
+
+
+@contextmanager
+def ended(shell: "subprocess.Popen[bytes]") -> Iterator[None]:
+    """End a shell with the block, whatever it does."""
+    try:
+        yield
+    finally:
+        shell.kill()
+        for stream in (shell.stdin, shell.stdout):
+            with suppress(OSError):  # what it was told and has not read is still to be written
+                if stream:
+                    stream.close()
+        shell.wait(_END_SECONDS)

@@ -6,13 +6,14 @@ from contextlib import ExitStack, contextmanager
 from hashlib import new, sha1
 from pathlib import Path
 
-from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
+from tenacity import RetryError, Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from harness.attestation.structures import BANKS
 from harness.errors import RigError
 from harness.machine.spec import TpmVersion
 from harness.machine.tpm import listening_tpm
 from harness.machine.tpm_bus import BusInterceptor, code, extend_1_2, pcr_extend, shutdown
+from harness.machine.tpm_proxy import read_message
 from harness.real_tools.relay import intercepted
 
 SOCKET = "tpm"
@@ -23,7 +24,6 @@ _BEHIND = f"{SOCKET}.chip"
 
 _START_SECONDS = 10.0
 _PCRS = range(16)
-_LARGEST = 4096
 
 
 @contextmanager
@@ -62,7 +62,7 @@ def running_tpm(
         if orderly and version is TpmVersion.TPM_2_0:
             with _connected(chip) as tpm:
                 tpm.sendall(shutdown())
-                tpm.recv(_LARGEST)
+                read_message(tpm)
 
 
 def _measure(where: Path, version: TpmVersion, pcrs: Iterable[int], changed: frozenset[int]) -> None:
@@ -71,7 +71,8 @@ def _measure(where: Path, version: TpmVersion, pcrs: Iterable[int], changed: fro
         for pcr in pcrs:
             for what in (f"PCR {pcr}", *([f"another PCR {pcr}"] if pcr in changed else [])):
                 tpm.sendall(_extend(version, pcr, what.encode()))
-                if code(tpm.recv(_LARGEST)):
+                answer = read_message(tpm)
+                if not answer or code(answer):
                     raise RigError(f"swtpm did not extend PCR {pcr}")
 
 
@@ -83,18 +84,21 @@ def _extend(version: TpmVersion, pcr: int, value: bytes) -> bytes:
 
 
 def _connected(where: Path) -> socket.socket:
-    for attempt in Retrying(
-        retry=retry_if_exception_type(OSError),
-        stop=stop_after_delay(_START_SECONDS),
-        wait=wait_fixed(0.02),
-        reraise=True,
-    ):
-        with attempt:
-            connection = socket.socket(socket.AF_UNIX)
-            try:
-                connection.settimeout(_START_SECONDS)
-                connection.connect(str(where))
-            except OSError:
-                connection.close()
-                raise
+    try:
+        return Retrying(
+            retry=retry_if_exception_type(OSError), stop=stop_after_delay(_START_SECONDS), wait=wait_fixed(0.02)
+        )(_connect, where)
+    except RetryError as error:
+        why = str(error.last_attempt.exception())
+        raise RigError(f"swtpm did not answer at {where.name} within {_START_SECONDS:.0f} s", why) from error
+
+
+def _connect(where: Path) -> socket.socket:
+    connection = socket.socket(socket.AF_UNIX)
+    try:
+        connection.settimeout(_START_SECONDS)
+        connection.connect(str(where))
+    except OSError:
+        connection.close()
+        raise
     return connection

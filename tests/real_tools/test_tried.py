@@ -1,12 +1,21 @@
 """What of several files `try` tries, and what it leaves untold, before any part is started."""
 
 import json
+import os
+import threading
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
+from harness.errors import HostError
 from harness.paths import POLICIES
 from harness.policy.pins import CryptenrollPin, Pin, Sss, TangPin, Tpm2Pin
 from harness.policy.policy import Volume
+from harness.progress import Progress
 from harness.real_tools import command
+from harness.real_tools.trial import Trial
 
 
 def volume(pins: Pin, **further: str) -> Volume:
@@ -41,3 +50,27 @@ def test_what_is_written_of_a_pin_is_what_the_tools_get(tmp_path: Path) -> None:
 def test_a_tang_server_named_twice_is_two_shares() -> None:
     tang = TangPin("tang", "@TANG_URL@", "@TANG_THUMBPRINT@")
     assert volume(Sss(2, (tang, tang))).tang_servers == ("tang",)
+
+
+def test_when_one_share_fails_the_others_end_with_the_cell_that_they_are_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As at Ctrl-C: nobody waits until all that is left has been tried."""
+    tried: list[object] = []
+
+    def try_under(_parts: object, sealed: str, *_: object) -> Trial:
+        if sealed == "broken":
+            raise HostError("no TPM here")
+        tried.append(sealed)
+        threading.Event().wait(0.1)
+        return Trial(True, "", 0.1)
+
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(command, "guest_tree", lambda *_: nullcontext(Path("/")))
+    monkeypatch.setattr(command, "parts_among", lambda *_: nullcontext())
+    monkeypatch.setattr(command, "scratch", lambda _user: nullcontext(Path("/")))
+    monkeypatch.setattr(command, "seal", lambda _parts, volume, _folder: volume.name)
+    monkeypatch.setattr(command, "try_under", try_under)
+    volumes = [replace(volume(Tpm2Pin((7,), "sha256")), name=name) for name in ("good", "broken")]
+    cells = len(list(command._conditions(volumes[0], ())))
+    with pytest.raises(HostError, match="no TPM here"):
+        command.try_volumes(volumes, "image", Progress())
+    assert len(tried) < cells
