@@ -71,6 +71,7 @@ class FaultProxy:
         self._closed_doors_dropped: dict[Client, int] = {}
         self._records: list[ConnectionRecord] = []
         self._errors: list[BaseException] = []
+        self._changing = asyncio.Lock()  # a change waits for connections to be cut, and another may come meanwhile
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
@@ -100,8 +101,8 @@ class FaultProxy:
         self._require_running()
         listener.setblocking(False)
         door = _Door(client, site, listener)
-        self._loop.call(self._open(door))
         try:
+            self._loop.call(self._open(door))
             yield
         finally:
             self._loop.call(self._shut(door))
@@ -200,27 +201,31 @@ class FaultProxy:
 
     async def _apply(self, settings: dict[str, object]) -> None:
         """Runs on the loop, like all that follows."""
-        for name, value in settings.items():
-            setattr(self, f"_{name}", value)
-        for door in self._doors:
-            await self._treat(door, self._treatment_of(door.client, door.site))
+        async with self._changing:
+            for name, value in settings.items():
+                setattr(self, f"_{name}", value)
+            for door in self._doors:
+                await self._treat(door, self._treatment_of(door.client, door.site))
 
     async def _open(self, door: _Door) -> None:
-        self._doors.append(door)
-        await self._treat(door, self._treatment_of(door.client, door.site))
+        async with self._changing:
+            self._doors.append(door)
+            await self._treat(door, self._treatment_of(door.client, door.site))
 
     async def _move(self, client: Client, site: str) -> None:
-        for door in self._doors:
-            if door.client == client:
-                door.site = site
-                await self._treat(door, self._treatment_of(client, site))
+        async with self._changing:
+            for door in self._doors:
+                if door.client == client:
+                    door.site = site
+                    await self._treat(door, self._treatment_of(client, site))
 
     async def _shut(self, door: _Door) -> None:
-        await self._treat(door, Mode.REFUSE)
-        self._doors.remove(door)
-        before = self._closed_doors_dropped.get(door.client, 0)
-        self._closed_doors_dropped[door.client] = before + _drops(door.listener)
-        door.listener.close()
+        async with self._changing:
+            await self._treat(door, Mode.REFUSE)
+            self._doors.remove(door)
+            before = self._closed_doors_dropped.get(door.client, 0)
+            self._closed_doors_dropped[door.client] = before + _drops(door.listener)
+            door.listener.close()
 
     async def _treat(self, door: _Door, now: Mode) -> None:
         """First the door, then the connections that came through it."""

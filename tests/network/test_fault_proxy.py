@@ -438,6 +438,24 @@ def test_each_machine_meets_what_its_own_site_is_allowed(proxy: FaultProxy, port
     ]
 
 
+def test_a_change_reaches_every_machine_while_another_is_turned_off(proxy: FaultProxy) -> None:
+    """As a verifier makes one, in a thread of its own, whatever the machines do."""
+    for _ in range(30):
+        proxy.mode = Mode.OPEN
+        with ExitStack() as stack:
+            machine = stack.enter_context(ExitStack())
+            gone = machine.enter_context(listening(proxy, THERE))
+            port = stack.enter_context(listening(proxy))
+            stack.enter_context(connect(gone)).sendall(REQUEST)
+            wait_for(lambda: proxy.connections and proxy.connections[-1].received == REPLY, "the reply")
+            change = threading.Thread(target=setattr, args=(proxy, "mode", Mode.REFUSE))
+            change.start()
+            machine.close()
+            change.join(PATIENCE)
+            with pytest.raises(ConnectionRefusedError):
+                connect(port)
+
+
 def test_a_machine_that_is_refused_by_name_is_cut_wherever_it_stands(proxy: FaultProxy, port: int) -> None:
     with listening(proxy, THERE) as other:
         with connect(other) as cut:
