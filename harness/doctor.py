@@ -20,6 +20,7 @@ from harness.errors import HarnessError
 from harness.host.packages import old_qemu, read_os_release
 from harness.host.requirement import Requirement, command, requirements
 from harness.host.setup import STAMP
+from harness.host.userns import has_subordinate_ids
 from harness.paths import SETUP, cache_dir, run_dir
 from harness.process import run
 from harness.progress import Progress
@@ -190,11 +191,11 @@ def who_runs_machines() -> CheckRow:
         from harness.host.session import private_session
 
         return CheckRow(State.GOOD, "user", f"root's machines run as {private_session().user}")
-    me = pwd.getpwuid(os.geteuid()).pw_name
-    subuid = Path("/etc/subuid")
-    if not subuid.exists() or not any(line.startswith(f"{me}:") for line in subuid.read_text().splitlines()):
-        return CheckRow(State.BAD, "user", f"{me} has no subordinate ids (subuid(5)), so cannot build images", SETUP)
-    return CheckRow(State.GOOD, "user", f"machines run as {me}")
+    me = pwd.getpwuid(os.geteuid())
+    if not has_subordinate_ids(me):
+        found = f"{me.pw_name} has no subordinate ids (subuid(5)), so cannot build images"
+        return CheckRow(State.BAD, "user", found, SETUP)
+    return CheckRow(State.GOOD, "user", f"machines run as {me.pw_name}")
 
 
 def guest_networks() -> CheckRow:

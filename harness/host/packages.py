@@ -62,7 +62,7 @@ def install_packages(wanted: Sequence[Requirement], *, first_time: bool) -> None
     _install([package for need in missing if need.missing for package in need.debian], upgrade=False)
     if still := [need for need in missing if need.missing]:
         what = "; ".join(f"{need.name}: {', '.join(need.missing)}" for need in still)
-        raise HostError("apt was content, but this is still missing", what, "unlock-lab setup --list")
+        raise HostError("apt succeeded, but these are still missing", what, "unlock-lab setup --list")
 
 
 def _install(packages: Sequence[str], *, upgrade: bool = True) -> None:

@@ -127,7 +127,7 @@ def prepare_host(
 
     Args:
         firmware: Read-only flash image of an OVMF build without Secure Boot, for the probe of KVM.
-        accel: One of `accel.ACCELERATORS`.
+        accel: One of `ACCELERATORS`.
         libvirt_uri: Another libvirt than the one that this module picks.
         progress: Where to say what takes long.
 
@@ -169,21 +169,29 @@ def require_local(uri: str) -> None:
         UsageError: It is no QEMU driver (https://libvirt.org/uri.html), or not of this host, or has no daemon; with
             which of them.
     """
-    parts = urlsplit(uri)
+    if why := _why_not(uri):
+        raise UsageError(
+            f"machines cannot run under the libvirt at {uri or 'an empty URI'}",
+            why,
+            "leave the URI out, or give qemu:///session, qemu:///system, or qemu+unix:///session?socket=PATH",
+        )
+
+
+def _why_not(uri: str) -> str:
+    try:
+        parts = urlsplit(uri)
+    except ValueError as error:
+        return str(error)
     driver, _, transport = parts.scheme.partition("+")
     if driver != "qemu":
-        why = "its driver is not qemu, which alone has what these machines need"
-    elif parts.netloc or transport not in ("", "unix"):
-        why = "machines on another host have consoles, TPMs and disks that cannot be reached from here"
-    elif parts.path not in ("/session", "/system"):
-        why = "the daemon of a session or of the system is needed, which ends the machines of a harness that was killed"
-    else:
-        return
-    raise UsageError(
-        f"machines cannot run under the libvirt at {uri or 'an empty URI'}",
-        why,
-        "leave the URI out, or give qemu:///session, qemu:///system, or qemu+unix:///session?socket=PATH",
-    )
+        return "its driver is not qemu, which alone has what these machines need"
+    if parts.netloc or transport not in ("", "unix"):
+        return "machines on another host have consoles, TPMs and disks that cannot be reached from here"
+    if parts.path not in ("/session", "/system"):
+        return (
+            "it must be the daemon of a session or of the system, which ends the machines of a harness that was killed"
+        )
+    return ""
 
 
 def find_emulator() -> tuple[Path, str, tuple[int, int, int]]:

@@ -27,7 +27,7 @@ from pathlib import Path
 from harness.errors import HarnessError, HostError
 from harness.host.commands import run, say
 from harness.host.user import LAB_USER
-from harness.host.userns import what_to_allow
+from harness.host.userns import has_subordinate_ids, subordinate_ids, what_to_allow
 from harness.paths import CHECKOUT, PACKAGE
 
 try:
@@ -139,11 +139,9 @@ def make_user() -> None:
 def allow_user_namespaces() -> None:
     """Give this user the subordinate ids that mmdebstrap needs to build an image without root, subuid(5)."""
     user = pwd.getpwuid(os.geteuid())
-    table = Path("/etc/subuid").read_text() if Path("/etc/subuid").exists() else ""
-    rows = [line.split(":") for line in table.splitlines() if line.count(":") == 2]
-    if any(row[0] in (user.pw_name, str(user.pw_uid)) for row in rows):
+    if has_subordinate_ids(user):
         return
-    first = max([100_000, *(int(start) + int(count) for _, start, count in rows)])
+    first = max([100_000, *(start + count for _, start, count in subordinate_ids())])
     ids = f"{first}-{first + 65_535}"
     run("usermod", "--add-subuids", ids, "--add-subgids", ids, user.pw_name, root=True)
 

@@ -32,6 +32,7 @@ def test_a_libvirt_of_this_host_will_do(uri: str) -> None:
         ("", "not qemu"),
         ("qemu", "not qemu"),
         ("qemu:///embed?root=/tmp/x", "daemon"),
+        ("qemu://[far/system", "Invalid IPv6 URL"),
     ],
 )
 def test_a_libvirt_that_cannot_work_is_refused_with_the_reason(uri: str, reason: str) -> None:
