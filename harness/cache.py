@@ -15,7 +15,7 @@ import stat
 import struct
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -222,8 +222,16 @@ def remove() -> list[Path]:
 
 
 def disk_use(folder: Path) -> int:
-    """Bytes that a folder takes on its disk, which for sparse disk images is less than their sizes."""
-    return sum(path.lstat().st_blocks * 512 for path in folder.rglob("*"))
+    """Bytes that a folder takes on its disk, which for sparse disk images is less than their sizes.
+
+    What goes while it looks does not count: another process may be building there.
+    """
+    total = 0
+    for above, folders, files in os.walk(folder):
+        for name in (*folders, *files):
+            with suppress(FileNotFoundError):
+                total += os.lstat(f"{above}/{name}").st_blocks * 512
+    return total
 
 
 @contextmanager

@@ -66,7 +66,9 @@ def run(
             f"{DOCTOR} says what is missing",
         ) from error
     except subprocess.TimeoutExpired as error:
-        raise HostError(f"{name} did not finish within {timeout:.0f} s", tail(error.stderr or b"", 20)) from error
+        raise HostError(
+            f"{name} did not finish within {timeout:.0f} s", tail(error.stderr or error.stdout or b"", 20)
+        ) from error
     if done.returncode != 0:
         raise HostError(
             f"{name} failed with status {done.returncode}: {' '.join(words)}", tail(done.stderr or done.stdout, 20)

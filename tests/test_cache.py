@@ -4,6 +4,7 @@ import errno
 import os
 import pwd
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -314,6 +315,27 @@ def test_disk_use_counts_blocks(tmp_path: Path) -> None:
     with (tmp_path / "sparse").open("wb") as file:
         file.truncate(10_000_000)
     assert cache.disk_use(tmp_path) < 100_000
+
+
+def test_disk_use_takes_no_harm_from_what_goes_meanwhile(tmp_path: Path) -> None:
+    """As the doctor looks while another process builds."""
+    over = threading.Event()
+
+    def build() -> None:
+        while not over.is_set():
+            for number in range(20):
+                (tmp_path / str(number) / "inner").mkdir(parents=True)
+            for folder in tmp_path.iterdir():
+                shutil.rmtree(folder)
+
+    builder = threading.Thread(target=build)
+    builder.start()
+    try:
+        for _ in range(200):
+            cache.disk_use(tmp_path)
+    finally:
+        over.set()
+        builder.join()
 
 
 def truncated(place: Path) -> None:

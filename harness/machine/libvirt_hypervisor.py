@@ -50,11 +50,14 @@ class Libvirt:
         return self._host.qemu_logs / f"{runtime.name}.log"
 
     def _keep_log(self, runtime: Runtime, evidence: Path) -> None:
-        with suppress(OSError):  # a system libvirt's are for root alone, and QEMU may not have got that far
+        try:
             text = untrusted.read(self._log(runtime)).decode(errors="replace")
-            (evidence / QEMU_LOG).write_text(text)
-            (evidence / COMMAND).write_text(command_line(text))
-            if not (runtime.folder.parent / KEEP).exists():
+        except OSError:
+            return  # a system libvirt's are for root alone, and QEMU may not have got that far
+        (evidence / QEMU_LOG).write_text(text)
+        (evidence / COMMAND).write_text(command_line(text))
+        if not (runtime.folder.parent / KEEP).exists():
+            with suppress(PermissionError):  # a system libvirt's
                 untrusted.remove(self._log(runtime))
 
 

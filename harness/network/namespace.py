@@ -15,13 +15,12 @@ import json
 import os
 import shutil
 import socket
-import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness import cache
+from harness import cache, process
 from harness.errors import HostError, RigError
 from harness.host.scratch import scratch
 from harness.host.user import as_user, chown_to
@@ -152,17 +151,10 @@ def probe_guest_networks(user: str | None) -> str:
     true = Path(shutil.which("true") or "/bin/true")
     with ExitStack() as stack:
         network = stack.enter_context(guest_network(stack.enter_context(scratch(user)), [Endpoint(80)], user))
-        command = [*as_user(user), str(isolated(true, ()))]
-        done = subprocess.run(
-            command,
-            env=dict(network.environment),
-            capture_output=True,
-            text=True,
-            timeout=_PROBE_SECONDS,
-            check=False,
-        )
-        if done.returncode:
-            return (done.stderr.strip().splitlines() or [f"status {done.returncode}"])[-1]
+        try:
+            process.run([isolated(true, ())], timeout=_PROBE_SECONDS, env=network.environment, under=as_user(user))
+        except HostError as error:
+            return (error.detail or error.what).splitlines()[-1]
         for each in network.sockets().values():
             each.close()
     return ""
