@@ -5,6 +5,7 @@ its world says which TPM there is and which PCRs changed. What a condition does 
 boot, and is left out (`ONLY_A_BOOT`).
 """
 
+import shlex
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -103,14 +104,21 @@ def seal(parts: Parts, volume: Volume, folder: Path) -> Sealed:
     bind = [line for pin in bindings(volume.pins) for line in pin.opener.bind(pin)]
     with _tpm_of(box, state):
         box.run(
-            f"truncate -s {_MIB}M {inside.device}\n"
-            f"printf %s {volume.passphrase!r} | cryptsetup luksFormat -q {_FORMAT} {inside.device} -\n"
-            + _by_owner([*volume_env(inside), *bind], parts.servers.tangs),
+            "\n".join([*formatted(inside), _by_owner([*volume_env(inside), *bind], parts.servers.tangs)]),
             _SEAL_SECONDS,
         )
     header = folder / "header"
     shutil.move(box.shared / "volume", header)
     return Sealed(inside, header, state)
+
+
+def formatted(volume: Volume) -> tuple[str, str]:
+    """The lines that make a header with the passphrase of a volume, where it lies."""
+    said = f"printf %s {shlex.quote(volume.passphrase or '')}"
+    return (
+        f"truncate -s {_MIB}M {volume.device}",
+        f"{said} | cryptsetup luksFormat -q {_FORMAT} {volume.device} -",
+    )
 
 
 def try_under(parts: Parts, sealed: Sealed, condition: Condition, folder: Path) -> Trial:
@@ -203,8 +211,8 @@ def _tpm_of(
 
 
 def _script(volume: Volume, world: World) -> str:
-    typed = volume.tpm_pin if world.pin_typed else _WRONG_PIN
-    pin = [f"export PIN={typed}"] if volume.tpm_pin else []
+    typed = volume.tpm_pin and (volume.tpm_pin if world.pin_typed else _WRONG_PIN)
+    pin = [f"export PIN={shlex.quote(typed)}"] if typed else []
     return "\n".join(["set -u", *_with_tpm(), *pin, f"try_bindings {SHARED}/volume"])
 
 
