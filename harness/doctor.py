@@ -6,7 +6,6 @@ so that a part that is missing is a row of the table and not a traceback.
 # ruff: noqa: PLC0415
 
 import argparse
-import importlib.util
 import os
 import pwd
 import re
@@ -14,6 +13,7 @@ import shutil
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from importlib.metadata import PackageNotFoundError, distribution, requires
 from pathlib import Path
 
 from harness.errors import HarnessError
@@ -35,6 +35,7 @@ RUN_GB = 1
 """What the disks of one machine grow by while it runs, with room to spare."""
 
 _GB = 1e9
+_DISTRIBUTION = "unlock-lab"
 
 
 class State(StrEnum):
@@ -156,10 +157,18 @@ def _version(program: str) -> str:
 
 def python_packages() -> CheckRow:
     """Whether the venv has what pyproject.toml names; above all libvirt's binding, which is compiled here."""
-    wanted = ("docker", "filelock", "jinja2", "libvirt", "paramiko", "pexpect", "pytest", "rich", "tenacity", "yaml")
-    if missing := [name for name in wanted if importlib.util.find_spec(name) is None]:
+    wanted = [re.split(r"[^\w.-]", line)[0] for line in requires(_DISTRIBUTION) or () if "extra ==" not in line]
+    if missing := [name for name in wanted if not _is_installed(name)]:
         return CheckRow(State.BAD, "Python packages", f"missing: {', '.join(missing)}", SETUP)
     return CheckRow(State.GOOD, "Python packages", "all there")
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        distribution(name)
+    except PackageNotFoundError:
+        return False
+    return True
 
 
 def libvirt_answers() -> CheckRow:

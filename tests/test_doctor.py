@@ -147,6 +147,14 @@ def test_the_old_qemu_of_debian_12_is_a_warning(monkeypatch: pytest.MonkeyPatch)
     assert "make setup" in row.fix
 
 
+def test_a_package_that_the_project_names_and_the_venv_lacks_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert doctor.python_packages().state is State.GOOD
+    said = ["pytest>=8.4", "no-such.package>=2,<3", 'of-a-developer>=1; extra == "dev"']
+    monkeypatch.setattr(doctor, "requires", lambda _name: said)
+    row = doctor.python_packages()
+    assert (row.state, row.found) == (State.BAD, "missing: no-such.package")
+
+
 def test_room_counts_what_the_cache_already_holds(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda _path: usage(0, 0, 5_000_000_000))
