@@ -86,12 +86,15 @@ def _authority() -> Path:
             hint=f"{DOCTOR} says what is missing",
         )
     cache.shelf("tpm-authority", 0o700)
-    (folder / "localca.conf").write_text(
+    # Whole, each: another process may be reading them, which found them made at the same moment.
+    write_whole(
+        folder / "localca.conf",
         f"statedir = {folder}\nsigningkey = {folder}/signkey.pem\n"
-        f"issuercert = {folder}/issuercert.pem\ncertserial = {folder}/certserial\n"
+        f"issuercert = {folder}/issuercert.pem\ncertserial = {folder}/certserial\n",
     )
-    (folder / "localca.options").write_text(
-        "--platform-manufacturer unlock-lab\n--platform-version 1\n--platform-model q35\n"
+    write_whole(
+        folder / "localca.options",
+        "--platform-manufacturer unlock-lab\n--platform-version 1\n--platform-model q35\n",
     )
     write_whole(  # last, since its presence says that all is there
         folder / "setup.conf",

@@ -14,10 +14,10 @@ from pathlib import Path
 import yaml
 from docker import DockerClient
 from docker.errors import ImageNotFound
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from harness import cache
-from harness.errors import UsageError
+from harness.errors import HostError, UsageError
 from harness.host.docker import docker_call
 from harness.host.user import ended_with_caller
 from harness.images.archive import mirror
@@ -77,14 +77,19 @@ def built_image(recipe: Path, repository: str, client: DockerClient, progress: P
     kind = f"{recipe.name}-image"
     entry = cache.build_once(kind, key, lambda folder: _build(read, recipe, folder, progress), progress=progress)
     # The lock keeps two processes from importing the same tree twice: the loser's image would stay, nameless.
-    with FileLock(entry.parent / f".{key}.import.lock", timeout=_IMPORT_SECONDS), docker_call(f"import {reference}"):
-        try:
-            client.images.get(reference)
-        except ImageNotFound:
-            with progress.step(f"handing the image {repository} to Docker"):
-                client.api.import_image_from_file(
-                    str(entry / "root.tar"), repository=repository, tag=key, changes=read["changes"]
-                )
+    lock = FileLock(entry.parent / f".{key}.import.lock", timeout=_IMPORT_SECONDS)
+    try:
+        with lock, docker_call(f"import {reference}"):
+            try:
+                client.images.get(reference)
+            except ImageNotFound:
+                with progress.step(f"handing the image {repository} to Docker"):
+                    client.api.import_image_from_file(
+                        str(entry / "root.tar"), repository=repository, tag=key, changes=read["changes"]
+                    )
+    except Timeout as error:
+        what = f"another process has been handing the image {repository} to Docker for {_IMPORT_SECONDS:.0f} s"
+        raise HostError(what, hint="wait for it, and try again") from error
     return inspected(client, reference, recipe, tuple((entry / "packages").read_text().splitlines()))
 
 

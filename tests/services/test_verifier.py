@@ -131,6 +131,15 @@ def answered(proxy: FaultProxy, machine: str) -> bool:
     return True
 
 
+def test_a_length_that_is_no_number_is_answered_and_breaks_nothing() -> None:
+    with serve_verifier("verifier", (), ()) as verifier:
+        assert verifier.proxy.upstream
+        connection = http.client.HTTPConnection(*verifier.proxy.upstream, timeout=10)
+        connection.request("POST", "/node/quote", headers={"Content-Length": "much"})
+        assert connection.getresponse().status == 400
+        connection.close()
+
+
 def test_a_node_that_misses_its_quote_is_refused_by_tang_and_the_others_are_not() -> None:
     with serve_verifier("tang", (), ()) as tang, serve_verifier("verifier", (), (tang,)) as verifier:
         assert answered(tang.proxy, "node")
