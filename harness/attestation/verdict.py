@@ -94,7 +94,7 @@ class Evidence:
 
 
 @dataclass(frozen=True)
-class Difference:
+class PcrMismatch:
     """A PCR that is not as it should be, in hex."""
 
     found: str
@@ -115,7 +115,7 @@ class Verdict:
 
     refusal: Refusal | None = None
     detail: str = ""
-    differing: Mapping[int, Difference] = field(default_factory=dict)
+    differing: Mapping[int, PcrMismatch] = field(default_factory=dict)
     pcrs: Mapping[int, str] = field(default_factory=dict)
     resets: int = 0
 
@@ -175,7 +175,7 @@ def judge(
     except ValueError as error:
         return Verdict(Refusal.MALFORMED, str(error))
     differing = {
-        pcr: Difference(values.get(pcr, "not quoted"), should)
+        pcr: PcrMismatch(values.get(pcr, "not quoted"), should)
         for pcr, should in (expected or {}).items()
         if values.get(pcr) != should
     }

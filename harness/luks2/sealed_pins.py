@@ -4,7 +4,6 @@ clevis keeps a pin's configuration in the protected header of its JWE (RFC 7515,
 that of `sss` holds the JWEs of its children. systemd's tokens are flat JSON (systemd, cryptsetup-tokens/luks2.h).
 """
 
-import binascii
 import json
 from base64 import urlsafe_b64decode
 from collections.abc import Mapping
@@ -56,5 +55,5 @@ def _of_jwe(protected: str, depth: int) -> SealedPin:
         config = dict(clevis[kind])
         children = config.pop("jwe", []) if kind == "sss" else []
         return SealedPin(kind, config, tuple(_of_jwe(child.partition(".")[0], depth + 1) for child in children))
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, binascii.Error) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise LuksFormatError(f"the protected header of a JWE is not as clevis writes it: {error!r}") from error

@@ -189,7 +189,8 @@ class QemuMachine:
         status = self._process.wait()
         if self.released:
             return
-        self._loop.call(self._last_events())
+        with suppress(RigError):  # its monitor hangs; that it has ended is certain all the same
+            self._loop.call(self._last_events())
         if self._destroyed:
             self._ending = Ending(True, "destroyed")
         elif status == 0 and self._shutdown_reason == _OFF_BY_GUEST:

@@ -13,10 +13,13 @@ QEMU_NAMESPACE = "http://libvirt.org/schemas/domain/qemu/1.0"
 MACHINE_TYPE = "q35"
 """The newest of this QEMU."""
 
-_CX16_IS_BROKEN_BEFORE = (8, 0, 0)  # QEMU 7.2's TCG miscompiles cmpxchg16b: the guest's kernel dies at random
+MAC = "52:54:00:6c:61:62"
+"""Of the card on the network of its own."""
+
+CX16_IS_BROKEN_BEFORE = (8, 0, 0)  # QEMU 7.2's TCG miscompiles cmpxchg16b: the guest's kernel dies at random
 _FSRS_SINCE = (8, 0, 0)  # an older QEMU neither has it nor starts when told to leave it out
 _HOT_NODE = "vdz"  # what libvirt calls a disk that was plugged in; the guest names disks as it finds them
-_FIRST_NVME_SLOT = 0x10  # on pcie.0; libvirt fills it from slot 1 and keeps its own devices below this
+FIRST_NVME_SLOT = 0x10  # on pcie.0; libvirt fills it from slot 1 and keeps its own devices below this
 FIRST_CARD_SLOT = 0x18
 """On pcie.0, for the cards on segments."""
 
@@ -154,7 +157,7 @@ def _cpu(root: ET.Element, runtime: Runtime) -> None:
         ET.SubElement(root, "cpu", mode="host-passthrough")
         return
     cpu = ET.SubElement(root, "cpu", mode="maximum")
-    if runtime.emulator_version < _CX16_IS_BROKEN_BEFORE:
+    if runtime.emulator_version < CX16_IS_BROKEN_BEFORE:
         ET.SubElement(cpu, "feature", policy="disable", name="cx16")
 
 
@@ -205,7 +208,7 @@ def _disk(disk: Disk, order: int, number: int) -> ET.Element:
 
 def _interface(link_up: bool) -> ET.Element:
     element = ET.Element("interface", type="user")
-    ET.SubElement(element, "mac", address="52:54:00:6c:61:62")
+    ET.SubElement(element, "mac", address=MAC)
     ET.SubElement(element, "model", type="virtio")
     ET.SubElement(element, "link", state="up" if link_up else "down")
     # Without a boot ROM the firmware does not try the network for two minutes when the disk does not boot.
@@ -262,7 +265,7 @@ def _qemu_alone(root: ET.Element, machine: Machine, runtime: Runtime) -> None:
             drive = f"lab-disk{order}"
             path = str(disk.path).replace(",", ",,")
             arguments += ["-drive", f"if=none,id={drive},format=qcow2,cache=unsafe,discard=unmap,file={path}"]
-            slot = _FIRST_NVME_SLOT + order
+            slot = FIRST_NVME_SLOT + order
             device = f"nvme,drive={drive},serial={disk.serial},bootindex={order + 1},bus=pcie.0,addr={slot:#x}"
             arguments += ["-device", device]
     arguments += segment_cards(machine)

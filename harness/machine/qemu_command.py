@@ -9,14 +9,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from harness.contract import SECURITY_KEY_PORT, SHELL_PORT
-from harness.machine.domain_xml import Runtime, emulation_properties, segment_cards
+from harness.machine.domain_xml import (
+    CX16_IS_BROKEN_BEFORE,
+    FIRST_NVME_SLOT,
+    MAC,
+    Runtime,
+    emulation_properties,
+    segment_cards,
+)
 from harness.machine.spec import Bus, Disk, Machine, TpmVersion
 
 NETWORK_CARD = "net0"
-MAC = "52:54:00:6c:61:62"
 
-_CX16_IS_BROKEN_BEFORE = (8, 0, 0)  # as in domain_xml
-_FIRST_NVME_SLOT = 0x10
 _NET_PORT, _SCSI_PORT = 1, 2
 
 
@@ -102,7 +106,7 @@ def _board(machine: Machine, runtime: Runtime) -> Iterator[str]:
     if runtime.accel == "kvm":
         yield from ("-cpu", "host,migratable=on")
     else:
-        yield from ("-cpu", "max,cx16=off" if runtime.emulator_version < _CX16_IS_BROKEN_BEFORE else "max")
+        yield from ("-cpu", "max,cx16=off" if runtime.emulator_version < CX16_IS_BROKEN_BEFORE else "max")
     yield from emulation_properties(runtime)
     if secure:
         yield from ("-global", "driver=cfi.pflash01,property=secure,value=on")
@@ -135,7 +139,7 @@ def _disks(machine: Machine) -> Iterator[str]:
         yield from ("-blockdev", json.dumps(block_device(disk, f"lab-disk{order}")))
         about = {"drive": f"lab-disk{order}", "serial": disk.serial, "bootindex": order + 1}
         if disk.bus is Bus.NVME:
-            yield from _device(driver="nvme", bus="pcie.0", addr=f"{_FIRST_NVME_SLOT + order:#x}", **about)
+            yield from _device(driver="nvme", bus="pcie.0", addr=f"{FIRST_NVME_SLOT + order:#x}", **about)
         elif disk.bus is Bus.SCSI:
             place = {"bus": "scsi0.0", "channel": 0, "scsi-id": 0, "lun": lun, "device_id": disk.serial}
             yield from _device(driver="scsi-hd", **place, **about)

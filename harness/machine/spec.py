@@ -5,11 +5,12 @@ folder is missing is manufactured, an NVRAM file that is missing is copied from 
 as "another TPM" is just another path.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
 from harness.machine.tpm_bus import BusInterceptor
+from harness.network.connection import HOME
 
 
 class Bus(StrEnum):
@@ -134,10 +135,10 @@ class Machine:
     disks: tuple[Disk, ...]
     tpm: Tpm | None
     link_up: bool = True
-    site: str = "home"
+    site: str = HOME
     cards: tuple[SegmentCard, ...] = ()
     smbios_oem_strings: tuple[str, ...] = ()
-    fw_cfg: tuple[tuple[str, Path], ...] = field(default=())
+    fw_cfg: tuple[tuple[str, Path], ...] = ()
     memory_mib: int = 2048
     vcpus: int = 1
     security_key: SecurityKey | None = None

@@ -22,6 +22,9 @@ STARTUP, SHUTDOWN, PCR_EXTEND, UNSEAL = 0x144, 0x145, 0x182, 0x15E
 RC_FAILURE = 0x101
 """TPM_RC_FAILURE: the TPM is in failure mode, or says so (Part 2, 6.6)."""
 
+RC_PCR_CHANGED = 0x128
+"""TPM_RC_PCR_CHANGED: a PCR was extended while a policy session was open (Part 2, 6.6.3)."""
+
 _NO_SESSIONS, _SESSIONS = 0x8001, 0x8002  # Part 2, 6.9 TPM_ST
 _REQUEST_1_2 = 0xC1  # TPM Main, Part 2, 6 TPM_TAG_RQU_COMMAND
 _ENCRYPT = 1 << 6
@@ -44,7 +47,7 @@ BusInterceptor = Callable[[bytes, TpmTransport], bytes]
 
 
 def pass_on(command: bytes, tpm: TpmTransport) -> bytes:
-    """The interceptor who does nothing."""
+    """The interceptor that does nothing."""
     return tpm.ask(command)
 
 
@@ -93,10 +96,6 @@ def extend_1_2(pcr: int, digest: bytes) -> bytes:
 def success_response() -> bytes:
     """The response of a command that was authorized by an empty password, succeeded, and returns nothing."""
     return _message(_SESSIONS, 0, struct.pack(">I", 0) + _PASSWORD_ACCEPTED)
-
-
-RC_PCR_CHANGED = 0x128
-"""A PCR was extended while a policy session was open: TPM 2.0 Library, Part 2, 6.6.3, TPM_RC_PCR_CHANGED."""
 
 
 def error_response(response_code: int = RC_FAILURE) -> bytes:

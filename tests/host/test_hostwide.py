@@ -14,7 +14,6 @@ from harness.host.hostwide import announced, taken, users
 HOLD = """
 import os
 import sys
-from contextlib import ExitStack
 from harness.host import hostwide
 hostwide.PREFIX = sys.argv[1]
 os.setuid(int(sys.argv[2]))

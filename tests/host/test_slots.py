@@ -21,7 +21,6 @@ from harness.progress import Progress
 HOLD = """
 import os, sys
 from harness.host import hostwide
-from harness.host import hostwide
 from harness.host.slots import machine_slot
 from harness.progress import Progress
 hostwide.PREFIX = sys.argv[1]
