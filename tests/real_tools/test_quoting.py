@@ -32,7 +32,7 @@ def test_a_passphrase_is_the_header_s_as_it_is_written(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("typed", "pin"), [(True, ODD), (False, trial._WRONG_PIN)])
 def test_a_pin_is_typed_as_it_is_written(tmp_path: Path, typed: bool, pin: str) -> None:
-    *lines, asks = trial._script(replace(VOLUME), replace(World(), pin_typed=typed)).splitlines()
+    *lines, asks = trial._script(VOLUME, replace(World(), pin_typed=typed)).splitlines()
     assert asks.startswith("try_bindings ")
     run("\n".join([*lines, 'printf %s "$PIN" > said']), tmp_path)
     assert (tmp_path / "said").read_text() == pin
