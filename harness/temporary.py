@@ -79,8 +79,12 @@ def _dismiss(reaper: "subprocess.Popen[bytes]", folder: Path) -> None:
         ended = reaper.wait(_REMOVE_SECONDS)
     except subprocess.TimeoutExpired as error:
         raise HostError(f"{folder} was not removed within {_REMOVE_SECONDS:.0f} s; that goes on") from error
-    if ended < 0 and not (folder / KEEP).exists():  # a signal ended it before its time
+    if (folder / KEEP).exists():
+        return
+    if ended < 0:  # a signal ended it before its time
         shutil.rmtree(folder, ignore_errors=True)
+    if folder.exists():
+        raise HostError(f"{folder} cannot be removed", hint=f"see what is in it, and rm -rf {folder}")
 
 
 def remove_orphaned_in(root: Path) -> None:

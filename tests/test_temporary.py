@@ -85,6 +85,17 @@ def test_a_removal_that_fails_is_tried_again(tmp_path: Path, monkeypatch: pytest
     assert not folder.exists()
 
 
+def test_a_folder_that_cannot_be_removed_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(temporary, "_REAPER", temporary._REAPER.replace("tries=100", "tries=1"))
+    (tmp_path / "rm").write_text("#!/bin/sh\nexit 1\n")
+    (tmp_path / "rm").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    with pytest.raises(HostError, match="cannot be removed"), temporary_folder() as folder:
+        pass
+    assert folder.exists()
+
+
 def test_a_removal_that_takes_too_long_does_not_hide_what_happened(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
