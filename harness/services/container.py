@@ -202,7 +202,9 @@ class OwnedContainer:
             for _, data in frames_iter(self._leash, tty=False):  # type: ignore[no-untyped-call]
                 self._log.feed(data)
         except OSError as error:
-            self._log.feed(f"(the connection to the container broke: {error})\n".encode())
+            self._log.feed(f"\n(the connection to the container broke: {error})".encode())
+        if self._log.rest:
+            self._log.feed(b"\n")  # its last words may lack the end of their line
 
     def _remove(self, container: Container) -> None:
         """End its standard input and with it the server, read its last words, and wait until Docker removed it."""
