@@ -66,10 +66,10 @@ def test_header_rollback(sealed: Sealed, attacker: Attacker) -> None:
     Granted: a copy of the disk from before the revocation and one from after it, and the leaked passphrase.
     Source: cryptsetup's FAQ, 6.x, and cryptsetup-luksHeaderRestore(8).
     """
-    leaked = {volume.name: str(volume.passphrase) for volume in sealed.policy.volumes}
+    leaked, new = {volume.name: str(volume.passphrase) for volume in sealed.policy.volumes}, "renewed"
     before = {volume: attacker.header_backup(volume) for volume in ("tpm2-pcr7", "tpm2")}
     with sealed.rescue("owner") as owner:
-        owner.run("cryptsetup --version; echo -n renewed > /run/new")
+        owner.run("cryptsetup --version; cat > /run/new", stdin=new.encode())
         for volume in before:
             device = owner.device(volume)
             add = f"cryptsetup luksAddKey -q {QUICK_PBKDF} --key-file - {device} /run/new"
@@ -78,7 +78,7 @@ def test_header_rollback(sealed: Sealed, attacker: Attacker) -> None:
         device = owner.device("tpm2")
         renew = f"cryptsetup reencrypt -q --resilience none {QUICK_PBKDF} --key-file /run/new --key-slot 2 {device}"
         owner.run(renew, timeout=300)
-        assert owner.unlock("tpm2", "rebound")
+        assert owner.unlock("tpm2", new)
         assert owner.canary("tpm2") == sealed.canaries["tpm2"], "what was encrypted anew can be read by nobody"
         owner.close("tpm2")
         owner.run("sync")
