@@ -1,16 +1,24 @@
 """The public face: scenarios, examples and third parties import what is below harness.api, and nothing else."""
 
 import ast
+import dataclasses
+import pkgutil
 import re
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
+from typing import get_type_hints
 
 import pytest
 from markdown_it import MarkdownIt
 
-from harness import api
+from harness import api, attack, edge, lab
+from harness.guest.ssh import Shell
+from harness.lab.install import SealedEntry
+from harness.lab.powered import Powered
+from harness.lab.sealed import Sealed
+from harness.machine.rig import Rig
 from harness.policy.pins import KINDS
 
 ROOT = Path(__file__).parent.parent
@@ -82,3 +90,17 @@ def test_the_reference_has_the_public_face_and_the_modules_among_its_names() -> 
     modules = [getattr(face, name) for face in faces for name in face.__all__]
     wanted = {*PUBLIC, *(each.__name__ for each in modules if isinstance(each, ModuleType))}
     assert set(listed.replace("\\", "").split()) == wanted
+
+
+def test_what_a_scenario_holds_of_a_running_machine_is_shown_in_a_few_words() -> None:
+    """pytest prints both sides of an assertion that failed; the fields of a machine would be pages of it."""
+    live = {Powered, Rig, Sealed, SealedEntry, Shell}
+    shown = [
+        cls.__name__
+        for room in (attack, edge, lab)
+        for module in pkgutil.iter_modules(room.__path__, f"{room.__name__}.")
+        for cls in vars(import_module(module.name)).values()
+        if dataclasses.is_dataclass(cls) and isinstance(cls, type) and live & set(get_type_hints(cls).values())
+        if cls.__module__ == module.name and cls.__repr__ is not object.__repr__
+    ]
+    assert shown == []

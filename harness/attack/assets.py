@@ -32,7 +32,7 @@ ELSEWHERE = "elsewhere"
 """Where the attacker's machine stands when it is not in the victim's network."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class AttackerAssets:
     """An attacker with grants.
 

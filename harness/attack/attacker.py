@@ -88,7 +88,7 @@ class ConsoleSession(ConsoleShell):
         self._rig.plug(disk)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Attacker(AttackerAssets):
     """Made for one test, by `Attacker.of`. What they take, they take by the methods of `AttackerAssets`."""
 

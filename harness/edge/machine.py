@@ -71,7 +71,7 @@ def _address(number: int) -> str:
     return f"{_NETWORK}{number}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ControllerMachine:
     """A controller host whose machine is on.
 

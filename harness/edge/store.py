@@ -102,7 +102,7 @@ class ShareStore:
         return self.tools.attempt(script, _SECONDS)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class _Guest:
     shell: Shell
 

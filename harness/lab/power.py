@@ -116,7 +116,7 @@ def recorded(recorder: EvidenceRecorder, label: str, machine: Machine) -> Iterat
                 recorder.keep({f"{label}-{name}": path for name, path in files.items()})
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class MachineOn:
     """A machine that is on.
 

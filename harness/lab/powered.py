@@ -50,7 +50,7 @@ def volume_place(policy: Policy, volume: str) -> DevicePlace:
     return place_of(lies_on(found.device, policy.config.get("storage", {}))[0], policy.disks)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Powered:
     """A machine that is on, and whose boot was judged.
 

@@ -40,7 +40,7 @@ def _node(number: int) -> str:
     return f"/dev/vd{chr(ord('a') + number)}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Rescue:
     """A system that runs beside the disk.
 

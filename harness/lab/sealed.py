@@ -29,7 +29,7 @@ from harness.services.tang import Tang, addresses
 from harness.temporary import KEEP
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Sealed:
     """A machine with a policy installed that has opened by itself once, for one test to do with as it likes.
 
