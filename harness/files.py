@@ -1,16 +1,22 @@
-"""Files and folders of this host: written whole or not at all, numbered, and read from their end.
+"""Files and folders of this host: written whole or not at all, numbered, and read whole or from their end.
 
 What takes shape lies beside its place under a name that begins with a dot, so that a look into the folder, or a
-kill -9, finds the old content, the new one, or none.
+kill -9, finds the old content, the new one, or none. What is read is a regular file: others may have put a pipe, a
+device or something without an end in its place.
 """
 
+import errno
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
+
+MOST_BYTES = 64 * 2**20
+"""Of a file that is read whole."""
 
 
 @contextmanager
@@ -85,13 +91,35 @@ def numbered_folder(parent: Path, label: str) -> Path:
             return folder
 
 
+def read_whole(path: Path, most_bytes: int = MOST_BYTES) -> bytes:
+    """What a file holds.
+
+    Raises:
+        OSError: It cannot be read, is no regular file, or has more than `most_bytes`.
+    """
+    with _regular(path) as file:
+        content = file.read(most_bytes + 1)
+    if len(content) > most_bytes:
+        raise OSError(errno.EFBIG, f"it has more than {most_bytes // 2**20} MiB", str(path))
+    return content
+
+
+def _regular(path: Path) -> BinaryIO:
+    # O_NONBLOCK: opening a pipe would wait for its other end.
+    file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))
+    if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        return file
+    file.close()
+    raise OSError(errno.EINVAL, "it is no regular file", str(path))
+
+
 def end_of(log: Path, most_bytes: int = 65536) -> bytes:
     """The end of a file, of this many bytes at most.
 
     Raises:
-        OSError: It cannot be read.
+        OSError: It cannot be read, or is no regular file.
     """
-    with log.open("rb") as file:
+    with _regular(log) as file:
         file.seek(-min(most_bytes, file.seek(0, os.SEEK_END)), os.SEEK_CUR)
         return file.read()
 

@@ -1,6 +1,7 @@
-"""Files and folders that are written whole, numbered, or read from their end."""
+"""Files and folders that are written whole, numbered, or read whole or from their end."""
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.files import end_of, numbered_folder, tail, whole_file, whole_folder, write_whole
+from harness.files import MOST_BYTES, end_of, numbered_folder, read_whole, tail, whole_file, whole_folder, write_whole
 
 
 def test_a_file_is_replaced_at_the_end_and_left_alone_when_it_fails(tmp_path: Path) -> None:
@@ -79,6 +80,39 @@ def test_the_tail_of_a_file_is_read_from_its_end(tmp_path: Path) -> None:
     assert tail(log, 1) == "last \ufffd"
     assert end_of(log, 8) == b"\nlast \xff\n"
     assert end_of(log, 10**6) == log.read_bytes()
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder", "socket", "no end", "too much", "loop", "nothing"])
+def test_what_is_no_file_or_too_much_is_not_waited_for(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    place = Path("it")
+    match kind:
+        case "pipe":
+            os.mkfifo(place)
+        case "folder":
+            place.mkdir()
+        case "socket":
+            with socket.socket(socket.AF_UNIX) as bound:
+                bound.bind(str(place))
+        case "no end":
+            place.symlink_to("/dev/zero")
+        case "loop":
+            place.symlink_to(place)
+        case "too much":
+            place.touch()
+            os.truncate(place, MOST_BYTES + 1)
+    with pytest.raises(OSError):  # noqa: PT011, each has another number
+        read_whole(place)
+    if kind != "too much":
+        with pytest.raises(OSError):  # noqa: PT011
+            end_of(place)
+
+
+def test_a_file_is_read_to_its_end(tmp_path: Path) -> None:
+    (tmp_path / "it").write_bytes(b"0123")
+    assert read_whole(tmp_path / "it", 4) == b"0123"
+    with pytest.raises(OSError, match="more than"):
+        read_whole(tmp_path / "it", 3)
 
 
 def test_a_log_that_cannot_be_read_says_so(tmp_path: Path) -> None:

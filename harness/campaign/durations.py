@@ -63,7 +63,7 @@ class Durations:
         )
 
 
-def parse(text: str) -> Durations:
+def parse(text: str | bytes) -> Durations:
     """Read durations; those of another form, or none, are no durations."""
     try:
         value = json.loads(text)
@@ -75,7 +75,7 @@ def parse(text: str) -> Durations:
                 for name, each in value["installations"].items()
             },
         )
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return Durations()
 
 
@@ -93,7 +93,7 @@ def of_another_host() -> Durations:
 def of_this_host() -> Durations:
     """What this host has measured so far."""
     path = kept.entry(_SHELF, _NAME)
-    return parse(path.read_text()) if path.exists() else Durations()
+    return parse(path.read_bytes()) if path.exists() else Durations()
 
 
 def remember(newer: Durations) -> None:

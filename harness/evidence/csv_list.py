@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from harness.errors import UsageError
 from harness.evidence import artifacts
+from harness.files import read_whole
 
 T = TypeVar("T")
 
@@ -28,7 +29,7 @@ def read(
         UsageError: It cannot be read, or a line of it is wrong; with its number.
     """
     try:
-        reader = csv.reader(StringIO(path.read_text()), strict=True)
+        reader = csv.reader(StringIO(read_whole(path).decode()), strict=True)
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} cannot be read", str(error), hint) from error
     try:

@@ -17,6 +17,7 @@ from harness.errors import HarnessError, UsageError
 from harness.evidence import artifacts, record
 from harness.evidence.night import ACCELERATOR, NO_VERDICT, NOT_PREDICTED, Night, Variant
 from harness.evidence.record import Document, Result
+from harness.files import read_whole
 
 MATRIX, MATRIX_JUNIT = "matrix.csv", "matrix-junit.xml"
 JUNIT = "junit.xml"
@@ -63,8 +64,7 @@ def _read(name: str, folder: Path) -> Variant:
         # Whether a machine is installed depends on what is in the cache: an installation that passed is no scenario.
         if not (str(document["test"]).startswith(_INSTALLATION) and seen.startswith(Result.PASSED.value)):
             scenarios[str(document["test"])] = seen
-    if (told := folder / ACCELERATOR_FILE).is_file():
-        versions = _merged(versions, {ACCELERATOR: (told.read_text(errors="replace").strip(),)})
+    versions = _merged(versions, _accelerator(folder / ACCELERATOR_FILE))
     # What broke before a test had evidence, and tests that leave none, such as those of a stack.
     known = {_junit_name(test) for test in scenarios}
     scenarios |= {test: seen for test, seen in _tests(folder / JUNIT).items() if test not in known}
@@ -93,8 +93,8 @@ def _junit(path: Path) -> list[tuple[str, set[str]]]:
     if not path.exists():
         return []
     try:
-        cases = list(ET.parse(path).iter("testcase"))
-    except (OSError, ET.ParseError) as error:
+        cases = list(ET.fromstring(read_whole(path)).iter("testcase"))
+    except (OSError, ET.ParseError, ValueError, LookupError) as error:  # the last two: of an encoding
         raise UsageError(f"{path} is no JUnit XML", str(error)) from error
     return [(f"{case.get('classname')}::{case.get('name')}", {child.tag for child in case}) for case in cases]
 
@@ -110,10 +110,17 @@ def verdict(document: Document) -> str:
 
 def _versions(path: Path) -> dict[str, tuple[str, ...]]:
     try:
-        found: Any = record.parse_json(path.read_text(), path.name)
+        found: Any = record.parse_json(read_whole(path).decode(), path.name)
     except (OSError, UnicodeDecodeError, UsageError):
         return {}
     return {str(name): (str(value),) for name, value in found.items()} if isinstance(found, dict) else {}
+
+
+def _accelerator(path: Path) -> dict[str, tuple[str, ...]]:
+    try:
+        return {ACCELERATOR: (read_whole(path).decode(errors="replace").strip(),)}
+    except OSError:
+        return {}
 
 
 def _cells(folder: Path) -> dict[str, str]:
@@ -123,7 +130,7 @@ def _cells(folder: Path) -> dict[str, str]:
     differing = {name for name, kinds in _junit(folder / MATRIX_JUNIT) if "failure" in kinds}
     found = {}
     try:
-        for row in csv.DictReader(StringIO(path.read_text()), strict=True):
+        for row in csv.DictReader(StringIO(read_whole(path).decode()), strict=True):
             seen = f"{row['observed']} {row['failed_pins']}".strip() or NO_VERDICT
             if f"{row['stack']}.{row['policy']}::{row['condition']}" in differing:
                 seen += NOT_PREDICTED

@@ -12,6 +12,7 @@ from typing import Any
 
 from harness.errors import UsageError
 from harness.evidence import artifacts, record
+from harness.files import read_whole
 
 SCHEMA = 1
 NO_VERDICT = "no verdict"
@@ -152,7 +153,7 @@ def load(path: Path) -> Night:
         UsageError: There is none.
     """
     try:
-        value: Any = record.parse_json(path.read_text(), path.name)
+        value: Any = record.parse_json(read_whole(path).decode(), path.name)
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} cannot be read", str(error), "such a file is what `report --merge` writes") from error
     try:

@@ -39,6 +39,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from harness.errors import HarnessError, UsageError
 from harness.evidence.attacks import Attack
+from harness.files import read_whole
 from harness.guest.outcome import Outcome
 
 if TYPE_CHECKING:
@@ -250,7 +251,7 @@ def load(folder: Path) -> Document:
     """
     path = folder / OUTCOME
     try:
-        text = path.read_text()
+        text = read_whole(path).decode()
     except FileNotFoundError as error:
         raise UsageError(
             f"{folder.name} has no {OUTCOME}", "", "no scenario wrote this folder, or another version did"

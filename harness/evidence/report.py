@@ -18,7 +18,7 @@ from harness.evidence.attacks import AttemptMark, attack_rows, guards
 from harness.evidence.html import href, template
 from harness.evidence.pcrs import PcrLine
 from harness.evidence.record import Document, Result
-from harness.files import write_whole
+from harness.files import read_whole, write_whole
 from harness.ownership import require_own_file
 
 PAGE = "report.html"
@@ -253,14 +253,14 @@ def _size(size: int) -> str:
 
 def _pcrs(path: Path) -> dict[int, str]:
     try:
-        return pcrs.parse(path.read_text())
+        return pcrs.parse(read_whole(path).decode())
     except (OSError, UnicodeDecodeError):
         return {}
 
 
 def _read_versions(folder: Path) -> tuple[tuple[str, str], ...]:
     try:
-        found: Any = record.parse_json((folder / artifacts.VERSIONS).read_text(), artifacts.VERSIONS)
+        found: Any = record.parse_json(read_whole(folder / artifacts.VERSIONS).decode(), artifacts.VERSIONS)
     except (OSError, UnicodeDecodeError, UsageError):
         return ()
     return tuple((name, str(value)) for name, value in found.items()) if isinstance(found, dict) else ()

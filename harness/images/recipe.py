@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from harness.errors import UsageError
+from harness.files import read_whole
 from harness.paths import IMAGES, own_images
 from harness.policy.needs import Need
 from harness.policy.world import Stack
@@ -247,8 +248,10 @@ def firmware_recipe(name: str) -> FirmwareRecipe:
 
 def _mapping(path: Path) -> dict[str, Any]:
     try:
-        data = yaml.load(path.read_text(), yaml.CSafeLoader)
-    except yaml.YAMLError as error:
+        data = yaml.load(read_whole(path).decode(), yaml.CSafeLoader)
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read", error.strerror) from error
+    except (yaml.YAMLError, ValueError) as error:
         raise UsageError(f"{path}: not YAML", str(error)) from error
     if not isinstance(data, dict):
         raise UsageError(f"{path}: not a mapping")

@@ -30,6 +30,7 @@ from typing import Any
 from harness.errors import UsageError
 from harness.evidence import artifacts
 from harness.evidence.record import mismatch, parse_json
+from harness.files import read_whole
 from harness.unlock import Unlock, agrees
 
 MATRIX = "matrix.json"
@@ -222,7 +223,7 @@ def load(folder: Path) -> Matrix:
     """
     path = folder / MATRIX
     try:
-        text = path.read_text()
+        text = read_whole(path).decode()
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} cannot be read", str(error), "run `make matrix`") from error
     value: Any = parse_json(text, MATRIX)

@@ -26,6 +26,14 @@ def test_a_file_that_is_none_is_no_durations(text: str) -> None:
     assert parse(text) == Durations()
 
 
+def test_a_damaged_file_is_no_durations_and_is_replaced(own_cache: Path) -> None:
+    durations.remember(OTHER)
+    (own_cache / "host" / "durations.json").write_bytes(b"\xff\xfe")
+    assert durations.of_this_host() == Durations()
+    durations.remember(OTHER)
+    assert durations.of_this_host() == OTHER
+
+
 def test_what_is_newer_replaces_what_is_older_and_no_more(own_cache: Path) -> None:
     durations.remember(OTHER)
     durations.remember(Durations(scenarios={"a": 11.0}))

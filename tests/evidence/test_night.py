@@ -1,6 +1,7 @@
 """Two nights: the jobs of each merged, and what has changed between them."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -191,6 +192,30 @@ def test_what_broke_before_it_had_evidence_is_told_by_junit(tmp_path: Path) -> N
         "scenarios/test_a.py::test_b[x.y]": "passed: auto-unlock",
         "scenarios.test_a::test_c": "no verdict",
     }
+
+
+@pytest.mark.parametrize("content", [b"", b"<a>", b'<?xml version="1.0" encoding="none"?><a/>', None])
+def test_a_junit_that_is_none_is_told(tmp_path: Path, content: bytes | None) -> None:
+    folder = job(tmp_path / "j", {"x": AUTO}, QEMU)
+    if content is None:
+        os.mkfifo(folder / "junit.xml")
+    else:
+        (folder / "junit.xml").write_bytes(content)
+    with pytest.raises(UsageError, match=r"junit\.xml is no JUnit XML"):
+        gather([folder])
+
+
+@pytest.mark.parametrize("name", ["matrix.csv", "night.json"])
+def test_a_pipe_in_the_place_of_a_list_is_told(tmp_path: Path, name: str) -> None:
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(UsageError, match="no regular file|no list of verdicts"):
+        night.load(tmp_path / name) if name == "night.json" else gather([tmp_path])
+
+
+def test_a_pipe_in_the_place_of_the_accelerator_tells_nothing(tmp_path: Path) -> None:
+    folder = job(tmp_path / "j", {"x": AUTO}, {})
+    os.mkfifo(folder / "accelerator.txt")
+    assert gather([folder]).variants["j"].accelerators == ()
 
 
 def test_a_cell_that_is_not_as_predicted_is_not_good(tmp_path: Path) -> None:

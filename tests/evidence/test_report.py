@@ -1,6 +1,7 @@
 """The HTML page: everything escaped, nothing fetched, and no artefact that can break it."""
 
 import json
+import os
 import re
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
@@ -191,6 +192,16 @@ def test_a_document_cannot_show_another_folder(tmp_path: Path, name: str) -> Non
     found = page(tmp_path)
     assert "not yours" not in found.text
     assert not [link for link in found.links() if link.endswith("console.log")]
+
+
+def test_pipes_in_the_place_of_evidence_keep_nobody_waiting(tmp_path: Path) -> None:
+    folder = save(tmp_path, evil())
+    for path in [*folder.glob("*.json"), *folder.glob("boot-*/*"), folder / "attacker-pcrs.json", tmp_path / "junit.xml"]:
+        path.unlink(missing_ok=True)
+        os.mkfifo(path)
+    found = page(tmp_path)
+    assert re.search(r"unreadable\s+1", found.text)
+    assert "it is no regular file" in found.text
 
 
 def test_other_things_in_the_folder_do_no_harm(tmp_path: Path) -> None:

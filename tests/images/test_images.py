@@ -102,6 +102,7 @@ def test_what_is_assumed_of_a_guest_is_declared_by_the_one_that_is_used_by_defau
         (GOOD.replace("name: toy", "name: other"), "is named 'other'"),
         ("- a\n", "not a mapping"),
         ("a: [\n", "not YAML"),
+        ("a: 2024-13-45\n", "not YAML"),
     ],
 )
 def test_a_wrong_recipe_is_named_with_its_line(folder: Path, text: str, said: str) -> None:
@@ -110,6 +111,12 @@ def test_a_wrong_recipe_is_named_with_its_line(folder: Path, text: str, said: st
         guest_recipe("toy")
     assert said in caught.value.what
     assert "recipe.yaml" in caught.value.what
+
+
+def test_a_recipe_that_is_no_file_is_told(folder: Path) -> None:
+    (folder / "toy" / "recipe.yaml").mkdir(parents=True)
+    with pytest.raises(UsageError, match=r"recipe\.yaml cannot be read"):
+        guest_names()
 
 
 EXTENDED = """
