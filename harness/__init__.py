@@ -26,7 +26,7 @@ The rooms
 =========
 Imports go one way, from the top of this list to the bottom; `tests/test_architecture.py` holds that::
 
-    plugin, __main__   options and commands, no logic
+    plugin, __main__, commands   options and commands, no logic
     fixtures           what a scenario asks pytest for
     api/               what scenario files import; `api.attack` and `api.edge` what some import besides
     doctor, housekeeping   what this host has and lacks; what stays on it between runs

@@ -13,7 +13,7 @@ import pytest
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from harness.__main__ import COMMANDS
+from harness.commands import COMMANDS
 from harness.attack.grants import Grant
 from harness.guest.outcome import Outcome
 from harness.images.recipe import Recipe

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-import harness.__main__ as commands
+import harness.commands as commands
 from harness import bench
 from harness.errors import HostError
 from harness.host.docker import docker_client, start_daemon
@@ -52,7 +52,7 @@ def test_a_stream_that_is_not_utf_8_gets_question_marks() -> None:
 
 
 COMPLAIN = r"""
-import harness.__main__ as commands
+import harness.commands as commands
 from harness.errors import UsageError
 commands._imported = lambda *_: lambda _argv: commands.complain(UsageError("\u00e9 \u2717")) or 0
 commands.main(["doctor"])
@@ -62,7 +62,7 @@ commands.main(["doctor"])
 def test_a_command_where_nothing_is_utf_8_ends_without_a_traceback() -> None:
     environment = {**os.environ, "PYTHONIOENCODING": "ascii:strict", "LC_ALL": "C", "PYTHONUTF8": "0"}
     done = subprocess.run(
-        [sys.executable, "-c", "import sys\nfrom harness.__main__ import main\nprint(end='')\nmain(['no-such'])"],
+        [sys.executable, "-c", "import sys\nfrom harness.commands import main\nprint(end='')\nmain(['no-such'])"],
         capture_output=True,
         env=environment,
         check=False,
@@ -82,7 +82,7 @@ def test_a_command_whose_streams_are_closed_ends_as_it_would(command: str, statu
 
 CLOSED = """
 import os, sys
-import harness.__main__ as commands
+import harness.commands as commands
 def write(_argv):
     with open("precious", "x"):
         print("out"), print("err", file=sys.stderr), sys.stdin.read()
@@ -103,6 +103,26 @@ def test_what_is_written_to_a_closed_stream_lands_in_no_file(tmp_path: Path) -> 
 def test_a_message_that_cannot_be_written_leaves_the_status(stream: str) -> None:
     line = f"exec '{sys.executable}' -m harness report no-such-folder {stream}"
     assert subprocess.run(["sh", "-c", line], capture_output=True, check=False).returncode == 2
+
+
+INTERRUPTED = """
+import os, signal, sys
+class AtThisImport:
+    def find_spec(self, name, *_):
+        if name == sys.argv[1]:
+            sys.meta_path.remove(self)
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, AtThisImport())
+from harness.__main__ import main
+sys.exit(main())
+"""
+
+
+@pytest.mark.parametrize("moment", ["harness.commands", "harness.progress", "harness.matrix.command", "rich.console"])
+def test_ctrl_c_at_any_moment_is_130_and_one_word(moment: str) -> None:
+    line = [sys.executable, "-c", INTERRUPTED.replace("sys.argv[1]", repr(moment)), "matrix", "--list"]
+    done = subprocess.run(line, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (130, "interrupted\n")
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.__main__ import COMMANDS
+from harness.commands import COMMANDS
 from harness.cache import digest
 from harness.paths import IMAGES, POLICIES
 
