@@ -17,6 +17,7 @@ if [ "$(id -u)" -ne 0 ]; then
     echo "collect.sh: run it as root, or the LUKS headers and the TPM's log cannot be read" >&2
     exit 1
 fi
+case $1 in /*) ;; *) set -- "./$1" ;; esac # where it says, whatever CDPATH is; and neither "-" nor an option
 mkdir "$1" || exit 1
 cd "$1" || exit 1
 mkdir luks pcrs
@@ -39,6 +40,9 @@ have lsblk && lsblk --json --paths --output NAME,TYPE,FSTYPE,UUID,LABEL,PARTUUID
 if have blkid && have cryptsetup; then
     for device in $(blkid --match-token TYPE=crypto_LUKS --output device); do
         uuid=$(cryptsetup luksUUID "$device") || continue
+        case $uuid in # whoever wrote the header chose it: it is to be no path
+            *[!0-9A-Fa-f-]*) echo "left out, for its UUID is none: $device" >&2 && continue ;;
+        esac
         echo "$device" >"luks/$uuid.device"
         cryptsetup luksDump --dump-json-metadata "$device" >"luks/$uuid.json" 2>/dev/null || rm -f "luks/$uuid.json"
         have clevis && clevis luks list -d "$device" >"luks/$uuid.clevis" 2>/dev/null

@@ -40,16 +40,28 @@ def system(tmp_path: Path) -> Path:
     return root
 
 
-@pytest.mark.parametrize("shell", SHELLS, ids=lambda words: words[0])
-def test_what_each_shell_collects_is_read(shell: list[str], system: Path, tmp_path: Path) -> None:
-    tools, folder = tmp_path / "tools", tmp_path / "it"
-    tools.mkdir()
+@pytest.fixture
+def tools(tmp_path: Path) -> Path:
+    """What the machine has to look at its disks with."""
+    folder = tmp_path / "tools"
+    folder.mkdir()
     for name, body in TOOLS.items():
-        (tools / name).write_text(f"#!/bin/sh\n{body}\n")
-        (tools / name).chmod(0o755)
+        (folder / name).write_text(f"#!/bin/sh\n{body}\n")
+        (folder / name).chmod(0o755)
+    return folder
+
+
+def collect(shell: list[str], system: Path, tools: Path, folder: Path | str, **more: str) -> subprocess.CompletedProcess[str]:
+    environment = {"PATH": f"{tools}:/usr/bin:/bin", "SYSROOT": str(system), **more}
+    words = [*shell, SCRIPT, folder]
+    return subprocess.run(words, cwd=system.parent, env=environment, check=True, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("shell", SHELLS, ids=lambda words: words[0])
+def test_what_each_shell_collects_is_read(shell: list[str], system: Path, tools: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "it"
     before = sorted(system.rglob("*"))
-    environment = {"PATH": f"{tools}:/usr/bin:/bin", "SYSROOT": str(system)}
-    done = subprocess.run([*shell, SCRIPT, folder], env=environment, check=True, capture_output=True, text=True)
+    done = collect(shell, system, tools, folder)
     assert done.stderr == f"collected into {folder}\n"
     assert sorted(system.rglob("*")) == before
     assert not [path for path in folder.rglob("*") if path.is_file() and SECRET in path.read_text()]
@@ -58,6 +70,27 @@ def test_what_each_shell_collects_is_read(shell: list[str], system: Path, tmp_pa
     assert (volume.name, volume.key_file) == ("data", True), "systemd takes data.key by itself"
     assert "TPM 2.0" in found.facts
     assert (folder / "pcrs" / "sha256").read_text() == f"7:{'AB' * 32}\n"
+
+
+@pytest.mark.parametrize("name", ["it", "-", "-p"])
+@pytest.mark.parametrize("shell", SHELLS, ids=lambda words: words[0])
+def test_it_writes_where_it_says_and_nowhere_else(
+    shell: list[str], name: str, system: Path, tools: Path, tmp_path: Path
+) -> None:
+    """A shell looks for "it" in CDPATH first, and "-" is where it was before."""
+    other = tmp_path / "other"
+    (other / "it").mkdir(parents=True)
+    collect(shell, system, tools, name, CDPATH=str(other), OLDPWD=str(other))
+    assert [path.name for path in other.rglob("*")] == ["it"]
+    assert collected.read(tmp_path / name).policy.volumes
+
+
+@pytest.mark.parametrize("shell", SHELLS, ids=lambda words: words[0])
+def test_the_uuid_of_a_header_is_no_path(shell: list[str], system: Path, tools: Path, tmp_path: Path) -> None:
+    """It is what somebody wrote on a disk: root would follow it."""
+    (tools / "cryptsetup").write_text(f"#!/bin/sh\n{TOOLS['cryptsetup'].replace(UUID, '../../x', 1)}\n")
+    assert "/dev/nvme0n1p5" in collect(shell, system, tools, "it").stderr
+    assert not list(tmp_path.glob("x.*"))
 
 
 @pytest.mark.parametrize("arguments", [[], ["a", "b"]])
