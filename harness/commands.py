@@ -135,4 +135,3 @@ def complain(error: HarnessError) -> None:
             print(plain(error.detail).rstrip(), file=sys.stderr)
         if error.hint:
             print(f"{cyan}hint: {plain(error.hint)}{end}", file=sys.stderr)
-

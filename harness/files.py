@@ -106,7 +106,7 @@ def read_whole(path: Path, most_bytes: int = MOST_BYTES) -> bytes:
 
 def _regular(path: Path) -> BinaryIO:
     # O_NONBLOCK: opening a pipe would wait for its other end.
-    file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))
+    file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))  # noqa: SIM115
     if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         return file
     file.close()

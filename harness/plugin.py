@@ -91,14 +91,22 @@ def pytest_configure(config: pytest.Config) -> None:
         from harness.campaign.status import Status
 
         workers = len(config.getoption("tx", None) or ["one"])
-        config.stash[_STATUS] = Status(config, min(workers, slot_count()))
+        config.stash[_STATUS] = Status(config, lambda: min(workers, _slots()))
         config.pluginmanager.register(config.stash[_STATUS], "unlock-lab-status")
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
     """``-n auto``: as many workers as machines may run at once."""
-    return slot_count()
+    return _slots()
+
+
+def _slots() -> int:
+    """How many machines may run at once; what is wrong with that ends pytest without a traceback."""
+    try:
+        return slot_count()
+    except HarnessError as error:
+        raise pytest.UsageError(str(error)) from error
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -124,8 +132,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Generator[None, object, object]:
     """Group the scenarios by machine and put them in order; when all else is deselected, keep one shard."""
     shard = config.getoption("--lab-shard")
-    scheduled = getattr(config, "workerinput", {}).get(COLLECTED)
-    if not shard and not scheduled and not any(item.get_closest_marker("policy") for item in items):
+    if not shard and not any(item.get_closest_marker("policy") for item in items):
         return (yield)
     from harness.campaign import collection
 
@@ -142,8 +149,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     if path := getattr(session.config, "workerinput", {}).get(COLLECTED):
         from harness.campaign.status import JOBS, send
 
-        jobs = session.config.stash[JOBS]
-        send(Path(path), jobs)
+        if jobs := session.config.stash.get(JOBS, []):
+            send(Path(path), jobs)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -13,8 +13,8 @@ import pytest
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from harness.commands import COMMANDS
 from harness.attack.grants import Grant
+from harness.commands import COMMANDS
 from harness.guest.outcome import Outcome
 from harness.images.recipe import Recipe
 from harness.lab import faults

@@ -12,8 +12,7 @@ from pathlib import Path
 
 import pytest
 
-import harness.commands as commands
-from harness import bench
+from harness import bench, commands
 from harness.errors import HostError
 from harness.host.docker import docker_client, start_daemon
 from harness.images import archive, build, guest_key

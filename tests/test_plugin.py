@@ -1,6 +1,7 @@
 """The plugin in a pytest of its own: what is shown, counted and left behind, with no machine."""
 
 import json
+import os
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
@@ -208,6 +209,62 @@ def test_a_cache_of_pytest_that_cannot_be_written_loses_no_verdict(run: pytest.P
     assert "filterwarnings" not in (CHECKOUT / "pyproject.toml").read_text(), "it would reach scenarios"
     result = run.runpytest_subprocess()
     result.stdout.fnmatch_lines(["*what the disks did*", "*test_it*"])
+
+
+FOREIGN = """
+import pytest
+
+@pytest.fixture
+def policies():
+    return []
+
+@pytest.mark.policy("tang")
+def test_a(policies):
+    pass
+
+@pytest.mark.policy(1, retries=2)
+def test_b():
+    pass
+
+def test_c():
+    pass
+
+@pytest.mark.policy("side-by-side")
+def test_d():
+    pass
+"""
+
+
+@pytest.mark.parametrize("machines", ["0", "9" * 5000, "2"])
+def test_a_project_with_marks_of_these_names_is_left_alone(
+    machines: str, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UNLOCK_LAB_MACHINES", machines)
+    pytester.makepyfile(FOREIGN)
+    result = pytester.runpytest_inprocess("-v", "-W", "error")
+    result.assert_outcomes(passed=4)
+    result.stdout.fnmatch_lines([f"*::test_{name} *" for name in "abcd"])
+    result.stdout.no_fnmatch_line("*in * machine*")
+
+
+def test_a_wrong_number_of_machines_is_told_once_there_is_a_scenario(
+    run: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UNLOCK_LAB_MACHINES", "0")
+    run.makepyfile('import pytest\n\n@pytest.mark.policy("tang")\ndef test_it(sealed):\n    pass\n')
+    result = run.runpytest_inprocess()
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: UNLOCK_LAB_MACHINES is '0'", "hint: *"])
+
+
+def test_workers_of_another_project_need_no_folder_of_ours(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the place of the folder for what is under way lies what is not ours."""
+    (pytester.path / f"unlock-lab-tmp-{os.geteuid()}").touch()
+    monkeypatch.setenv("TMPDIR", str(pytester.path))
+    pytester.makepyfile(FOREIGN)
+    pytester.runpytest_subprocess("-n", "1").assert_outcomes(passed=4)
 
 
 def test_loading_it_imports_no_room_that_does_the_work() -> None:

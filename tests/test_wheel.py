@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.commands import COMMANDS
 from harness.cache import digest
+from harness.commands import COMMANDS
 from harness.paths import IMAGES, POLICIES
 
 ROOT = Path(__file__).parent.parent

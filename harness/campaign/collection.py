@@ -13,9 +13,9 @@ from harness.policy.policy import Policy
 
 
 def machine_name(item: pytest.Item) -> str:
-    """The machine that a test starts from, by name; "" when it names no policy."""
+    """The machine that a test starts from, by name; "" when it names no policy, or has a mark of another project's."""
     mark, image = item.get_closest_marker("policy"), item.get_closest_marker("image")
-    if mark is None or len(mark.args) != 1:
+    if mark is None or len(mark.args) != 1 or "sealed" not in getattr(item, "fixturenames", ()):
         return ""
     name = mark.args[0].name if isinstance(mark.args[0], Enrolment | Policy) else str(mark.args[0])
     return f"{name} on {image.args[0]}" if image and image.args else name

@@ -66,7 +66,8 @@ class _Collector:
         self.interrupted = False
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
-        self.jobs = [item.stash[JOB] for item in session.items if item.stash[JOB].machine]
+        jobs = (item.stash.get(JOB, None) for item in session.items)
+        self.jobs = [job for job in jobs if job and job.machine]
 
     def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
         self.interrupted = excinfo.type is KeyboardInterrupt  # by Ctrl-C, and not since a file is wrong

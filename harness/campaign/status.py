@@ -6,8 +6,8 @@ work. It also keeps how long everything took (`durations`).
 
 import json
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +18,7 @@ import pytest
 from harness.campaign import durations
 from harness.campaign.durations import Durations, Installed
 from harness.campaign.schedule import COLLECTED, Costs, Job, by_machine, forecast
+from harness.errors import HarnessError
 from harness.temporary import temporary_folder
 
 JOBS = pytest.StashKey[list[Job]]()
@@ -51,9 +52,9 @@ class Status:
         machines: What each scenario starts from, by its node id; empty until something was collected.
     """
 
-    def __init__(self, config: pytest.Config, machines_at_once: int) -> None:
+    def __init__(self, config: pytest.Config, machines_at_once: Callable[[], int]) -> None:
         self._config = config
-        self._at_once = machines_at_once
+        self._machines_at_once = machines_at_once
         self._jobs: dict[str, Job] = {}
         self._suite: list[Job] = []
         self._stack = ExitStack()
@@ -71,6 +72,10 @@ class Status:
         return self._stack.enter_context(temporary_folder())
 
     @cached_property
+    def _at_once(self) -> int:
+        return self._machines_at_once()
+
+    @cached_property
     def _costs(self) -> Costs:
         return durations.expected(durations.of_this_host(), durations.of_another_host())
 
@@ -82,14 +87,19 @@ class Status:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
-        """With xdist: tell a worker where to write what it collects."""
-        node.workerinput[COLLECTED] = str(self._folder / node.gateway.id)
+        """With xdist: tell a worker where to write what it collects.
+
+        Where there is no such place, it is not asked: nobody has said yet that there are scenarios.
+        """
+        with suppress(HarnessError):
+            node.workerinput[COLLECTED] = str(self._folder / node.gateway.id)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_node_collection_finished(self, node: Any, ids: Sequence[str]) -> None:
         """With xdist: tell what will run, once."""
-        if not self._suite:
-            self._suite = received(Path(node.workerinput[COLLECTED]))
+        path = Path(node.workerinput.get(COLLECTED, ""))
+        if not self._suite and path.is_file():
+            self._suite = received(path)
             self.machines |= {job.test: job.machine for job in self._suite}
             self._plan([Job(test, self.machines.get(test, "")) for test in ids])
 

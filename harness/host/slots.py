@@ -22,6 +22,7 @@ from harness.progress import Progress
 _WAIT_SECONDS = 3600.0
 _POLL_SECONDS = 0.2
 _QUEUE = "queue"
+_MOST_DIGITS = 4
 
 _held: list[socket.socket] = []
 """The slots that this process holds."""
@@ -39,8 +40,11 @@ def slot_count() -> int:
     said = os.environ.get("UNLOCK_LAB_MACHINES", "")
     if not said:
         return max(1, len(os.sched_getaffinity(0)))
-    if not said.isdecimal() or int(said) < 1:
-        raise UsageError(f"UNLOCK_LAB_MACHINES is {said!r}", hint="say how many machines may run at once: 1 or more")
+    if not said.isdecimal() or len(said) > _MOST_DIGITS or int(said) < 1:
+        raise UsageError(
+            f"UNLOCK_LAB_MACHINES is {said[:80]!r}",
+            hint="say how many machines may run at once: 1 or more, but no giant number",
+        )
     return int(said)
 
 

@@ -208,7 +208,7 @@ def test_a_junit_that_is_none_is_told(tmp_path: Path, content: bytes | None) -> 
 @pytest.mark.parametrize("name", ["matrix.csv", "night.json"])
 def test_a_pipe_in_the_place_of_a_list_is_told(tmp_path: Path, name: str) -> None:
     os.mkfifo(tmp_path / name)
-    with pytest.raises(UsageError, match="no regular file|no list of verdicts"):
+    with pytest.raises(UsageError, match=r"no regular file|no list of verdicts"):
         night.load(tmp_path / name) if name == "night.json" else gather([tmp_path])
 
 

@@ -51,7 +51,9 @@ def tools(tmp_path: Path) -> Path:
     return folder
 
 
-def collect(shell: list[str], system: Path, tools: Path, folder: Path | str, **more: str) -> subprocess.CompletedProcess[str]:
+def collect(
+    shell: list[str], system: Path, tools: Path, folder: Path | str, **more: str
+) -> subprocess.CompletedProcess[str]:
     environment = {"PATH": f"{tools}:/usr/bin:/bin", "SYSROOT": str(system), **more}
     words = [*shell, SCRIPT, folder]
     return subprocess.run(words, cwd=system.parent, env=environment, check=True, capture_output=True, text=True)

@@ -57,7 +57,7 @@ def test_there_is_a_slot_for_each_processor_unless_told_otherwise(monkeypatch: p
     assert slot_count() == 7
 
 
-@pytest.mark.parametrize("said", ["0", "-1", "two", "1.5"])
+@pytest.mark.parametrize("said", ["0", "-1", "two", "1.5", "10000", "9" * 5000])
 def test_a_wrong_number_of_slots_is_named(said: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("UNLOCK_LAB_MACHINES", said)
     with pytest.raises(UsageError, match="UNLOCK_LAB_MACHINES"):
