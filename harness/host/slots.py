@@ -43,7 +43,7 @@ def slot_count() -> int:
     if not said.isdecimal() or len(said) > _MOST_DIGITS or int(said) < 1:
         raise UsageError(
             f"UNLOCK_LAB_MACHINES is {said[:80]!r}",
-            hint="say how many machines may run at once: 1 or more, but no giant number",
+            hint="say how many machines may run at once: a number from 1 to 9999",
         )
     return int(said)
 

@@ -250,7 +250,7 @@ def _mapping(path: Path) -> dict[str, Any]:
     try:
         data = yaml.load(read_whole(path).decode(), yaml.CSafeLoader)
     except OSError as error:
-        raise UsageError(f"{path} cannot be read", error.strerror) from error
+        raise UsageError(f"{path} cannot be read", str(error)) from error
     except (yaml.YAMLError, ValueError) as error:
         raise UsageError(f"{path}: not YAML", str(error)) from error
     if not isinstance(data, dict):
