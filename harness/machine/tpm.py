@@ -122,7 +122,11 @@ class Swtpm:
 
     def exchanges(self) -> tuple[TpmExchange, ...]:
         """What it was asked and what it answered so far."""
-        return decode_log(untrusted.read(self._log).decode(errors="replace"))
+        try:
+            log = untrusted.read(self._log)
+        except FileNotFoundError:
+            return ()  # it ended before it wrote a word, or has not begun
+        return decode_log(log.decode(errors="replace"))
 
     def exit_status(self) -> int | None:
         """How it ended, or None while it runs."""

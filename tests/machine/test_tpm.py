@@ -311,6 +311,19 @@ def test_a_failed_manufacture_leaves_nothing(tmp_path: Path, monkeypatch: pytest
     assert list((tmp_path / "here").iterdir()) == []
 
 
+def test_a_tpm_that_ends_before_it_says_a_word_was_asked_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was written of it would else hide why the machine was not made."""
+    (tmp_path / "swtpm").write_text("#!/bin/sh\nexit 1\n")
+    (tmp_path / "swtpm").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    with powered_tpm(Tpm(tmp_path / "state"), tmp_path / "s", tmp_path / "log", user=None) as running:
+        assert select.select([running.wake_fd], [], [], 20)[0]
+        assert running.exit_status() == 1
+        assert running.exchanges() == ()
+
+
 @pytest.mark.usefixtures("cache")
 def test_missing_tools_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
