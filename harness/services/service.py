@@ -73,6 +73,8 @@ def reached(
         site: Where it stands.
     """
     with ExitStack() as stack:
+        for each in sockets.values():
+            stack.callback(each.close)
         for service in services:
             stack.enter_context(service.proxy.serve(sockets[service.endpoint], client, site))
         yield
