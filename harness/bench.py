@@ -179,7 +179,7 @@ def _read_stages(qemu: VirtualMachine, runtime: Runtime, started: float) -> dict
         qemu.resume()
         while "end" not in found:
             ready = selector.select(deadline.remaining)
-            if not ready:
+            if deadline.over or not ready:
                 raise RigError(f"bare QEMU did not finish its boot within {deadline.seconds:.0f} s", str(found))
             for key, _ in ready:
                 assert isinstance(key.fileobj, socket.socket)

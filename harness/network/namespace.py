@@ -32,7 +32,7 @@ _PYTHON = "/usr/bin/python3"
 """The host's own: the user that the machines run as may not be able to reach the one that runs the harness."""
 
 _LOOPBACK = "127.0.0.1"
-_HANDOVER_SECONDS = 10.0
+_HANDOVER_SECONDS = 30.0
 _PROBE_SECONDS = 20.0
 _CONTAINER_HINT = "in a container: allow unshare(2) with CLONE_NEWUSER and CLONE_NEWNET (seccomp, AppArmor)"
 _MOST_SOCKETS = 253  # SCM_MAX_FD, unix(7)

@@ -31,7 +31,7 @@ MACHINE = "guest-tools"
 
 _DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 _ENTER = Path(__file__).with_name("enter.sh")
-_START_SECONDS = 20.0
+_START_SECONDS = 60.0
 _END_SECONDS = 20.0
 _CHUNK = 65536
 
@@ -66,7 +66,7 @@ class Toolbox:
         with selectors.DefaultSelector() as selector:
             selector.register(self._shell.stdout, selectors.EVENT_READ)
             while (answer := between(mark, said)) is None:
-                if not selector.select(deadline.remaining):
+                if deadline.over or not selector.select(deadline.remaining):
                     self._shell.kill()  # else what is asked next would wait behind it
                     raise RigError(f"a command of the guest's tools did not end within {timeout:.0f} s", script[-500:])
                 data = self._shell.stdout.read1(_CHUNK)  # type: ignore[attr-defined]

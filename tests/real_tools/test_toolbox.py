@@ -57,3 +57,9 @@ def test_a_command_that_hangs_takes_the_shell_with_it_and_what_comes_next_waits_
     with pytest.raises(RigError, match=r"the shell among the guest's tools (is gone|has ended)"):
         box.attempt("true", 60.0)
     assert time.monotonic() - start < 30
+
+
+def test_a_command_that_never_stops_talking_ends_at_its_deadline(box: Toolbox) -> None:
+    box.run("true")
+    with pytest.raises(RigError, match="did not end within 1 s"):
+        box.attempt("yes", 1.0)
