@@ -32,13 +32,19 @@ class LoopThread:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        interrupted = isinstance(error, KeyboardInterrupt | SystemExit)
         try:
             self.call(_cancel_others())
+        except RigError:
+            if not interrupted:  # Ctrl-C ends the run, whatever it left half done
+                raise
         finally:
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join(_SECONDS)
             if not self._thread.is_alive():
                 self._loop.close()
+        if interrupted:
+            return
         failures = [work.exception() for work in self._started if work.done() and not work.cancelled()]
         if first := next(filter(None, failures), None):
             raise RigError(f"{self._name} broke: {first!r}") from first

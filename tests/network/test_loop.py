@@ -37,6 +37,17 @@ def test_what_goes_wrong_on_it_comes_out_at_the_end() -> None:
         loop.call(asyncio.sleep(0))
 
 
+def test_what_goes_wrong_is_why_something_else_did_and_ctrl_c_ends_all_the_same() -> None:
+    with pytest.raises(RigError, match="a loop broke: ValueError"), LoopThread("a loop") as loop:
+        loop.start(fail())
+        loop.call(asyncio.sleep(0))
+        raise KeyError
+    with pytest.raises(KeyboardInterrupt), LoopThread("a loop") as loop:
+        loop.start(fail())
+        loop.call(asyncio.sleep(0))
+        raise KeyboardInterrupt
+
+
 def test_bytes_are_noted_and_passed_on_to_the_end() -> None:
     noted = bytearray()
     (says, source), (sink, hears) = socket.socketpair(), socket.socketpair()
