@@ -3,6 +3,7 @@
 import json
 import os
 import select
+import shutil
 import signal
 import socket
 import subprocess
@@ -34,6 +35,7 @@ from harness.errors import HostError, RigError, UsageError
 from harness.host.scratch import remove_orphaned, scratch
 from harness.host.session import Host
 from harness.host.user import chown_to
+from harness.housekeeping import turn_off
 from harness.lab.laboratory import HYPERVISORS
 from harness.machine import libvirt
 from harness.machine.disk import blank
@@ -432,6 +434,20 @@ def test_a_machine_that_is_kept_stays_until_it_is_destroyed(
     assert wait_gone(lambda: processes_naming(str(folder)), GONE_SECONDS) == {}
     assert not folder.exists()
     assert wait_gone(lambda: swtpms_of(machine), GONE_SECONDS) == {}
+
+
+@pytest.mark.real
+def test_clean_turns_off_a_machine_that_was_kept(
+    host: Host, hypervisor: Hypervisor, machine: Machine, tmp_path: Path
+) -> None:
+    with power_on(machine, host, tmp_path, hypervisor=hypervisor, keep=True) as rig:
+        read_until(rig, BOOT_MANAGER)
+        sockets = folder_of(rig)
+    assert "qemu-system-x86_64" in processes_naming(str(sockets)).values()
+    turn_off(sockets.parent)
+    assert wait_gone(lambda: processes_naming(str(sockets)), GONE_SECONDS) == {}
+    assert wait_gone(lambda: swtpms_of(machine), GONE_SECONDS) == {}
+    shutil.rmtree(sockets.parent)
 
 
 def swtpms_of(machine: Machine) -> dict[int, str]:
