@@ -193,7 +193,11 @@ def test_a_disk_and_its_partitions(found: Section, mistake: str) -> None:
 
 def test_a_mirror_makes_the_systems_partitions_anew() -> None:
     devices = ["/dev/vda", "/dev/vdb"]
-    parts = [{"label": "esp-1", "number": 2}, {"label": "root-1", "sizeMiB": 512, "number": 4}, {"number": 5}]
+    parts: list[Section] = [
+        {"label": "esp-1", "number": 2},
+        {"label": "root-1", "sizeMiB": 512, "number": 4},
+        {"number": 5},
+    ]
     disks = [disk(device, *parts, wipeTable=True) for device in devices]
     assert told({"disks": disks}, boot_device={"mirror": {"devices": devices}}) == []
     assert told({"disks": disks}) == [

@@ -169,7 +169,7 @@ def test_what_is_written_over_has_contents(key: str) -> None:
     ],
 )
 def test_a_hard_link_does_not_lead_to_a_directory(path: str, target: str, hard: bool, fine: bool) -> None:
-    links = [{"path": "/other", "target": "/d"}, {"path": path, "target": target, "hard": hard}]
+    links: list[Section] = [{"path": "/other", "target": "/d"}, {"path": path, "target": target, "hard": hard}]
     found = noted(links=links, directories=[{"path": "/d"}], files=[{"path": "/f"}])
     assert found == ([] if fine else ["links[1].target: a hard link cannot lead to a directory"])
 
@@ -311,7 +311,7 @@ def test_where_contents_may_be_fetched(scheme: str, spec: int) -> None:
 
 
 def test_a_data_url_is_looked_into() -> None:
-    packed = {"source": "data:;base64,H4sIAAAAAAAACAMAAAAAAAAAAAA=", "compression": "gzip"}
+    packed: Section = {"source": "data:;base64,H4sIAAAAAAAACAMAAAAAAAAAAAA=", "compression": "gzip"}
     assert resource(source="data:x") == [".source: not a data URL"]
     assert resource(**packed) == []
     (found,) = resource(source="data:,a", compression="gzip")
@@ -330,7 +330,8 @@ def test_headers_go_with_a_request() -> None:
     headers = [{"name": "a", "value": "b"}, {"name": "b"}]
     for scheme in ("http", "https"):
         assert resource(source=f"{scheme}://a", http_headers=headers) == []
-    for said in ({"source": "s3://a"}, {"local": "a"}):
+    others: list[Section] = [{"source": "s3://a"}, {"local": "a"}]
+    for said in others:
         assert resource(**said, http_headers=headers) == [".http_headers: need a source of http or https"]
     assert resource(local="a", http_headers=[]) == []
     assert resource(source="http://a", http_headers=[*headers, {"name": "a"}]) == [

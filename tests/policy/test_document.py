@@ -6,14 +6,14 @@ import pytest
 
 from harness.errors import UsageError
 from harness.policy.document import Document, dotted
-from harness.policy.variants import Variant
+from harness.policy.variants import NEWEST, Variant
 
 IGNITION = Variant("Ignition 3.3.0", 4, 3, is_ignition=True)
 TEXT = "one\n  two\nthree\n"
 
 
-def document(text: str = TEXT, variant: Variant | None = None) -> Document:
-    found = Document(Path("/folder/mine.bu"), text, *([variant] if variant else []))
+def document(text: str = TEXT, variant: Variant = NEWEST) -> Document:
+    found = Document(Path("/folder/mine.bu"), text, variant)
     found.lines.update({("a",): 2, ("a", "b_mib"): 3, ("a", "b_mib", 0): 1})
     return found
 
@@ -45,9 +45,9 @@ def test_the_line_of_a_key_is_that_of_the_nearest_section(path: tuple[str | int,
 
 
 def test_one_mistake_is_told_with_its_line() -> None:
+    document().check()
+    assert document().sound
     found = document()
-    found.check()
-    assert found.sound
     found.mistake(("a",), "is wrong")
     assert not found.sound
     assert told(found) == ("mine.bu:2: a: is wrong", "    two")

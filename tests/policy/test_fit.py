@@ -70,7 +70,7 @@ TANG = {"url": "http://a", "thumbprint": "t", "advertisement": "{}"}
     ],
 )
 def test_keys_that_came_with_a_later_spec_are_taken_out(spec: int, keys: tuple[str, ...], said: str) -> None:
-    plain = {"name": "b", "device": "/dev/vdc", "discard": [], "openOptions": None}
+    plain: dict[str, Any] = {"name": "b", "device": "/dev/vdc", "discard": [], "openOptions": None}
     luks = {"name": "a", "device": "/dev/vdb", **LATER, "clevis": {"tang": [TANG, TANG]}}
     config, notes = fitted(spec, storage={"luks": [luks, plain]})
     left, other = config["storage"]["luks"]
@@ -98,7 +98,7 @@ def test_the_settings_of_grub_are_taken_out() -> None:
         note,
     )
     assert fitted(storage={"files": [GRUB, file]}) == ({"storage": {"files": [file]}}, note)
-    untouched = {"storage": {"files": [file], "filesystems": [BOOT]}}
+    untouched: dict[str, Any] = {"storage": {"files": [file], "filesystems": [BOOT]}}
     assert fitted(**untouched) == (untouched, ())
 
 
@@ -170,7 +170,7 @@ def test_a_guest_gets_its_address_from_the_laboratory(
     arguments: tuple[str, ...], kept: tuple[str, ...], gone: str
 ) -> None:
     assert in_own_network(arguments) == kept
-    given = {"kernelArguments": {"shouldExist": list(arguments), "shouldNotExist": ["ip=1"]}}
+    given: dict[str, Any] = {"kernelArguments": {"shouldExist": list(arguments), "shouldNotExist": ["ip=1"]}}
     found, notes = fitted(**given)
     assert found == {"kernelArguments": {"shouldExist": list(kept), "shouldNotExist": ["ip=1"]}}
     assert notes == ((f"{gone} {DHCP}",) if gone else ())
