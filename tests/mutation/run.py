@@ -41,6 +41,7 @@ LINKED = ("tests", "scenarios", "images", "docs", "conftest.py", "pyproject.toml
 OPTIONS = (
     *("-q", "-s", "-p", "mutation.trial", "-p", "no:cacheprovider", "-p", "no:unraisableexception"),
     *("--assert=plain", "--tb=native", "--hypothesis-seed=0", "-m", "not real and not slow"),
+    *("-W", "error::pytest.PytestUnhandledThreadExceptionWarning"),
 )
 HOURS = 2
 """After which a group of modules is given up."""
