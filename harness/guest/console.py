@@ -5,9 +5,9 @@ the shell and thus not in its echo, and what lies between them is the answer.
 """
 
 import re
-import secrets
 import socket
 from collections.abc import Callable
+from uuid import uuid4
 
 import pexpect
 from pexpect.fdpexpect import fdspawn
@@ -71,7 +71,7 @@ class ConsoleShell:
         Raises:
             RigError: It did not end in time, failed, or the console closed.
         """
-        mark = secrets.token_hex(6)
+        mark = uuid4().hex
         # The echo of this line has a quote in each mark, the output has none.
         self.send_line(f"echo 'be''gin-{mark}'; {command}; echo 'e''nd-{mark}-'$?-")
         self.wait_for(f"begin-{mark}\r*\n", deadline)

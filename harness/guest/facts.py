@@ -4,10 +4,10 @@ An emulated guest takes half a second for each command that it is sent, so what 
 """
 
 import binascii
-import secrets
 import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from uuid import uuid4
 
 from harness.errors import RigError
 from harness.guest.ssh import Shell
@@ -106,7 +106,7 @@ def _device(mapping: str) -> str:
 
 def _ask(shell: Shell, questions: Mapping[str, str]) -> dict[str, str]:
     """What each command prints, by its name. One that fails has printed what it has printed."""
-    mark = secrets.token_hex(8)
+    mark = uuid4().hex
     script = "; ".join(f"echo {mark}; ({command})" for command in questions.values())
     _, *answers = _parts(shell.run(f"{script}; true"), mark)
     return dict(zip(questions, answers, strict=True))

@@ -55,12 +55,12 @@ async def _take(source: socket.socket, said: "asyncio.Queue[bytes]") -> None:
 async def _follow(source: socket.socket, log: BinaryIO, said: "asyncio.Queue[bytes]") -> None:
     """Hand on what the log gets until QEMU hangs up."""
     ended = asyncio.ensure_future(_until_hung_up(source))
-    over = False
-    while not over:
-        await asyncio.wait([ended], timeout=GATHER_SECONDS)
-        over = ended.done()
+    while True:
+        done, _ = await asyncio.wait([ended], timeout=GATHER_SECONDS)
         if written := log.read():
             said.put_nowait(written)
+        if done:
+            break
     said.put_nowait(b"")
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import pty
+import re
 import signal
 import socket
 import subprocess
@@ -70,6 +71,15 @@ def test_a_command_s_output(console: socket.socket) -> None:
     shell = ConsoleShell(console)
     assert shell.run("echo one; echo two", soon()) == "one\ntwo"
     assert shell.run("true", soon()) == ""
+
+
+def test_no_command_ends_with_the_mark_of_another(console: socket.socket) -> None:
+    shown = bytearray()
+    shell = ConsoleShell(console, shown.extend)
+    for _ in range(2):
+        shell.run("true", soon())
+    first, second = re.findall(rb"end-(\w+)-0-", bytes(shown))
+    assert first != second
 
 
 def test_a_command_that_fails(console: socket.socket) -> None:

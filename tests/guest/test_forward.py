@@ -13,11 +13,14 @@ import pytest
 from harness.guest import forward
 from harness.guest.forward import forwarded
 
-PORT, SILENT = 9002, 9003
+PORT, SILENT, SHUT, NOBODY = range(9002, 9006)
 
 
 class Guest(paramiko.ServerInterface):
-    """Somebody listens on one port, and says in capitals what it was told. A second port never answers."""
+    """Somebody listens on one port, and says in capitals what it was told.
+
+    A second port never answers, and on a third connections are closed at the first word.
+    """
 
     def __init__(self, transport: paramiko.Transport) -> None:
         self.transport = transport
@@ -30,9 +33,10 @@ class Guest(paramiko.ServerInterface):
     def check_channel_direct_tcpip_request(self, chanid: int, origin: object, destination: tuple[str, int]) -> int:
         if destination == ("127.0.0.1", SILENT):
             self.over.wait(30)
-        if (origin, destination) != (("127.0.0.1", 0), ("127.0.0.1", PORT)):
+        answers = {("127.0.0.1", PORT): shout, ("127.0.0.1", SHUT): slam}
+        if origin != ("127.0.0.1", 0) or destination not in answers:
             return paramiko.common.OPEN_FAILED_CONNECT_FAILED
-        self.answering.append(threading.Thread(target=shout, args=(self.transport,)))
+        self.answering.append(threading.Thread(target=answers[destination], args=(self.transport,)))
         self.answering[-1].start()
         return paramiko.common.OPEN_SUCCEEDED
 
@@ -45,8 +49,17 @@ def shout(guest: paramiko.Transport) -> None:
         channel.sendall(said.read().upper())
 
 
+def slam(guest: paramiko.Transport) -> None:
+    """Hear one connection's first word, and hang up."""
+    channel = guest.accept(10)
+    assert channel
+    assert channel.recv(1)
+    channel.close()
+
+
 @pytest.fixture
-def transport() -> Iterator[paramiko.Transport]:
+def ends() -> Iterator[tuple[paramiko.Transport, paramiko.Transport]]:
+    """Ours, and the guest's."""
     ours, theirs = socket.socketpair()
     with closing(paramiko.Transport(theirs)) as guest, closing(paramiko.Transport(ours)) as transport:
         guest.add_server_key(paramiko.ECDSAKey.generate())
@@ -54,11 +67,16 @@ def transport() -> Iterator[paramiko.Transport]:
         guest.start_server(event=threading.Event(), server=server)
         transport.start_client(timeout=10)
         transport.auth_none("root")
-        yield transport
+        yield transport, guest
         server.over.set()
         guest.close()
         for thread in server.answering:
             thread.join(10)
+
+
+@pytest.fixture
+def transport(ends: tuple[paramiko.Transport, paramiko.Transport]) -> paramiko.Transport:
+    return ends[0]
 
 
 def called(at: Path, said: bytes) -> bytes:
@@ -90,7 +108,7 @@ def test_bytes_go_both_ways(transport: paramiko.Transport, tmp_path: Path) -> No
 def test_where_nobody_listens_the_connection_is_closed(
     transport: paramiko.Transport, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with forwarded(transport, tmp_path / "node", PORT + 2):
+    with forwarded(transport, tmp_path / "node", NOBODY):
         assert called(tmp_path / "node", b"") == b""
     with forwarded(transport, tmp_path / "node", PORT):
         assert called(tmp_path / "node", b"there") == b"THERE"
@@ -103,6 +121,31 @@ def test_a_guest_that_does_not_answer_in_time_answers_nothing(
     monkeypatch.setattr(forward, "_OPEN_SECONDS", 0.3)
     with forwarded(transport, tmp_path / "node", SILENT):
         assert called(tmp_path / "node", b"") == b""
+
+
+def test_a_guest_that_goes_off_as_it_is_called_answers_nothing(
+    ends: tuple[paramiko.Transport, paramiko.Transport], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ours, guest = ends
+    leaving = threading.Timer(0.3, guest.packetizer.close)
+    with forwarded(ours, tmp_path / "node", SILENT):
+        leaving.start()
+        assert called(tmp_path / "node", b"") == b""
+    leaving.join(10)
+    assert capsys.readouterr().err == ""
+
+
+def test_a_guest_that_hangs_up_while_it_is_told_more_is_no_matter(
+    transport: paramiko.Transport, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    at = tmp_path / "node"
+    with forwarded(transport, at, SHUT), socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(10)
+        connection.connect(str(at))
+        with suppress(BrokenPipeError, ConnectionResetError):
+            while True:
+                connection.sendall(b"quote")
+    assert capsys.readouterr().err == ""
 
 
 def test_a_caller_that_hangs_up_early_is_no_matter(transport: paramiko.Transport, tmp_path: Path) -> None:

@@ -363,6 +363,11 @@ def test_an_event_log_that_came_in_part_is_an_error_of_the_rig(guest: Shell, tmp
     assert "Only base64 data is allowed" in caught.value.detail
 
 
+def test_nothing_that_a_volume_says_is_taken_for_the_end_of_an_answer(guest: Shell, tmp_path: Path) -> None:
+    (tmp_path / "canary").write_text("None\ntweet\n")
+    assert facts.read_facts(guest, {"var": str(tmp_path / "canary")}).canaries == {"var": "None\ntweet"}
+
+
 def test_a_canary_that_cannot_be_read_is_none(guest: Shell, tmp_path: Path) -> None:
     assert facts.read_facts(guest, {"var": str(tmp_path / "absent")}).canaries == {}
 

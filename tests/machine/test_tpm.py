@@ -117,6 +117,7 @@ def test_a_1_2_extends_its_one_bank() -> None:
     extend = bytes.fromhex("00c1000000220000001400000008") + digest
     exchanges = decode_log(log_of((started, ok), (extend, ok)))
     assert str(exchanges[1]) == f"Extend 8 sha1:{digest.hex()} -> success"
+    assert exchanges[1].full_name == "TPM_Extend"
     assert replay_pcrs(exchanges, "sha1") == {8: hashlib.sha1(bytes(20) + digest).hexdigest()}
     assert replay_pcrs((*exchanges, exchanges[0]), "sha1") == {}
     assert replay_pcrs(exchanges) == {}
@@ -132,7 +133,9 @@ def test_extends_add_up_to_pcrs() -> None:
     assert exchanges[2].pcr == 7
     assert str(exchanges[2]) == f"PCR_Extend 7 sha1:{'00' * 20} sha256:{'00' * 32} -> success"
     assert exchanges[2].digests == (("sha1", "00" * 20), ("sha256", "00" * 32))
-    assert replay_pcrs(exchanges) == {7: hashlib.sha256(bytes(64)).hexdigest()}
+    once = hashlib.sha256(bytes(64)).digest()
+    assert replay_pcrs(exchanges) == {7: once.hex()}
+    assert replay_pcrs((*exchanges, exchanges[2])) == {7: hashlib.sha256(once + EMPTY_DIGEST).hexdigest()}
     assert set(replay_pcrs(exchanges, "sha1")) == {7}
     assert replay_pcrs((*exchanges, exchanges[0])) == {}
 
