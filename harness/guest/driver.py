@@ -165,15 +165,13 @@ class _Watch:
     def read(self, seconds: float) -> bool:
         """Read once whatever comes within so many seconds; say whether anything did."""
         ready = self._selector.select(seconds)
-        woken = False
         for key, _ in ready:
-            source = key.fileobj
-            if isinstance(source, socket.socket):
-                self._take(source, key.data)
-            else:
-                woken = True
-                self._selector.unregister(source)
-        if woken and (failure := self._rig.failure()):
+            if isinstance(key.fileobj, socket.socket):
+                self._take(key.fileobj, key.data)
+        alarms = [key.fileobj for key, _ in ready if key.data is None]
+        for alarm in alarms:
+            self._selector.unregister(alarm)
+        if alarms and (failure := self._rig.failure()):
             self.drain()
             raise self.error(failure)
         return bool(ready)

@@ -93,6 +93,8 @@ def guest() -> Iterator[Guest]:
     journal, their_journal = socket.socketpair()
     wake_fd, their_alarm = os.pipe()
     rig = FakeRig(ours, journal, (wake_fd,))
+    theirs.settimeout(10)
+    their_journal.settimeout(10)
     with ours, theirs, journal, their_journal:
         yield Guest(theirs, their_journal, their_alarm, rig)
     for descriptor in (wake_fd, their_alarm):
@@ -139,15 +141,22 @@ def test_auto_unlock_types_nothing(guest: Guest) -> None:
     assert 0 < seen.at < 5
 
 
-def test_the_evidence_that_trails_is_read(guest: Guest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(driver, "QUIET_SECONDS", 2.0)  # a busy host may keep the script waiting for that long
+def test_the_evidence_that_trails_is_read(guest: Guest) -> None:
+    def trail(event: Event) -> None:
+        if isinstance(event, LoginReached):
+            guest.log(TANG_FAILED)
+        elif isinstance(event, PinFailed):
+            guest.log(ANSWERED)
 
-    def script(guest: Guest) -> None:
-        guest.say(START + PROMPT + OPEN + LOGIN)
-        time.sleep(0.1)
-        guest.log(ANSWERED)
+    seen = boot(guest, lambda guest: guest.say(START + PROMPT + OPEN + LOGIN), on_event=trail)
+    assert any("successfully" in event.line for event in seen.events)
 
-    assert any("successfully" in event.line for event in boot(guest, script).events)
+
+def test_a_guest_that_is_quiet_is_not_listened_to_for_long(guest: Guest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(driver, "_DRAIN_SECONDS", 90.0)
+    started = time.monotonic()
+    boot(guest, lambda guest: guest.say(START + OPEN + LOGIN))
+    assert time.monotonic() - started < 30
 
 
 def test_fallback_types_the_passphrase_once_the_pin_failed_for_good(guest: Guest) -> None:
@@ -447,8 +456,9 @@ def test_a_machine_that_dies_with_what_was_typed_went_off_too(guest: Guest) -> N
         assert guest.console.recv(7, socket.MSG_PEEK) == b"secret\n"
         guest.console.close()
 
-    with pytest.raises(RigError, match="its console closed"):
+    with pytest.raises(RigError, match="its console closed") as caught:
         boot(guest, script)
+    assert caught.value.detail.splitlines()[-1] == PROMPT
 
 
 def test_a_console_that_closes_with_a_cause(guest: Guest) -> None:
@@ -519,7 +529,7 @@ def test_an_alarm_without_trouble_is_no_matter(guest: Guest) -> None:
 
 
 def test_streams_are_drained_while_something_else_is_done(guest: Guest) -> None:
-    shown = bytearray()
+    shown, before = bytearray(), threading.active_count()
     megabyte = b"x" * (1 << 20)
     with drained(guest.rig, shown.extend):
         guest.journal.sendall(megabyte)
@@ -530,7 +540,7 @@ def test_streams_are_drained_while_something_else_is_done(guest: Guest) -> None:
         while bytes(shown) != b"console" and time.monotonic() < deadline:
             time.sleep(0.01)
     assert shown == b"console"
-    assert not [thread for thread in threading.enumerate() if thread.name == "console drain"]
+    assert threading.active_count() == before
 
 
 def test_a_console_may_be_left_to_a_shell_while_the_journal_is_drained(guest: Guest) -> None:
