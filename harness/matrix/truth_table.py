@@ -53,12 +53,16 @@ def boot(sealed: Sealed, condition: str) -> Outcome:
 def predicted(sealed: Sealed, condition: str) -> Mapping[str, Unlock]:
     """What the oracle says of each volume of a machine under a condition, by the volume's name.
 
+    Args:
+        sealed: As it is before the condition's maintenance.
+        condition: Its name.
+
     Raises:
         UsageError: There is no such condition.
     """
-    world = _condition(condition).world_of(sealed.tangs)
-    stack = sealed.context.image.stack
-    return {volume.name: predict(volume, world, stack).unlock for volume in sealed.policy.volumes}
+    found = _condition(condition)
+    world, stack = found.world_of(sealed.tangs), sealed.context.image.stack
+    return {volume.name: predict(volume, world, stack).unlock for volume in found.becomes(sealed.policy.volumes)}
 
 
 def _condition(name: str) -> Condition:
