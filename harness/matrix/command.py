@@ -15,7 +15,7 @@ from harness.matrix import verdicts
 from harness.matrix.cells import Matrix
 from harness.matrix.conditions import CONDITIONS, all_conditions
 from harness.matrix.junit import write_junit
-from harness.matrix.machines import MACHINES, machine_names
+from harness.matrix.machines import MACHINES, TableMachine, machine_names
 from harness.matrix.picture import write_page, write_svg
 from harness.matrix.run import MachinePlan, boot_cells
 from harness.matrix.table import show
@@ -89,7 +89,7 @@ def recorded(chosen: Iterable[MachinePlan], found: verdicts.Verdicts) -> Matrix:
 def machine_plans(
     butane: Sequence[Path], only: Sequence[str], machines: Sequence[str], artifacts: Path, accel: str
 ) -> tuple[MachinePlan, ...]:
-    """What is to be booted.
+    """What is to be booted: machines with a cell, since the others would be installed for nothing.
 
     Args:
         butane: A user's own files, each in a machine of its own instead of the table's.
@@ -103,28 +103,20 @@ def machine_plans(
     """
     if unknown := sorted(set(only) - {condition.name for condition in all_conditions()}):
         raise UsageError(f"there is no condition {', '.join(unknown)}", hint="`unlock-lab matrix --list` has them")
+    if butane and machines:
+        raise UsageError("a file of one's own is no machine of the table", hint="leave --butane or --machine out")
+    if unknown := sorted(set(machines) - set(machine_names())):
+        raise UsageError(f"there is no machine {', '.join(unknown)}", f"there is: {', '.join(machine_names())}")
     if butane:
-        return tuple(_own_machine(file, only, artifacts, accel) for file in _each_once(butane))
-    names = [machine.name for machine in MACHINES]
-    if unknown := sorted(set(machines) - set(names)):
-        raise UsageError(f"there is no machine {', '.join(unknown)}", f"there is: {', '.join(dict.fromkeys(names))}")
-    plans = tuple(
-        MachinePlan(
-            policy=machine.policy,
-            columns=tuple(column for column in machine.columns if not only or column in only),
-            image=machine.image,
-            stack=guest_recipe(machine.image).stack,
-            artifacts=artifacts,
-            accel=accel,
-        )
-        for machine in MACHINES
-        if not machines or machine.name in machines
-    )
-    if not any(plan.columns for plan in plans):
-        raise UsageError(
-            f"{', '.join(machines)}: no cell under {', '.join(only)}", hint="leave --only or --machine out"
-        )
-    return plans
+        plans = [_own_machine(file, only, artifacts, accel) for file in _each_once(butane)]
+    else:
+        chosen = (machine for machine in MACHINES if not machines or machine.name in machines)
+        plans = [_of_the_table(machine, only, artifacts, accel) for machine in chosen]
+    with_cells = tuple(plan for plan in plans if plan.columns)
+    if not with_cells:
+        asked = ", ".join((*map(str, butane), *machines))
+        raise UsageError(f"{asked}: no cell under {', '.join(only)}", hint="leave --only or --machine out")
+    return with_cells
 
 
 def _each_once(files: Sequence[Path]) -> Sequence[Path]:
@@ -133,6 +125,12 @@ def _each_once(files: Sequence[Path]) -> Sequence[Path]:
         if file.stem in [other.stem for other in files[:index]]:
             raise UsageError(f"two files are called {file.stem}, and a machine is called like its file")
     return files
+
+
+def _of_the_table(machine: TableMachine, only: Sequence[str], artifacts: Path, accel: str) -> MachinePlan:
+    columns = tuple(column for column in machine.columns if not only or column in only)
+    stack = guest_recipe(machine.image).stack
+    return MachinePlan(machine.policy, columns, machine.image, stack, artifacts, accel)
 
 
 def _own_machine(file: Path, only: Sequence[str], artifacts: Path, accel: str) -> MachinePlan:

@@ -84,7 +84,7 @@ class MachinePlan:
     def conditions(self) -> Iterator[Condition]:
         """Its columns, in order: of all conditions, and of every subset of its own servers."""
         known = {each.name: each for each in (*all_conditions(), *subsets(self.policy.tang_servers))}
-        return (known[name] for name in self.columns if name in known)
+        return (known[name] for name in self.columns)
 
     def predicted(self, condition: Condition) -> Iterator[tuple[Volume, Cell]]:
         """What the oracle says of a column: each volume, and its cell before anybody boots it."""

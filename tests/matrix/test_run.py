@@ -201,6 +201,16 @@ def test_what_the_guest_cannot_have_is_told_before_the_boots(tmp_path: Path) -> 
     assert "mine.bu:3: boot_device: cex needs the crypto card" in caught.value.detail
 
 
+def test_no_machine_is_installed_that_has_no_cell(tmp_path: Path) -> None:
+    """And an empty table has nothing that differs: it would pass for one that is as predicted."""
+    (plan,) = machine_plans([], ["hsm-silent"], [], tmp_path, "tcg")
+    assert (plan.policy.name, plan.columns) == ("hsm", ("hsm-silent",))
+    with pytest.raises(UsageError, match=r"tang\.bu: no cell under unbound"):
+        machine_plans([POLICIES / "tang.bu"], ["unbound"], [], tmp_path, "tcg")
+    with pytest.raises(UsageError, match="no machine of the table"):
+        machine_plans([POLICIES / "tang.bu"], [], ["by-hand"], tmp_path, "tcg")
+
+
 def test_what_there_is_not_is_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no condition nowhere"):
         machine_plans([], ["nowhere"], [], tmp_path, "tcg")
