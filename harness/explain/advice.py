@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from harness.policy.merge import elsewhere
 from harness.policy.needs import mapping
@@ -88,8 +89,15 @@ def _pins(_policy: Policy, volume: Volume) -> Iterator[tuple[str, str]]:
     yield from dict.fromkeys(warning for leaf in volume.leaves for warning in leaf.warnings())
 
 
+def _section(policy: Policy, volume: Volume) -> dict[str, Any]:
+    """What the config says of a volume."""
+    sections = policy.config.get("storage", {}).get("luks", [])
+    return next((luks for luks in sections if luks["name"] == volume.name), {})
+
+
 def _inline_key(policy: Policy, volume: Volume) -> Iterator[tuple[str, str]]:
-    if policy.source and volume.passphrase is not None and "inline" in policy.source:
+    key = _section(policy, volume).get("keyFile", {}).get("source", "")
+    if volume.passphrase is not None and key.startswith("data:"):
         lies = f"on {volume.key_on.name}" if volume.key_on else "in the clear"
         where = (
             "stays in a keyslot beside clevis's"
@@ -117,8 +125,7 @@ def _network_later(policy: Policy, volume: Volume) -> Iterator[tuple[str, str]]:
     """What keeps systemd from waiting for the network, where the initrd has not brought it up."""
     if not volume.tang_servers or volume.mount_point == "/" or "rd.neednet=1" in policy.kernel_arguments:
         return
-    sections = policy.config.get("storage", {}).get("luks", [])
-    custom = next((luks.get("clevis", {}).get("custom") for luks in sections if luks["name"] == volume.name), None)
+    custom = _section(policy, volume).get("clevis", {}).get("custom")
     if custom and not custom.get("needsNetwork"):
         yield (
             "its custom pin asks Tang, and does not say needs_network: Ignition leaves _netdev out of crypttab, so "

@@ -249,7 +249,7 @@ class Expectation:
     outcome: str
 
     def unmet(self, given: Answer) -> list[str]:
-        """Where it is otherwise, each in a sentence; also when there is no such thing to ask about."""
+        """Where it is otherwise or not predicted, each in a sentence; also when there is no such thing to ask about."""
         found = []
         volumes = [volume for volume in given.volumes if self.volume in (None, volume.name)]
         known: dict[str, tuple[str, str]] = {}
@@ -259,11 +259,12 @@ class Expectation:
                 each.attacker: ("extracted" if each.extracted else "resisted", each.reason) for each in volume.attackers
             }
             known |= said
-            outcome, reason = said.get(self.subject, (self.outcome, ""))
+            withheld = (Unlock.NOT_PREDICTED.value, volume.withheld) if volume.withheld else (self.outcome, "")
+            outcome, reason = said.get(self.subject, withheld)
             if outcome != self.outcome:
                 found.append(f"{volume.name}: {self.subject} gives {outcome}, not {self.outcome}: {reason}")
         if not volumes:
             found.append(f"there is no volume {self.volume}, only {', '.join(volume.name for volume in given.volumes)}")
-        elif self.subject not in known:
+        elif self.subject not in known and not any(volume.withheld for volume in volumes):
             found.append(f"there is no {self.subject} to ask about, only {', '.join(known) or 'nothing'}")
         return found

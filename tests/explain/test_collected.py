@@ -77,6 +77,27 @@ def test_of_a_token_that_the_rules_do_not_know_nothing_is_predicted(machine: Pat
     assert volume.conditions == () and volume.attackers == ()
 
 
+def test_what_is_not_predicted_meets_no_expectation(machine: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Though the other volume does: what is said of no volume in particular is said of each."""
+    shutil.copy(machine / "luks" / f"{UUID}.json", machine / "luks" / "other.json")
+    (machine / "luks" / "other.device").write_text("/dev/sdb\n")
+    asked = ["--machine", str(machine), "--expect", "tpm-absent=passphrase-fallback"]
+    assert command.main(asked) == 0
+    edit_header(machine, tokens={"0": {"type": "someone-elses", "keyslots": ["1"]}})
+    assert command.main(asked) == 1
+    assert "✗ var: tpm-absent gives not predicted, not passphrase-fallback: a token of" in capsys.readouterr().err
+    assert command.main(["--machine", str(machine), "--expect", "var:tpm-absent=not predicted"]) == 0
+
+
+def test_nothing_that_a_machine_says_becomes_markup(machine: Path, tmp_path: Path) -> None:
+    (machine / "versions").write_text("clevis \x1b[31m<script>1\n")
+    assert command.main(["--machine", str(machine), "--html", str(tmp_path / "page.html")]) == 0
+    text = (tmp_path / "page.html").read_text()
+    assert "&lt;script&gt;1" in text
+    assert "<script" not in text
+    assert "\x1b" not in text
+
+
 def test_a_token_of_systemd_is_read(machine: Path) -> None:
     token = {"type": "systemd-tpm2", "keyslots": ["1"], "tpm2-pcrs": [7], "tpm2-pin": True, "tpm2_pubkey_pcrs": [11]}
     edit_header(machine, tokens={"0": token})

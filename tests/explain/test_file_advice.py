@@ -71,3 +71,18 @@ def test_what_butane_writes_for_tang_says_so(tmp_path: Path) -> None:
     )
     path.write_text(text)
     assert not [each for each in advice(read_policy(path)) if "network is up" in each.text]
+
+
+KEYS = """{"ignition": {"version": "3.3.0"}, "storage": {
+    "luks": [
+        {"name": "written", "device": "/dev/vdb", "keyFile": {"source": "data:,0123"}, "clevis": {"tpm2": true}},
+        {"name": "random", "device": "/dev/vdc", "clevis": {"tpm2": true}}
+    ]}}"""
+
+
+def test_a_key_that_stands_in_an_ignition_config_is_told_of_the_volume_that_it_opens(tmp_path: Path) -> None:
+    path = tmp_path / "mine.ign"
+    path.write_text(KEYS)
+    assert [each.volume for each in advice(read_policy(path)) if "its key stands in this file" in each.text] == [
+        "written"
+    ]
