@@ -122,9 +122,8 @@ class Attacker(AttackerAssets):
         machine = self._machine(disk, tpm, nvram, firmware)
         types_nothing: BootOptions = {"label": "attacker", "typing": ()}
         outcome = boot(self.victim.context, machine, BootRequest(**(types_nothing | request)))
-        for volume in self.victim.policy.volumes:
-            seen = outcome.volumes.get(volume.name, outcome)
-            self.submit(seen.canary, volume=volume.name, evidence=outcome.evidence)
+        for name in self.victim.canaries:
+            self.submit(outcome.volumes.get(name, outcome).canary, volume=name, evidence=outcome.evidence)
         return outcome
 
     def capture_until_unseal(self, sniffer: BusSniffer) -> None:
@@ -196,17 +195,22 @@ class Attacker(AttackerAssets):
 
         Args:
             system: The live system.
-            volumes: Which; all of them when none is named.
+            volumes: Which; all that hold a canary when none is named.
             control: Whether this is tried without the attack, to show that the attack makes the difference.
 
         Returns:
             Those whose canary was printed.
+
+        Raises:
+            RigError: A volume opened, and what is in it could not be read: it did not resist.
         """
         system.rig.move_to(self._site)
         loot = {}
-        for name in volumes or [volume.name for volume in self.victim.policy.volumes]:
+        for name in volumes or self.victim.canaries:
             opened = system.unlock_by_binding(name)
             canary = system.canary(name) if opened else None
+            if opened and canary is None:
+                raise RigError(f"{name} opened by its binding, and its canary cannot be read")
             loot[name] = self.submit(canary, volume=name, evidence=system.evidence, control=control)
             if opened:
                 system.close(name)
@@ -239,13 +243,19 @@ class Attacker(AttackerAssets):
             guard: What should have guarded it; by default the volume's name when the policy has several, else its own.
             evidence: A boot's folder (`Outcome.evidence`), or a file in the test's folder, that shows how it was got.
             control: Whether this was got without the attack, to show that the attack makes the difference.
+
+        Raises:
+            UsageError: There is no such volume, which would resist whatever is submitted.
         """
         victim = self.victim
-        name = volume or victim.policy.volumes[0].name
+        volumes = [each.name for each in victim.policy.volumes]
+        name = volume or volumes[0]
+        if name not in volumes:
+            raise UsageError(f"the victim has no volume {name}", f"it has: {', '.join(volumes)}")
         extracted = canary is not None and canary == victim.canaries.get(name)
         extracted |= volume_key is not None and victim.header(name).vouches_for(volume_key)
         shown = Path(evidence).name if evidence else ""
-        guard = guard or (name if len(victim.policy.volumes) > 1 else victim.policy.name)
+        guard = guard or (name if len(volumes) > 1 else victim.policy.name)
         victim.context.recorder.attack_tried(Attempt(guard, tuple(sorted(self.grants)), extracted, shown, control))
         return AttackResult(canary, volume_key, extracted)
 

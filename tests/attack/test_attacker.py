@@ -285,7 +285,8 @@ class Desk:
         return volume == "tpm2" or self.site == "home"
 
     def canary(self, volume: str) -> str | None:
-        return self.canaries[volume] if volume != "liar" else "something else"
+        read: dict[str, str | None] = {**self.canaries, "liar": "something else", "unreadable": None}
+        return read[volume]
 
     def close(self, volume: str) -> None:
         pass
@@ -304,6 +305,30 @@ def test_the_bindings_of_each_volume_are_tried_from_where_the_attacker_stands(vi
         ("liar", False),
     ]
     assert [attempt["grants"] for attempt in tries] == 3 * [["disk", "network"]] + 3 * [["disk"]]
+
+
+def test_what_opened_and_cannot_be_read_did_not_resist(victim: Any) -> None:
+    victim.canaries = {"unreadable": "one"}
+    victim.policy.volumes = (SimpleNamespace(name="unreadable"),)
+    with pytest.raises(RigError, match="unreadable opened by its binding, and its canary cannot be read"):
+        Attacker.of(victim, [Grant.NETWORK]).try_bindings(Desk(victim))  # type: ignore[arg-type]
+    assert attack(victim)["tries"] == []
+
+
+def test_of_a_volume_without_a_canary_nothing_is_said(victim: Any, booted: list[Machine]) -> None:
+    """Nothing is mounted there: whether it fell is not seen, so it did not resist either."""
+    victim.policy.volumes = (SimpleNamespace(name="var"), SimpleNamespace(name="swap"))
+    attacker = Attacker.of(victim, [Grant.DISK, Grant.NETWORK])
+    attacker.boot(disk=attacker.disk())
+    attacker.try_bindings(Desk(victim))  # type: ignore[arg-type]
+    assert [each["guard"] for each in attack(victim)["tries"]] == ["var", "var"]
+
+
+def test_a_volume_that_there_is_not_does_not_resist(victim: Any) -> None:
+    with pytest.raises(UsageError, match="the victim has no volume vra") as caught:
+        Attacker.of(victim, []).submit("the secret", volume="vra")
+    assert caught.value.detail == "it has: var"
+    assert attack(victim)["tries"] == []
 
 
 def test_the_wires_of_a_tpm_must_be_granted(victim: Any) -> None:

@@ -58,26 +58,26 @@ def extend(pcr: int) -> bytes:
     return pcr_extend(pcr, FIRMWARE)
 
 
-def boot(tap: BusSniffer, tpm: Memory) -> None:
+def boot(sniffer: BusSniffer, tpm: Memory) -> None:
     for command in (startup(), extend(0), startup(), extend(7), unseal((16, 1)), pcr_extend(9, SYSTEM)):
-        tap(command, tpm)
+        sniffer(command, tpm)
 
 
 def test_who_listens_changes_nothing_and_hears_the_secret() -> None:
-    tap, tpm = BusSniffer(), Memory()
-    boot(tap, tpm)
+    sniffer, tpm = BusSniffer(), Memory()
+    boot(sniffer, tpm)
     assert [code(command) for command in tpm.heard] == [STARTUP, PCR_EXTEND, PCR_EXTEND, 0x15E, PCR_EXTEND]
-    assert tap.unsealed == (b"notsecre",)
-    assert not tap.encrypted
+    assert sniffer.unsealed == (b"notsecre",)
+    assert not sniffer.encrypted
 
 
 def test_the_log_of_a_boot_goes_to_its_first_unsealing_and_starts_with_the_tpm() -> None:
-    tap, tpm = BusSniffer(), Memory()
-    tap(startup(), tpm)
-    tap(pcr_extend(3, SYSTEM), tpm)
+    sniffer, tpm = BusSniffer(), Memory()
+    sniffer(startup(), tpm)
+    sniffer(pcr_extend(3, SYSTEM), tpm)
     tpm.reset()
-    boot(tap, tpm)
-    assert [(exchange.pcr, exchange.digests) for exchange in tap.extends] == [(0, FIRMWARE), (7, FIRMWARE)]
+    boot(sniffer, tpm)
+    assert [(exchange.pcr, exchange.digests) for exchange in sniffer.extends] == [(0, FIRMWARE), (7, FIRMWARE)]
 
 
 @pytest.mark.parametrize(
@@ -104,12 +104,12 @@ def test_a_replay_waits_until_it_is_armed_and_happens_once() -> None:
     assert tpm.heard == [*played, unseal(), unseal()]
 
 
-def test_an_understudy_keeps_what_is_booted_from_the_tpm() -> None:
-    liar, tpm = MeasurementSpoofer(log()), Memory()
+def test_a_spoofer_keeps_what_is_booted_from_the_tpm() -> None:
+    spoofer, tpm = MeasurementSpoofer(log()), Memory()
     for command in (startup(), pcr_extend(0, SYSTEM), pcr_extend(7, SYSTEM)):
-        assert liar(command, tpm) == success_response()
-    assert liar(startup(), tpm) == error_response(0x100)
-    assert liar(unseal(), tpm) == SECRET
+        assert spoofer(command, tpm) == success_response()
+    assert spoofer(startup(), tpm) == error_response(0x100)
+    assert spoofer(unseal(), tpm) == SECRET
     assert tpm.heard == [startup(), extend(0), extend(7), unseal()]
 
 
@@ -118,10 +118,10 @@ def test_what_the_tpm_refused_is_in_no_log() -> None:
         def ask(self, command: bytes) -> bytes:
             return error_response()
 
-    tap = BusSniffer()
-    boot(tap, Refusing())
-    assert tap.extends == ()
-    assert tap.unsealed == ()
+    sniffer = BusSniffer()
+    boot(sniffer, Refusing())
+    assert sniffer.extends == ()
+    assert sniffer.unsealed == ()
 
 
 @pytest.mark.real
