@@ -15,6 +15,7 @@ NEW = f"printf pw | cryptsetup luksFormat -q --pbkdf pbkdf2 --pbkdf-force-iterat
 def test_the_commands_of_the_article_do_what_it_says(sealed: Sealed) -> None:
     """The TPM is found, a volume is enrolled, attached by hand, bound by clevis and unlocked by it.
 
+    Owners type what such articles say, on systems that are years younger: each line still does what it is there for.
     `tests/real_tools/test_article.py` runs those that need no device-mapper, with what undoes them. Source: seed 001,
     "Checking support" to "Clevis"; systemd-cryptenroll(1), systemd-cryptsetup(8), clevis-luks-unlock(1).
     """

@@ -21,7 +21,7 @@ TOKENS = (
 
 EACH_WAY = Enrolment("root-bound-each-way", TOKENS)
 
-HIS_PASSPHRASE = "look-alike"
+THIEFS_PASSPHRASE = "look-alike"
 
 REFUSAL = "Failed to unseal secret using TPM2"
 """What systemd's token plugin says when the TPM does not give the key."""
@@ -75,7 +75,7 @@ def canary_in(said: str) -> str | None:
 def start_look_alike(console: ConsoleShell) -> None:
     """Type the thief's passphrase where the victim's initrd asks for that of root; it then starts the thief's shell."""
     console.wait_for(r"Please enter passphrase for disk [^\r\n]*:", Deadline.after(240))
-    console.send_line(HIS_PASSPHRASE)
+    console.send_line(THIEFS_PASSPHRASE)
     console.wait_for("\n# ", Deadline.after(240))
     console.run(
         "cd /sys/class/tpm/tpm0/pcr-sha256; for pcr in 7 11 12 15; do echo $pcr $(cat $pcr); done", Deadline.after(60)
@@ -93,7 +93,7 @@ def start_from_a_look_alike(sealed: Sealed, attacker: Attacker, *further: str) -
     disk = attacker.disk()
     with attacker.boot_live_system(disk=disk) as system:
         for command in (*LOOK_ALIKE, *further):
-            system.run(command, 120, stdin=HIS_PASSPHRASE.encode())
+            system.run(command, 120, stdin=THIEFS_PASSPHRASE.encode())
     with attacker.console(disk=disk) as console:
         start_look_alike(console)
         said = {pin.name: ask_the_tpm(console, token, "0000" * pin.asks_pin) for token, pin in enumerate(TOKENS)}
@@ -114,7 +114,7 @@ def test_the_signature_of_the_initrds_phase_opens_root(sealed: Sealed) -> None:
     """The control of what follows: the first token, bound to a signature over PCR 11, opens root by itself.
 
     Those of the others: `test_raw_pcr_11_asks_after_a_kernel_update` begins with a raw PCR 11 that opens; PCR 15 and
-    PIN open below, where what guards them is taken away, or known.
+    PIN open below, where what guards them is taken away, or known. Source: systemd-measure(1); ukify(1), ``--phases=``.
     """
     outcome = sealed.boot()
     assert outcome.unlock is Unlock.AUTO

@@ -36,9 +36,10 @@ def test_stolen_foreign_os(attacker: Attacker, falls: set[str]) -> None:
 @pytest.mark.policy("cryptenroll-pin")
 @pytest.mark.attack(Grant.MACHINE)
 def test_stolen_foreign_os_without_the_pin(sealed: Sealed, attacker: Attacker) -> None:
-    """The cure beside Tang: a TPM that wants a PIN gives the thief nothing, and counts the guesses.
+    """The cure beside Tang: a TPM that wants a PIN gives nothing to a thief who guesses another.
 
-    Granted: the machine, out of reach of Tang. As a control the right PIN opens it in the thief's own system.
+    Granted: the machine, out of reach of Tang. As a control the right PIN opens it in the thief's own system. That the
+    TPM counts the guesses is in `test_tpm_state_rollback`.
     Source: systemd-cryptenroll(1), ``--tpm2-with-pin=``.
     """
     with attacker.boot_live_system(disk=attacker.disk()) as system:
@@ -92,6 +93,7 @@ def test_stolen_same_boot_image(sealed: Sealed, attacker: Attacker) -> None:
     system. PCR 4 is what it was, and the TPM unseals.
 
     Granted: the machine, out of reach of Tang. The cure: as above; PCR 4 alone is none.
+    Source: TCG PC Client Platform Firmware Profile, 3.3.4.5; clevis#335.
     """
     with attacker.boot_live_system(disk=attacker.disk(), image=sealed.entry.image.name) as system:
         opened = attacker.try_bindings(system, "tpm2-pcr4", "tpm2-and-tang")
@@ -158,10 +160,12 @@ def test_tpm_state_clone(sealed: Sealed, attacker: Attacker) -> None:
 @pytest.mark.policy("cryptenroll-pin")
 @pytest.mark.attack(Grant.DISK, Grant.NVRAM, Grant.TPM_STATE)
 def test_tpm_state_clone_without_the_pin(attacker: Attacker) -> None:
-    """The same copy of a machine whose TPM wants a PIN: it asks, and stays shut.
+    """The same copy of a machine whose TPM wants a PIN: it asks for that, and stays shut.
 
-    Granted: as above. But whoever has the state has as many guesses as they like (`test_tpm_state_rollback`).
+    Granted: as above. But whoever has the state has as many guesses as they like; that the right PIN opens such a copy
+    is shown there, too (`test_tpm_state_rollback`). Source: systemd-cryptenroll(1), ``--tpm2-with-pin=``.
     """
     loot = attacker.boot(disk=attacker.disk())
     assert loot.unlock is Unlock.LOCKED
+    assert any("token PIN" in proof for proof in loot.proofs), "no PIN was asked for, so the TPM was not either"
     assert loot.canary is None

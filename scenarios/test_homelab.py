@@ -35,7 +35,10 @@ def test_disk_in_another_machine_asks_and_takes_the_passphrase(sealed: Sealed) -
 @pytest.mark.policy("tpm2")
 @pytest.mark.attack(Grant.MACHINE)
 def test_thief_with_another_system_gets_what_the_tpm_alone_guards(sealed: Sealed, attacker: Attacker) -> None:
-    """The first file's hole, as its author found it: a thief boots another system there, and the TPM unseals for it."""
+    """The first file's hole, as its author found it: a thief boots another system there, and the TPM unseals for it.
+
+    Granted: the machine. The cure: the second file.
+    """
     with attacker.boot_live_system(disk=attacker.disk()) as system:
         assert attacker.try_bindings(system) == {"var"}
 

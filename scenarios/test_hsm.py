@@ -49,7 +49,11 @@ def test_another_hsm_at_its_address_costs_the_prompt_for_the_passphrase(sealed: 
 
 @pytest.mark.attack(Grant.MACHINE)
 def test_a_stolen_machine_does_not_reach_its_hsm(attacker: Attacker, hsm: Hsm) -> None:
-    """The thief has the machine and knows the PIN, and the HSM answers at home alone. Granted: the machine."""
+    """The thief has the machine and knows the PIN, and the HSM answers at home alone: it stays shut.
+
+    Granted: the machine. The cure is this: a second factor that is not in the machine. Source: pkcs11.conf(5),
+    ``remote``; crypttab(5), ``token-timeout=``.
+    """
     before = len(hsm.calls)
     outcome = attacker.boot(disk=attacker.disk(), tpm_pins=[PKCS11_PIN])
     assert outcome.unlock is Unlock.LOCKED

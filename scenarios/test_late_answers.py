@@ -62,7 +62,10 @@ def test_pcrs_that_change_once_under_systemd(sealed: Sealed) -> None:
 @pytest.mark.policy("tpm2-pcr7")
 @pytest.mark.parametrize("times", [1, 4])
 def test_pcrs_that_change_under_clevis(sealed: Sealed, times: int) -> None:
-    """The same with clevis, whose pin fails each time and is asked again: no passphrase is typed meanwhile."""
+    """The same with clevis, whose pin fails each time and is asked again: no passphrase is typed meanwhile.
+
+    Source: clevis-luks-askpass, which asks again every half second.
+    """
     outcome = sealed.boot(faults.tpm_pcrs_change(times), hold=90)
     assert outcome.unlock is Unlock.AUTO
     assert outcome.unlocked_by == {"tpm2"}

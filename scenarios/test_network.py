@@ -59,7 +59,7 @@ def test_a_rogue_guest_finds_its_tang_and_nothing_else(sealed: Sealed, attacker:
         for address in ("127.0.0.1", *own_addresses()):
             with pytest.raises(OSError):
                 socket.create_connection((address, 4242), 5)
-    attacker.submit()  # nothing: it was the network that was tried
+    attacker.submit(None)  # it was the network that was tried
     assert {call.client.machine for call in tang.connections} == {"attacker"}
 
 
@@ -88,6 +88,7 @@ def test_two_copies_of_one_machine_are_on_and_judged_apart(machines: Machines) -
 
     Both have the same binding, to the same server at the same address. Each verdict rests on what that machine itself
     asked: the first has its recovery, the second none, though Tang's log shows that one came while the second was on.
+    Source: clevis-decrypt-tang; tang(8), "Recovery".
     """
     at_home, stolen = machines.sealed("tpm2-and-tang"), machines.sealed("tpm2-and-tang")
     [tang] = at_home.tangs.values()

@@ -87,6 +87,7 @@ def test_debians_unit_lacks_the_group_of_the_tpm_and_a_folder_for_keys(sealed: S
     The unit runs as the user parsec, who is not in the group tss, to which udev gives /dev/tpmrm0: the TPM provider
     cannot be created. It has no WorkingDirectory=, and the document's config for Mbed Crypto has the database in the
     folder where the service is started, which is / then. With the image's two lines it works, which is the control.
+    Source: seed 002, "Parsec Service for Testing"; parsec-service 1.4.1-3; systemd.exec(5), ``WorkingDirectory=``.
     """
     with sealed.powered() as on:
         assert on.outcome.unlocked_by == {"parsec"}

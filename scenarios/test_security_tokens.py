@@ -53,7 +53,10 @@ def test_another_security_key_does_not_open_it(sealed: Sealed) -> None:
 @pytest.mark.policy("fido2")
 @pytest.mark.attack(Grant.MACHINE)
 def test_stolen_machine_without_its_security_key(attacker: Attacker) -> None:
-    """A thief has the disk and the whole machine, and the owner kept the key: it stays shut. Granted: the machine."""
+    """A thief has the disk and the whole machine, and the owner kept the key: it stays shut.
+
+    Granted: the machine. The control is the next one. Source: systemd-cryptenroll(1), ``--fido2-device=``.
+    """
     outcome = attacker.boot(disk=attacker.disk())
     assert outcome.unlock is Unlock.LOCKED
     assert outcome.canary is None
@@ -62,7 +65,10 @@ def test_stolen_machine_without_its_security_key(attacker: Attacker) -> None:
 @pytest.mark.policy("fido2")
 @pytest.mark.attack(Grant.MACHINE, Grant.TOKENS)
 def test_stolen_machine_with_its_security_key(sealed: Sealed, attacker: Attacker) -> None:
-    """The control: the key was left in the machine, and opens it. Granted: the machine, the key. The cure: a PIN."""
+    """The control: the key was left in the machine, and opens it.
+
+    Granted: the machine, the key. The cure: a PIN. Source: CTAP 2.1, 12.5 (hmac-secret).
+    """
     outcome = attacker.boot(disk=attacker.disk())
     assert outcome.unlock is Unlock.AUTO
     assert outcome.canary == sealed.canary
@@ -97,7 +103,10 @@ def test_three_wrong_pins_block_the_security_key_and_cost_the_prompt_for_the_pas
 @pytest.mark.policy("fido2-pin")
 @pytest.mark.attack(Grant.MACHINE, Grant.TOKENS)
 def test_stolen_machine_and_key_without_the_pin(attacker: Attacker) -> None:
-    """The cure: the thief has machine and key, types a PIN, and gets nothing. Granted: the machine, the key."""
+    """The cure: the thief has machine and key, types a PIN, and gets nothing.
+
+    Granted: the machine, the key. Source: systemd-cryptenroll(1), ``--fido2-with-client-pin=``; CTAP 2.1, 6.5.6.
+    """
     outcome = attacker.boot(disk=attacker.disk(), tpm_pins=[WRONG])
     assert outcome.unlock is Unlock.LOCKED
     assert outcome.canary is None

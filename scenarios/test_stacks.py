@@ -27,7 +27,10 @@ def test_root_opens_by_itself_while_both_pins_answer(sealed: Sealed, tang: Tang,
 @pytest.mark.policy("root-tpm2-and-tang")
 @pytest.mark.parametrize("stack", STACKS)
 def test_root_asks_without_tang(sealed: Sealed, tang: Tang, stack: str) -> None:
-    """Connections to Tang refused: the initrd asks for the passphrase of root."""
+    """Connections to Tang refused: the initrd asks for the passphrase of root.
+
+    Source: clevis-luks-unlockers(7); clevis-decrypt-tang.
+    """
     tang.stop()
     outcome = sealed.boot()
     assert outcome.unlock is Unlock.PASSPHRASE_FALLBACK
@@ -37,7 +40,10 @@ def test_root_asks_without_tang(sealed: Sealed, tang: Tang, stack: str) -> None:
 @pytest.mark.policy("root-tpm2-and-tang")
 @pytest.mark.parametrize("stack", STACKS)
 def test_root_asks_without_its_tpm(sealed: Sealed, stack: str) -> None:
-    """The TPM switched off: the initrd asks for the passphrase of root."""
+    """The TPM switched off: the initrd asks for the passphrase of root.
+
+    Source: clevis-luks-unlockers(7); clevis-decrypt-tpm2.
+    """
     outcome = sealed.boot(faults.tpm_removed)
     assert outcome.unlock is Unlock.PASSPHRASE_FALLBACK
     assert outcome.canary == sealed.canary

@@ -23,11 +23,12 @@ def test_tang_down_asks_for_the_passphrase(sealed: Sealed, tang: Tang) -> None:
 
 @pytest.mark.policy("tpm2-or-tang")
 def test_tang_down_is_no_matter_when_the_tpm_suffices(sealed: Sealed, tang: Tang) -> None:
-    """Threshold 1, connections to Tang refused: the TPM alone opens it."""
+    """Threshold 1, connections to Tang refused: the TPM alone opens it. Source: clevis-encrypt-sss(1)."""
     tang.stop()
     outcome = sealed.boot()
     assert outcome.unlock is Unlock.AUTO
     assert outcome.unlocked_by == {"tpm2"}
+    assert outcome.failed_pins == {"tang"}
 
 
 @pytest.mark.core

@@ -21,7 +21,7 @@ def test_tpm_disabled_asks_for_the_passphrase(sealed: Sealed) -> None:
 
 @pytest.mark.policy("tpm2-or-tang")
 def test_tpm_disabled_is_no_matter_when_tang_suffices(sealed: Sealed, tang: Tang) -> None:
-    """Threshold 1 with the TPM switched off: Tang alone opens it."""
+    """Threshold 1 with the TPM switched off: Tang alone opens it. Source: clevis-encrypt-sss(1)."""
     outcome = sealed.boot(faults.tpm_removed)
     assert outcome.unlock is Unlock.AUTO
     assert outcome.unlocked_by == {"tang"}

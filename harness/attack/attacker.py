@@ -237,7 +237,7 @@ class Attacker(AttackerAssets):
         """Submit what was got out, be it something or nothing. It is held against what only the encrypted volume knows.
 
         Args:
-            canary: What was read on the volume.
+            canary: What was read on the volume; None where nothing was.
             volume_key: What is taken for the key of the volume.
             volume: Which one; the first by default.
             guard: What should have guarded it; by default the volume's name when the policy has several, else its own.
