@@ -62,8 +62,9 @@ slow: start ## tests that take many minutes: images built twice, all mutants
 
 fuzz: setup ## fuzz the readers by coverage, SECONDS each (3600)
 	@$(VENV)/pip install --quiet --requirement tests/fuzz/requirements.txt
-	@for target in $$(cd tests && ../$(VENV)/python -c 'print(*__import__("fuzz_targets").TARGETS)'); do \
-	  echo "== $$target"; PYTHONPATH=tests $(VENV)/python tests/fuzz/run.py $$target $(SECONDS) || exit 1; done
+	@set -e; targets=$$(cd tests && ../$(VENV)/python -c 'print(*__import__("fuzz_targets").TARGETS)'); \
+	for target in $$targets; do \
+	  echo "== $$target"; PYTHONPATH=tests $(VENV)/python tests/fuzz/run.py $$target $(SECONDS); done
 
 mutants: setup ## change the code in small ways and see that a test notices
 	@$(VENV)/pip install --quiet --requirement tests/mutation/requirements.txt

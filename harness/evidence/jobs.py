@@ -38,7 +38,7 @@ def gather(
         may_fail: The variants that are an early warning, no failure.
 
     Raises:
-        UsageError: A folder is not there, or its list of cells is none.
+        UsageError: A folder is not there, its list of cells is none, or nothing says what was predicted of them.
     """
     variants: dict[str, Variant] = {}
     for folder in folders:
@@ -80,12 +80,12 @@ def _junit_name(test: str) -> str:
     return f"{file.removesuffix('.py').replace('/', '.')}{colons}{rest}"
 
 
+_SEEN = {"skipped": f"{NO_VERDICT}: skipped", "error": NO_VERDICT, "failure": "failed"}
+"""What is said of a test by what its case in JUnit XML has; one that has none of these passed."""
+
+
 def _tests(path: Path) -> dict[str, str]:
-    found = {}
-    for name, kinds in _junit(path):
-        if "skipped" not in kinds:
-            found[name] = NO_VERDICT if "error" in kinds else "failed" if "failure" in kinds else "passed"
-    return found
+    return {name: next((seen for kind, seen in _SEEN.items() if kind in kinds), "passed") for name, kinds in _junit(path)}
 
 
 def _junit(path: Path) -> list[tuple[str, set[str]]]:
@@ -127,6 +127,8 @@ def _cells(folder: Path) -> dict[str, str]:
     path = folder / MATRIX
     if not path.exists():
         return {}
+    if not (folder / MATRIX_JUNIT).exists():
+        raise UsageError(f"{path} has no {MATRIX_JUNIT} beside it", "it alone says which cells are not as predicted")
     differing = {name for name, kinds in _junit(folder / MATRIX_JUNIT) if "failure" in kinds}
     found = {}
     try:

@@ -33,6 +33,7 @@ def job(folder: Path, tests: dict[str, tuple[str, ...]], versions: dict[str, str
     folder.mkdir(exist_ok=True)
     if cells:
         (folder / "matrix.csv").write_text(f"stack,policy,condition,observed,failed_pins\n{cells}")
+        (folder / "matrix-junit.xml").write_text("<testsuites/>")
     return folder
 
 
@@ -90,6 +91,13 @@ def test_a_cell_without_a_verdict_is_not_good(tmp_path: Path) -> None:
     assert gather([folder]).good
     (folder / "matrix.csv").write_text((folder / "matrix.csv").read_text() + "dr,tang,tpm-absent,,\n")
     assert not gather([folder]).good
+
+
+def test_cells_of_which_nothing_says_what_was_predicted_are_no_good_ones(tmp_path: Path) -> None:
+    folder = job(tmp_path / "j", {}, {}, "dr,tang,present,auto-unlock,\n")
+    (folder / "matrix-junit.xml").unlink()
+    with pytest.raises(UsageError, match=r"matrix\.csv has no matrix-junit\.xml beside it"):
+        gather([folder])
 
 
 def test_a_test_that_cannot_be_read_has_no_verdict(tmp_path: Path) -> None:
@@ -208,6 +216,7 @@ def test_a_junit_that_is_none_is_told(tmp_path: Path, content: bytes | None) -> 
 @pytest.mark.parametrize("name", ["matrix.csv", "night.json"])
 def test_a_pipe_in_the_place_of_a_list_is_told(tmp_path: Path, name: str) -> None:
     os.mkfifo(tmp_path / name)
+    (tmp_path / "matrix-junit.xml").write_text("<testsuites/>")
     with pytest.raises(UsageError, match=r"no regular file|no list of verdicts"):
         night.load(tmp_path / name) if name == "night.json" else gather([tmp_path])
 
@@ -257,5 +266,10 @@ def test_a_job_without_evidence_tells_by_junit_and_by_its_accelerator(tmp_path: 
         "</testsuite></testsuites>"
     )
     variant = gather([folder]).variants["stack-x"]
-    assert variant.scenarios == {"t::a": "passed", "t::b": "failed", "t::d": "no verdict"}
+    assert variant.scenarios == {
+        "t::a": "passed",
+        "t::b": "failed",
+        "t::c": "no verdict: skipped",
+        "t::d": "no verdict",
+    }
     assert variant.accelerators == ("kvm: firmware boots under KVM",)
