@@ -157,6 +157,7 @@ def test_late_unseal_without_the_pin(attacker: Attacker) -> None:
     """The same where the TPM wants a PIN: it was typed at the boot, and is asked for again, which nobody answers.
 
     Granted: root in the running system, once. (Who stays until the owner types it elsewhere needs no TPM.)
+    Source: systemd-cryptenroll(1), ``--unlock-tpm2-device=``, ``--tpm2-with-pin=``.
     """
     assert recovery_key(attacker.as_root(f"timeout 30 {ENROLL_ANOTHER} </dev/null || echo status $?")) is None
     attacker.submit(evidence="root-journal.log")

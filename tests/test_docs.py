@@ -114,6 +114,32 @@ def test_the_tutorial_of_a_home_server_names_just_its_steps() -> None:
     assert set(re.findall(r"`(test_\w+)`", "\n".join(table))) == marked
 
 
+def untold(text: str) -> Iterator[str]:
+    """Scenarios that name no source, be it that of the whole file, and attacks that do not tell their grants."""
+    tree = ast.parse(text)
+    head = ast.get_docstring(tree) or ""
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
+            told = ast.get_docstring(node) or ""
+            attack = any(ast.unparse(mark).startswith("pytest.mark.attack(") for mark in node.decorator_list)
+            if "ource:" not in head + told or (attack and "ranted" not in told):
+                yield node.name
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("scenarios/test_*.py")), ids=lambda path: path.stem)
+def test_each_scenario_names_its_source_and_an_attack_its_grants(path: Path) -> None:
+    assert list(untold(path.read_text())) == []
+
+
+def test_a_scenario_that_tells_too_little_is_caught() -> None:
+    told = '"""Shut. Granted: the disk. Source: clevis(1)."""'
+    attack = "@pytest.mark.attack(Grant.DISK)\ndef test_it():\n    "
+    assert list(untold(attack + told)) == []
+    assert list(untold(attack + told.replace("Granted", "Has"))) == ["test_it"]
+    assert list(untold(f"def test_it():\n    {told.replace('Source', 'See')}")) == ["test_it"]
+    assert list(untold('"""All. Source: clevis(1)."""\ndef test_it():\n    """It."""')) == []
+
+
 # Reference
 
 

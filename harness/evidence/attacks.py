@@ -2,7 +2,8 @@
 
 In the matrix a line is an attack with the grants of a try, a column is what guarded the volume; a mark is **X**,
 extracted, or **R**, resisted, or **C** for a control: an attempt without the attack, which shows what the attack does.
-What nobody tried is empty.
+That nothing was printed shows something only where the test has passed, its controls included: else it is **?**. What
+nobody tried is empty.
 """
 
 from collections.abc import Mapping, Sequence
@@ -61,24 +62,27 @@ class AttemptMark:
         extracted: Whether the attacker printed the canary or the volume key.
         test: pytest's node id.
         evidence: As the document names it: a boot's folder, a file, or "".
+        control: Whether it was made without the attack.
+        passed: Whether the test did.
     """
 
     extracted: bool
     test: str
     evidence: str
     control: bool = False
+    passed: bool = True
 
     @property
     def letter(self) -> str:
-        """``X`` or ``R``, or ``C`` for a control."""
-        return "C" if self.control else "X" if self.extracted else "R"
+        """``X``, ``R`` or ``?``, or ``C`` for a control."""
+        return "C" if self.control else "X" if self.extracted else "R" if self.passed else "?"
 
     @property
     def meaning(self) -> str:
         """The letter in words."""
         if self.control:
             return f"control: without the attack it {'opened' if self.extracted else 'stayed shut'}"
-        return "extracted" if self.extracted else "resisted"
+        return {"X": "extracted", "R": "resisted", "?": "nothing was printed, and the test did not pass"}[self.letter]
 
 
 @dataclass(frozen=True)
@@ -115,8 +119,8 @@ def attack_rows(documents: Sequence[Mapping[str, Any]]) -> tuple[AttackRow, ...]
         name = attack_name(document["test"])
         for attempt in (document.get("attack") or {}).get("tries", ()):
             cells = lines.setdefault((name, tuple(attempt["grants"])), {})
-            control = attempt.get("control", False)
-            mark = AttemptMark(attempt["extracted"], document["test"], attempt["evidence"], control)
+            control, passed = attempt.get("control", False), document["result"] == "passed"
+            mark = AttemptMark(attempt["extracted"], document["test"], attempt["evidence"], control, passed)
             cells[attempt["guard"]] = (*cells.get(attempt["guard"], ()), mark)
     ordered = sorted(lines.items(), key=lambda item: (item[0][0], len(item[0][1]), item[0][1]))
     return tuple(AttackRow(attack, grants, cells) for (attack, grants), cells in ordered)

@@ -85,7 +85,9 @@ _SEEN = {"skipped": f"{NO_VERDICT}: skipped", "error": NO_VERDICT, "failure": "f
 
 
 def _tests(path: Path) -> dict[str, str]:
-    return {name: next((seen for kind, seen in _SEEN.items() if kind in kinds), "passed") for name, kinds in _junit(path)}
+    return {
+        name: next((seen for kind, seen in _SEEN.items() if kind in kinds), "passed") for name, kinds in _junit(path)
+    }
 
 
 def _junit(path: Path) -> list[tuple[str, set[str]]]:

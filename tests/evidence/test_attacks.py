@@ -1,6 +1,9 @@
 """The matrix of attacks: what was observed, test by test, put side by side."""
 
+from dataclasses import replace
 from pathlib import Path
+
+import pytest
 
 from harness.evidence import artifacts, report, terminal
 from harness.evidence.attacks import Attack, Attempt, attack_rows, guards
@@ -35,6 +38,18 @@ def test_a_line_is_an_attack_with_its_grants_and_a_cell_holds_all_tries() -> Non
     cells = {guard: [mark.letter for mark in marks] for guard, marks in lines[1].cells.items()}
     assert cells == {"tang": ["X", "R"], "tpm2": ["R"]}
     assert guards(lines) == ("tang", "tpm2")
+
+
+@pytest.mark.parametrize("result", [Result.FAILED, Result.ERROR, Result.UNFINISHED])
+def test_what_stayed_shut_in_a_test_that_did_not_pass_did_not_resist(result: Result) -> None:
+    """Its control may be what failed: a server that was out of reach, say. What was printed is proof all the same."""
+    (far, near) = attack_rows([document(replace(CLONE, result=result))])
+    assert {guard: [mark.letter for mark in marks] for guard, marks in near.cells.items()} == {
+        "tang": ["X"],
+        "tpm2": ["?"],
+    }
+    assert (near.guards(extracted=True), near.guards(extracted=False)) == (["tang"], [])
+    assert far.cells["tang"][0].meaning == "nothing was printed, and the test did not pass"
 
 
 def test_what_nobody_attacked_has_no_matrix() -> None:
