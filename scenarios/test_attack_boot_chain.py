@@ -5,7 +5,6 @@ The machine here binds its root to PCR 7, to PCR 8 (GRUB's commands and the kern
 files that GRUB reads, the initrd among them), so that one start of it tells which of them keep the key.
 """
 
-import re
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -20,6 +19,7 @@ from harness.api.attack import (
     Attacker,
     ConsoleSession,
     Grant,
+    canary_in,
     files,
     luks_forgery,
     new_signing_key,
@@ -59,8 +59,7 @@ def canary(console: ConsoleSession, device: str) -> str | None:
     # No udev runs in the attacker's initrd, which has to make the node.
     opens = f"DM_DISABLE_UDEV=1 cryptsetup open --key-file /run/pass {device} loot"
     console.run(f"{opens} && mkdir -p /loot && mount -o ro /dev/mapper/loot /loot", deadline, check=False)
-    said = re.search(r"^[0-9a-f]{32}", console.run("cat /loot/unlock-lab-canary", deadline, check=False), re.MULTILINE)
-    return said[0] if said else None
+    return canary_in(console.run("cat /loot/unlock-lab-canary", deadline, check=False))
 
 
 def asks_the_tpm(

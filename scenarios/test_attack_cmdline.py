@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from harness.api import Deadline, Enrolment, Tpm2Pin
-from harness.api.attack import Attacker, ConsoleSession, Grant, nvram
+from harness.api.attack import Attacker, ConsoleSession, Grant, canary_in, nvram
 
 SEALS = {"1": 1, "4": 2, "7": 3, "12": 4, "7+11": 5}
 """The PCRs of each binding, and its keyslot: the passphrase's is 0."""
@@ -41,11 +41,9 @@ def unsealed(said: str) -> set[str]:
 
 def printed(attacker: Attacker, said: str, opened: set[str], evidence: Path) -> set[str]:
     """Submit the canary that was read, once for each binding that gave a passphrase; returns those that it opens."""
-    canary = re.search(r"^[0-9a-f]{32}", said, re.MULTILINE)
+    canary = canary_in(said)
     loot = {
-        pcrs: attacker.submit(
-            canary[0] if canary and pcrs in opened else None, guard=f"tpm2-pcr{pcrs}", evidence=evidence
-        )
+        pcrs: attacker.submit(canary if pcrs in opened else None, guard=f"tpm2-pcr{pcrs}", evidence=evidence)
         for pcrs in SEALS
     }
     return {pcrs for pcrs, got in loot.items() if got.extracted}

@@ -3,12 +3,10 @@
 One root has a token for each way to bind it, so that one start of the look-alike tells which of them keep the key.
 """
 
-import re
-
 import pytest
 
 from harness.api import TPM_PIN, CryptenrollPin, Deadline, Enrolment, Sealed, Unlock
-from harness.api.attack import QUICK_PBKDF, Attacker, ConsoleShell, Grant
+from harness.api.attack import QUICK_PBKDF, Attacker, ConsoleShell, Grant, canary_in
 
 TOKENS = (
     CryptenrollPin(signed_pcr_ids=(11,), name="signed-pcr11"),
@@ -64,12 +62,6 @@ def ask_the_tpm(console: ConsoleShell, token: int, pin: str = "") -> str:
     # No udev runs, so nobody but device-mapper itself makes the node.
     command = f"export DM_DISABLE_UDEV=1; {opened} && {told} && {closed}"
     return console.run(command, Deadline.after(240), check=False)
-
-
-def canary_in(said: str) -> str | None:
-    """The canary, if that is what was said."""
-    found = re.search(r"^[0-9a-f]{32}$", said, re.MULTILINE)
-    return found[0] if found else None
 
 
 def start_look_alike(console: ConsoleShell) -> None:

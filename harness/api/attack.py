@@ -11,7 +11,7 @@ from harness.attack.bus import BusSniffer, MeasurementSpoofer, ResetAndReplay
 from harness.attack.grants import Grant, capabilities
 from harness.attack.initrd import with_file
 from harness.attack.memory import aes256_keys, clevis_passphrases, xts_keys
-from harness.attack.secret_search import find_secret
+from harness.attack.secret_search import canary_in, find_secret
 from harness.guest.console import ConsoleShell
 from harness.luks2.metadata import LuksHeader
 from harness.machine import nvram
@@ -42,6 +42,7 @@ __all__ = [
     "Tpm",
     "TpmExchange",
     "aes256_keys",
+    "canary_in",
     "capabilities",
     "clevis_passphrases",
     "extract",

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 import urllib.parse
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -36,6 +37,12 @@ def find_secret(haystack: Haystack, secret: bytes) -> Found | None:
     """
     places = ((name, haystack.find(text)) for name, text in encodings(secret).items())
     return next((Found(name, at) for name, at in places if at >= 0), None)
+
+
+def canary_in(said: str) -> str | None:
+    """The canary that stands at the head of a line: 32 hexadecimal digits, as an installation draws them."""
+    found = re.search(r"^[0-9a-f]{32}\b", said, re.MULTILINE)
+    return found[0] if found else None
 
 
 def encodings(secret: bytes) -> dict[str, bytes]:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.attack.memory import aes256_keys, clevis_passphrases, xts_keys
-from harness.attack.secret_search import Found, encodings, find_secret
+from harness.attack.secret_search import Found, canary_in, encodings, find_secret
 from harness.errors import UsageError
 
 SCHEDULE_BYTES = 240
@@ -76,6 +76,12 @@ def test_base64_is_found_at_any_place(secret: bytes, before: bytes, after: bytes
 
 def test_no_encoding_is_so_short_that_it_is_found_by_chance() -> None:
     assert min(map(len, encodings(SECRET).values())) >= len(SECRET)
+
+
+def test_a_canary_is_told_from_other_digits() -> None:
+    canary = "0123456789abcdef" * 2
+    assert canary_in(f"cat: no\r\n{canary}\r\n# ") == canary_in(f"{canary}[   33.078947] clevis") == canary
+    assert canary_in(f"{canary}{canary}\n {canary}\n{canary[:31]}\n{canary.upper()}") is None
 
 
 # --- key schedules ---
