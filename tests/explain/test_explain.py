@@ -191,7 +191,9 @@ def test_of_a_file_without_a_passphrase_nothing_is_asked_that_needs_one(tmp_path
     assert not {"regenerated", "threshold-edited"} & said.keys()
 
 
-@pytest.mark.parametrize("attack", sorted({name for kind in ATTACKERS for name in kind.attacks}))
+@pytest.mark.parametrize(
+    "attack", sorted({name for kind in (*ATTACKERS, with_tang_keys(frozenset())) for name in kind.attacks})
+)
 def test_each_attack_that_is_evidence_is_a_scenario(attack: str) -> None:
     function = f"def test_{attack.replace('-', '_')}("
     assert any(function in file.read_text() for file in (PACKAGE.parent / "scenarios").glob("test_attack_*.py"))
