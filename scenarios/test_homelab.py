@@ -44,14 +44,15 @@ def test_thief_with_another_system_gets_what_the_tpm_alone_guards(sealed: Sealed
 
 
 @pytest.mark.policy("tpm2-and-tang")
-@pytest.mark.attack(Grant.MACHINE)
+@pytest.mark.attack(Grant.MACHINE, Grant.NETWORK)
 def test_thief_with_another_system_gets_nothing_off_site(sealed: Sealed, attacker: Attacker) -> None:
     """The second file, with Tang and threshold 2: out of Tang's reach the same thief has one share of two.
 
-    Granted: the machine.
+    As a control the same system opens it at home, where Tang answers. Granted: the machine, and first the network.
     """
     with attacker.boot_live_system(disk=attacker.disk()) as system:
-        assert attacker.try_bindings(system) == frozenset()
+        assert attacker.try_bindings(system, control=True) == {"var"}
+        assert attacker.without(Grant.NETWORK).try_bindings(system) == set()
 
 
 @pytest.mark.policy("tpm2-and-tang")
