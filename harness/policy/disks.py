@@ -8,6 +8,7 @@ that has partitions; else, when the file names only others, the first disk of th
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any
 
 COREOS_BOOT_DISK = "/dev/disk/by-id/coreos-boot-disk"
@@ -68,7 +69,7 @@ class WantedDisk:
         for part in kept:
             if part.get("number"):
                 continue
-            number = labels.get(part.get("label", "")) or next(n for n in range(1, 1000) if n not in taken)
+            number = labels.get(part.get("label", "")) or next(free for free in count(1) if free not in taken)
             taken.add(number)
             found[number] = part
         return found
@@ -98,12 +99,11 @@ def wanted_disks(config: dict[str, Any]) -> tuple[WantedDisk, ...]:
     names = disk_names(storage)
     boot = _boot_name(names, listed)
     others = [name for name in names if name != boot]
-    kind = _kind(next((name for name in (boot, *names) if _NODE.fullmatch(name)), "")) or (
-        "vd" if any("/virtio-" in name for name in names) else "nvme"
-    )
+    others_kind = "vd" if any("/virtio-" in name for name in names) else "nvme"
+    kind = next((_kind(name) for name in (boot, *names) if _NODE.fullmatch(name)), others_kind)
     node = boot if _NODE.fullmatch(boot) else _node(kind, 0)
     used = {node, *(name for name in others if _NODE.fullmatch(name))}
-    disks = [WantedDisk(node, boot or node, _needed(listed.get(boot, ()), boot=True), listed.get(boot, ()))]
+    disks = [WantedDisk(node, boot, _needed(listed.get(boot, ()), boot=True), listed.get(boot, ()))]
     for name in others:
         if not _NODE.fullmatch(name):
             own = "vd" if "/virtio-" in name else kind
@@ -113,7 +113,7 @@ def wanted_disks(config: dict[str, Any]) -> tuple[WantedDisk, ...]:
             found = name
         parts = listed.get(name, ())
         disks.append(WantedDisk(found, name, _needed(parts, boot=False), parts))
-    return (*disks[:1], *sorted(_filled(disks), key=lambda disk: disk.node))
+    return (*disks[:1], *sorted(_filled(disks), key=_order))
 
 
 @dataclass(frozen=True)
@@ -132,11 +132,17 @@ class DevicePlace:
 def place_of(device: str, disks: tuple[WantedDisk, ...]) -> DevicePlace:
     """Where a device path leads. What is named in no other way is a label on the first disk."""
     name, number = disk_of(device)
+    called = device.rpartition("/")[2]
     for index, wanted in enumerate(disks):
-        labels = {link_name(part.get("label", "")): part.get("label", "") for part in wanted.partitions}
-        if name in (wanted.node, wanted.name) or (not name and device.rpartition("/")[2] in labels):
-            return DevicePlace(index, number if name else labels[device.rpartition("/")[2]])
-    return DevicePlace(0, device.rpartition("/")[2])
+        if name in (wanted.node, wanted.name):
+            return DevicePlace(index, number)
+        made = {} if name else wanted.numbers(boot=not index)
+        for at, part in made.items():
+            if link_name(part.get("label", "")) == called:
+                return DevicePlace(index, part["label"])
+            if part.get("guid", "").lower() == called.lower():
+                return DevicePlace(index, at)
+    return DevicePlace(0, called)
 
 
 def link_name(label: str) -> str:
@@ -178,6 +184,11 @@ def _filled(disks: list[WantedDisk]) -> Iterator[WantedDisk]:
                 yield WantedDisk(before, before)
 
 
+def _order(disk: WantedDisk) -> tuple[str, int, str]:
+    """That in which a kernel finds the disks of a kind: nvme2n1 before nvme10n1."""
+    return _kind(disk.node), len(disk.node), disk.node
+
+
 def _devices(storage: dict[str, Any]) -> Iterator[str]:
     for kind in ("luks", "filesystems"):
         yield from (item.get("device", "") for item in storage.get(kind, []))
@@ -212,10 +223,9 @@ def _node(kind: str, number: int) -> str:
 def _needed(partitions: tuple[dict[str, Any], ...], *, boot: bool) -> int:
     """MiB that the partitions need on their disk."""
     end = IMAGE_END_MIB if boot else 1
-    rest = False
+    rest = any(not part.get("sizeMiB") and part.get("shouldExist") is not False for part in partitions)
     for part in partitions:
         size = part.get("sizeMiB") or 0
-        rest = rest or (not size and part.get("shouldExist") is not False)
         if boot and (part.get("number") == 4 or part.get("label") == "root"):
             end += max(size - 1024, 0)
         else:

@@ -18,6 +18,7 @@ from harness.policy.disks import (
 
 BY_ID = "/dev/disk/by-id"
 BY_PARTLABEL = "/dev/disk/by-partlabel"
+GUID = "0FC63DAF-8483-4772-8E79-3D69D8477DE4"
 COREOS = f"{BY_ID}/coreos-boot-disk"
 
 Part = dict[str, Any]
@@ -64,7 +65,7 @@ def test_disks_are_named_by_the_table_of_disks_first_and_by_what_lies_on_them() 
     assert disk_names({}) == []
     assert disk_names(
         {
-            "luks": luks("/dev/vdb1", "/dev/vdc", f"{BY_PARTLABEL}/var"),
+            "luks": [*luks("/dev/vdb1", "/dev/vdc", f"{BY_PARTLABEL}/var"), {"name": "nowhere"}],
             "filesystems": [{"device": "/dev/vdc"}, {"device": "/dev/vdd4"}],
             "raid": [{"name": "empty"}, {"name": "r", "devices": ["/dev/vde1", "/dev/vdf"]}],
             "disks": [{"device": "/dev/vdg"}, {"device": "/dev/vdb"}],
@@ -121,6 +122,11 @@ def test_which_disk_is_the_one_with_the_system(config: dict[str, Any], boot: str
         ({"disks": [disk("/dev/vdb", {"number": 4})]}, [("/dev/vdb", "/dev/vdb")]),
         ({"luks": luks(COREOS)}, [("/dev/nvme0n1", COREOS)]),
         ({"luks": luks(COREOS, f"{BY_ID}/virtio-b")}, [("/dev/vda", COREOS), ("/dev/vdb", f"{BY_ID}/virtio-b")]),
+        # In the order in which a kernel finds them: not that of their letters.
+        (
+            {"luks": luks("/dev/nvme10n1")},
+            [(f"/dev/nvme{number}n1", f"/dev/nvme{number}n1") for number in range(11)],
+        ),
         # In the order of their nodes, whatever that of the file; what a kernel must find before one is there, once.
         (
             {"luks": luks("/dev/vdd", "/dev/vdc", "/dev/sdb"), "disks": [disk("/dev/nvme0n1", {"number": 5})]},
@@ -195,6 +201,8 @@ def test_a_partition_that_is_removed_has_no_number() -> None:
         (f"{BY_PARTLABEL}/first", DevicePlace(0, "first")),
         (f"{BY_PARTLABEL}/second", DevicePlace(1, "second")),
         (rf"{BY_PARTLABEL}/of\x20two", DevicePlace(1, "of two")),
+        (f"/dev/disk/by-partuuid/{GUID.lower()}", DevicePlace(1, 3)),
+        (f"/dev/disk/by-partuuid/{GUID}", DevicePlace(1, 3)),
         # What no disk of the file has is a label of the image, on the first.
         (f"{BY_PARTLABEL}/root", DevicePlace(0, "root")),
         ("/dev/sdz", DevicePlace(0, "sdz")),
@@ -202,8 +210,8 @@ def test_a_partition_that_is_removed_has_no_number() -> None:
 )
 def test_where_a_device_lies(device: str, place: DevicePlace) -> None:
     disks = (
-        WantedDisk("/dev/vda", COREOS, partitions=({"number": 5}, {"label": "first"})),
-        WantedDisk("/dev/vdb", "/dev/vdb", partitions=({"label": "second"}, {"label": "of two"})),
+        WantedDisk("/dev/vda", COREOS, partitions=({"number": 5}, {"label": "first"}, {"label": "vdb3"})),
+        WantedDisk("/dev/vdb", "/dev/vdb", partitions=({"label": "second"}, {"label": "of two"}, {"guid": GUID})),
         WantedDisk("/dev/vdc", f"{BY_ID}/virtio-c"),
     )
     assert place_of(device, disks) == place
