@@ -97,7 +97,7 @@ def place(document: Document, kind: str, key: str, value: str) -> KeyPath:
 def _check_disk(document: Document, here: KeyPath, disk: dict[str, Any], disks: tuple[WantedDisk, ...]) -> None:
     (found,) = (wanted for wanted in disks if wanted.name == disk["device"])
     boot = found is disks[0]
-    if disk["device"].startswith("/dev/disk/by-path/") or not disk_of(disk["device"])[0]:
+    if not disk_of(disk["device"])[0]:
         document.mistake((*here, "device"), "no disk that a machine can have: /dev/sda, /dev/vda, /dev/nvme0n1, by-id")
     mirrored = disk["device"] in document.data.get("boot_device", {}).get("mirror", {}).get("devices", [])
     if boot and disk.get("wipeTable") and not mirrored:
@@ -107,19 +107,20 @@ def _check_disk(document: Document, here: KeyPath, disk: dict[str, Any], disks: 
             (*here, "partitions"),
             f"needs a disk of {found.mib / 2**20:.1f} TiB; here one has {_MOST_MIB // 2**20} at most",
         )
-    for index, part in enumerate(disk.get("partitions", [])):
-        path = (*here, "partitions", index)
-        label, number, start = part.get("label", ""), part.get("number") or 0, part.get("startMiB") or 0
-        if not boot or mirrored:
-            continue
-        if number in (1, 2, 3) or (label in IMAGE_PARTITIONS.values() and label != "root"):
-            document.mistake(path, f"is one of the system's own partitions: {_own()}")
-        elif number != 4 and 0 < start < IMAGE_END_MIB:
-            document.mistake(
-                (*path, "start_mib"), f"starts inside the system's partitions, which end at {IMAGE_END_MIB}"
-            )
-        elif (number == 4 or label == "root") and 0 < (part.get("sizeMiB") or 0) < 1024:
-            document.mistake((*path, "size_mib"), "the system's root has 1024 MiB and does not shrink")
+    if boot and not mirrored:
+        for index, part in enumerate(disk.get("partitions", [])):
+            _check_partition(document, (*here, "partitions", index), part)
+
+
+def _check_partition(document: Document, path: KeyPath, part: dict[str, Any]) -> None:
+    """Note what one partition would do to those of the system, on whose disk it is."""
+    label, number, start = part.get("label"), part.get("number") or 0, part.get("startMiB") or 0
+    if number in (1, 2, 3) or (label in IMAGE_PARTITIONS.values() and label != "root"):
+        document.mistake(path, f"is one of the system's own partitions: {_own()}")
+    elif number != 4 and 0 < start < IMAGE_END_MIB:
+        document.mistake((*path, "start_mib"), f"starts inside the system's partitions, which end at {IMAGE_END_MIB}")
+    elif (number == 4 or label == "root") and 0 < (part.get("sizeMiB") or 0) < 1024:
+        document.mistake((*path, "size_mib"), "the system's root has 1024 MiB and does not shrink")
 
 
 def _own() -> str:
@@ -134,7 +135,7 @@ def _trouble(device: str, storage: dict[str, Any], disks: tuple[WantedDisk, ...]
         names = [raid["name"] for raid in storage.get("raid", [])]
         return "" if device.removeprefix(_MD) in names else "storage.raid makes no such array"
     if device.startswith(_BY_PARTUUID):
-        known = {part.get("guid", "").lower() for found in disks for part in found.partitions}
+        known = {part["guid"].lower() for found in disks for part in found.partitions if part.get("guid")}
         return "" if device.removeprefix(_BY_PARTUUID).lower() in known else "storage.disks makes no such partition"
     if (name := mapping(device)) and name not in [luks["name"] for luks in storage.get("luks", [])]:
         return "storage.luks has no volume of this name"
@@ -189,7 +190,7 @@ def _out_of_reach(
 ) -> Iterator[tuple[KeyPath, str]]:
     """What the first boot would wait for, and never reach: a guest sees the laboratory alone."""
     storage = config.get("storage", {})
-    authorities = config["ignition"].get("security", {}).get("tls", {}).get("certificateAuthorities", [])
+    authorities = config["ignition"].get("security", {}).get("tls", {}).get("certificateAuthorities")
     for luks, tree in zip(storage.get("luks", []), trees, strict=True):
         here = place(document, "luks", "name", luks["name"])
         for leaf in leaves(tree):

@@ -68,8 +68,8 @@ def fit(config: dict[str, Any], spec: int) -> Fitted:
         *_take_out_addresses(fitted),
         *_make_owners(fitted),
     ]
-    if int(fitted["ignition"]["version"].split(".")[1]) > spec:
-        fitted["ignition"]["version"] = f"3.{spec}.0"
+    said = int(fitted["ignition"]["version"].split(".")[1])
+    fitted["ignition"]["version"] = f"3.{min(said, spec)}.0"
     return Fitted(fitted, tuple(notes))
 
 

@@ -9,7 +9,6 @@ names it, in order; `replace` takes the place of all the rest; what comes of it 
 """
 
 import json
-from pathlib import Path
 from typing import Any
 
 from harness.policy import urls
@@ -92,7 +91,7 @@ class _Rendering:
             document.mistake(path, f"with it, what the file holds has more than {MOST_BYTES // 2**20} MiB")
             return {}
         name = _local_name(document, path)
-        part = Document(Path(name or document.path), contents.decode(errors="replace"))
+        part = Document(document.path, contents.decode(errors="replace"))
         if read_values(part) and not part.ignition:
             part.mistake(
                 (), f"is {part.variant.title}; Ignition reads its own form alone: give what butane makes of it"

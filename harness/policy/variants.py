@@ -171,11 +171,12 @@ def _ignition(section: Mapping) -> Variant:
 
 
 def _machine_config(root: Mapping, head: dict[str, Node]) -> NotAPolicyError:
-    kind = _text(head["kind"]) if "kind" in head else "an object of Kubernetes"
+    kind = _text(head["kind"]) if "kind" in head else ""
     first = min((value.line for value in head.values()), default=root.line)
     if kind != "MachineConfig":
+        what = _short(kind) if kind else "an object"
         return NotAPolicyError(
-            "kind", f"this is {_short(kind)} of Kubernetes, neither a Butane file nor an Ignition config", first
+            "kind", f"this is {what} of Kubernetes, neither a Butane file nor an Ignition config", first
         )
     return NotAPolicyError(
         "kind",

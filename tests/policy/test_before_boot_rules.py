@@ -96,6 +96,7 @@ def test_a_machine_has_as_many_disks_as_there_are_letters() -> None:
         ("/dev/vdb", [disk("/dev/vdb", {"label": "a"})], "has partitions, and cannot be taken as a whole"),
         ("/dev/vda3", [], OWN),
         ("/dev/vda1", [], OWN),
+        ("/dev/vda2", [], OWN),
         ("/dev/vda4", [], ""),
         ("/dev/vda5", [], NO_PARTITION),
         ("/dev/vda5", [disk("/dev/vda", {"label": "a"})], ""),
@@ -126,7 +127,10 @@ def test_what_the_file_itself_makes_is_there() -> None:
 
 
 def test_the_members_of_an_array_are_looked_at() -> None:
-    raid = [{"name": "none"}, {"name": "r", "devices": [f"{BY_PARTLABEL}/boot", f"{BY_PARTLABEL}/a", "/dev/vda5"]}]
+    raid = [
+        {"name": "none", "devices": []},
+        {"name": "r", "devices": [f"{BY_PARTLABEL}/boot", f"{BY_PARTLABEL}/a", "/dev/vda5"]},
+    ]
     made = disk("/dev/vda", {"label": "a", "number": 6}, {"label": "boot", "number": 3})
     found = told({"disks": [made], "raid": raid})
     assert found == [
@@ -274,7 +278,7 @@ def test_a_device_that_the_guest_has_or_the_file_makes(kind: str, device: str, h
         ({"disks": [disk("/dev/nvme0n1", {"number": 4})]}, []),
         ({"disks": [disk("/dev/nvme1n1", {"number": 4})]},
          ["storage.disks[0].device: the disk with the system is the first of its kind here"]),
-        ({"raid": [{"name": "r", "level": "raid1"}, {"name": "s", "level": "raid0"}]},
+        ({"raid": [{"name": "r", "level": "raid1", "devices": []}, {"name": "s", "level": "raid0", "devices": []}]},
          ["storage.raid[1].level: the guest makes arrays of the level raid1 alone"]),
         ({"luks": [luks("/dev/vdb", cex={"enabled": True})]},
          ["storage.luks[0]: cex needs the crypto card of an s390x machine"]),
@@ -339,6 +343,7 @@ HTTPS = TangPin("https://a", "https://a", "t")
         (None, {}, ""),
         (Tpm2Pin(), {}, ""),
         (TangPin("tang", "@TANG_URL@", "@TANG_THUMBPRINT@"), {}, ""),
+        (TangPin("tang", "http://10.0.2.2:7500", "@TANG_THUMBPRINT@"), {}, ""),
         (Sss(1, (Tpm2Pin(), HTTPS)), {}, f"no guest reaches https://a: {NOT_RUN}; {RUN}"),
         (HTTPS, {"security": {"tls": {"certificateAuthorities": [{"source": "data:,a"}]}}},
          f"no guest reaches https://a: {NO_CA_KEY}; {RUN}"),

@@ -33,16 +33,16 @@ def test_a_spec_that_the_guest_does_not_take_becomes_its_own(version: str, spec:
 def test_disks_are_named_as_the_machine_has_them() -> None:
     storage = {
         "disks": [{"device": BY_ID, "partitions": [{"label": "root"}]}],
-        "luks": [{"name": "a", "device": f"{BY_ID}-part5"}, {"name": "b", "device": "/dev/vdb"}],
+        "luks": [{"name": "a", "device": f"{BY_ID}-part5"}, {"name": "b", "device": "/dev/vdb"}, {"name": "c"}],
         "filesystems": [{"device": f"{BY_ID}-part6"}],
-        "raid": [{"name": "r", "devices": [f"{BY_ID}-part7", f"{BY_ID}-part8"]}],
+        "raid": [{"name": "r", "devices": [f"{BY_ID}-part7", f"{BY_ID}-part8"]}, {"name": "empty"}],
     }
     config, notes = fitted(storage=storage)
     assert config["storage"] == {
         "disks": [{"device": "/dev/vda", "partitions": [{"label": "root"}]}],
-        "luks": [{"name": "a", "device": "/dev/vda5"}, {"name": "b", "device": "/dev/vdb"}],
+        "luks": [{"name": "a", "device": "/dev/vda5"}, {"name": "b", "device": "/dev/vdb"}, {"name": "c"}],
         "filesystems": [{"device": "/dev/vda6"}],
-        "raid": [{"name": "r", "devices": ["/dev/vda7", "/dev/vda8"]}],
+        "raid": [{"name": "r", "devices": ["/dev/vda7", "/dev/vda8"]}, {"name": "empty", "devices": []}],
     }
     assert notes == (f"{BY_ID} is /dev/vda here",)
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from harness.errors import UsageError
 from harness.policy import urls
-from harness.policy.ignition import GuestFile, render
+from harness.policy.ignition import GuestFile, fill_placeholders, render
 from harness.policy.pins import Sss, TangPin
 from harness.policy.pins.placeholders import TangAddress
 from harness.policy.policy import Policy, Volume
@@ -179,3 +179,127 @@ def test_a_server_that_runs_in_the_place_of_the_users_has_its_own_key() -> None:
     (nested,) = json.loads(by_hand["custom"]["config"])["pins"]["tang"]
     assert nested == {"url": "http://tang.example", "thp": THUMBPRINT}
     assert asked.config["storage"]["luks"][0]["clevis"]["tang"][0]["thumbprint"] == "x" * 43
+
+
+# --- rule by rule
+
+
+def bare(config: dict[str, Any], *pins: TangPin) -> Policy:
+    """A policy of that config alone."""
+    tree = Sss(1, pins) if pins else None
+    return Policy("name", config, (Volume("a", "/dev/a", tree, None, None),), "/dev/vda", (), "")
+
+
+def test_the_config_is_json_that_people_can_read() -> None:
+    text = render(bare({"passwd": {}, "ignition": {"version": "3.3.0"}}), {}).decode()
+    assert text == '{\n  "ignition": {\n    "version": "3.3.0"\n  },\n  "passwd": {}\n}\n'
+
+
+def test_the_config_is_fitted_to_the_spec_that_the_guest_takes() -> None:
+    config = {"ignition": {"version": "3.6.0"}}
+    assert [json.loads(render(bare(config), {}, spec=spec))["ignition"]["version"] for spec in (3, 6)] == [
+        *("3.3.0", "3.6.0")
+    ]
+    assert json.loads(render(bare(config), {}))["ignition"]["version"] == "3.6.0"
+
+
+def test_what_is_said_of_a_server_that_is_missing_or_malformed() -> None:
+    pin = TangPin("tang", "@TANG_URL@")
+    with pytest.raises(UsageError) as caught:
+        render(bare(copy.deepcopy(CONFIG), pin), {})
+    assert caught.value.what == "the policy name needs a Tang server called tang, and none was given"
+    assert caught.value.detail == "given: none"
+    address = TangAddress("ftp://a", THUMBPRINT)
+    with pytest.raises(UsageError) as caught:
+        render(bare(copy.deepcopy(CONFIG), pin), {"other": TANG, "tang": address})
+    assert caught.value.what == "the address of the Tang server tang is malformed"
+    assert caught.value.detail == repr(address)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "given", "fits"),
+    [
+        ("http://10.0.2.2/a", "http://10.0.2.2/a/", True),
+        ("http://10.0.2.2/a", "http://10.0.2.2/b", False),
+        ("http://10.0.2.2:80", "http://10.0.2.2", True),
+        ("http://10.0.2.2:81", "http://10.0.2.2", False),
+        ("http://10.0.2.2", "http://10.0.2.3", False),
+    ],
+)
+def test_a_server_is_where_the_policy_wants_it(wanted: str, given: str, fits: bool) -> None:
+    subject = bare({"ignition": {"version": "3.3.0"}}, TangPin("tang", wanted, "@TANG_THUMBPRINT@"))
+    servers = {"tang": TangAddress(given, THUMBPRINT)}
+    if fits:
+        assert render(subject, servers)
+        return
+    with pytest.raises(UsageError) as caught:
+        render(subject, servers)
+    assert caught.value.what == f"the policy name wants the Tang server tang at {wanted}, not at {given}"
+
+
+def test_each_server_is_looked_at_by_its_own_pins() -> None:
+    pins = (TangPin("tang", "@TANG_URL@"), TangPin("two", "http://10.0.2.2:5678", "@TANG_THUMBPRINT:two@"))
+    assert render(bare(copy.deepcopy(CONFIG), *pins), {"tang": TANG, "two": TWO})
+
+
+def test_placeholders_are_filled_wherever_they_stand() -> None:
+    servers = {"tang": TANG, "two": TWO}
+    given = {
+        "a": ["x @TANG_URL@ y", {"b": "@TANG_THUMBPRINT:two@@TANG_URL:two@"}],
+        "c": 5,
+        "d": None,
+        "@TANG_URL@": True,
+    }
+    assert fill_placeholders(given, servers) == {
+        "a": [f"x {TANG.url} y", {"b": f"{TWO.thumbprint}{TWO.url}"}],
+        "c": 5,
+        "d": None,
+        "@TANG_URL@": True,
+    }
+    with pytest.raises(UsageError) as caught:
+        fill_placeholders(["@TANG_URL:three@"], servers)
+    assert (caught.value.what, caught.value.detail) == (
+        "the placeholder @TANG_URL:three@ names no Tang server",
+        "given: tang, two",
+    )
+    with pytest.raises(UsageError) as caught:
+        fill_placeholders("@TANG_URL@", {})
+    assert caught.value.detail == "given: none"
+
+
+def test_a_custom_pin_stays_as_it_was_written_where_no_key_is_the_harnesss_own() -> None:
+    written = '{"url" :"@TANG_URL@"}'
+    config = {"ignition": {"version": "3.3.0"}, "a": {"pin": "tang", "config": written}}
+    given = json.loads(render(bare(config, TangPin("tang", "@TANG_URL@")), {"tang": TANG}))
+    assert given["a"]["config"] == written.replace("@TANG_URL@", TANG.url)
+
+
+def test_a_file_of_the_harness_is_beside_those_of_the_policy() -> None:
+    storage = {
+        "directories": [{"path": "/etc/lab"}],
+        "files": [{"path": "/etc/file"}],
+        "links": [{"path": "/etc/link", "target": "/srv"}],
+    }
+    subject = bare({"ignition": {"version": "3.3.0"}, "storage": storage})
+    paths = ["/etc/lab/a", "/etc/laboratory", "/etc/file2", "/etc/links", "/et"]
+    made = json.loads(render(subject, {}, [GuestFile(path, "a") for path in paths]))["storage"]
+    assert [file["path"] for file in made["files"]] == ["/etc/file", *paths]
+    assert [file["mode"] for file in made["files"][1:]] == [0o644] * 5
+    for path, other, kind in (
+        ("/etc/file/a", "/etc/file", "files"),
+        ("/etc/link/a", "/etc/link", "links"),
+        ("/etc", "/etc/file", "files"),
+        ("/etc/lab", "/etc/lab", "directories"),
+    ):
+        with pytest.raises(UsageError) as caught:
+            render(subject, {}, [GuestFile(path, "")])
+        assert caught.value.what == (
+            f"the harness's own file {path} collides with {other} in storage.{kind} of the policy name"
+        )
+
+
+def test_a_large_file_of_the_harness_is_packed() -> None:
+    subject = bare({"ignition": {"version": "3.3.0"}})
+    (file,) = json.loads(render(subject, {}, [GuestFile("/a", "again " * 99)]))["storage"]["files"]
+    assert file["contents"]["compression"] == "gzip"
+    assert urls.unpack(urls.decode(file["contents"]["source"])) == b"again " * 99

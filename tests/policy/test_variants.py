@@ -113,7 +113,7 @@ POD = "this is 'Pod' of Kubernetes, neither a Butane file nor an Ignition config
         ("apiVersion: v1\nkind: Pod", "kind", 1, POD, None),
         ("\n\nkind: Pod", "kind", 3, POD, None),
         ("\napiVersion: v1\na: 1", "kind", 2,
-         "this is 'an object of Kubernetes' of Kubernetes, neither a Butane file nor an Ignition config", None),
+         "this is an object of Kubernetes, neither a Butane file nor an Ignition config", None),
         ("apiVersion: v1\nkind: MachineConfig", "kind", 2,
          "this is a MachineConfig of OpenShift; what stands in its spec.config is an Ignition config: "
          "save that section as JSON in a file of its own (NAME.ign) and give that file", None),
