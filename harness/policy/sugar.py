@@ -38,8 +38,8 @@ def boot_device(section: dict[str, Any]) -> dict[str, Any]:
     Args:
         section: As the file has it, checked.
     """
-    luks, devices = section.get("luks", {}), section.get("mirror", {}).get("devices", [])
-    cex = luks.get("cex", {}).get("enabled", False)
+    luks, devices = section.get("luks", {}), section.get("mirror", {}).get("devices")
+    cex = luks.get("cex", {}).get("enabled")
     encrypted = bool(luks.get("tpm2") or luks.get("tang") or cex)
     if not encrypted and not devices:
         return {}
@@ -67,7 +67,7 @@ def _mirror(storage: dict[str, Any], devices: list[str], layout: str) -> None:
     ]
     if layout in ("x86_64", "aarch64"):
         labels = [f"esp-{index}" for index, _ in enumerate(devices, 1)]
-        storage["filesystems"] += [_filesystem(f"/dev/disk/by-partlabel/{label}", "vfat", label) for label in labels]
+        storage["filesystems"].extend(_filesystem(f"/dev/disk/by-partlabel/{label}", "vfat", label) for label in labels)
     members = {
         name: [f"/dev/disk/by-partlabel/{name}-{index}" for index, _ in enumerate(devices, 1)]
         for name in ("boot", "root")

@@ -46,7 +46,7 @@ def translate(document: Document) -> dict[str, Any]:
     generated = [
         sugar.mount_units(storage),
         sugar.boot_device(data.pop("boot_device", {})),
-        sugar.grub(data.pop("grub", {}).get("users", [])),
+        sugar.grub(data.pop("grub", {}).get("users")),
     ]
     for filesystem in storage.get("filesystems", []):
         filesystem.pop("with_mount_unit", None)
@@ -147,10 +147,9 @@ def _take_keys(document: Document, path: KeyPath, user: dict[str, Any]) -> None:
 
 
 def _add_trees(document: Document, storage: dict[str, Any]) -> None:
-    trees = storage.pop("trees", [])
-    kinds = ("files", "directories", "links") if trees else ()
+    kinds = ("files", "directories", "links")
     nodes = {node["path"]: (kind, node) for kind in kinds for node in storage.get(kind, [])}
-    for index, tree in enumerate(trees):
+    for index, tree in enumerate(storage.pop("trees", [])):
         here: KeyPath = ("storage", "trees", index)
         folder = document.path.parent.resolve()
         top = Path(os.path.normpath(folder / tree["local"].lstrip("/")))

@@ -15,7 +15,6 @@ from harness.policy.butane import read_policy, understand
 from harness.policy.ignition import render
 from harness.policy.pins import Sss, TangPin, Tpm2Pin
 from harness.policy.pins.placeholders import TangAddress
-from harness.policy.sugar import systemd_escape_path
 
 POLICIES = sorted((Path(__file__).parents[2] / "scenarios" / "policies").glob("*.bu"))
 SERVERS = {
@@ -477,25 +476,6 @@ def test_the_passphrase_is_what_can_be_typed(tmp_path: Path, key_file: str, pass
         key_file, passphrase = f"{{source: '{packed}', compression: gzip}}", "x" * 40
     text = SMALL.format(version="1.4.0").replace("{inline: secret}", key_file)
     assert read_policy(write(tmp_path, text)).volumes[0].passphrase == passphrase
-
-
-@pytest.mark.parametrize(
-    ("path", "escaped"),
-    [
-        ("/", "-"),
-        ("/var", "var"),
-        ("//var//lib/", "var-lib"),
-        ("/var/.hidden-dir", r"var-.hidden\x2ddir"),
-        ("/.a", r"\x2ea"),
-        ("/dev/disk/by-partlabel/a b", r"dev-disk-by\x2dpartlabel-a\x20b"),
-        ("/dev/mapper/é", r"dev-mapper-\xc3\xa9"),
-    ],
-)
-def test_unit_names_are_escaped_as_systemd_does(path: str, escaped: str) -> None:
-    assert systemd_escape_path(path) == escaped
-    if shutil.which("systemd-escape"):
-        said = subprocess.run(["systemd-escape", "--path", path], capture_output=True, text=True, check=True)
-        assert said.stdout.strip() == escaped
 
 
 # --- the real Ignition, where it is

@@ -203,6 +203,7 @@ def test_a_partition_that_is_removed_has_no_number() -> None:
         (rf"{BY_PARTLABEL}/of\x20two", DevicePlace(1, "of two")),
         (f"/dev/disk/by-partuuid/{GUID.lower()}", DevicePlace(1, 3)),
         (f"/dev/disk/by-partuuid/{GUID}", DevicePlace(1, 3)),
+        (f"/dev/disk/by-partuuid/{GUID[::-1]}", DevicePlace(0, 8)),
         # What no disk of the file has is a label of the image, on the first.
         (f"{BY_PARTLABEL}/root", DevicePlace(0, "root")),
         ("/dev/sdz", DevicePlace(0, "sdz")),
@@ -210,7 +211,9 @@ def test_a_partition_that_is_removed_has_no_number() -> None:
 )
 def test_where_a_device_lies(device: str, place: DevicePlace) -> None:
     disks = (
-        WantedDisk("/dev/vda", COREOS, partitions=({"number": 5}, {"label": "first"}, {"label": "vdb3"})),
+        WantedDisk(
+            "/dev/vda", COREOS, partitions=({"number": 5}, {"label": "first"}, {"label": "vdb3"}, {"guid": GUID[::-1]})
+        ),
         WantedDisk("/dev/vdb", "/dev/vdb", partitions=({"label": "second"}, {"label": "of two"}, {"guid": GUID})),
         WantedDisk("/dev/vdc", f"{BY_ID}/virtio-c"),
     )

@@ -1,11 +1,13 @@
 """What Butane writes for a user, section by section (tests/policy/test_corpus.py holds whole files to the real one)."""
 
+import shutil
+import subprocess
 from typing import Any
 
 import pytest
 
 from harness.policy import urls
-from harness.policy.sugar import boot_device, grub, mount_units
+from harness.policy.sugar import boot_device, grub, mount_units, systemd_escape_path
 
 PARTLABEL = "/dev/disk/by-partlabel"
 BIOS = "21686148-6449-6E6F-744E-656564454649"
@@ -202,3 +204,22 @@ def test_a_swap_unit(options: dict[str, Any], lines: str) -> None:
 def test_no_units_where_none_are_asked_for() -> None:
     assert mount_units({}) == {}
     assert mount_units({"filesystems": [{"device": "/dev/vdb", "with_mount_unit": False}]}) == {}
+
+
+@pytest.mark.parametrize(
+    ("path", "escaped"),
+    [
+        ("/", "-"),
+        ("/var", "var"),
+        ("//var//lib/", "var-lib"),
+        ("/var/.hidden-dir", r"var-.hidden\x2ddir"),
+        ("/.a", r"\x2ea"),
+        ("/dev/disk/by-partlabel/a b", r"dev-disk-by\x2dpartlabel-a\x20b"),
+        ("/dev/mapper/é", r"dev-mapper-\xc3\xa9"),
+    ],
+)
+def test_unit_names_are_escaped_as_systemd_does(path: str, escaped: str) -> None:
+    assert systemd_escape_path(path) == escaped
+    if shutil.which("systemd-escape"):
+        said = subprocess.run(["systemd-escape", "--path", path], capture_output=True, text=True, check=True)
+        assert said.stdout.strip() == escaped
