@@ -23,7 +23,6 @@ MATRIX, MATRIX_JUNIT = "matrix.csv", "matrix-junit.xml"
 JUNIT = "junit.xml"
 ACCELERATOR_FILE = "accelerator.txt"
 
-_INSTALLATION = "install::"
 _SHARD = re.compile(r"-shard-\d+$")
 
 
@@ -61,8 +60,7 @@ def _read(name: str, folder: Path) -> Variant:
             continue
         versions = _merged(versions, _versions(test / artifacts.VERSIONS))
         seen = verdict(document)
-        # Whether a machine is installed depends on what is in the cache: an installation that passed is no scenario.
-        if not (str(document["test"]).startswith(_INSTALLATION) and seen.startswith(Result.PASSED.value)):
+        if record.is_scenario(document):
             scenarios[str(document["test"])] = seen
     versions = _merged(versions, _accelerator(folder / ACCELERATOR_FILE))
     # What broke before a test had evidence, and tests that leave none, such as those of a stack.

@@ -264,7 +264,13 @@ def load(folder: Path) -> Document:
 def problem(document: Document) -> str:
     """The first error of a test or of one of its boots: its kind, and what happened; empty where there was none."""
     errors = [each["error"] for each in (document, *document["boots"]) if each.get("error")]
-    return f"{errors[0]['kind']}: {errors[0]['what']}" if errors else ""
+    # Of what is no error of the harness, Ctrl-C say, the kind may be all there is to tell.
+    return ": ".join(dict.fromkeys((errors[0]["kind"], errors[0]["what"]))) if errors else ""
+
+
+def is_scenario(document: Document) -> bool:
+    """Whether it counts: an installation that passed does not, as what is in the cache decides whether there is one."""
+    return not (document["test"].startswith("install::") and document["result"] == Result.PASSED.value)
 
 
 def _boot(boot: Boot) -> dict[str, Any]:

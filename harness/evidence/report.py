@@ -153,6 +153,7 @@ def render(root: Path, base: Path) -> str:
         guards=guards(attacks),
         shown=lambda mark: _shown(mark, places[mark.test], base),
         counts={result: sum(row.result == result for row in rows) for result in _ORDER},
+        scenarios=sum(row.document is None or record.is_scenario(row.document) for row in rows),
         boots=sum(len(row.boots) for row in rows),
         machine_seconds=sum(boot.segments[-1].stop for row in rows for boot in row.boots if boot.segments),
         longest=longest,

@@ -305,3 +305,15 @@ def test_a_page_replaces_no_file_but_a_page(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=f"{mine} is not ours to replace"):
         command.main([str(tmp_path / "root"), "-o", str(mine)])
     assert mine.read_text() == "<!DOCTYPE html><h1>mine</h1>"
+
+
+def test_an_installation_that_passed_is_no_scenario(tmp_path: Path) -> None:
+    save(tmp_path, Scenario("install::tpm2-debian-13", Result.PASSED, (Boot(OUTCOME),)))
+    assert "No scenario has run yet" in page(tmp_path).text
+    save(tmp_path, Scenario("install::tang-debian-13", Result.ERROR, (Boot(BROKEN),)))
+    save(tmp_path, Scenario("t.py::test_good", Result.PASSED, (Boot(OUTCOME),), "``clevis luks edit``: it opens."))
+    text = page(tmp_path).text
+    assert "1 of 2 scenarios passed" in text
+    assert "1 installation, 3 boots" in text
+    assert re.search(r"all\s+3", text)
+    assert "\nclevis luks edit: it opens." in text
