@@ -74,7 +74,11 @@ CONDITIONS: tuple[Condition, ...] = (
     Condition(
         "tang-rotated", "the Tang servers' keys were rotated", servers=((EVERY, Tang.rotate_keys, Server.ROTATED),)
     ),
-    Condition("tang-deleted", "and the old keys deleted", servers=((EVERY, delete_keys, Server.KEY_DELETED),)),
+    Condition(
+        "tang-deleted",
+        "the Tang servers' keys were rotated, and the old ones deleted",
+        servers=((EVERY, delete_keys, Server.KEY_DELETED),),
+    ),
     Condition(
         "tang-imposter", "other keys at the servers' addresses", servers=((EVERY, Tang.replace_keys, Server.IMPOSTER),)
     ),
