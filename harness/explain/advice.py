@@ -35,12 +35,16 @@ Rule = Callable[[Policy, Volume], Iterator[tuple[str, str]]]
 
 
 def advice(policy: Policy) -> tuple[Advice, ...]:
-    """Every warning about a policy: what the guest cannot have and what no boot shows, then volume by volume."""
-    return tuple(_of_the_file(policy)) + tuple(
-        Advice(volume.name, text, source)
-        for volume in policy.volumes
-        for rule in _RULES
-        for text, source in rule(policy, volume)
+    """Every warning about a policy: what the guest cannot have, then volume by volume, then what no boot shows."""
+    return (
+        *_of_the_file(policy),
+        *(
+            Advice(volume.name, text, source)
+            for volume in policy.volumes
+            for rule in _RULES
+            for text, source in rule(policy, volume)
+        ),
+        *_of_the_guest(policy),
     )
 
 
@@ -51,6 +55,9 @@ def _of_the_file(policy: Policy) -> Iterator[Advice]:
         yield Advice(policy.name, nothing, "Butane, docs")
     for obstacle in policy.obstacles:
         yield Advice(policy.name, f"the laboratory cannot install it: {obstacle}", "images/debian-13/recipe.yaml")
+
+
+def _of_the_guest(policy: Policy) -> Iterator[Advice]:
     if notes := not_exercised(policy):
         yield Advice(policy.name, f"not exercised here: {'; '.join(notes)}", "docs/explanation/limits.md")
 

@@ -193,7 +193,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="unlock-lab explain",
         description="Tell what a policy, or a machine, will do and what an attacker gets, by the rules alone.",
     )
-    parser.add_argument("files", nargs="*", type=Path, metavar="FILE", help="a Butane file")
+    parser.add_argument("files", nargs="*", type=Path, metavar="FILE", help="a Butane file or Ignition config")
     parser.add_argument(
         "--machine", action="append", default=[], type=Path, metavar="DIR", help="a folder that collect.sh filled"
     )
@@ -205,6 +205,6 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="[VOLUME:]CONDITION=OUTCOME",
-        help="fail unless it is so: tpm-absent=passphrase-fallback, disk-stolen=resisted",
+        help="fail unless it is so: tpm-absent=passphrase-fallback, disk-stolen=resisted; the names stand in --html",
     )
     return parser

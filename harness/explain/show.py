@@ -1,6 +1,6 @@
-"""An answer in a terminal: warnings first, then each volume's tree, conditions and attackers."""
+"""An answer in a terminal: warnings first, then each volume's tree, conditions and attackers, those alike together."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console, RenderableType
@@ -21,6 +21,11 @@ _COLOURS = {
     Unlock.REFUSED: "cyan",
     Unlock.NOT_PREDICTED: "dim",
 }
+_Line = ConditionAnswer | AttackerAnswer
+_Outcome = tuple[str, str]
+"""In words, and its style."""
+
+_STANDINGS = {"differ": "bold red", "agree": "", "": "dim"}
 
 
 def show(given: Answer, console: Console) -> None:
@@ -70,24 +75,39 @@ def _grow(node: Tree, branch: Branch) -> None:
 
 
 def _conditions(lines: tuple[ConditionAnswer, ...]) -> Table:
-    table = Table("when", "it does", "because", "boots", box=SIMPLE_HEAD, pad_edge=False, expand=True)
-    for line in lines:
-        outcome = Text(line.unlock.value, _COLOURS[line.unlock])
-        table.add_row(line.about, outcome, Text(plain(line.reason)), _recorded(line.recorded))
-    return table
+    return _alike("it does", "when, and why", ((line, (line.unlock.value, _COLOURS[line.unlock])) for line in lines))
 
 
 def _attackers(lines: tuple[AttackerAnswer, ...]) -> Table:
-    table = Table("attacker", "gets the key", "because", "boots", box=SIMPLE_HEAD, pad_edge=False, expand=True)
-    for line in lines:
-        outcome = Text("extracted", "bold red") if line.extracted else Text("resisted", "green")
-        table.add_row(line.about, outcome, Text(plain(line.reason)), _recorded(line.recorded))
+    said = {True: ("extracted", "bold red"), False: ("resisted", "green")}
+    return _alike("result", "attacker, and why", ((line, said[line.extracted]) for line in lines))
+
+
+def _alike(does: str, what: str, lines: Iterable[tuple[_Line, _Outcome]]) -> Table:
+    """Lines that come to the same for the same reason stand together, in the order of the first of them."""
+    groups: dict[tuple[_Outcome, str, str], list[_Line]] = {}
+    for line, outcome in lines:
+        groups.setdefault((outcome, line.reason, _standing(line.recorded)), []).append(line)
+    table = Table(does, what, box=SIMPLE_HEAD, pad_edge=False, expand=True)
+    table.columns[1].ratio = 1
+    for (outcome, reason, standing), alike in groups.items():
+        boots = sum(line.recorded.contradicted or line.recorded.confirmed for line in alike)
+        table.add_row(
+            Text(*outcome),
+            Text.assemble(
+                plain(" · ".join(line.about for line in alike)),
+                (f"\nbecause {plain(reason)} ", "dim"),
+                (f"({_counted(boots, standing)})", _STANDINGS[standing]),
+            ),
+        )
     return table
 
 
-def _recorded(recorded: Recorded) -> Text:
-    if recorded.contradicted:
-        return Text(f"{recorded.contradicted} differ", "bold red")
-    return Text(
-        f"{recorded.confirmed} agree" if recorded.confirmed else "none yet", "" if recorded.confirmed else "dim"
-    )
+def _standing(recorded: Recorded) -> str:
+    return "differ" if recorded.contradicted else "agree" if recorded.confirmed else ""
+
+
+def _counted(boots: int, standing: str) -> str:
+    if not boots:
+        return "no boot yet"
+    return f"1 boot {standing}s" if boots == 1 else f"{boots} boots {standing}"
