@@ -1,6 +1,6 @@
 # `make` alone says what there is. Every target first makes the host ready (harness/host/setup.py): nothing to do is instant.
 #   make scenarios ALL=1                   all scenarios, not just the core
-#   make scenarios BUTANE="a.bu b.ign"     what the rules say of your files
+#   make scenarios BUTANE="a.bu b.ign"     what the rules say of your files, booted
 #   make matrix BUTANE=my.bu               your file under every condition
 #   make scenarios ARGS='-k tang_down -v'  for pytest; -k, -m select among all
 #   make mutants ARGS=judge                modules with that in their path
