@@ -167,7 +167,8 @@ class Status:
         if self._done and left_out:
             costs = durations.expected(durations.of_this_host(), durations.of_another_host())
             everything = [job for job in self._suite if job.machine]
-            self._say(*whole_lines(everything, len(left_out), costs, self._at_once))
+            how = " (make scenarios ALL=1)" if self._config.getoption("markexpr") == "core" else ""
+            self._say(whole_line(everything, len(left_out), how, costs, self._at_once))
 
     def _say(self, *lines: str) -> None:
         reporter = self._config.pluginmanager.getplugin("terminalreporter")
@@ -204,13 +205,13 @@ def status_line(done: int, total: int, on: Sequence[Job], waiting: Sequence[Job]
     return " · ".join([*parts, f"about {minutes(left)} left"])
 
 
-def whole_lines(jobs: Sequence[Job], left_out: int, costs: Costs, at_once: int) -> list[str]:
+def whole_line(jobs: Sequence[Job], left_out: int, how: str, costs: Costs, at_once: int) -> str:
     """What everything that was collected would take, and how to run it."""
     whole, machines = minutes(forecast(jobs, costs, at_once)), _count(len(by_machine(jobs)), "machine")
-    return [
-        f"{_count(left_out, 'more scenario')} not selected (make scenarios ALL=1): "
+    return (
+        f"{_count(left_out, 'more scenario')} not selected{how}: "
         f"all {len(jobs)}, in {machines}, would take about {whole} on this host"
-    ]
+    )
 
 
 def short(test: str) -> str:

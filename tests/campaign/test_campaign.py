@@ -97,7 +97,7 @@ def test_two_workers_share_a_campaign(
             "  tpm2 *installation *, then 4 scenarios *",
             "about * in all*",
             "*on: *test_it?tang-0?*",
-            "2 more scenarios not selected (make scenarios ALL=1): all 8, in 3 machines, would take about *",
+            "2 more scenarios not selected: all 8, in 3 machines, would take about *",
         ]
     )
     kept = durations.of_this_host()
