@@ -19,8 +19,9 @@ from rich.console import Console
 from rich.table import Table
 
 from harness.deadline import Deadline
-from harness.defaults import IMAGE
+from harness.defaults import IMAGE, add_artifacts, count
 from harness.errors import RigError
+from harness.evidence.artifacts import write_named
 from harness.guest.boot import BootReader
 from harness.guest.events import (
     Event,
@@ -66,12 +67,6 @@ _STAGES = (
 """What ends each stage of a boot, in order."""
 
 
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of boots: 1 or more")
-    return int(text)
-
-
 def main(argv: Sequence[str]) -> int:
     """Run the bench; returns the exit status."""
     parser = argparse.ArgumentParser(
@@ -80,21 +75,15 @@ def main(argv: Sequence[str]) -> int:
     )
     parser.add_argument("--policy", default="tpm2-and-tang", help="a policy of scenarios/policies (%(default)s)")
     parser.add_argument("--image", default=IMAGE, help="a folder of images/ (%(default)s)")
-    parser.add_argument("--runs", type=_count, default=3, metavar="N", help="boots of each kind (%(default)s)")
-    parser.add_argument(
-        "--artifacts",
-        type=Path,
-        default=Path("artifacts"),
-        metavar="FOLDER",
-        help="where bench.json goes (%(default)s)",
-    )
+    parser.add_argument("--runs", type=count, default=3, metavar="N", help="boots of each kind (%(default)s)")
+    add_artifacts(parser)
     arguments = parser.parse_args(argv)
     policy = read_policy(POLICIES / f"{arguments.policy}.bu")
     with laboratory.prepared(laboratory.Options()) as lab:
         entry = sealed_machine(lab, arguments.image, policy, arguments.artifacts)
         result = measure(lab, entry, arguments.runs, arguments.artifacts)
     show(result)
-    (arguments.artifacts / "bench.json").write_text(json.dumps(result, indent=2) + "\n")
+    write_named(arguments.artifacts / "bench.json", json.dumps(result, indent=2) + "\n")
     return 0
 
 

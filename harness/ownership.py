@@ -71,7 +71,8 @@ def claim(folder: Path, named_by: str, mode: int = SHARED, *, adopt: bool = Fals
     folder = folder.absolute()
     _require_safe_way(folder, named_by)
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
+        for above in reversed(folder.parents):
+            above.mkdir(mode=0o755, exist_ok=True)  # whatever the umask: in 0777 others could replace the folder
         folder.mkdir(exist_ok=True, mode=mode)
         handle = _opened(folder, named_by)
         try:

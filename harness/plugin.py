@@ -23,7 +23,7 @@ from harness import fixtures
 from harness.campaign.repeat import lines as tally_lines
 from harness.campaign.repeat import run_id, tallies
 from harness.campaign.schedule import COLLECTED, parse_shard
-from harness.defaults import ACCELERATORS, HYPERVISORS, IMAGE
+from harness.defaults import ACCELERATORS, HYPERVISORS, IMAGE, count
 from harness.errors import HarnessError
 from harness.fixtures import INSTALLED, RECORDER, TERMINAL
 from harness.host.slots import slot_count, waited
@@ -74,7 +74,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--lab-shard", metavar="K/N", type=parse_shard, help="run the K-th of N parts that take about equally long"
     )
     group.addoption(
-        "--lab-repeat", metavar="N", type=int, default=1, help="run each scenario N times, and count the outcomes"
+        "--lab-repeat", metavar="N", type=count, default=1, help="run each scenario N times, and count the outcomes"
     )
 
 
@@ -122,10 +122,10 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object | 
 @pytest.hookimpl(trylast=True)
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run each scenario as often as was asked for."""
-    count = metafunc.config.getoption("--lab-repeat")
-    if count > 1 and "sealed" in metafunc.fixturenames:
+    times = metafunc.config.getoption("--lab-repeat")
+    if times > 1 and "sealed" in metafunc.fixturenames:
         metafunc.fixturenames.append("repetition")
-        metafunc.parametrize("repetition", range(1, count + 1), indirect=True, ids=run_id)
+        metafunc.parametrize("repetition", range(1, times + 1), indirect=True, ids=run_id)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

@@ -21,12 +21,12 @@ from harness.paths import POLICIES
 from harness.progress import Progress
 
 
-@pytest.mark.parametrize("runs", ["0", "-1", "x"])
+@pytest.mark.parametrize("runs", ["0", "-1", "x", "10000", "9" * 5000])
 def test_a_bench_of_no_boots_is_refused(runs: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         bench.main(["--runs", runs])
     assert ended.value.code == 2
-    assert "no number of boots" in capsys.readouterr().err
+    assert "is no number from 1 to 9999" in capsys.readouterr().err
 
 
 class Terminal(io.StringIO):

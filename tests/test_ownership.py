@@ -36,6 +36,16 @@ def test_a_new_folder_is_made_and_marked(tmp_path: Path) -> None:
     assert stat.S_IMODE(made.stat().st_mode) == 0o755
 
 
+def test_folders_on_the_way_are_nobody_elses_to_change_whatever_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        claim(tmp_path / "a" / "b" / "c", "THIS")
+    finally:
+        os.umask(before)
+    assert [path.stat().st_mode & 0o022 for path in (tmp_path / "a", tmp_path / "a/b", tmp_path / "a/b/c")] == [0, 0, 0]
+    claim(tmp_path / "a" / "b" / "c", "THIS")
+
+
 def test_an_empty_folder_of_ours_is_adopted(tmp_path: Path) -> None:
     assert not is_ours(tmp_path)
     assert is_ours(claim(tmp_path, "X"))

@@ -254,7 +254,7 @@ def test_a_wrong_number_of_machines_is_told_once_there_is_a_scenario(
     run.makepyfile('import pytest\n\n@pytest.mark.policy("tang")\ndef test_it(sealed):\n    pass\n')
     result = run.runpytest_inprocess()
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["ERROR: UNLOCK_LAB_MACHINES is '0'", "hint: *"])
+    result.stderr.fnmatch_lines(["ERROR: UNLOCK_LAB_MACHINES: '0' is no number from 1 to 9999", "hint: *"])
 
 
 def test_workers_of_another_project_need_no_folder_of_ours(

@@ -17,6 +17,7 @@ from harness.campaign import durations
 from harness.campaign.collection import divided
 from harness.campaign.schedule import Costs, Job, by_machine, forecast
 from harness.campaign.status import JOB, minutes, short
+from harness.defaults import count
 from harness.errors import UsageError
 from harness.files import tail, write_whole
 from harness.host.slots import slot_count
@@ -33,12 +34,10 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("-m", dest="marks", default="", help="as for pytest: only tests with these marks")
     parser.add_argument("--json", action="store_true", help="one line of JSON, for a workflow")
     parser.add_argument(
-        "--shards", type=int, default=6, metavar="N", help="how many shards to divide into (%(default)s)"
+        "--shards", type=count, default=6, metavar="N", help="how many shards to divide into (%(default)s)"
     )
     parser.add_argument("--record", action="store_true", help="publish what this host has measured of them")
     arguments = parser.parse_args(argv)
-    if arguments.shards < 1:
-        raise UsageError(f"{arguments.shards} shards", hint="name a number from 1")
     jobs = collected(arguments.paths, arguments.marks)
     if arguments.record:
         print(record(jobs))

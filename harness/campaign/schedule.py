@@ -16,6 +16,8 @@ import heapq
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from harness.defaults import MOST
+
 COLLECTED = "unlock_lab_collected"
 """What a worker of xdist is told: the file for what it collected, since it sends nothing but node ids by itself."""
 
@@ -160,7 +162,7 @@ def parse_shard(text: str) -> tuple[int, int]:
     Raises:
         argparse.ArgumentTypeError: It is not that.
     """
-    number, slash, count = text.partition("/")
-    if not (slash and number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
+    number, slash, parts = text.partition("/")
+    if not (slash and number.isdecimal() and parts.isdecimal() and 1 <= int(number) <= int(parts) <= MOST):
         raise argparse.ArgumentTypeError(f"there is no shard {text!r}: 2/6 is the second of six")
-    return int(number), int(count)
+    return int(number), int(parts)

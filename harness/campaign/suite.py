@@ -22,10 +22,9 @@ from harness.campaign.runs import Run
 from harness.campaign.schedule import Job, by_machine, forecast
 from harness.campaign.status import minutes, short
 from harness.errors import UsageError
-from harness.evidence.artifacts import markdown
+from harness.evidence.artifacts import markdown, write_named
 from harness.evidence.attack_list import evidence_of
 from harness.evidence.record import Result
-from harness.files import write_whole
 from harness.ownership import require_own_file
 
 _SLOTS = 2
@@ -56,7 +55,7 @@ def main(argv: Sequence[str]) -> int:
         print("\n".join(page(jobs, found, durations.of_another_host())))
         return 0
     told = runs.record(found, options.record)
-    write_whole(output, "\n".join(page(jobs, told, durations.of_another_host())) + "\n")
+    write_named(output, "\n".join(page(jobs, told, durations.of_another_host())) + "\n")
     print(f"{output}: {len(found)} runs of {len(options.folders)} folders, {len(told)} in all", file=sys.stderr)
     return 0
 

@@ -149,6 +149,18 @@ def save_outcome(folder: Path, scenario: Scenario, secrets: Mapping[str, str] | 
     return found
 
 
+def write_named(path: Path, text: str, mode: int = 0o600) -> None:
+    """Write a file that the user named, atomically.
+
+    Raises:
+        HostError: It cannot be written.
+    """
+    try:
+        write_whole(path, text, mode)
+    except OSError as error:
+        raise HostError(f"{path} cannot be written", str(error), "name another file") from error
+
+
 def tail(path: Path, lines: int = 25, limit: int = 65536) -> list[str]:
     """The last lines of a log as plain text: without escape sequences, blank lines and control characters.
 

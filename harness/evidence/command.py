@@ -16,11 +16,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.errors import HostError
-from harness.evidence import attack_list, jobs, night, report
+from harness.evidence import artifacts, attack_list, jobs, night, report
 from harness.evidence.html import template
 from harness.evidence.night import Night
-from harness.files import write_whole
 from harness.ownership import require_own_file
 
 NIGHT = "night.json"
@@ -101,11 +99,8 @@ def _merge(now: Night, since: Path | None, output: Path) -> int:
     require_own_file(output, report.GENERATOR)
     if output.with_name(NIGHT).exists():
         night.load(output.with_name(NIGHT))  # only a night of ours is replaced
-    try:
-        write_whole(output, page)
-        write_whole(output.with_name(NIGHT), night.dumps(now))
-    except OSError as error:
-        raise HostError(f"{output} cannot be written", str(error), "name another file with -o") from error
+    artifacts.write_named(output, page)
+    artifacts.write_named(output.with_name(NIGHT), night.dumps(now))
     print(output)
     bad, broken = sum(map(len, now.bad.values())), ", ".join(f"{job} {how}" for job, how in now.broken.items())
     told = [

@@ -12,13 +12,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from harness.errors import HarnessError, HostError, UsageError
+from harness.errors import HarnessError, UsageError
 from harness.evidence import artifacts, pcrs, record
 from harness.evidence.attacks import AttemptMark, attack_rows, guards
 from harness.evidence.html import href, template
 from harness.evidence.pcrs import PcrLine
 from harness.evidence.record import Document, Result
-from harness.files import read_whole, write_whole
+from harness.files import read_whole
 from harness.ownership import require_own_file
 
 PAGE = "report.html"
@@ -124,10 +124,7 @@ def write(root: Path, output: Path) -> None:
     if output.parent.resolve() == root.resolve():
         artifacts.claimed_root(root)
     require_own_file(output, GENERATOR)
-    try:
-        write_whole(output, render(root, output.parent))
-    except OSError as error:
-        raise HostError(f"{output} cannot be written", str(error), "name another file with -o") from error
+    artifacts.write_named(output, render(root, output.parent))
 
 
 def render(root: Path, base: Path) -> str:

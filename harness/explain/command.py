@@ -16,7 +16,7 @@ from harness.defaults import IMAGE
 from harness.errors import UsageError
 from harness.event_log.decode import decode_event_log
 from harness.event_log.events import MeasuredEvent
-from harness.evidence.artifacts import save
+from harness.evidence.artifacts import write_named
 from harness.explain import collected
 from harness.explain.advice import Advice
 from harness.explain.answer import Answer, Expectation, Situation, answer
@@ -56,7 +56,7 @@ def main(argv: Sequence[str]) -> int:
         for each in answers:
             show(each, console)
     if arguments.html:
-        save(arguments.html.parent, {arguments.html.name: page(answers)})
+        write_named(arguments.html, page(answers))
         print(arguments.html, file=sys.stderr)
     unmet = [line for each in answers for wanted in expectations for line in wanted.unmet(each)]
     for line in unmet:

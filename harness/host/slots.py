@@ -6,6 +6,7 @@ there are processors (``UNLOCK_LAB_MACHINES`` says otherwise). They are locks of
 (`harness.host.hostwide`), whatever the user and the run folder: a killed process holds none.
 """
 
+import argparse
 import os
 import socket
 import time
@@ -15,6 +16,7 @@ from contextlib import contextmanager
 from tenacity import RetryError, Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 from harness.deadline import Deadline
+from harness.defaults import count
 from harness.errors import HostError, UsageError
 from harness.host.hostwide import in_line, taken
 from harness.progress import Progress
@@ -22,7 +24,6 @@ from harness.progress import Progress
 _WAIT_SECONDS = 3600.0
 _POLL_SECONDS = 0.2
 _QUEUE = "queue"
-_MOST_DIGITS = 4
 
 _held: list[socket.socket] = []
 """The slots that this process holds."""
@@ -40,12 +41,10 @@ def slot_count() -> int:
     said = os.environ.get("UNLOCK_LAB_MACHINES", "")
     if not said:
         return max(1, len(os.sched_getaffinity(0)))
-    if not said.isdecimal() or len(said) > _MOST_DIGITS or int(said) < 1:
-        raise UsageError(
-            f"UNLOCK_LAB_MACHINES is {said[:80]!r}",
-            hint="say how many machines may run at once: a number from 1 to 9999",
-        )
-    return int(said)
+    try:
+        return count(said)
+    except argparse.ArgumentTypeError as error:
+        raise UsageError(f"UNLOCK_LAB_MACHINES: {error}", hint="say how many machines may run at once") from error
 
 
 def waited() -> float:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from harness.defaults import ACCELERATORS
+from harness.defaults import ACCELERATORS, add_artifacts
 from harness.errors import HarnessError, UsageError
 from harness.images.recipe import guest_recipe
 from harness.lab.policies import image_for, require_installable
@@ -163,7 +163,5 @@ def _parser() -> argparse.ArgumentParser:
         "--draw", type=Path, metavar="LIST", help="boot nothing: draw such a list, the picture beside it"
     )
     parser.add_argument("--accel", default="auto", choices=ACCELERATORS, help="KVM or emulation (%(default)s)")
-    parser.add_argument(
-        "--artifacts", type=Path, default=Path("artifacts"), metavar="FOLDER", help="where the table goes (%(default)s)"
-    )
+    add_artifacts(parser)
     return parser

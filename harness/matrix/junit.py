@@ -26,7 +26,9 @@ def write_junit(matrix: Matrix, path: Path) -> None:
 
 
 def _case(cell: Cell) -> ET.Element:
-    case = ET.Element("testcase", classname=f"{cell.stack}.{cell.policy}", name=cell.condition, time=f"{cell.took:.3f}")
+    case = ET.Element(
+        "testcase", classname=plain(f"{cell.stack}.{cell.policy}"), name=cell.condition, time=f"{cell.took:.3f}"
+    )
     if cell.observed is None:
         ET.SubElement(case, "error", message=plain(cell.error))
     elif cell.differs:

@@ -75,7 +75,7 @@ def write_svg(matrix: Matrix, path: Path) -> None:
         HostError: It cannot be written.
     """
     require_own_file(path, _SVG_SIGN)
-    artifacts.save(path.parent, {path.name: _render("matrix.svg.j2", matrix)}, 0o644)
+    artifacts.write_named(path, _render("matrix.svg.j2", matrix), 0o644)
 
 
 def _render(name: str, matrix: Matrix, folder: Path | None = None) -> str:

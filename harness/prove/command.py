@@ -14,7 +14,7 @@ from rich.console import Console
 from harness.campaign import durations
 from harness.campaign.durations import Durations, Installed
 from harness.campaign.schedule import Costs
-from harness.defaults import ACCELERATORS, HYPERVISORS
+from harness.defaults import ACCELERATORS, HYPERVISORS, add_artifacts
 from harness.errors import ControlError, HarnessError
 from harness.evidence import record, report
 from harness.explain.answer import Answer
@@ -74,9 +74,9 @@ def _prove(file: Path, arguments: argparse.Namespace, progress: Progress) -> int
         try:
             found, attacked = _booted(machine, steps, attacks, answer, lab)
         except ControlError as error:
-            status = never_opens(answer, error, record.load(Path(error.evidence)), Console())
+            status = never_opens(answer, error, record.load(Path(error.evidence)), Console(markup=False, emoji=False))
         else:
-            status = show(answer, found, attacked, Console())
+            status = show(answer, found, attacked, Console(markup=False, emoji=False))
     report.write(arguments.artifacts, page)
     progress.say(f"each boot and its logs: {page}")
     return status
@@ -185,11 +185,5 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--no-attacks", action="store_true", help="play no attackers")
     parser.add_argument("--accel", default="auto", choices=ACCELERATORS, help="KVM or emulation (%(default)s)")
     parser.add_argument("--hypervisor", default="libvirt", choices=HYPERVISORS, help="what runs them (%(default)s)")
-    parser.add_argument(
-        "--artifacts",
-        type=Path,
-        default=Path("artifacts"),
-        metavar="FOLDER",
-        help="where the evidence goes (%(default)s)",
-    )
+    add_artifacts(parser)
     return parser

@@ -54,7 +54,7 @@ def main(argv: Sequence[str]) -> int:
         if left := [volume.name for volume in volumes if volume not in able]:
             progress.say(f"{image}: not tried, since its systemd-cryptenroll opens nothing by a TPM: {', '.join(left)}")
         found += try_volumes(able, image, progress, arguments.only)
-    show(found, versions, Console(), time.monotonic() - started)
+    show(found, versions, Console(markup=False, emoji=False), time.monotonic() - started)
     return 0 if all(line.agrees for line in found) else 1
 
 
@@ -87,18 +87,18 @@ def try_volumes(volumes: Sequence[Volume], image: str, progress: Progress, only:
     with guest_tree(image, progress) as tree, ThreadPoolExecutor(workers) as pool:
         shares = [volumes[start::workers] for start in range(workers)]
         quiet = Progress(progress.stream, several=True)
-        running = [pool.submit(_try_share, tree, share, quiet, only, over) for share in shares]
+        running = [pool.submit(_try_share, tree, image, share, quiet, only=only, over=over) for share in shares]
         try:
             wait(running, return_when=FIRST_EXCEPTION)
         finally:
             over.set()  # Ctrl-C, or what one of them lacks: the others end with the cell that they are at
-        found = [replace(line, image=image) for share in running for line in share.result()]
+        found = [line for share in running for line in share.result()]
     order = [volume.name for volume in volumes]
     return sorted(found, key=lambda line: order.index(line.volume))
 
 
 def _try_share(
-    tree: Path, volumes: Sequence[Volume], progress: Progress, only: Sequence[str], over: threading.Event
+    tree: Path, image: str, volumes: Sequence[Volume], progress: Progress, *, only: Sequence[str], over: threading.Event
 ) -> list[Line]:
     """What one shell tries until it is over: its TPM, header and servers are its own."""
     found: list[Line] = []
@@ -107,7 +107,7 @@ def _try_share(
     with parts_among(tree, names, progress, sorted(banks)) as parts:
         for volume in takewhile(lambda _: not over.is_set(), volumes):
             with progress.step(volume.name):
-                found += takewhile(lambda _: not over.is_set(), _tried(parts, volume, only))
+                found += takewhile(lambda _: not over.is_set(), _tried(parts, image, volume, only))
     return found
 
 
@@ -161,27 +161,29 @@ def _require_known(only: Sequence[str], volumes: Sequence[Volume]) -> None:
         raise UsageError(f"nothing to try under {', '.join(unknown)}", why, f"one of {', '.join(known)}")
 
 
-def _tried(parts: Parts, volume: Volume, only: Sequence[str]) -> Iterator[Line]:
+def _tried(parts: Parts, image: str, volume: Volume, only: Sequence[str]) -> Iterator[Line]:
     with scratch(None) as own:
         try:
             sealed = seal(parts, volume, own)
         except RigError as error:
             for condition in _conditions(volume, only):
-                yield _line(volume, condition, opened=None, said=str(error))
+                yield _line(image, volume, condition, opened=None, said=str(error))
             return
         for condition in _conditions(volume, only):
             with scratch(None) as folder:
                 try:
                     trial = try_under(parts, sealed, condition, folder)
                 except RigError as error:
-                    yield _line(volume, condition, opened=None, said=str(error))
+                    yield _line(image, volume, condition, opened=None, said=str(error))
                     continue
-            yield _line(volume, condition, opened=trial.opened, said=trial.said, seconds=trial.seconds)
+            yield _line(image, volume, condition, opened=trial.opened, said=trial.said, seconds=trial.seconds)
 
 
-def _line(volume: Volume, condition: Condition, *, opened: bool | None, said: str, seconds: float = 0.0) -> Line:
+def _line(
+    image: str, volume: Volume, condition: Condition, *, opened: bool | None, said: str, seconds: float = 0.0
+) -> Line:
     predicted = opens(condition.becomes([volume])[0], condition.world_of(volume.tang_servers))
-    return Line(volume.name, condition.name, predicted, opened, said, seconds, IMAGE)
+    return Line(volume.name, condition.name, predicted, opened, said, seconds, image)
 
 
 def _conditions(volume: Volume, only: Sequence[str]) -> Iterator[Condition]:

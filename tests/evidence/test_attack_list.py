@@ -62,6 +62,7 @@ def test_a_run_replaces_what_it_tried_again_and_leaves_the_rest(tmp_path: Path) 
     for _ in range(2):
         assert command.main([str(second), "--record", str(path)]) == 0
     assert attack_list.load(path) == (TANG, replace(TPM2, extracted=True))
+    assert command.main([str(second), "--record", str(tmp_path / ".hidden.csv")]) == 0
     assert path.read_text().splitlines()[:2] == ["attack,grants,guard,extracted", "disk-clone,disk network,tang,X"]
 
 

@@ -3,12 +3,14 @@
 import ast
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import jsonschema
 import pytest
 
 from harness import explain
+from harness.defaults import IMAGE
 from harness.errors import UsageError
 from harness.explain import command
 from harness.explain.advice import advice
@@ -158,12 +160,18 @@ def test_an_expectation_that_is_none_is_told_before_anything_else(text: str) -> 
 
 
 def test_the_page_holds_warnings_tree_conditions_and_attackers(tmp_path: Path) -> None:
-    page = tmp_path / "page.html"
+    page = tmp_path / ".page.html"
     assert command.main([str(POLICIES / "seed-000.bu"), "--html", str(page)]) == 0
     text = page.read_text()
     for wanted in ("bound to no PCR", "both of", Unlock.PASSPHRASE_FALLBACK.value, "extracted", "resisted"):
         assert wanted in text
     assert "<script" not in text
+
+
+def test_what_a_page_quotes_is_text_and_in_order() -> None:
+    told = command.explained(POLICIES / "tang.bu", IMAGE)
+    text = command.page([replace(told, facts=("<script>x\u202ey\x1b[31m",))])
+    assert "&lt;script&gt;xy</p>" in text
 
 
 def test_a_page_takes_the_place_of_its_own_kind_only(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,6 +1,7 @@
 """The truth table as JUnit XML."""
 
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from pathlib import Path
 
 from harness.matrix.cells import Cell, Matrix
@@ -20,6 +21,12 @@ def cell(condition: str, observed: Unlock | None, error: str = "") -> Cell:
         error=error,
         took=60.0,
     )
+
+
+def test_a_name_that_xml_cannot_say_leaves_a_file_that_can_be_read(tmp_path: Path) -> None:
+    write_junit(Matrix((replace(cell("present", Unlock.AUTO), policy="a\x1b[1mb\x01"),)), tmp_path / "junit.xml")
+    ((case,),) = ET.parse(tmp_path / "junit.xml").getroot()
+    assert case.get("classname") == "dr.ab"
 
 
 def test_each_cell_is_a_test_that_passed_failed_or_has_no_verdict(tmp_path: Path) -> None:
