@@ -14,6 +14,7 @@ are imported by the fixture or the hook that needs them.
 import json
 import os
 from collections.abc import Generator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -188,7 +189,7 @@ def pytest_runtest_makereport(
         setattr(report, WAITED, item.stash.get(_WAITED, 0.0))
     if recorder and call.when == "teardown":
         document = recorder.write()
-        report.user_properties += junit_properties(recorder.boots)
+        report.user_properties += junit_properties(document["boots"])
         # Plain values: xdist carries no others from a worker to the terminal.
         setattr(report, _DOCUMENT, json.loads(json.dumps(document)))
     return report
@@ -196,10 +197,12 @@ def pytest_runtest_makereport(
 
 def _tell_error(report: pytest.TestReport, error: HarnessError, recorder: "EvidenceRecorder | None") -> None:
     from harness.evidence import terminal
+    from harness.evidence.record import Problem
 
     own = recorder.folder if recorder else None
+    problem = Problem.of(error)
     report.longrepr = terminal.rig_error_text(
-        error,
+        replace(problem, detail=recorder.without_secrets(problem.detail)) if recorder else problem,
         recorder.boots if recorder else (),
         console=recorder.console_tail() if recorder else (),
         evidence=Path(error.evidence) if error.evidence else own,
@@ -217,7 +220,8 @@ def _tell_failure(
 ) -> None:
     from harness.evidence import terminal
 
-    recorder.failure = _failure(excinfo, item)
+    failure = _failure(excinfo, item)
+    recorder.failure = replace(failure, reason=recorder.without_secrets(failure.reason))
     report.longrepr = terminal.failure_text(
         recorder.failure, recorder.boots, console=recorder.console_tail(), evidence=recorder.folder
     )

@@ -148,6 +148,23 @@ def test_junit_has_the_outcome_as_properties(run: pytest.Pytester) -> None:
     assert not any("{" in (value or "") for value in properties.values())
 
 
+SECRET = """
+from harness.paths import POLICIES
+from harness.policy.butane import read_policy
+policy = read_policy(POLICIES / "tang.bu")
+canary = "-".join(("a", "canary", "of", "this", "test"))
+sealed.recorder.hide_secrets(policy, {policy.volumes[0].name: canary})
+"""
+
+
+@pytest.mark.parametrize("end", ["assert canary == 'another'", "sealed.boot(RigError('it died', f'it said {canary}'))"])
+def test_what_a_machine_keeps_secret_is_not_told_in_the_terminal_either(run: pytest.Pytester, end: str) -> None:
+    run.makepyfile(scenario(SECRET + end))
+    result = run.runpytest_inprocess("--junitxml=junit.xml")
+    result.stdout.fnmatch_lines(["*[[]canary of var]*"])
+    assert "a-canary-of-this-test" not in result.stdout.str() + (run.path / "junit.xml").read_text()
+
+
 def test_an_unknown_policy_says_where_it_was_looked_for(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(
         'import pytest\n@pytest.mark.policy("no-such")\ndef test_it(sealed):\n    raise AssertionError("it ran")\n'

@@ -214,14 +214,13 @@ def parse_json(text: str, name: str) -> object:
     return value
 
 
-def junit_properties(boots: Sequence[Boot]) -> list[tuple[str, str]]:
-    """Names and values for pytest's `record_property`, which writes them to the JUnit XML.
+def junit_properties(boots: Sequence[Document]) -> list[tuple[str, str]]:
+    """Names and values of a document's boots for pytest's `record_property`, which writes them to the JUnit XML.
 
     One ``boot-1.unlock``, ``boot-1.failed_pins`` and so on for each boot; lists are joined by commas.
     """
     properties = []
-    for number, boot in enumerate(boots, 1):
-        entry = _boot(boot)
+    for number, entry in enumerate(boots, 1):
         if "error" in entry:
             properties += [(f"boot-{number}.error", f"{entry['error']['kind']}: {entry['error']['what']}")]
             continue

@@ -138,6 +138,10 @@ class EvidenceRecorder:
         )
         return artifacts.save_outcome(self.folder, scenario, self._secrets)
 
+    def without_secrets(self, text: str) -> str:
+        """A text for the terminal or for JUnit XML, without the secrets of the machine."""
+        return scrubbed_log(text.encode(errors="replace"), self._secrets).decode()
+
     def _scrubbed(self, files: Mapping[str, artifacts.Source]) -> dict[str, artifacts.Source]:
         return {name: self._without_secrets(name, source) for name, source in files.items()}
 

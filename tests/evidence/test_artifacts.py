@@ -294,7 +294,7 @@ def test_any_exception_can_be_kept() -> None:
 
 
 def test_junit_gets_flat_strings() -> None:
-    found = dict(record.junit_properties(SCENARIO.boots))
+    found = dict(record.junit_properties(record.document(SCENARIO)["boots"]))
     assert found["boot-1.unlock"] == "passphrase-fallback"
     assert found["boot-1.failed_pins"] == "tang"
     assert found["boot-1.seconds.end"] == "52.7"
