@@ -200,7 +200,11 @@ def who_runs_machines() -> CheckRow:
         from harness.host.session import private_session
 
         return CheckRow(State.GOOD, "user", f"root's machines run as {private_session().user}")
-    me = pwd.getpwuid(os.geteuid())
+    try:
+        me = pwd.getpwuid(os.geteuid())
+    except KeyError:
+        found = f"user {os.geteuid()} is in no passwd(5), so cannot build images"
+        return CheckRow(State.BAD, "user", found, "run it as a user of this host")
     if not has_subordinate_ids(me):
         found = f"{me.pw_name} has no subordinate ids (subuid(5)), so cannot build images"
         return CheckRow(State.BAD, "user", found, SETUP)

@@ -12,6 +12,8 @@ import os
 import tempfile
 from pathlib import Path
 
+from harness.errors import HostError
+
 PACKAGE = Path(__file__).resolve().parent
 
 CHECKOUT = PACKAGE.parent if (PACKAGE.parent / "pyproject.toml").is_file() else None
@@ -34,12 +36,25 @@ def own_images() -> Path | None:
 
 
 def cache_dir() -> Path:
-    """The cache. Root's lies outside /root, where the unprivileged user that runs the machines cannot look."""
+    """The cache. Root's lies outside /root, where the unprivileged user that runs the machines cannot look.
+
+    Raises:
+        HostError: Nothing names a folder for it, and there is no home.
+    """
     if named := os.environ.get("UNLOCK_LAB_CACHE"):
         return Path(named).absolute()
     if os.geteuid() == 0:
         return Path("/var/cache/unlock-lab")
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "unlock-lab"
+    return Path(os.environ.get("XDG_CACHE_HOME") or _home() / ".cache") / "unlock-lab"
+
+
+def _home() -> Path:
+    try:
+        return Path.home()
+    except RuntimeError as error:  # in a container, under a number that is no user of it
+        raise HostError(
+            "this user has no home folder", str(error), "set HOME, or let UNLOCK_LAB_CACHE name a folder"
+        ) from error
 
 
 def run_dir() -> Path:

@@ -18,7 +18,7 @@ from harness import doctor
 from harness.doctor import CheckRow, State
 from harness.errors import HarnessError, HostError, UsageError
 from harness.host.requirement import Requirement
-from harness.paths import CHECKOUT, PACKAGE
+from harness.paths import CHECKOUT, PACKAGE, cache_dir
 from harness.progress import Progress
 
 GOOD = CheckRow(State.GOOD, "one", "is there")
@@ -46,6 +46,17 @@ def test_what_a_check_raises_is_a_row(error: Exception, found: str, fix: str) ->
     row = doctor.examine("thing", lacking(error))
     assert (row.state, row.name, row.fix) == (State.BAD, "thing", fix)
     assert found in row.found
+
+
+def test_a_user_who_is_a_number_alone_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a container that is started with a number that is no user of it."""
+    for name in ("HOME", "XDG_CACHE_HOME", "UNLOCK_LAB_CACHE"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("getuid", "geteuid"):
+        monkeypatch.setattr(os, name, lambda: 2**31)
+    assert doctor.who_runs_machines().state is State.BAD
+    with pytest.raises(HostError, match="no home folder"):
+        cache_dir()
 
 
 def test_a_mistake_in_a_check_is_not_hidden() -> None:
