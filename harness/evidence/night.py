@@ -187,7 +187,9 @@ def summary(night: Night) -> str:
         counts = counted(variant)
         accelerators = "; ".join(variant.accelerators) or "no machine was started"
         figures = (len(variant.scenarios), counts["passed"], counts["failed"], counts[NO_VERDICT], len(variant.cells))
-        lines.append(f"| {name} | {artifacts.markdown(accelerators)} | {' | '.join(map(str, figures))} |")
+        lines.append(
+            f"| {artifacts.markdown(name)} | {artifacts.markdown(accelerators)} | {' | '.join(map(str, figures))} |"
+        )
     bad = [(test, seen) for variant in night.variants.values() for test, seen in variant.bad.items()]
     if bad:
         lines += ["", *(f"- {artifacts.markdown(test)}: {artifacts.markdown(seen)}" for test, seen in bad)]

@@ -11,6 +11,7 @@ import os
 import urllib.error
 import urllib.request
 from functools import cache
+from http.client import HTTPException
 
 from harness.cache import entry, shelf
 from harness.errors import HostError
@@ -24,7 +25,7 @@ _PACKAGE_SECONDS = 60.0
 
 def mirror() -> str:
     """The mirror's URL, without a slash at its end."""
-    return os.environ.get("UNLOCK_LAB_DEBIAN_MIRROR", "http://deb.debian.org/debian").rstrip("/")
+    return (os.environ.get("UNLOCK_LAB_DEBIAN_MIRROR") or "http://deb.debian.org/debian").rstrip("/")
 
 
 def date_options() -> list[str]:
@@ -49,7 +50,7 @@ def fetch(path: str, *, timeout: float) -> bytes:
             return bytes(answer.read())
     except urllib.error.HTTPError as error:
         raise HostError(f"{url}: {error.code} {error.reason}", hint=_HINT) from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, HTTPException) as error:
         raise HostError(f"{url} is not reachable", str(error), _HINT) from error
 
 

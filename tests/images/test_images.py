@@ -290,6 +290,18 @@ def test_archive_state_follows_the_release_and_survives_the_mirror(folder: Path,
     assert archive.archive_state("toy") == second
 
 
+@pytest.mark.parametrize("url", ["http://127.0.0.1:1/a b", "nonsense", "ftp://", "http://[", "http://127.0.0.1:x/"])
+def test_a_mirror_that_is_none_is_told(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UNLOCK_LAB_DEBIAN_MIRROR", url)
+    with pytest.raises(HostError, match="is not reachable"):
+        archive.fetch("dists/x/InRelease", timeout=5)
+
+
+def test_a_variable_without_a_value_names_no_mirror(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UNLOCK_LAB_DEBIAN_MIRROR", "")
+    assert archive.mirror() == "http://deb.debian.org/debian"
+
+
 def test_a_pinned_package_must_be_what_was_pinned(mirror: Path) -> None:
     (mirror / "a.deb").write_bytes(b"good")
     good = hashlib.sha256(b"good").hexdigest()
