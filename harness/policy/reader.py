@@ -9,10 +9,12 @@ that would lose something: an unknown key, a key twice, a number with a fraction
 import difflib
 import json
 from collections.abc import Iterator
+from errno import EFBIG
 from pathlib import Path
 from typing import Any
 
 from harness.errors import UsageError
+from harness.files import read_whole
 from harness.policy.document import Document, KeyPath, dotted
 from harness.policy.nodes import (
     DEEPEST,
@@ -89,17 +91,10 @@ def _variant(document: Document, root: Node | None) -> Variant:
 
 def _text(path: Path) -> str:
     try:
-        if path.exists() and not path.is_file():
-            raise UsageError(f"cannot read the policy file {path}", "it is not a file")
-        size = path.stat().st_size
-        if size > MOST_BYTES:
-            raise UsageError(
-                f"the policy file {path} has {size / 2**20:.1f} MiB, and at most {MOST_BYTES // 2**20} are read",
-                hint="put what is large into files beside it, and name them with local",
-            )
-        return path.read_bytes().decode()
+        return read_whole(path, MOST_BYTES).decode()
     except OSError as error:
-        raise UsageError(f"cannot read the policy file {path}", error.strerror or "") from error
+        large = "put what is large into files beside it, and name them with local" if error.errno == EFBIG else ""
+        raise UsageError(f"cannot read the policy file {path}", error.strerror or "", large) from error
     except UnicodeDecodeError as error:
         raise UsageError(f"cannot read the policy file {path}", f"it is no UTF-8 text: byte {error.start}") from error
 

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from harness.files import read_whole
 from harness.policy import sugar, urls
 from harness.policy.check_files import check_hash, resources
 from harness.policy.document import Document, KeyPath
@@ -82,28 +83,10 @@ def _read(document: Document, path: KeyPath, name: str) -> bytes:
         document.mistake(path, f"{name!r} lies outside the folder of the policy file")
         return b""
     try:
-        return _contents(wanted)
+        return read_whole(wanted, urls.MOST_BYTES)
     except OSError as error:
         document.mistake(path, f"cannot read {wanted}: {error.strerror}")
-    except ValueError as error:
-        document.mistake(path, str(error))
     return b""
-
-
-def _contents(path: Path) -> bytes:
-    """What a file holds; a pipe keeps nobody waiting, and what has no end is not read to it.
-
-    Raises:
-        OSError: It cannot be read.
-        ValueError: It is no file, or larger than is read.
-    """
-    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise ValueError(f"{path} is not a file")
-        contents = file.read(urls.MOST_BYTES + 1)
-    if len(contents) > urls.MOST_BYTES:
-        raise ValueError(f"{path} has more than {urls.MOST_BYTES // 2**20} MiB")
-    return contents
 
 
 def _text(document: Document, path: KeyPath, name: str) -> str:
@@ -218,5 +201,5 @@ def _add_node(
     elif kind == "links":
         node["target"] = str(found.readlink())
     else:
-        _set_contents(node.setdefault("contents", {}), _contents(found))
+        _set_contents(node.setdefault("contents", {}), read_whole(found, urls.MOST_BYTES))
         node.setdefault("mode", tree.get("file_mode", 0o755 if mode & 0o111 else 0o644))
