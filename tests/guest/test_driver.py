@@ -93,8 +93,6 @@ def guest() -> Iterator[Guest]:
     journal, their_journal = socket.socketpair()
     wake_fd, their_alarm = os.pipe()
     rig = FakeRig(ours, journal, (wake_fd,))
-    theirs.settimeout(10)
-    their_journal.settimeout(10)
     with ours, theirs, journal, their_journal:
         yield Guest(theirs, their_journal, their_alarm, rig)
     for descriptor in (wake_fd, their_alarm):

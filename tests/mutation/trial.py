@@ -63,14 +63,16 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
         for function in state()._stats:
             callers.setdefault(function, []).append(item)
     gc.freeze()  # or each fork copies all of them at its first collection
-    if _tried({"fail": took})["fail"] is not Fate.KILLED:
+    arguments = session.config.invocation_params.args
+    noticed = _tried({"fail": took})["fail"], _try_from_the_start("fail", arguments) if at_import else Fate.SURVIVED
+    if Fate.KILLED not in noticed:
         pytest.exit("no test fails although every function does", returncode=1)
     names: list[str] = json.loads(Path(os.environ["MUTANTS"]).read_text())
     calling = {name: sorted(callers.get(function_of(name), []), key=took.__getitem__) for name in names}
     outcomes = _tried({name: {item: took[item] for item in items} for name, items in calling.items() if items})
     for name in names:
         if outcomes.setdefault(name, Fate.SURVIVED) is Fate.SURVIVED and function_of(name) in at_import:
-            outcomes[name] = _try_from_the_start(name, session.config.invocation_params.args)
+            outcomes[name] = _try_from_the_start(name, arguments)
     Path(os.environ["OUTCOMES"]).write_text(json.dumps(outcomes))
     return True
 
