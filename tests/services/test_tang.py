@@ -71,13 +71,12 @@ def containers_of(process: int) -> list[str]:
         return [container.name or "?" for container in found]
 
 
-def wait_for(condition: object, what: str) -> float:
+def wait_for(condition: object, what: str) -> None:
     assert callable(condition)
     start = time.monotonic()
     while not condition():
         assert time.monotonic() - start < PATIENCE, f"never: {what}"
         time.sleep(0.02)
-    return time.monotonic() - start
 
 
 def test_a_client_recovers_its_secret_and_the_log_shows_it(tang: Tang, port: int) -> None:
@@ -252,8 +251,7 @@ def test_a_killed_owner_leaves_no_container(how: signal.Signals) -> None:
         assert containers_of(owner.pid)
         owner.send_signal(how)
         owner.wait(PATIENCE)
-        seconds = wait_for(lambda: not containers_of(owner.pid), "the end of the container")
-    assert seconds < 5.0
+        wait_for(lambda: not containers_of(owner.pid), "the end of the container")
 
 
 def test_a_container_that_dies_by_itself_is_an_error_of_the_rig(tang: Tang, docker: DockerClient) -> None:
