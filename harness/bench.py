@@ -109,8 +109,8 @@ def measure(lab: Laboratory, entry: SealedEntry, runs: int, artifacts: Path) -> 
         recorder = EvidenceRecorder.open(artifacts, "bench::fallback", "A fallback of the bench")
         with Machines(lab, recorder) as machines:
             sealed = machines.copy(entry)
-            for tang in sealed.tangs.values():
-                tang.stop()
+            for server in sealed.context.asked.values():
+                server.stop()
             started = time.monotonic()
             sealed.boot()
             fallbacks.append(time.monotonic() - started)
@@ -134,14 +134,13 @@ def measure(lab: Laboratory, entry: SealedEntry, runs: int, artifacts: Path) -> 
 
 def bare_boot(lab: Laboratory, entry: SealedEntry) -> dict[str, float]:
     """Boot a copy under QEMU alone and return when each stage ended, in seconds from QEMU's start."""
-    keys = {server: entry.keys(server) for server in entry.places}
     with ExitStack() as stack:
         stack.enter_context(machine_slot("bare QEMU", lab.progress))
         folder = stack.enter_context(scratch(lab.host.user))
-        tangs = stack.enter_context(served(lab, entry.places, keys)).values()
+        servers = stack.enter_context(served(lab, entry.policy, entry.held)).values()
         sockets = folder / "q"
         sockets.mkdir(mode=0o700)
-        network = stack.enter_context(guest_network(sockets, endpoints(tangs), lab.host.user))
+        network = stack.enter_context(guest_network(sockets, endpoints(servers), lab.host.user))
         machine = copied(entry, folder)
         for path in (sockets, machine.nvram, machine.disks[0].path, folder / "tpm"):
             chown_to(path, lab.host.user)
@@ -152,7 +151,7 @@ def bare_boot(lab: Laboratory, entry: SealedEntry) -> dict[str, float]:
         stack.enter_context(powered_tpm(machine.tpm, runtime.tpm_socket, runtime.tpm_log, user=lab.host.user))
         started = time.monotonic()
         qemu = stack.enter_context(BareQemu(lab.host).created(machine, runtime, folder))
-        stack.enter_context(reached(tangs, network.sockets(), Client("bare", "bare"), machine.site))
+        stack.enter_context(reached(servers, network.sockets(), Client("bare", "bare"), machine.site))
         return _read_stages(qemu, runtime, started)
 
 

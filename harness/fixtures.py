@@ -169,23 +169,23 @@ def _only(servers: Mapping[str, S], wrong: str, hint: str = "") -> S:
 
 @pytest.fixture
 def verifier(sealed: "Sealed", recorder: "EvidenceRecorder") -> Iterator["Verifier"]:
-    """A verifier that cuts machines off from the sealed machine's Tang servers; `Sealed.reaching` puts it in reach."""
+    """A verifier that cuts machines off from the sealed machine's servers; `Sealed.reaching` puts it in reach."""
     from harness.machine.tpm import authorities
     from harness.services.verifier import serve_verifier
 
-    with serve_verifier("verifier", authorities(), sealed.tangs.values()) as served:
+    with serve_verifier("verifier", authorities(), sealed.context.asked.values()) as served:
         yield served
         recorder.keep_log(served.name, served.raw_log)
 
 
 @pytest.fixture
 def keylime(sealed: "Sealed", recorder: "EvidenceRecorder") -> Iterator["Keylime"]:
-    """Keylime, which cuts machines off from the sealed machine's Tang servers; `Sealed.reaching` puts it in reach."""
+    """Keylime, which cuts machines off from the sealed machine's servers; `Sealed.reaching` puts it in reach."""
     from harness.machine.tpm import authorities
     from harness.services.keylime import serve_keylime
 
-    lab = sealed.context.lab
-    with serve_keylime("keylime", authorities(), sealed.tangs.values(), lab.progress) as served:
+    context = sealed.context
+    with serve_keylime("keylime", authorities(), context.asked.values(), context.lab.progress) as served:
         yield served
         recorder.keep_log(served.name, served.raw_log)
 

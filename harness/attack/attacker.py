@@ -97,7 +97,7 @@ class Attacker(AttackerAssets):
         """An attacker with these grants. The victim's servers refuse machines outside the victim's network."""
         attacker = cls(victim, frozenset(grants))
         victim.context.recorder.attack_begins(attacker.grants)
-        for server in victim.context.asked:
+        for server in victim.context.asked.values():
             server.answers_only(victim.machine.site, refusing=True)
         return attacker
 

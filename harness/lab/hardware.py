@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from harness.lab.places import endpoints, names
+from harness.lab.places import names, places_of
 from harness.machine.spec import Bus, Disk, Firmware, Machine, SecurityKey, Tpm, TpmVersion
 from harness.policy.pins.systemd_fido2 import SECURITY_KEY
 from harness.policy.policy import Policy
@@ -24,7 +24,7 @@ def machine_for(policy: Policy, firmware: Firmware, folder: Path) -> Machine:
         nvram=folder / "nvram.fd",
         disks=tuple(_disks(policy, folder)),
         tpm=Tpm(folder / "tpm", TpmVersion(policy.tpm_version), policy.pcr_banks),
-        smbios_oem_strings=names(endpoints(policy).values()),
+        smbios_oem_strings=names(places_of(policy).values()),
         security_key=_security_key(policy, folder / "security-key.json"),
     )
 

@@ -7,7 +7,7 @@
       → where the policy says what an owner does by hand: a boot in which that is done → power-off
         (an image with an encrypted root begins here: its passphrase is typed, there is no Ignition)
       → control boot: must open as the policy promises, by itself with nothing typed → power-off
-      → cache: sealed/<hash>/ with disk.qcow2, nvram.fd, tpm/, tang/<server>/*.jwk, sealed.json
+      → cache: sealed/<hash>/ with disk.qcow2, nvram.fd, tpm/, sealed.json
 
 An installation that fails keeps its evidence, and every test of the same run that needs it fails with the first cause.
 """
@@ -17,7 +17,7 @@ import secrets
 import shutil
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -36,22 +36,20 @@ from harness.lab.hardware import disk_sizes, machine_for
 from harness.lab.install_key import InstallInputs
 from harness.lab.laboratory import Laboratory
 from harness.lab.owner import owner_functions
-from harness.lab.places import endpoints
 from harness.lab.policies import require_installable
 from harness.lab.power import ScenarioContext, power_off, retry_stalled, system_up
 from harness.lab.powered import EVENT_LOG, boot, canary_path, maintain
 from harness.lab.recorder import EvidenceRecorder
 from harness.lab.request import BootRequest
-from harness.lab.servers import hsm_tokens, served, served_hsms, tang_keys
+from harness.lab.servers import held_for, served
 from harness.machine.disk import blank, overlay
 from harness.machine.spec import Machine
-from harness.network.namespace import Endpoint
 from harness.policy.fit import fit
 from harness.policy.ignition import GuestFile, fill_placeholders, render
+from harness.policy.pins import ServiceId
 from harness.policy.policy import Policy
-from harness.services.hsm_token import HsmToken
+from harness.services.held import Held
 from harness.services.tang import addresses
-from harness.services.tang_keys import TangKeys
 
 FIRST_BOOT = ("ignition.firstboot", "ignition.platform.id=qemu", "ip=dhcp", "rd.neednet=1")
 """What Fedora CoreOS's GRUB adds to the command line of the first boot; here systemd-stub(7) reads it from SMBIOS."""
@@ -71,26 +69,20 @@ class SealedEntry:
         policy: What was installed.
         image: What it was installed on.
         machine: The hardware, with the entry's own files.
-        places: Where each Tang server must be.
+        held: What each server that its pins ask holds.
         canaries: The secrets on the encrypted volumes, by the name of the volume.
         install_seconds: How long the first boot and the control boot took, without what they waited for a slot.
         versions: Of what took part in the installation, the guest's packages among them.
-        hsm_tokens: What each HSM holds.
     """
 
     folder: Path
     policy: Policy
     image: GuestImage
     machine: Machine
-    places: Mapping[str, Endpoint]
+    held: Mapping[ServiceId, Held]
     canaries: Mapping[str, str]
     install_seconds: float
     versions: Mapping[str, str]
-    hsm_tokens: Mapping[str, HsmToken] = field(default_factory=dict)
-
-    def keys(self, server: str) -> TangKeys:
-        """The keys that a server had when the machine was sealed."""
-        return TangKeys.load(self.folder / "tang" / server)
 
 
 def sealed_machine(lab: Laboratory, image_name: str, policy: Policy, artifacts_root: Path) -> SealedEntry:
@@ -112,7 +104,7 @@ def sealed_machine(lab: Laboratory, image_name: str, policy: Policy, artifacts_r
         with docker_client():
             pass  # told now, and not after the minutes that an image takes
     image = guest_image(image_name, lab.progress)
-    order = _Order(lab, image, policy, tang_keys(lab, policy), hsm_tokens(lab, policy))
+    order = _Order(lab, image, policy, held_for(lab, policy))
     failure = lab.notes / f"{order.key}.json"
 
     def build(folder: Path) -> None:
@@ -141,8 +133,7 @@ class _Order:
     lab: Laboratory
     image: GuestImage
     policy: Policy
-    keys: Mapping[str, TangKeys]
-    hsm_tokens: Mapping[str, HsmToken]
+    held: Mapping[ServiceId, Held]
 
     @cached_property
     def key(self) -> str:
@@ -155,8 +146,7 @@ class _Order:
             machine=machine_for(self.policy, self.lab.firmware, Path("sealed")),
             accelerator=self.lab.host.accel.name,
             qemu=self.lab.host.emulator_version,
-            tang_keys=self.keys,
-            hsm_tokens=self.hsm_tokens,
+            held=self.held,
             disk_bytes=disk_sizes(self.policy),
             first_boot=FIRST_BOOT,
             canaries=_canary_files(self.policy, {volume.name: "" for volume in self.policy.volumes}),
@@ -180,13 +170,10 @@ def _install(order: _Order, folder: Path, recorder: EvidenceRecorder) -> None:
     overlay(image.disk, machine.disks[0].path, size=disk_sizes(policy)[0])
     for disk, size in zip(machine.disks[1:], disk_sizes(policy)[1:], strict=True):
         blank(disk.path, size)
-    with (
-        served(lab, endpoints(policy), order.keys) as tangs,
-        served_hsms(lab, order.hsm_tokens) as hsms,
-    ):
-        context = ScenarioContext(lab, image, policy, tangs, recorder, hsms=hsms)
+    with served(lab, policy, order.held) as asked:
+        context = ScenarioContext(lab, image, policy, asked, recorder)
         recorder.keep({"manifest.json": image.manifest})
-        reached = addresses(tangs)
+        reached = addresses(context.services)
         by_hand: list[str] = fill_placeholders(list(policy.enrolment), reached)
         if image.root_passphrase:
             _first_boot_with_root(context, machine, [*_canary_commands(policy, canaries), *by_hand])
@@ -201,11 +188,8 @@ def _install(order: _Order, folder: Path, recorder: EvidenceRecorder) -> None:
         versions = {**lab.versions, "image": f"{image.name} {image.key}", **image.versions}
         artifacts.save_versions(recorder.folder, versions)
         outcome = boot(context, machine, BootRequest("control", orderly=True))
-        for server, tang in tangs.items():
-            tang.keys.save(folder / "tang" / server)
-            recorder.keep_log(server, tang.raw_log)
-        for name, hsm in hsms.items():
-            recorder.keep_log(name, hsm.raw_log)
+        for server in context.services:
+            recorder.keep_log(server.name, server.raw_log)
     require_control(policy, outcome, canaries)
     assert outcome.evidence
     if (log := outcome.evidence / EVENT_LOG).exists():
@@ -280,8 +264,7 @@ def _load(order: _Order, folder: Path) -> SealedEntry:
         policy=order.policy,
         image=order.image,
         machine=machine,
-        places=endpoints(order.policy),
-        hsm_tokens=order.hsm_tokens,
+        held=order.held,
         canaries=about["canaries"],
         install_seconds=about["install_seconds"],
         versions=about["versions"],

@@ -5,14 +5,14 @@ with its inputs is counted: `INSTALL_FORMAT`.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from harness.cache import digest
 from harness.machine.domain_xml import MACHINE_TYPE
 from harness.machine.spec import Machine
 from harness.policy.ignition import GuestFile
-from harness.services.hsm_token import HsmToken
-from harness.services.tang_keys import TangKeys
+from harness.policy.pins import TANG, ServiceId
+from harness.services.held import Held
 
 INSTALL_FORMAT = 1
 """Count it up in the commit that changes, by other means than an input below, what an installation leaves on a disk, in
@@ -32,8 +32,7 @@ class InstallInputs:
         machine: Its hardware counts, not its name or where its files lie.
         accelerator: ``kvm`` or ``tcg``: the firmware may measure the processor into PCR 1.
         qemu: Version of QEMU, as in (10, 0, 2): it makes the tables that the firmware measures.
-        tang_keys: Of each server, by its name.
-        hsm_tokens: What each HSM holds, by its name.
+        held: What each server that pins ask holds.
         disk_bytes: Size of each disk.
         first_boot: Kernel arguments of the first boot.
         canaries: What the harness itself puts into the guest; the secrets in it do not count.
@@ -45,11 +44,10 @@ class InstallInputs:
     machine: Machine
     accelerator: str
     qemu: tuple[int, int, int]
-    tang_keys: Mapping[str, TangKeys]
+    held: Mapping[ServiceId, Held]
     disk_bytes: Sequence[int]
     first_boot: Sequence[str]
     canaries: Sequence[GuestFile]
-    hsm_tokens: Mapping[str, HsmToken] = field(default_factory=dict)
 
     @property
     def key(self) -> str:
@@ -68,16 +66,19 @@ class InstallInputs:
             firmware.code,
             firmware.nvram_template,
             ["platform", MACHINE_TYPE, self.accelerator, self.qemu],
-            ["tang", _readable(self.tang_keys)],
-            *(["hsm", name, token.label, token.pin, token.key.decode()] for name, token in self.hsm_tokens.items()),
+            *_by_kind(self.held),
             ["disk", *self.disk_bytes],
             ["first boot", *self.first_boot],
             ["canaries", *([file.path, file.mode] for file in self.canaries)],
         )
 
 
-def _readable(keys: Mapping[str, TangKeys]) -> dict[str, list[list[str]]]:
-    return {server: [[name, data.decode()] for name, data in held.files] for server, held in keys.items()}
+def _by_kind(held: Mapping[ServiceId, Held]) -> list[list[object]]:
+    """What servers hold, kind by kind; Tang's come first, and are counted where there are none."""
+    kinds: dict[str, dict[str, list[list[str]]]] = {TANG: {}}
+    for service, what in held.items():
+        kinds.setdefault(service.kind, {})[service.name] = [[name, data.decode()] for name, data in what.files]
+    return [[kind, servers] for kind, servers in kinds.items()]
 
 
 def _hardware(machine: Machine) -> list[object]:

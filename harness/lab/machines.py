@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from harness.defaults import IMAGE
 from harness.evidence import artifacts
@@ -28,14 +28,14 @@ from harness.lab.power import ScenarioContext
 from harness.lab.powered import EVENT_LOG
 from harness.lab.recorder import EvidenceRecorder
 from harness.lab.sealed import Sealed
-from harness.lab.servers import served, served_hsms
+from harness.lab.servers import served
 from harness.network.segment import Segment
 from harness.paths import POLICIES
 from harness.policy.enrolment import Enrolment
+from harness.policy.pins import ServiceId
 from harness.policy.policy import Policy
-from harness.services.hsm import Hsm
+from harness.services.proxied import Asked
 from harness.services.service import Service
-from harness.services.tang import Tang
 
 
 class Machines:
@@ -56,7 +56,7 @@ class Machines:
         self._image = image
         self._beside = beside
         self._stack = ExitStack()
-        self._servers: dict[Path, tuple[Mapping[str, Tang], Mapping[str, Hsm]]] = {}
+        self._servers: dict[Path, Mapping[ServiceId, Asked[Any]]] = {}
         self._copies: dict[Path, int] = {}
 
     def __enter__(self) -> Self:
@@ -87,10 +87,8 @@ class Machines:
         number = self._copies[entry.folder] = self._copies.get(entry.folder, 0) + 1
         if number == 1:
             self._servers[entry.folder] = self._serve(entry)
-        (tangs, hsms), log = self._servers[entry.folder], entry.folder / EVENT_LOG
-        context = ScenarioContext(
-            lab, entry.image, entry.policy, tangs, recorder, log if log.exists() else None, hsms=hsms
-        )
+        asked, log = self._servers[entry.folder], entry.folder / EVENT_LOG
+        context = ScenarioContext(lab, entry.image, entry.policy, asked, recorder, log if log.exists() else None)
         folder = self._stack.enter_context(scratch(lab.host.user))
         name = entry.policy.name if number == 1 else f"{entry.policy.name}-{number}"
         return Sealed.copy_of(entry, folder, context, name)
@@ -100,7 +98,7 @@ class Machines:
         folder = self._stack.enter_context(scratch(self._lab.host.user))
         return self._stack.enter_context(Segment(folder, self._lab.host.user))
 
-    def _serve(self, entry: SealedEntry) -> tuple[Mapping[str, Tang], Mapping[str, Hsm]]:
+    def _serve(self, entry: SealedEntry) -> Mapping[ServiceId, Asked[Any]]:
         """Start the servers of a sealed machine's policy, and keep what they and the installation left."""
         first = not self._servers
         prefix = "" if first else f"{entry.policy.name}-"
@@ -110,11 +108,9 @@ class Machines:
         self._recorder.keep({f"{prefix}{artifacts.CONFIG_IGN}": entry.folder / "config.ign"})
         # The host may have been updated since the installation; the guest cannot have been.
         artifacts.save_versions(self._recorder.folder, {**entry.versions, **self._lab.versions})
-        keys = {server: entry.keys(server) for server in entry.places}
-        tangs = self._stack.enter_context(served(self._lab, entry.places, keys))
-        hsms = self._stack.enter_context(served_hsms(self._lab, entry.hsm_tokens))
-        self._stack.callback(self._keep_logs, (*tangs.values(), *hsms.values()), prefix)
-        return tangs, hsms
+        asked = self._stack.enter_context(served(self._lab, entry.policy, entry.held))
+        self._stack.callback(self._keep_logs, asked.values(), prefix)
+        return asked
 
     def _keep_logs(self, services: Iterable[Service], prefix: str) -> None:
         for service in services:

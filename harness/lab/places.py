@@ -11,11 +11,12 @@ from itertools import count
 
 from harness.network.namespace import Endpoint
 from harness.policy import urls
+from harness.policy.pins import ServiceId
 from harness.policy.pins.placeholders import GATEWAY
 from harness.policy.policy import Policy
 
 FIRST_PORT = 8080
-"""Where a guest finds the first Tang server whose place its policy leaves open; each has a network of its own."""
+"""Where a guest finds the first server whose place its policy leaves open; each has a network of its own."""
 
 _NAMED = "192.0.2."
 """The network in which servers are that go by a name: TEST-NET-1, RFC 5737."""
@@ -27,20 +28,20 @@ _HOSTS = ("127.0.0.1 localhost", "127.0.1.1 unlock-lab")
 """What stands in /etc/hosts of the images anyway."""
 
 
-def endpoints(policy: Policy) -> dict[str, Endpoint]:
-    """Where each Tang server of a policy is, by its name."""
+def places_of(policy: Policy) -> dict[ServiceId, Endpoint]:
+    """Where each of the services is that the harness runs for a policy."""
     fixed, numbers = {}, count(1)
     hosts: dict[str, str] = {}
-    for server in policy.tang_servers:
-        parts = urls.parse(policy.tang_url(server))
+    for service in policy.provided:
+        parts = urls.parse(policy.address_of(service))
         if parts.hostname and urls.is_ip(parts.hostname):
-            fixed[server] = Endpoint(parts.port or 80, parts.hostname)
+            fixed[service] = Endpoint(parts.port or 80, parts.hostname)
         elif parts.hostname:
             address = hosts.setdefault(parts.hostname, f"{_NAMED}{next(numbers)}")
-            fixed[server] = Endpoint(parts.port or 80, address, parts.hostname)
+            fixed[service] = Endpoint(parts.port or 80, address, parts.hostname)
     taken = {each.port for each in fixed.values() if each.address == GATEWAY}
     free = (port for port in count(FIRST_PORT) if port not in taken)
-    return {server: fixed.get(server) or Endpoint(next(free)) for server in policy.tang_servers}
+    return {service: fixed.get(service) or Endpoint(next(free)) for service in policy.provided}
 
 
 def names(places: Iterable[Endpoint]) -> tuple[str, ...]:

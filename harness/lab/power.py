@@ -7,7 +7,7 @@ rescue system and an attacker's machine are made of these two.
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,14 +24,14 @@ from harness.lab.recorder import EvidenceRecorder
 from harness.lab.retry import retry_on_stall, saved
 from harness.machine.rig import Rig, power_on
 from harness.machine.spec import Machine
+from harness.policy.pins import ServiceId
 from harness.policy.policy import Policy
-from harness.services.hsm import Hsm
 from harness.services.proxied import Asked
 from harness.services.service import Service
-from harness.services.tang import Tang
 from harness.temporary import temporary_folder
 
 T = TypeVar("T")
+A = TypeVar("A", bound=Asked[Any])
 
 SHELL_SECONDS = 120.0
 POWER_OFF_SECONDS = 120.0
@@ -45,9 +45,8 @@ class ScenarioContext:
         lab: The laboratory.
         image: Whose shell the guest has.
         policy: Whose volumes are watched.
-        tangs: The servers in reach, by name.
+        asked: The servers in reach that pins ask, by what the pins call them.
         recorder: Where the evidence goes.
-        hsms: The HSMs in reach, by name.
         control_event_log: The file with the event log of the control boot, once there was one.
         others: Further services in reach, which no pin asks.
     """
@@ -55,26 +54,24 @@ class ScenarioContext:
     lab: Laboratory
     image: GuestImage
     policy: Policy
-    tangs: Mapping[str, Tang]
+    asked: Mapping[ServiceId, Asked[Any]]
     recorder: EvidenceRecorder
     control_event_log: Path | None = None
     others: tuple[Service, ...] = ()
-    hsms: Mapping[str, Hsm] = field(default_factory=dict)
-
-    @property
-    def asked(self) -> tuple[Asked[Any], ...]:
-        """The servers in reach that pins ask."""
-        return (*self.tangs.values(), *self.hsms.values())
 
     @property
     def services(self) -> tuple[Service, ...]:
         """All servers in reach."""
-        return (*self.asked, *self.others)
+        return (*self.asked.values(), *self.others)
 
     @property
     def urls(self) -> dict[str, str]:
-        """Where the guest finds each server."""
-        return {name: tang.url for name, tang in self.tangs.items()}
+        """Where the guest finds each server that pins ask, by its name."""
+        return {service.name: server.endpoint.url for service, server in self.asked.items()}
+
+    def of_kind(self, kind: type[A]) -> dict[str, A]:
+        """The servers of one kind that pins ask, by name."""
+        return {server.name: server for server in self.asked.values() if isinstance(server, kind)}
 
 
 @dataclass

@@ -155,7 +155,7 @@ def _powered(context: ScenarioContext, machine: Machine, request: BootRequest) -
         witnesses = ExternalEvidence(
             services={
                 SECURITY_KEY: security_key_testimony(on.rig.security_key_exchanges()),
-                **{server.known_as: server.testimony(on.rig.client) for server in context.asked},
+                **{service: server.testimony(on.rig.client) for service, server in context.asked.items()},
             },
             tpm=on.rig.tpm_exchanges(),
             urls=context.urls,

@@ -87,15 +87,15 @@ class Sealed:
     @property
     def tangs(self) -> Mapping[str, Tang]:
         """The Tang servers that the policy needs, by name."""
-        return self.context.tangs
+        return self.context.of_kind(Tang)
 
     @property
     def hsms(self) -> Mapping[str, Hsm]:
         """The HSMs of its policy, by the name that the policy gives them."""
-        return self.context.hsms
+        return self.context.of_kind(Hsm)
 
     def reaching(self, *services: Service) -> "Sealed":
-        """The same machine with further services in its network, beside the Tang servers of its policy."""
+        """The same machine with further services in its network, beside those that its policy needs."""
         return replace(self, context=replace(self.context, others=(*self.context.others, *services)))
 
     def header(self, volume: str) -> LuksHeader:
@@ -149,9 +149,8 @@ class Sealed:
         Raises:
             RigError: The guest did not come up, or a command failed.
         """
-        return maintain(
-            self.context, self._faulty(under), label, fill_placeholders(list(commands), addresses(self.tangs))
-        )
+        filled = fill_placeholders(list(commands), addresses(self.context.services))
+        return maintain(self.context, self._faulty(under), label, filled)
 
     def maintained(self, task: MaintenanceTask, *under: Fault, label: str = "maintenance") -> "Sealed":
         """`maintain` it by a task that changes its volumes; what is returned is judged by what they are then."""

@@ -115,8 +115,6 @@ class Policy:
         """Names of the Tang servers that the harness must run, in order, each once."""
         return tuple(service.name for service in self.provided if service.kind == TANG)
 
-    def tang_url(self, server: str) -> str:
-        """Where the policy file puts a Tang server of the harness, or nothing when any place will do."""
-        return next(
-            (leaf.address for leaf in self.leaves if leaf.service == ServiceId(TANG, server) and leaf.address), ""
-        )
+    def address_of(self, service: ServiceId) -> str:
+        """The URL at which the policy puts a service of the harness, or nothing when any place will do."""
+        return next((leaf.address for leaf in self.leaves if leaf.service == service and leaf.address), "")

@@ -219,7 +219,7 @@ def _script(volume: Volume, world: World) -> str:
 def _by_owner(lines: Iterable[str], tangs: Mapping[str, Tang]) -> str:
     """What an owner runs as root, with the TPM where it is here: systemd's tools look for a device by themselves."""
     here = (line.replace("--tpm2-device=auto", f"--tpm2-device={_TCTI}") for line in lines)
-    filled = fill_placeholders(list(here), addresses(tangs))
+    filled = fill_placeholders(list(here), addresses(tangs.values()))
     return "\n".join([owner_functions(), *_with_tpm(), *(f"{line}\nflush" for line in filled)])
 
 

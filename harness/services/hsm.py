@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING
 from harness.network.connection import Client
 from harness.network.fault_proxy import FaultProxy
 from harness.network.namespace import Endpoint
-from harness.policy.pins import ServiceId
-from harness.policy.pins.systemd_hsm import KIND
 from harness.progress import Progress
 from harness.services.hsm_log import HsmCall, HsmCalls, ascribed
 from harness.services.hsm_token import HsmToken
@@ -26,11 +24,6 @@ if TYPE_CHECKING:
 
 class Hsm(Asked["HsmServer"]):
     """An HSM and the fault proxy before it, a `Service`. `serve_hsm` makes one."""
-
-    @property
-    def known_as(self) -> ServiceId:
-        """What systemd's tokens call it."""
-        return ServiceId(KIND, self.name)
 
     def replace_key(self) -> None:
         """Put another HSM in its place: the same label and PIN, another key."""

@@ -11,6 +11,7 @@ from harness.paths import IMAGES
 from harness.progress import Progress
 from harness.services.container import OwnedContainer
 from harness.services.container_server import PROBE_SECONDS, READY_SECONDS, ContainerServer, log_of
+from harness.services.held import to_tar
 from harness.services.hsm_log import HsmCall, ended_sessions, parse_log
 from harness.services.hsm_token import HsmToken
 from harness.services.service_image import ServiceImage, built_image
@@ -47,7 +48,7 @@ class HsmServer(ContainerServer):
 
     def archive(self) -> bytes:
         """Its token."""
-        return self.token.to_tar()
+        return to_tar(self.token)
 
     def probe(self, container: OwnedContainer, port: int) -> None:
         """Exchange the bytes that open a connection of p11-kit's."""

@@ -10,7 +10,6 @@ from harness.errors import UsageError
 from harness.network.connection import HOME, Client, Connection, Mode
 from harness.network.fault_proxy import FaultProxy
 from harness.network.namespace import Endpoint
-from harness.policy.pins import ServiceId
 from harness.services.log import Testimony
 
 
@@ -131,11 +130,6 @@ class Proxied(Generic[S]):
 
 class Asked(Proxied[S], ABC):
     """One that pins ask: what it says of a boot is evidence of how a volume was opened."""
-
-    @property
-    @abstractmethod
-    def known_as(self) -> ServiceId:
-        """What those pins call it."""
 
     @abstractmethod
     def testimony(self, client: Client) -> Testimony:

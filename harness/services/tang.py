@@ -5,7 +5,7 @@ Docker's library takes half a second to be imported, so it is where a server is 
 """
 # ruff: noqa: PLC0415
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
@@ -13,11 +13,11 @@ from harness.network.connection import Client
 from harness.network.fault_proxy import FaultProxy
 from harness.network.namespace import Endpoint
 from harness.network.relay import Tamper
-from harness.policy.pins import TANG, ServiceId
 from harness.policy.pins.placeholders import TangAddress
 from harness.progress import Progress
 from harness.services.log import Testimony
 from harness.services.proxied import Asked
+from harness.services.service import Service
 from harness.services.tang_keys import TangKeys
 from harness.services.tang_log import TangCalls, TangRequest, ascribed
 
@@ -27,11 +27,6 @@ if TYPE_CHECKING:
 
 class Tang(Asked["TangServer"]):
     """A Tang server and the fault proxy before it, a `Service`. `serve_tang` makes one."""
-
-    @property
-    def known_as(self) -> ServiceId:
-        """What clevis's pins call it."""
-        return ServiceId(TANG, self.name)
 
     @property
     def url(self) -> str:
@@ -102,9 +97,9 @@ class Tang(Asked["TangServer"]):
         return self.calls(client).testimony
 
 
-def addresses(tangs: Mapping[str, Tang]) -> dict[str, TangAddress]:
-    """Where a guest finds each server and who it is, by name: what fills the placeholders of a policy."""
-    return {name: TangAddress(tang.url, tang.thumbprint) for name, tang in tangs.items()}
+def addresses(services: Iterable[Service]) -> dict[str, TangAddress]:
+    """Where a guest finds each Tang server of these and who it is, by name: what fills the placeholders of a policy."""
+    return {each.name: TangAddress(each.url, each.thumbprint) for each in services if isinstance(each, Tang)}
 
 
 def make_keys(progress: Progress) -> TangKeys:

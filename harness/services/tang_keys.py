@@ -15,9 +15,6 @@ from pathlib import Path
 
 from harness.errors import HarnessError, UsageError
 
-_MODE = 0o444
-"""Readable for whatever user an image runs tangd as; the container holds nothing else."""
-
 
 @dataclass(frozen=True)
 class TangKeys:
@@ -43,16 +40,6 @@ class TangKeys:
         if not keys.files:
             raise UsageError(f"{folder} holds no .jwk file")
         return keys
-
-    def save(self, folder: Path) -> None:
-        """Write them into a folder, which is made if it is not there and then holds just these keys."""
-        folder.mkdir(parents=True, exist_ok=True)
-        for path in folder.glob("*.jwk"):  # pathlib's globbing finds the dotted names too
-            path.unlink()
-        for name, data in self.files:
-            path = folder / name
-            path.touch(mode=0o600)
-            path.write_bytes(data)
 
     @property
     def advertised(self) -> tuple[str, ...]:
@@ -86,19 +73,9 @@ class TangKeys:
                     return thumbprint(jwk)
         raise HarnessError("these Tang keys have no advertised signing key", "\n".join(name for name, _ in self.files))
 
-    def to_tar(self) -> bytes:
-        """A tar archive of the files, for Docker."""
-        buffer = io.BytesIO()
-        with tarfile.open(fileobj=buffer, mode="w") as archive:
-            for name, data in self.files:
-                entry = tarfile.TarInfo(name)
-                entry.size, entry.mode = len(data), _MODE
-                archive.addfile(entry, io.BytesIO(data))
-        return buffer.getvalue()
-
     @classmethod
     def from_tar(cls, chunks: Iterable[bytes]) -> "TangKeys":
-        """What `to_tar` or Docker packed, wherever in the archive the files lie."""
+        """What Docker packed, wherever in the archive the files lie."""
         files: dict[str, bytes] = {}
         with tarfile.open(fileobj=io.BytesIO(b"".join(chunks))) as archive:
             for entry in archive:

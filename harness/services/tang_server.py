@@ -8,6 +8,7 @@ from docker import DockerClient
 from harness.errors import RigError
 from harness.services.container import OwnedContainer
 from harness.services.container_server import PROBE_SECONDS, ContainerServer, log_of
+from harness.services.held import to_tar
 from harness.services.service_image import ServiceImage
 from harness.services.tang_keys import TangKeys
 from harness.services.tang_log import TangRequest, parse_log
@@ -35,7 +36,7 @@ class TangServer(ContainerServer):
 
     def archive(self) -> bytes | None:
         """Its keys."""
-        return self._keys.to_tar() if self._keys is not None else None
+        return to_tar(self._keys) if self._keys is not None else None
 
     def probe(self, container: OwnedContainer, port: int) -> None:
         """Ask for its advertisement. The first question is also what makes tangd generate keys if it has none."""

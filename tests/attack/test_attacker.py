@@ -61,7 +61,7 @@ def victim(tmp_path: Path) -> Any:
         header=lambda _: SimpleNamespace(vouches_for=lambda key: key == b"the key"),
         context=SimpleNamespace(
             recorder=EvidenceRecorder.open(tmp_path / "artifacts", "t.py::test", ""),
-            asked=tuple(tangs.values()),
+            asked=tangs,
             services=tuple(tangs.values()),
         ),
     )

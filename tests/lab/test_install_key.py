@@ -10,10 +10,15 @@ from harness.lab import install_key
 from harness.lab.install_key import InstallInputs
 from harness.machine.spec import Bus, Disk, Firmware, Machine, Tpm, TpmVersion
 from harness.policy.ignition import GuestFile
+from harness.policy.pins import ServiceId
+from harness.policy.pins.systemd_hsm import HSM
 from harness.services.hsm_token import HsmToken
 from harness.services.tang_keys import TangKeys
 
 Change = Callable[[InstallInputs], InstallInputs]
+
+TANG = ServiceId("tang", "tang")
+TOKEN = HsmToken("lab", "2468", b"key")
 
 
 @pytest.fixture
@@ -28,7 +33,7 @@ def inputs(tmp_path: Path) -> InstallInputs:
         machine=Machine("it", firmware, Path("nvram.fd"), (Disk(Path("disk.qcow2")),), Tpm(Path("tpm"))),
         accelerator="tcg",
         qemu=(10, 0, 2),
-        tang_keys={"tang": TangKeys((("sig.jwk", b"{}"),))},
+        held={TANG: TangKeys((("sig.jwk", b"{}"),))},
         disk_bytes=(24 * 2**30,),
         first_boot=("ignition.firstboot", "ip=dhcp"),
         canaries=(GuestFile("/var/canary", "secret", 0o600),),
@@ -47,7 +52,8 @@ def of_firmware(**changes: object) -> Change:
 
 
 MUST: dict[str, Change] = {
-    "an HSM": lambda inputs: replace(inputs, hsm_tokens={"hsm": HsmToken("lab", "2468", b"key")}),
+    "an HSM": lambda inputs: replace(inputs, held={**inputs.held, HSM: TOKEN}),
+    "another key of the HSM": lambda inputs: replace(inputs, held={**inputs.held, HSM: replace(TOKEN, key=b"other")}),
     "another image": lambda inputs: replace(inputs, image="another"),
     "another config": lambda inputs: replace(inputs, config={"ignition": {"version": "3.4.0"}}),
     "an owner who does more by hand": lambda inputs: replace(inputs, enrolment=("true", "true")),
@@ -61,8 +67,8 @@ MUST: dict[str, Change] = {
     "no TPM": of_machine(tpm=None),
     "an older TPM": of_machine(tpm=Tpm(Path("tpm"), TpmVersion.TPM_1_2)),
     "other PCR banks": of_machine(tpm=Tpm(Path("tpm"), banks=("sha1", "sha256"))),
-    "another key of Tang": lambda inputs: replace(inputs, tang_keys={"tang": TangKeys((("sig.jwk", b"[]"),))}),
-    "another name of the server": lambda inputs: replace(inputs, tang_keys={"two": inputs.tang_keys["tang"]}),
+    "another key of Tang": lambda inputs: replace(inputs, held={TANG: TangKeys((("sig.jwk", b"[]"),))}),
+    "another name of the server": lambda inputs: replace(inputs, held={replace(TANG, name="two"): inputs.held[TANG]}),
     "a larger disk": lambda inputs: replace(inputs, disk_bytes=(25 * 2**30,)),
     "a second disk": lambda inputs: replace(inputs, disk_bytes=(24 * 2**30, 4 * 2**30)),
     "other arguments of the first boot": lambda inputs: replace(inputs, first_boot=("ignition.firstboot",)),

@@ -22,9 +22,12 @@ from harness.machine.spec import Disk, Firmware, Machine, Tpm, TpmVersion
 from harness.machine.tpm_bus import UNSEAL
 from harness.paths import POLICIES
 from harness.policy.butane import read_policy
+from harness.policy.pins import ServiceId
 from harness.policy.policy import Policy
 from harness.progress import Progress
 from harness.services.tang_keys import TangKeys
+
+TANG = ServiceId("tang", "tang")
 
 
 @pytest.fixture
@@ -179,7 +182,7 @@ def attempts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(
         install, "guest_image", lambda name, progress: SimpleNamespace(name=name, key="image", ignition_spec=3)
     )
-    monkeypatch.setattr(install, "tang_keys", lambda *_: {"tang": TangKeys((("sig.jwk", b"{}"),))})
+    monkeypatch.setattr(install, "held_for", lambda *_: {TANG: TangKeys((("sig.jwk", b"{}"),))})
     monkeypatch.setattr(install, "_install", fail)
     return made
 
@@ -247,9 +250,9 @@ def test_a_policy_that_encrypts_nothing_is_refused_before_anything_is_made(
 
 
 def order(machine: Machine, policy: Policy, *, image: str = "image", key: bytes = b"{}", spec: int | None = 3) -> Any:
-    keys = {"tang": TangKeys((("sig.jwk", key),))}
+    held = {TANG: TangKeys((("sig.jwk", key),))}
     given = SimpleNamespace(key=image, ignition_spec=spec)
-    return install._Order(laboratory(machine), given, policy, keys, {})  # type: ignore[arg-type]
+    return install._Order(laboratory(machine), given, policy, held)  # type: ignore[arg-type]
 
 
 def test_what_is_installed_decides_which_sealed_machine_it_is(machine: Machine, policy: Policy) -> None:

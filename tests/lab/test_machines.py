@@ -20,10 +20,10 @@ def events(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     told: list[str] = []
 
     @contextmanager
-    def served(_lab: object, places: Mapping[str, Any], _keys: object) -> Iterator[dict[str, Any]]:
-        told.append(f"serves {','.join(places)}")
-        yield {name: SimpleNamespace(name=name, raw_log=f"log of {name}") for name in places}
-        told.append(f"served {','.join(places)}")
+    def served(_lab: object, _policy: object, held: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+        told.append(f"serves {','.join(held)}")
+        yield {name: SimpleNamespace(name=name, raw_log=f"log of {name}") for name in held}
+        told.append(f"served {','.join(held)}")
 
     def copied(entry: Any, folder: Path) -> Machine:
         firmware = Firmware("trixie", folder / "code.fd", folder / "vars.fd", secure_boot=True)
@@ -39,12 +39,10 @@ def entry(folder: Path, policy: str, *servers: str) -> Any:
     (folder / "config.ign").write_text(f"{{}} of {policy}")
     return SimpleNamespace(
         folder=folder,
-        policy=SimpleNamespace(name=policy, provided=(), notes=(), config={}, source=f"source of {policy}", volumes=()),
+        policy=SimpleNamespace(name=policy, notes=(), config={}, source=f"source of {policy}", volumes=()),
         canaries={},
         image=SimpleNamespace(name="debian-13"),
-        places=dict.fromkeys(servers),
-        keys=lambda server: server,
-        hsm_tokens={},
+        held=dict.fromkeys(servers, "keys"),
         versions={"image": policy},
     )
 
@@ -65,7 +63,7 @@ def test_copies_of_one_machine_have_files_of_their_own_and_share_their_servers(
     assert (first.machine.name, second.machine.name) == ("tang", "tang-2")
     assert first.folder != second.folder
     assert {first.machine.nvram.parent, second.machine.nvram.parent} == {first.folder, second.folder}
-    assert first.tangs is second.tangs
+    assert first.context.asked is second.context.asked
     assert events == ["serves tang"]
 
 
@@ -75,7 +73,7 @@ def test_machines_of_two_policies_have_servers_and_evidence_of_their_own(tmp_pat
     with Machines(lab, recorder) as made:
         one = made.copy(entry(tmp_path / "1", "tang", "tang"))
         other = made.copy(entry(tmp_path / "2", "two-tangs", "a", "b"))
-        assert one.tangs is not other.tangs
+        assert one.context.asked is not other.context.asked
         folders = (one.folder, other.folder)
     assert events == ["serves tang", "serves a,b", "served a,b", "served tang"]
     assert not any(folder.exists() for folder in folders)

@@ -390,7 +390,7 @@ def test_a_file_of_every_feature(folder: Path) -> None:
     )
     assert (three.pins, three.passphrase, three.mount_point) == (None, None, None)
     assert policy.tang_servers == ("tang", "two", "three")
-    assert [policy.tang_url(name) for name in policy.tang_servers] == ["", "", "http://10.0.2.2"]
+    assert [policy.address_of(service) for service in policy.provided] == ["", "", "http://10.0.2.2"]
 
 
 def test_own_translation_of_local_files_trees_and_units(folder: Path) -> None:

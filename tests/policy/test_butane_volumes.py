@@ -9,7 +9,7 @@ from harness.errors import UsageError
 from harness.policy.butane import clevis_path, read_policy, understand
 from harness.policy.document import Document
 from harness.policy.needs import Need
-from harness.policy.pins import Sss, TangPin, Tpm2Pin
+from harness.policy.pins import ServiceId, Sss, TangPin, Tpm2Pin
 from harness.policy.policy import Policy
 from harness.policy.variants import NEWEST
 
@@ -168,7 +168,7 @@ def test_one_server_has_one_address(file: Path) -> None:
         "call one @TANG_THUMBPRINT:another@"
     ]
     found = read(file, volumes(one, f"name: b, device: /dev/vdc, clevis: {{tang: [{pin(1)}, {pin(2, ':two')}]}}"))
-    assert [found.tang_url(name) for name in ("tang", "two")] == ["http://10.0.2.2:1", "http://10.0.2.2:2"]
+    assert [found.address_of(service) for service in found.provided] == ["http://10.0.2.2:1", "http://10.0.2.2:2"]
     anywhere = "name: b, device: /dev/vdc, clevis: {tang: [{url: '@TANG_URL@'}]}"
-    assert read(file, volumes(one, anywhere)).tang_url("tang") == "http://10.0.2.2:1"
+    assert read(file, volumes(one, anywhere)).address_of(ServiceId("tang", "tang")) == "http://10.0.2.2:1"
     assert isinstance(read(file, volumes(anywhere, one)).leaves[0], TangPin)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from harness.errors import UsageError
 from harness.policy.document import Document
-from harness.policy.pins import Pin, Sss, TangPin, Tpm2Pin, holds, leaves
+from harness.policy.pins import Pin, ServiceId, Sss, TangPin, Tpm2Pin, holds, leaves
 from harness.policy.pins.placeholders import placeholder, placeholder_server
 from harness.policy.pins.reading import Place
 from harness.policy.policy import Policy, Volume
@@ -108,7 +108,8 @@ def test_the_servers_of_a_policy_come_once_and_without_the_users_own() -> None:
     )
     policy = Policy("p", {}, volumes, "/dev/vda", (), "")
     assert policy.tang_servers == ("two", "fixed", "tang")
-    assert [policy.tang_url(name) for name in ("two", "fixed", "none")] == ["", "http://10.0.2.2:7500", ""]
+    places = [policy.address_of(ServiceId("tang", name)) for name in ("two", "fixed", "none")]
+    assert places == ["", "http://10.0.2.2:7500", ""]
 
 
 def test_a_server_at_a_literal_place_can_be_at_any() -> None:

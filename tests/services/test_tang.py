@@ -21,6 +21,7 @@ from harness.network.connection import Client
 from harness.network.namespace import Endpoint
 from harness.progress import Progress
 from harness.services.container import OWNER_LABEL, OwnedContainer
+from harness.services.held import save
 from harness.services.service_image import ServiceImage
 from harness.services.tang import Tang, make_keys, serve_tang
 from harness.services.tang_image import tang_image
@@ -200,7 +201,7 @@ def test_it_answers_its_own_network_alone(tang: Tang, port: int) -> None:
 
 def test_keys_can_be_given_and_so_a_server_comes_back(tmp_path: Path) -> None:
     made = make_keys(Progress())
-    made.save(tmp_path / "keys")
+    save(made, tmp_path / "keys")
     keys = TangKeys.load(tmp_path / "keys")
     assert keys == made
     with serve_tang("tang", keys, PLACE, QUIET) as first, reachable(first) as port:

@@ -1,13 +1,7 @@
 """What each service's log says about one boot, as it stands in proofs and failures."""
 
-from typing import Any, cast
-
-from harness.network.namespace import Endpoint
-from harness.policy.pins import HsmPin, TangPin
 from harness.services import log
-from harness.services.hsm import Hsm
 from harness.services.hsm_log import HsmCall, HsmCalls
-from harness.services.tang import Tang
 from harness.services.tang_log import TangCalls, TangRequest
 
 
@@ -61,9 +55,3 @@ def test_a_tang_server_that_nobody_hindered_has_failed_in_nothing() -> None:
 def test_replies_that_were_changed_are_never_more_than_all_of_them() -> None:
     """A changed advertisement counts as tampered, too."""
     assert TangCalls("tang", (request("POST", "/rec/kid", 200),), tampered=2).recoveries == 0
-
-
-def test_a_server_is_known_as_the_pins_call_it_that_ask_it() -> None:
-    nothing = cast(Any, None)
-    assert Tang("two", Endpoint(80), nothing, nothing).known_as == TangPin("two", "@TANG_URL:two@").service
-    assert Hsm("hsm", Endpoint(80), nothing, nothing).known_as == HsmPin().service

@@ -46,6 +46,11 @@ class HsmPin(Pkcs11Token):
         return HSM
 
     @property
+    def address(self) -> str:
+        """Where the guest's p11-kit is told to find it."""
+        return f"tcp://{GATEWAY}:{HSM_PORT}"
+
+    @property
     def described(self) -> str:
         """What it is, and that a person must know something."""
         return "PKCS#11 token of an HSM on the network, with its PIN"
