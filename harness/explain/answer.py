@@ -12,6 +12,7 @@ from harness.explain.shape import Shape, nameless, numbered, shape
 from harness.explain.tree import Branch, bound_pcrs, of_volume
 from harness.policy.extract import extract
 from harness.policy.oracle import predict
+from harness.policy.pins import ServiceId
 from harness.policy.policy import Policy, Volume
 from harness.policy.world import Stack, World
 from harness.unlock import Unlock
@@ -24,14 +25,14 @@ class Situation:
     Attributes:
         name: Of the column of the truth table.
         about: What is so, in a sentence.
-        world_of: What the rules are told about a machine with these Tang servers.
+        world_of: What the rules are told about a machine whose pins ask these services.
         becomes: What maintenance makes of the volumes beforehand.
         scenario: What shows it, as ``file::function`` below scenarios/, or None where only the truth table does.
     """
 
     name: str
     about: str
-    world_of: Callable[[Iterable[str]], World]
+    world_of: Callable[[Iterable[ServiceId]], World]
     becomes: Callable[[tuple[Volume, ...]], tuple[Volume, ...]]
     scenario: str | None
 
@@ -198,7 +199,7 @@ def _measured(volume: Volume, events: Sequence[MeasuredEvent]) -> Iterator[Measu
 
 def _condition(policy: Policy, index: int, stack: Stack, situation: Situation, verdicts: Verdicts) -> ConditionAnswer:
     volume = policy.volumes[index]
-    said = predict(situation.becomes(policy.volumes)[index], situation.world_of(policy.tang_servers), stack)
+    said = predict(situation.becomes(policy.volumes)[index], situation.world_of(policy.provided), stack)
     recorded = verdicts.get((stack, shape(volume), nameless(situation.name, numbered(volume))), Recorded())
     return ConditionAnswer(
         situation.name, situation.about, said.unlock, said.failed_pins, said.reason, recorded, situation.scenario

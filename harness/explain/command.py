@@ -29,6 +29,7 @@ from harness.matrix.table_rows import TableRow, table_rows
 from harness.ownership import require_own_file
 from harness.paths import DOCS, POLICIES
 from harness.policy.butane import read_policy
+from harness.policy.pins import ServiceId
 from harness.policy.policy import Policy, Volume
 from harness.policy.world import Stack, TpmState, World
 from harness.unlock import Unlock
@@ -114,8 +115,8 @@ def explained_machine(folder: Path) -> Answer:
 def _as_found(situation: Situation, tpm: TpmState) -> Situation:
     """The same with the TPM as it is, where the situation is not about the TPM."""
 
-    def world_of(servers: Iterable[str]) -> World:
-        world = situation.world_of(servers)
+    def world_of(services: Iterable[ServiceId]) -> World:
+        world = situation.world_of(services)
         return replace(world, tpm=tpm) if world.tpm is TpmState.PRESENT else world
 
     return replace(situation, world_of=world_of)

@@ -6,19 +6,21 @@ meet nowhere else: the boots never see the one, the oracle never sees the other.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from harness.guest.plan import ASK_SECONDS, HOLD_SECONDS
 from harness.lab.faults import Fault
 from harness.lab.owner import owner_functions
 from harness.lab.request import Meanwhile
 from harness.policy.maintenance import MaintenanceTask
+from harness.policy.pins import ServiceId
 from harness.policy.policy import Volume
 from harness.policy.world import Server, World
-from harness.services.hsm import Hsm
+from harness.services.proxied import Asked
 from harness.services.tang import Tang
 
 EVERY = "*"
-"""All servers of the machine."""
+"""In place of a server's name: all of its kind."""
 
 
 @dataclass(frozen=True)
@@ -30,9 +32,8 @@ class Condition:
         about: What is done, in a sentence.
         world: The same for the oracle, but for the servers.
         faults: Changes of the hardware.
-        servers: Name of a Tang server (or `EVERY`), what is done to it, and what the oracle is told of it.
-        hsm: What is done to the HSM; `world` tells the oracle of it.
-        before: What is done to every server before the maintenance.
+        servers: Which server (or `EVERY` of a kind), what is done to it, and what the oracle is told of it.
+        before: What is done to every Tang server before the maintenance.
         maintenance: What root does in the guest beforehand, in a boot of its own.
         under: Changes of the hardware for that boot.
         under_changes: The PCRs that these change: in that boot, and as `faults` in the one that is judged.
@@ -48,8 +49,7 @@ class Condition:
     about: str
     world: World = field(default_factory=World)
     faults: tuple[Fault, ...] = ()
-    servers: tuple[tuple[str, Callable[[Tang], None], Server], ...] = ()
-    hsm: Callable[[Hsm], None] | None = None
+    servers: tuple[tuple[ServiceId, Callable[[Any], None], Server], ...] = ()
     before: Callable[[Tang], None] | None = None
     maintenance: MaintenanceTask | None = None
     under: tuple[Fault, ...] = ()
@@ -61,17 +61,17 @@ class Condition:
     typed: tuple[str, ...] | None = None
     edition: int = 1
 
-    def world_of(self, servers: Iterable[str]) -> World:
-        """What the oracle is told about a machine with these Tang servers."""
-        states = [(name, state) for name in servers for which, _, state in self.servers if which in (EVERY, name)]
-        return replace(self.world, servers={**self.world.servers, **dict(states)})
+    def world_of(self, services: Iterable[ServiceId]) -> World:
+        """What the oracle is told about a machine whose pins ask these services."""
+        states = {each.name: state for each in services for which, _, state in self.servers if _is_among(each, which)}
+        return replace(self.world, servers={**self.world.servers, **states})
 
-    def apply(self, tangs: Mapping[str, Tang]) -> None:
+    def apply(self, asked: Mapping[ServiceId, Asked[Any]]) -> None:
         """Do to the servers what is to be done to them."""
-        for name, tang in tangs.items():
+        for service, server in asked.items():
             for which, verb, _ in self.servers:
-                if which in (EVERY, name):
-                    verb(tang)
+                if _is_among(service, which):
+                    verb(server)
 
     def becomes(self, volumes: Sequence[Volume]) -> tuple[Volume, ...]:
         """What the volumes of a machine are when it boots."""
@@ -84,3 +84,7 @@ class Condition:
         typed = () if self.typed is None else (self.typed,)
         longer = () if self.ask_within == ASK_SECONDS else (self.ask_within,)
         return (self.name, self.edition, commands, self.hold, *cuts, *typed, *longer)
+
+
+def _is_among(service: ServiceId, which: ServiceId) -> bool:
+    return service.kind == which.kind and which.name in (EVERY, service.name)

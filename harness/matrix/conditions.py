@@ -30,6 +30,7 @@ from harness.matrix.actions import (
 )
 from harness.matrix.condition import EVERY, Condition
 from harness.policy.maintenance import edited, rebound, unbound
+from harness.policy.pins import TANG, ServiceId
 from harness.policy.pins.systemd_fido2 import FIDO2_PIN
 from harness.policy.pins.systemd_hsm import HSM
 from harness.policy.pins.systemd_pkcs11 import NEW_TOKEN, REMOVE_TOKEN
@@ -41,6 +42,7 @@ from harness.services.tang import Tang
 WRONG_PIN = "0000"
 """As long as a FIDO2 PIN must be at the least (CTAP 2.1, 6.5.1), and that of nothing here."""
 
+_EVERY_TANG = ServiceId(TANG, EVERY)
 _OTHER_FIRMWARE = firmware_swapped("bookworm")
 _FIRMWARE_PCRS = frozenset({0, 1})
 """PCR 0 alone was expected. Seen with OVMF 2022.11 after 2025.02, nothing else changed: PCR 1 is another, too, and a
@@ -70,17 +72,23 @@ CONDITIONS: tuple[Condition, ...] = (
         World(tpm=TpmState.OWNER_AUTH_SET),
         maintenance=once("tpm2_changeauth -c owner hidden"),
     ),
-    Condition("tang-silent", "packets to the Tang servers vanish", servers=((EVERY, Tang.go_silent, Server.SILENT),)),
     Condition(
-        "tang-rotated", "the Tang servers' keys were rotated", servers=((EVERY, Tang.rotate_keys, Server.ROTATED),)
+        "tang-silent", "packets to the Tang servers vanish", servers=((_EVERY_TANG, Tang.go_silent, Server.SILENT),)
+    ),
+    Condition(
+        "tang-rotated",
+        "the Tang servers' keys were rotated",
+        servers=((_EVERY_TANG, Tang.rotate_keys, Server.ROTATED),),
     ),
     Condition(
         "tang-deleted",
         "the Tang servers' keys were rotated, and the old ones deleted",
-        servers=((EVERY, delete_keys, Server.KEY_DELETED),),
+        servers=((_EVERY_TANG, delete_keys, Server.KEY_DELETED),),
     ),
     Condition(
-        "tang-imposter", "other keys at the servers' addresses", servers=((EVERY, Tang.replace_keys, Server.IMPOSTER),)
+        "tang-imposter",
+        "other keys at the servers' addresses",
+        servers=((_EVERY_TANG, Tang.replace_keys, Server.IMPOSTER),),
     ),
     Condition("no-link", "the network cable is out", World(network=Network.NO_LINK), (network_unplugged,)),
     Condition(
@@ -150,7 +158,7 @@ MAINTENANCE: tuple[Condition, ...] = (
         "keys rotated, every binding made anew, the old keys deleted",
         before=Tang.rotate_keys,
         maintenance=rebound,
-        servers=((EVERY, Tang.delete_old_keys, Server.UP),),
+        servers=((_EVERY_TANG, Tang.delete_old_keys, Server.UP),),
     ),
     Condition(
         "regenerated-late",
@@ -162,13 +170,13 @@ MAINTENANCE: tuple[Condition, ...] = (
         "threshold-edited",
         "AND became OR, and OR became AND; then no Tang server can be reached",
         maintenance=edited(other_threshold),
-        servers=((EVERY, Tang.stop, Server.REFUSED),),
+        servers=((_EVERY_TANG, Tang.stop, Server.REFUSED),),
     ),
     Condition(
         "rebound",
         "every binding to tang became one to two; then tang is gone",
         maintenance=edited(by_another),
-        servers=(("tang", Tang.stop, Server.REFUSED),),
+        servers=((ServiceId(TANG, "tang"), Tang.stop, Server.REFUSED),),
     ),
     Condition("unbound", "the bindings and their keyslots are gone", maintenance=unbound),
     Condition(
@@ -202,7 +210,7 @@ def subsets(servers: Sequence[str]) -> Iterator[Condition]:
             f"{' and '.join(missing)} out of reach, the others there",
             World(tpm=TpmState.ABSENT if "tpm2" in missing else TpmState.PRESENT),
             (tpm_removed,) if "tpm2" in missing else (),
-            tuple((name, Tang.stop, Server.REFUSED) for name in missing if name != "tpm2"),
+            tuple((ServiceId(TANG, name), Tang.stop, Server.REFUSED) for name in missing if name != "tpm2"),
         )
 
 
@@ -297,19 +305,17 @@ and p11-kit 0.25: the prompt came 450 s after the first try.
 """
 
 OF_HSMS: tuple[Condition, ...] = (
-    Condition("hsm-stopped", "the HSM refuses", World(servers={HSM.name: Server.REFUSED}), hsm=Hsm.stop),
+    Condition("hsm-stopped", "the HSM refuses", servers=((HSM, Hsm.stop, Server.REFUSED),)),
     Condition(
         "hsm-silent",
         "packets to the HSM vanish",
-        World(servers={HSM.name: Server.SILENT}),
-        hsm=Hsm.go_silent,
+        servers=((HSM, Hsm.go_silent, Server.SILENT),),
         ask_within=_SILENT_HSM_SECONDS,
     ),
     Condition(
         "hsm-replaced",
         "another HSM at its address, whose token has the same name and another key",
-        World(servers={HSM.name: Server.IMPOSTER}),
-        hsm=Hsm.replace_key,
+        servers=((HSM, Hsm.replace_key, Server.IMPOSTER),),
     ),
 )
 """What happens to an HSM on the network; only policies that have one are put through it."""

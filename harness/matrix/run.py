@@ -88,7 +88,7 @@ class MachinePlan:
 
     def predicted(self, condition: Condition) -> Iterator[tuple[Volume, Cell]]:
         """What the oracle says of a column: each volume, and its cell before anybody boots it."""
-        world = condition.world_of(self.policy.tang_servers)
+        world = condition.world_of(self.policy.provided)
         for volume in condition.becomes(self.policy.volumes):
             said = predict(volume, world, self.stack)
             yield (
@@ -205,10 +205,7 @@ def boot_under(condition: Condition, sealed: Sealed) -> Outcome:
         sealed = sealed.maintained(condition.maintenance, *condition.under)
     for _ in range(condition.power_cuts):
         sealed.boot(label="power-cut")
-    condition.apply(sealed.tangs)
-    if condition.hsm:
-        for hsm in sealed.hsms.values():
-            condition.hsm(hsm)
+    condition.apply(sealed.context.asked)
     meanwhile = condition.meanwhile() if condition.meanwhile else None
     return sealed.boot(
         *condition.faults,

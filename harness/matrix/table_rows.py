@@ -48,7 +48,7 @@ class TableRow:
 
     def predicted(self, condition: Condition) -> Unlock:
         """What the rules say of a cell."""
-        world = condition.world_of(self.volume.tang_servers)
+        world = condition.world_of(self.volume.services)
         return predict(condition.becomes([self.volume])[0], world, self.stack).unlock
 
 

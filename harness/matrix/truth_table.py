@@ -61,7 +61,7 @@ def predicted(sealed: Sealed, condition: str) -> Mapping[str, Unlock]:
         UsageError: There is no such condition.
     """
     found = _condition(condition)
-    world, stack = found.world_of(sealed.tangs), sealed.context.image.stack
+    world, stack = found.world_of(sealed.context.asked), sealed.context.image.stack
     return {volume.name: predict(volume, world, stack).unlock for volume in found.becomes(sealed.policy.volumes)}
 
 

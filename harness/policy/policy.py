@@ -47,10 +47,14 @@ class Volume:
         return tuple(leaves(self.pins))
 
     @property
+    def services(self) -> tuple[ServiceId, ...]:
+        """The services that its pins ask, the user's own among them, in order, each once."""
+        return tuple(dict.fromkeys(leaf.service for leaf in self.leaves if leaf.service))
+
+    @property
     def tang_servers(self) -> tuple[str, ...]:
-        """Names of the Tang servers that its pins ask, the user's own among them, in order, each once."""
-        services = (leaf.service for leaf in self.leaves)
-        return tuple(dict.fromkeys(service.name for service in services if service and service.kind == TANG))
+        """Names of the Tang servers among these."""
+        return tuple(service.name for service in self.services if service.kind == TANG)
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,7 @@ class TokenState(StrEnum):
 
 
 class Server(StrEnum):
-    """A Tang server, as the guest finds it."""
+    """A server that pins ask, as the guest finds it."""
 
     UP = "up"
     REFUSED = "refused"
@@ -87,7 +87,7 @@ class World:
     Attributes:
         tpm: The TPM.
         changed_pcrs: Indices whose values in the initrd differ from those that were sealed.
-        servers: Tang servers by name (`TangPin.server`); one that is not named is up.
+        servers: Those that pins ask, by name (`ServiceId.name`); one that is not named is up.
         network: The network of the initrd.
         image_refused: Whether the firmware, or shim, does not start the boot image.
         header: The volume's LUKS2 header.

@@ -182,7 +182,7 @@ def _tried(parts: Parts, image: str, volume: Volume, only: Sequence[str]) -> Ite
 def _line(
     image: str, volume: Volume, condition: Condition, *, opened: bool | None, said: str, seconds: float = 0.0
 ) -> Line:
-    predicted = opens(condition.becomes([volume])[0], condition.world_of(volume.tang_servers))
+    predicted = opens(condition.becomes([volume])[0], condition.world_of(volume.services))
     return Line(volume.name, condition.name, predicted, opened, said, seconds, image)
 
 

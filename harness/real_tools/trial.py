@@ -17,7 +17,7 @@ from harness.lab.owner import owner_functions
 from harness.matrix.condition import Condition
 from harness.policy.enrolment import volume_env
 from harness.policy.ignition import fill_placeholders
-from harness.policy.pins import bindings
+from harness.policy.pins import TANG, ServiceId, bindings
 from harness.policy.policy import Volume
 from harness.policy.world import Network, Server, TpmState, World
 from harness.real_tools.parts import Parts
@@ -131,7 +131,7 @@ def try_under(parts: Parts, sealed: Sealed, condition: Condition, folder: Path) 
         folder: Empty, for this trial alone.
     """
     tangs = {name: parts.servers.tangs[name] for name in sealed.volume.tang_servers}
-    world = condition.world_of(tangs)
+    world = condition.world_of(sealed.volume.services)
     if not (condition.maintenance or condition.before or condition.power_cuts):
         return try_in(parts, sealed, world, folder)
     started, state = time.monotonic(), folder / "tpm"
@@ -141,7 +141,7 @@ def try_under(parts: Parts, sealed: Sealed, condition: Condition, folder: Path) 
                 condition.before(tang)
         if condition.maintenance:
             sealed = maintained(parts, sealed, condition, folder / "maintained")
-        condition.apply(tangs)
+        condition.apply({ServiceId(TANG, name): tang for name, tang in tangs.items()})
         shutil.copyfile(sealed.header, parts.box.shared / "volume")
         _copy_tpm(sealed.tpm, state)
         for _ in range(condition.power_cuts):

@@ -1,8 +1,8 @@
 """The columns of the truth table: each does something, and the oracle is told of it."""
 
 from collections import Counter
-from dataclasses import dataclass, field
-from typing import cast
+from dataclasses import dataclass, field, replace
+from typing import Any, cast
 
 import pytest
 
@@ -13,11 +13,13 @@ from harness.matrix.conditions import CONDITIONS, MAINTENANCE, all_conditions, s
 from harness.matrix.machines import table_machine
 from harness.matrix.rack import rack
 from harness.policy.oracle import predict
-from harness.policy.pins import holds
+from harness.policy.pins import ServiceId, holds
+from harness.policy.pins.systemd_hsm import HSM
 from harness.policy.world import Network, Server, Stack, TpmState, World
 from harness.services.tang import Tang
 from harness.unlock import Unlock
 
+TANG, TWO, THREE = (ServiceId("tang", name) for name in ("tang", "two", "three"))
 BUTANE = [row.name for row in table_machine("by-butane").policies]
 
 HARMLESS = {"present", "machine-id"}
@@ -48,30 +50,31 @@ def test_what_is_done_is_what_the_oracle_is_told(condition: Condition) -> None:
     done = bool(condition.faults or condition.servers or condition.maintenance or condition.meanwhile)
     assert condition.power_cuts == condition.world.power_cuts
     done |= condition.power_cuts > 0
-    told = condition.world_of(("tang",)) != World()
+    told = condition.world_of((TANG,)) != World()
     assert done or condition.name == "present"
     assert told or condition.name in HARMLESS
 
 
 def test_a_verb_for_every_server_is_done_to_each() -> None:
-    servers = {"tang": Recorder(), "two": Recorder()}
-    condition = Condition("both", "", servers=((EVERY, lambda tang: tang.stop(), Server.REFUSED),))
-    condition.apply(cast(dict[str, Tang], servers))
-    assert [server.calls for server in servers.values()] == [["stop"], ["stop"]]
+    servers: dict[ServiceId, Any] = {TANG: Recorder(), TWO: Recorder(), HSM: Recorder()}
+    every = ServiceId("tang", EVERY)
+    condition = Condition("both", "", servers=((every, lambda tang: tang.stop(), Server.REFUSED),))
+    condition.apply(servers)
+    assert [server.calls for server in servers.values()] == [["stop"], ["stop"], []]
     assert condition.world_of(servers).servers == {"tang": Server.REFUSED, "two": Server.REFUSED}
 
 
 def test_a_verb_for_one_server_leaves_the_others() -> None:
-    servers = {"tang": Recorder(), "two": Recorder()}
-    condition = Condition("one", "", servers=(("two", lambda tang: tang.stop(), Server.REFUSED),))
-    condition.apply(cast(dict[str, Tang], servers))
-    assert [server.calls for server in servers.values()] == [[], ["stop"]]
+    servers: dict[ServiceId, Any] = {TANG: Recorder(), TWO: Recorder(), replace(TWO, kind="hsm"): Recorder()}
+    condition = Condition("one", "", servers=((TWO, lambda tang: tang.stop(), Server.REFUSED),))
+    condition.apply(servers)
+    assert [server.calls for server in servers.values()] == [[], ["stop"], []]
     assert condition.world_of(servers).servers == {"two": Server.REFUSED}
 
 
 def test_old_keys_are_deleted_after_they_were_rotated_out() -> None:
     server = Recorder()
-    named("tang-deleted").apply(cast(dict[str, Tang], {"tang": server}))
+    named("tang-deleted").apply({TANG: cast(Tang, server)})
     assert server.calls == ["rotate_keys", "delete_old_keys"]
 
 
@@ -114,7 +117,7 @@ def test_maintenance_leaves_volumes_without_pins_alone() -> None:
 def test_after_maintenance_the_oracle_is_told_what_the_volumes_are_then(name: str, opens: set[str]) -> None:
     condition = next(condition for condition in MAINTENANCE if condition.name == name)
     volumes = condition.becomes(rack("by-butane", table_machine("by-butane").policies).volumes)
-    world = condition.world_of(("tang", "two", "three"))
+    world = condition.world_of((TANG, TWO, THREE))
     said = {volume.name: predict(volume, world, Stack.DR).unlock for volume in volumes}
     assert {name for name, unlock in said.items() if unlock is Unlock.AUTO} == opens
     assert set(said.values()) <= {Unlock.AUTO, Unlock.PASSPHRASE_FALLBACK}
@@ -125,7 +128,7 @@ def test_in_the_wrong_order_a_seal_to_the_firmware_is_made_for_nothing() -> None
     for condition in MAINTENANCE[-2:]:
         volumes = condition.becomes(rack("by-hand", table_machine("by-hand").policies).volumes)
         told[condition.name] = {
-            volume.name: predict(volume, condition.world_of(("tang",)), Stack.DR).unlock for volume in volumes
+            volume.name: predict(volume, condition.world_of((TANG,)), Stack.DR).unlock for volume in volumes
         }
     right, wrong = told["firmware-renewed"], told["firmware-renewed-early"]
     assert {name for name in right if right[name] is not wrong[name]} == {
@@ -138,7 +141,7 @@ def test_in_the_wrong_order_a_seal_to_the_firmware_is_made_for_nothing() -> None
 def test_the_subsets_are_all_there_but_the_whole_and_the_tpm_alone() -> None:
     found = list(subsets(("tang", "two")))
     assert len(found) == 2**3 - 2
-    states = {(condition.world.tpm, tuple(sorted(condition.world_of(("tang", "two")).servers))) for condition in found}
+    states = {(condition.world.tpm, tuple(sorted(condition.world_of((TANG, TWO)).servers))) for condition in found}
     assert len(states) == len(found)
     for condition in found:
         assert bool(condition.faults) == (condition.world.tpm is TpmState.ABSENT)
@@ -146,9 +149,9 @@ def test_the_subsets_are_all_there_but_the_whole_and_the_tpm_alone() -> None:
 
 @pytest.mark.parametrize("condition", list(subsets(("tang", "two", "three"))), ids=lambda condition: condition.name)
 def test_the_oracle_s_truth_tables_are_those_of_the_thresholds(condition: Condition) -> None:
-    servers = ("tang", "two", "three")
+    servers = (TANG, TWO, THREE)
     world = condition.world_of(servers)
-    there = {name for name in servers if name not in world.servers} | (
+    there = {service.name for service in servers if service.name not in world.servers} | (
         {"tpm2"} if world.tpm is TpmState.PRESENT else set()
     )
     for volume in rack("by-butane", table_machine("by-butane").policies).volumes:
