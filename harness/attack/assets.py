@@ -15,7 +15,8 @@ from harness.errors import UsageError
 from harness.files import numbered_folder
 from harness.images import firmware as firmware_image
 from harness.lab.faults import Fault, as_firmware, tpm_bus_intercepted
-from harness.lab.powered import Powered, volume_place
+from harness.lab.hardware import volume_place
+from harness.lab.powered import Powered
 from harness.lab.sealed import Sealed
 from harness.luks2.header import HEADER_BYTES
 from harness.luks2.metadata import LuksHeader, parse_luks_header

@@ -36,6 +36,8 @@ from harness.plain import plain
 
 CONFIG_BU, CONFIG_IGN, VERSIONS = "config.bu", "config.ign", "versions.json"
 CONSOLE, JOURNAL = "console.log", "journal.log"
+EVENT_LOG = "event-log"
+"""What the firmware says that it measured (TCG PC Client Platform Firmware Profile, 10)."""
 
 Source = Path | bytes | str | None
 """What goes into a file: its content, or a file to copy. None, or a file that is not there, makes no file."""

@@ -80,6 +80,11 @@ def parse_pcrs(text: str) -> dict[int, str]:
     return dict(sorted((int(index), value.strip().lower()) for index, _, value in pairs if index.isdigit() and value))
 
 
+def canary_path(mount_point: str) -> str:
+    """Where the canary of a volume lies in the guest."""
+    return f"{mount_point.rstrip('/')}/unlock-lab-canary"
+
+
 def read_canary(shell: Shell, path: str) -> str | None:
     """The canary, or None when it is not there to be read."""
     text = shell.run(f"cat -- {shlex.quote(path)} 2>/dev/null", check=False).strip()

@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
-from harness.lab.places import names, places_of
+from harness.lab.places import places_of, smbios_names
 from harness.machine.spec import Bus, Disk, Firmware, Machine, SecurityKey, Tpm, TpmVersion
+from harness.policy.disks import DevicePlace, place_of
+from harness.policy.needs import lies_on
 from harness.policy.pins.systemd_fido2 import SECURITY_KEY
 from harness.policy.policy import Policy
 
@@ -24,9 +26,17 @@ def machine_for(policy: Policy, firmware: Firmware, folder: Path) -> Machine:
         nvram=folder / "nvram.fd",
         disks=tuple(_disks(policy, folder)),
         tpm=Tpm(folder / "tpm", TpmVersion(policy.tpm_version), policy.pcr_banks),
-        smbios_oem_strings=names(places_of(policy).values()),
+        smbios_oem_strings=smbios_names(places_of(policy).values()),
         security_key=_security_key(policy, folder / "security-key.json"),
     )
+
+
+def volume_place(policy: Policy, volume: str) -> DevicePlace:
+    """Where a volume is made: its first disk or partition, where it lies on an array of several."""
+    found = next(v for v in policy.volumes if v.name == volume)
+    if found.mount_point == "/" and not policy.disks:  # that of an image, which is known by its UUID
+        return DevicePlace(0, "root")
+    return place_of(lies_on(found.device, policy.config.get("storage", {}))[0], policy.disks)
 
 
 def disk_sizes(policy: Policy) -> tuple[int, ...]:

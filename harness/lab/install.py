@@ -26,6 +26,7 @@ from harness.cache import build_once
 from harness.errors import ControlError, GuestError, HarnessError, RigError, UsageError
 from harness.evidence import artifacts
 from harness.files import write_whole
+from harness.guest.facts import canary_path
 from harness.guest.outcome import Outcome, Unlock
 from harness.guest.plan import BootPlan
 from harness.host.docker import docker_client
@@ -38,7 +39,7 @@ from harness.lab.laboratory import Laboratory
 from harness.lab.owner import owner_functions
 from harness.lab.policies import require_installable
 from harness.lab.power import ScenarioContext, power_off, retry_stalled, system_up
-from harness.lab.powered import EVENT_LOG, boot, canary_path, maintain
+from harness.lab.powered import boot, maintain
 from harness.lab.recorder import EvidenceRecorder
 from harness.lab.request import BootRequest
 from harness.lab.servers import held_for, served
@@ -167,9 +168,7 @@ def _install(order: _Order, folder: Path, recorder: EvidenceRecorder) -> None:
     canaries = {volume.name: secrets.token_hex(16) for volume in policy.volumes if volume.mount_point}
     recorder.hide_secrets(policy, canaries)
     machine = machine_for(policy, lab.firmware, folder)
-    overlay(image.disk, machine.disks[0].path, size=disk_sizes(policy)[0])
-    for disk, size in zip(machine.disks[1:], disk_sizes(policy)[1:], strict=True):
-        blank(disk.path, size)
+    _make_disks(machine, image, disk_sizes(policy))
     with served(lab, policy, order.held) as asked:
         context = ScenarioContext(lab, image, policy, asked, recorder)
         recorder.keep({"manifest.json": image.manifest})
@@ -192,14 +191,21 @@ def _install(order: _Order, folder: Path, recorder: EvidenceRecorder) -> None:
             recorder.keep_log(server.name, server.raw_log)
     require_control(policy, outcome, canaries)
     assert outcome.evidence
-    if (log := outcome.evidence / EVENT_LOG).exists():
-        (folder / EVENT_LOG).write_bytes(log.read_bytes())
+    if (log := outcome.evidence / artifacts.EVENT_LOG).exists():
+        (folder / artifacts.EVENT_LOG).write_bytes(log.read_bytes())
     about = {
         "canaries": canaries,
         "install_seconds": round(time.monotonic() - waited() - start, 1),
         "versions": versions,
     }
     (folder / "sealed.json").write_text(json.dumps(about, indent=2) + "\n")
+
+
+def _make_disks(machine: Machine, image: GuestImage, sizes: Sequence[int]) -> None:
+    (system, size), *others = zip(machine.disks, sizes, strict=True)
+    overlay(image.disk, system.path, size=size)
+    for disk, size in others:
+        blank(disk.path, size)
 
 
 def _canary_files(policy: Policy, canaries: Mapping[str, str]) -> list[GuestFile]:

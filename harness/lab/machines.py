@@ -25,7 +25,6 @@ from harness.lab.install import SealedEntry, sealed_machine
 from harness.lab.laboratory import Laboratory
 from harness.lab.policies import named_policy
 from harness.lab.power import ScenarioContext
-from harness.lab.powered import EVENT_LOG
 from harness.lab.recorder import EvidenceRecorder
 from harness.lab.sealed import Sealed
 from harness.lab.servers import served
@@ -87,7 +86,7 @@ class Machines:
         number = self._copies[entry.folder] = self._copies.get(entry.folder, 0) + 1
         if number == 1:
             self._servers[entry.folder] = self._serve(entry)
-        asked, log = self._servers[entry.folder], entry.folder / EVENT_LOG
+        asked, log = self._servers[entry.folder], entry.folder / artifacts.EVENT_LOG
         context = ScenarioContext(lab, entry.image, entry.policy, asked, recorder, log if log.exists() else None)
         folder = self._stack.enter_context(scratch(lab.host.user))
         name = entry.policy.name if number == 1 else f"{entry.policy.name}-{number}"

@@ -44,7 +44,7 @@ def places_of(policy: Policy) -> dict[ServiceId, Endpoint]:
     return {service: fixed.get(service) or Endpoint(next(free)) for service in policy.provided}
 
 
-def names(places: Iterable[Endpoint]) -> tuple[str, ...]:
+def smbios_names(places: Iterable[Endpoint]) -> tuple[str, ...]:
     """SMBIOS type 11 strings by which a guest knows the names of these places; none if they have none.
 
     systemd takes a credential from them, which systemd-tmpfiles carries out in the initrd and in the system

@@ -9,6 +9,7 @@ from functools import partial
 from harness.attestation.verdict import Verdict
 from harness.errors import RigError
 from harness.event_log.decode import told_apart
+from harness.evidence import artifacts
 from harness.guest import facts
 from harness.guest.driver import watch
 from harness.guest.judge import judge
@@ -21,10 +22,8 @@ from harness.lab.power import ScenarioContext, machine_on, power_off, retry_stal
 from harness.lab.request import BootRequest
 from harness.machine.rig import Rig
 from harness.machine.spec import Machine
-from harness.policy.disks import DevicePlace, place_of
-from harness.policy.needs import lies_on
 from harness.policy.pins.systemd_fido2 import SECURITY_KEY
-from harness.policy.policy import Policy, Volume
+from harness.policy.policy import Volume
 from harness.services.keylime import AGENT_PORT, Keylime
 from harness.services.verifier import AGENT, Verifier
 
@@ -33,21 +32,6 @@ ATTEST_SECONDS = 120.0
 AGENT_SECONDS = 300.0
 _ATTEST_FOLDER = "/run/attest"
 _START_AGENT = "/usr/lib/unlock-lab/keylime-started"
-EVENT_LOG = "event-log"
-"""A boot's file: what the firmware says that it measured (TCG PC Client Platform Firmware Profile, 10)."""
-
-
-def canary_path(mount_point: str) -> str:
-    """Where the canary of a volume lies in the guest."""
-    return f"{mount_point.rstrip('/')}/unlock-lab-canary"
-
-
-def volume_place(policy: Policy, volume: str) -> DevicePlace:
-    """Where a volume is made: its first disk or partition, where it lies on an array of several."""
-    found = next(v for v in policy.volumes if v.name == volume)
-    if found.mount_point == "/" and not policy.disks:  # that of an image, which is known by its UUID
-        return DevicePlace(0, "root")
-    return place_of(lies_on(found.device, policy.config.get("storage", {}))[0], policy.disks)
 
 
 @dataclass(frozen=True, repr=False)
@@ -165,7 +149,7 @@ def _powered(context: ScenarioContext, machine: Machine, request: BootRequest) -
             opened = stack.enter_context(shell(on.rig, context.image, context.lab.live))
             witnesses, event_log = ask_guest(opened, context.policy.volumes, witnesses)
             if event_log:
-                (on.folder / EVENT_LOG).write_bytes(event_log)
+                (on.folder / artifacts.EVENT_LOG).write_bytes(event_log)
         verdict = judge(plan.volumes, seen, witnesses)
         outcome = on.judged(replace(verdict, measured_otherwise=_measured_otherwise(context, verdict, event_log)))
         yield Powered(on.rig, outcome, opened)
@@ -219,7 +203,7 @@ def maintain(context: ScenarioContext, machine: Machine, label: str, commands: S
 
 def ask_guest(opened: Shell, volumes: Sequence[Volume], witnesses: ExternalEvidence) -> tuple[ExternalEvidence, bytes]:
     """The same witnesses with what the guest's own shell says, and the firmware's event log."""
-    paths = {volume.name: canary_path(volume.mount_point) if volume.mount_point else None for volume in volumes}
+    paths = {volume.name: facts.canary_path(volume.mount_point) if volume.mount_point else None for volume in volumes}
     said = facts.read_facts(opened, paths)
     more = replace(witnesses, open=said.open, pcrs=said.pcrs, canaries=said.canaries, headers=said.headers)
     return more, said.event_log

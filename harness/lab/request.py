@@ -48,7 +48,7 @@ class BootRequest:
 
         Args:
             volumes: Of the policy.
-            urls: Where the guest finds each Tang server, by the server's name.
+            urls: Where the guest finds each server that pins ask, by the server's name.
         """
         return BootPlan.for_volumes(
             volumes,

@@ -13,9 +13,8 @@ from harness.guest import facts
 from harness.guest.plan import BootPlan
 from harness.guest.ssh import Shell
 from harness.images import guest_image
-from harness.lab.hardware import DISK_BYTES
+from harness.lab.hardware import DISK_BYTES, volume_place
 from harness.lab.power import ScenarioContext, system_up
-from harness.lab.powered import canary_path, volume_place
 from harness.machine.disk import overlay
 from harness.machine.esp import sign_boot_images
 from harness.machine.rig import Rig
@@ -139,7 +138,7 @@ class Rescue:
     def canary(self, volume: str) -> str | None:
         """Mount the open volume and read its canary; None when it is not open, or holds none."""
         mount = f"/run/{volume}"
-        where = canary_path(mount)
+        where = facts.canary_path(mount)
         self.attempt(f"mkdir -p {mount} && mount -o ro /dev/mapper/{volume} {mount} && cat {where}")
         return facts.read_canary(self.shell, where)
 

@@ -11,9 +11,10 @@ from harness.errors import UsageError
 from harness.files import numbered_folder
 from harness.guest.outcome import Outcome
 from harness.lab.faults import Fault, FaultContext
+from harness.lab.hardware import volume_place
 from harness.lab.install import SealedEntry, copied
 from harness.lab.power import ScenarioContext
-from harness.lab.powered import Powered, maintain, powered, volume_place
+from harness.lab.powered import Powered, maintain, powered
 from harness.lab.request import BootOptions, BootRequest
 from harness.lab.rescue import Rescue, rescue_system
 from harness.luks2.header import HEADER_BYTES

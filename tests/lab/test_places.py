@@ -2,7 +2,7 @@
 
 import base64
 
-from harness.lab.places import names, places_of
+from harness.lab.places import places_of, smbios_names
 from harness.network.namespace import Endpoint
 from harness.policy.pins import HsmPin, Pin, Sss, TangPin
 from harness.policy.pins.systemd_hsm import HSM, HSM_PORT
@@ -19,7 +19,7 @@ def test_servers_are_at_one_port_after_the_other_but_where_the_policy_says() -> 
     found = places_of(policy(first, fixed, second))
     expected = {first: Endpoint(8081), fixed: Endpoint(8080), second: Endpoint(8082)}
     assert found == {pin.service: place for pin, place in expected.items()}
-    assert names(found.values()) == ()
+    assert smbios_names(found.values()) == ()
 
 
 def test_an_hsm_is_where_the_guest_is_told_that_it_is() -> None:
@@ -40,7 +40,9 @@ def test_an_address_and_a_name_are_taken_at_their_word() -> None:
 
 
 def test_a_guest_is_told_the_names_by_a_credential() -> None:
-    (string,) = names([Endpoint(80, "192.0.2.1", "a.example"), Endpoint(81, "192.0.2.1", "a.example"), Endpoint(1)])
+    (string,) = smbios_names(
+        [Endpoint(80, "192.0.2.1", "a.example"), Endpoint(81, "192.0.2.1", "a.example"), Endpoint(1)]
+    )
     credential, _, encoded = string.partition("=")
     assert credential == "io.systemd.credential.binary:tmpfiles.extra"
     assert base64.b64decode(encoded).decode().splitlines() == [
