@@ -6,6 +6,7 @@ rig's fault and raises `RigError`. A prompt is no verdict, nor is silence. What 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import chain, combinations
 from types import MappingProxyType
 
 from harness.errors import RigError
@@ -212,22 +213,25 @@ def _may_have_opened(case: VolumeEvidence, answer: ClevisAnswered, opened: Volum
 def _enough_answers(
     volumes: Sequence[VolumePlan], outcomes: Mapping[str, Outcome], witnesses: ExternalEvidence
 ) -> None:
-    """Several volumes may share a service: each that opened by it needs an answer of its own."""
+    """Several volumes may share services: each that did not open without some of them needs an answer of theirs."""
     names: dict[ServiceId, set[str]] = {}
     for volume in volumes:
         for leaf in volume.leaves:
             if leaf.service:
                 names.setdefault(leaf.service, set()).add(leaf.name)
-    for service, testimony in witnesses.testimonies.items():
-        own = frozenset(names.get(service, ()))
+    asked = [(testimony, names[service]) for service, testimony in witnesses.testimonies.items() if service in names]
+    for some in chain.from_iterable(combinations(asked, count) for count in range(1, len(asked) + 1)):
+        own = frozenset().union(*(leaves for _, leaves in some))
         needing = [
             volume.name
             for volume in volumes
-            if volume.pins and outcomes[volume.name].unlock is Unlock.AUTO and not can_hold(volume.pins, own)
+            if volume.pins
+            and outcomes[volume.name].unlock is Unlock.AUTO
+            and not holds(volume.pins, outcomes[volume.name].unlocked_by - own)
         ]
-        if testimony.answers < len(needing):
+        if sum(testimony.answers for testimony, _ in some) < len(needing):
+            shown = " and ".join(f"{testimony.shown_by} {testimony.answers}" for testimony, _ in some)
             raise RigError(
-                f"{' and '.join(needing)} auto-unlocked by {' or '.join(sorted(own))}, "
-                f"and {testimony.shown_by} {testimony.answers} answers",
+                f"{' and '.join(needing)} auto-unlocked by {' or '.join(sorted(own))}, and {shown} answers",
                 hint=NO_VERDICT,
             )

@@ -262,3 +262,27 @@ def test_one_answer_for_two_volumes_names_both_and_all_that_they_need_it_for() -
         judged([volume("var", TPM), volume("srv", Tpm2Pin((7,), name="tpm2-pcr7"))], events, tpm=(UNSEALED,))
     assert caught.value.what == "var and srv auto-unlocked by tpm2 or tpm2-pcr7, and the TPM shows 1 answers"
     assert caught.value.hint == AGREE
+
+
+EITHER = Sss(1, (TPM, TANG))
+OPEN_BOTH = (answered(28.0), opened(29.0), answered(30.0, "srv"), opened(31.0, "srv"))
+
+
+@pytest.mark.parametrize("pins", [TANG, EITHER])
+def test_an_answer_is_needed_even_where_another_pin_could_have_given_it(pins: Pin) -> None:
+    volumes = [volume("var", pins), volume("srv", EITHER)]
+    with pytest.raises(RigError) as caught:
+        judged(volumes, OPEN_BOTH, services=served("tang", 200), tpm=())
+    assert caught.value.what == "var and srv auto-unlocked by tang, and tang's log shows 1 answers"
+    assert judged(volumes, OPEN_BOTH, services=served("tang", 200, 200), tpm=()).unlock is Unlock.AUTO
+    assert judged(volumes, OPEN_BOTH, services=served("tang", 200), tpm=(UNSEALED,)).unlock is Unlock.AUTO
+
+
+def test_answers_of_several_services_are_counted_together() -> None:
+    volumes = [volume(name, EITHER) for name in ("var", "srv", "opt")]
+    events = (*OPEN_BOTH, answered(32.0, "opt"), opened(33.0, "opt"))
+    with pytest.raises(RigError) as caught:
+        judged(volumes, events, services=served("tang", 200), tpm=(UNSEALED,))
+    counted = "tang's log shows 1 and the TPM shows 1 answers"
+    assert caught.value.what == f"var and srv and opt auto-unlocked by tang or tpm2, and {counted}"
+    assert judged(volumes, events, services=served("tang", 200, 200), tpm=(UNSEALED,)).unlock is Unlock.AUTO
