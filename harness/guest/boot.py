@@ -35,8 +35,8 @@ from harness.guest.table import (
 from harness.guest.text import LineReader, Text
 from harness.policy.pins import tpm
 
-_WHOLE = tuple(row for row in TABLE if not row.unfinished)
-_UNFINISHED = tuple(row for row in TABLE if row.unfinished)
+_WHOLE = tuple(row for row in TABLE if not row.ends)
+_PROMPTS = tuple(row for row in TABLE if row.ends)
 
 
 class BootReader:
@@ -66,7 +66,7 @@ class BootReader:
 
     def _read(self, stream: Stream, text: Text, at: float) -> Iterator[Event]:
         found: set[type[Event]] = set()
-        for row in _WHOLE if text.whole else _UNFINISHED:
+        for row in _WHOLE if text.whole else (row for row in _PROMPTS if text.text.endswith(row.ends)):
             if (
                 row.stream not in (None, stream)
                 or row.event_type in found

@@ -19,7 +19,10 @@ _STAMP = re.compile(r"\[ *\d+\.\d{6}\](\[ *[TC]\d+\])? ")
 """How printk and journald begin a line; the second part is there with CONFIG_PRINTK_CALLER."""
 
 _LONGEST = 8192
-_PROMPT_ENDS = ": "
+_LONGEST_PROMPT = 512
+_PROMPT_ENDS = (":", ": ", ") ")
+_RUN = re.compile(r"[^\x00-\x1f: ]*[: ]|[^\x00-\x1f: ]+")
+"""Characters that need no look each: a word, with what ends it where a prompt may end, too."""
 _decoder = codecs.getincrementaldecoder("utf-8")
 
 _KEPT = "\r\n\t"
@@ -36,8 +39,8 @@ class Text:
 
     Attributes:
         text: Without control sequences and line ends.
-        whole: Whether the line has ended. A prompt has no line end: unfinished lines are given out too, at each colon
-            or space that could end a prompt.
+        whole: Whether the line has ended. A prompt has no line end: the last 512 characters of unfinished lines are
+            given out too, at each colon or space that could end a prompt.
     """
 
     text: str
@@ -65,11 +68,16 @@ class LineReader:
         self._decoder = _decoder("replace")
         self._escape = _Escape.NONE
         self._line = ""
+        self._stamped = False
 
     def feed(self, data: bytes) -> Iterator[Text]:
         """Give out what these bytes complete. The same bytes in other chunks give the same texts."""
-        for char in self._decoder.decode(data):
-            plain = self._strip(char)
+        text, at = self._decoder.decode(data), 0
+        while at < len(text):
+            if self._escape is _Escape.NONE and (run := _RUN.match(text, at)):
+                plain, at = run[0], run.end()
+            else:
+                plain, at = self._strip(text[at]), at + 1
             if plain:
                 yield from self._put(plain)
 
@@ -104,20 +112,30 @@ class LineReader:
             return char
         return ""
 
-    def _put(self, char: str) -> Iterator[Text]:
-        # After a carriage return by itself, a status line is drawn anew over the old one.
-        drawn_over = self._line.endswith("\r") and char != "\r"
-        if char == "\n" or drawn_over or len(self._line) >= _LONGEST:
+    def _put(self, plain: str) -> Iterator[Text]:
+        """Take a run of characters, or one by itself: a line end, a carriage return."""
+        if plain == "\n":
             yield from self._end_line()
-        if char == "\n":
             return
-        self._line += char
-        if self._interleaved and char in _PROMPT_ENDS and not _STAMP.search(self._line):
-            yield Text(self._line, whole=False)
+        # After a carriage return by itself, a status line is drawn anew over the old one.
+        if self._line.endswith("\r") and plain != "\r":
+            yield from self._end_line()
+        while plain:
+            if len(self._line) >= _LONGEST:
+                yield from self._end_line()
+            room = _LONGEST - len(self._line)
+            self._line, plain = self._line + plain[:room], plain[room:]
+        if not self._interleaved:
+            return
+        if not self._stamped and self._line.endswith("] "):
+            self._stamped = bool(_STAMP.search(self._line))
+        if not self._stamped and self._line.endswith(_PROMPT_ENDS):  # the kernel asks nothing
+            yield Text(self._line[-_LONGEST_PROMPT:], whole=False)
 
     def _end_line(self) -> Iterator[Text]:
         cut = _STAMP.search(self._line) if self._interleaved else None
         start = cut.start() if cut else 0
         self._line, line = self._line[:start], self._line[start:].rstrip("\r")
+        self._stamped = False
         if line:
             yield Text(line, whole=True)

@@ -76,7 +76,6 @@ def test_a_kernel_line_is_taken_out_of_the_line_that_it_cut() -> None:
 def test_what_may_be_a_prompt_is_told_before_its_line_ends() -> None:
     reader = LineReader(interleaved=True)
     assert list(reader.feed(b"for var: x")) == [
-        Text("for ", whole=False),
         Text("for var:", whole=False),
         Text("for var: ", whole=False),
     ]
