@@ -75,7 +75,7 @@ class ConsoleShell:
         # The echo of this line has a quote in each mark, the output has none.
         self.send_line(f"echo 'be''gin-{mark}'; {command}; echo 'e''nd-{mark}-'$?-")
         self.wait_for(f"begin-{mark}\r*\n", deadline)
-        end = self.wait_for(f"end-{mark}-[0-9]+-", deadline)
+        end = self.wait_for(f"end-{mark}-[0-9]{{1,3}}-", deadline)
         output = self._lines(_bytes(self._spawn.before))
         status = int(end.split("-")[2])
         if check and status:

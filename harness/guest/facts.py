@@ -4,6 +4,7 @@ An emulated guest takes half a second for each command that it is sent, so what 
 """
 
 import binascii
+import re
 import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -77,7 +78,8 @@ def _decoded(text: str) -> bytes:
 def parse_pcrs(text: str) -> dict[int, str]:
     """Read lines ``INDEX:VALUE``."""
     pairs = (line.partition(":") for line in text.splitlines())
-    return dict(sorted((int(index), value.strip().lower()) for index, _, value in pairs if index.isdigit() and value))
+    found = ((index, value.strip().lower()) for index, _, value in pairs if re.fullmatch(r"[0-9]{1,2}", index))
+    return dict(sorted((int(index), value) for index, value in found if value))
 
 
 def canary_path(mount_point: str) -> str:

@@ -120,7 +120,7 @@ _UINT16, _UINT32 = struct.Struct(">H"), struct.Struct(">I")
 _TPM_2_TAGS = (0x8001, 0x8002)  # without and with sessions, Part 2, 6.9 TPM_ST
 _STARTS = (STARTUP, 0x99)
 _DUMP = re.compile(
-    r"^ *SWTPM_IO_(?P<way>Read|Write): length (?P<length>\d+)\n(?P<bytes>(?:^ *(?:[0-9A-Fa-f]{2} ?)+\n)*)", re.M
+    r"^ *SWTPM_IO_(?P<way>Read|Write): length (?P<length>\d{1,9})\n(?P<bytes>(?:^ *(?:[0-9A-Fa-f]{2} ?)+\n)*)", re.M
 )
 
 

@@ -1,8 +1,11 @@
 """Who called a service, and all that went over the wire (pure)."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+
+_BLANK = b"\r\n\r\n"
 
 HOME = "home"
 """Where a machine stands unless it was moved off-site."""
@@ -60,24 +63,26 @@ class Connection:
         return tuple(_request_lines(self.sent))
 
 
-def message_end(data: bytes) -> int | None:
-    """Where the first HTTP message of `data` ends; None if there is more to come, or it states no sound length.
+def message_end(data: bytes, start: int = 0) -> int | None:
+    """Where the HTTP message ends that begins there; None if there is more to come, or it states no sound length.
 
     Tang states the length of every body (tang, src/http.c), so that is all that is understood here (RFC 9112, 6.2).
     """
-    head, blank, _ = data.partition(b"\r\n\r\n")
-    if not blank:
+    body = data.find(_BLANK, start) + len(_BLANK)
+    if body < len(_BLANK):
         return None
-    lengths = [line.partition(b":")[2] for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:")]
-    if lengths and not lengths[0].strip().isdigit():
+    head = data[start:body].split(b"\r\n")
+    lengths = [line.partition(b":")[2].strip() for line in head if line.lower().startswith(b"content-length:")]
+    if lengths and not re.fullmatch(rb"[0-9]{1,18}", lengths[0]):
         return None
-    end = len(head) + len(blank) + (int(lengths[0]) if lengths else 0)
+    end = body + (int(lengths[0]) if lengths else 0)
     return end if end <= len(data) else None
 
 
 def _request_lines(sent: bytes) -> Iterator[tuple[str, str]]:
-    while (end := message_end(sent)) is not None:
-        words = sent.partition(b"\r\n")[0].decode(errors="replace").split(" ")
+    start = 0
+    while (end := message_end(sent, start)) is not None:
+        words = sent[start : sent.find(b"\r\n", start)].decode(errors="replace").split(" ")
         if len(words) == 3:
             yield words[0], words[1]
-        sent = sent[end:]
+        start = end

@@ -102,6 +102,21 @@ def test_a_command_that_does_not_end(console: socket.socket) -> None:
     assert time.monotonic() - started < 15
 
 
+def test_a_status_that_nobody_can_read_is_none() -> None:
+    ours, theirs = socket.socketpair()
+
+    def lie() -> None:
+        mark = theirs.recv(4096).decode().split("be''gin-")[1].split("'")[0]
+        theirs.sendall(f"begin-{mark}\nend-{mark}-{'9' * 5000}-".encode())
+
+    liar = threading.Thread(target=lie)
+    with ours, theirs:
+        liar.start()
+        with pytest.raises(RigError, match=r"waited 1 s for .*end-"):
+            ConsoleShell(ours).run("true", Deadline.after(1))
+        liar.join(5)
+
+
 def test_words_and_live_view(console: socket.socket) -> None:
     shown = bytearray()
     shell = ConsoleShell(console, shown.extend)

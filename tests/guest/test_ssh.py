@@ -314,6 +314,7 @@ def test_pcrs() -> None:
     assert facts.parse_pcrs("10:AB\n7:00ff\nnoise\nx:y\n8:\n") == {7: "00ff", 10: "ab"}
     assert facts.parse_pcrs("") == {}
     assert list(facts.parse_pcrs("10:ab\n7:00ff\n")) == [7, 10], "in order"
+    assert facts.parse_pcrs(f"{'9' * 5000}:ab\n²:cd\n23:ef\n") == {23: "ef"}
 
 
 def test_the_canary(shell: Shell, tmp_path: Path) -> None:

@@ -86,6 +86,10 @@ def test_control_commands_are_passed_over() -> None:
     assert [exchange.command for exchange in decode_log(text)] == ["Startup"]
 
 
+def test_a_log_with_a_length_that_nobody_can_read_tells_nothing_of_that() -> None:
+    assert decode_log(f" SWTPM_IO_Read: length {'9' * 5000}\n 80 01\n") == ()
+
+
 @pytest.mark.parametrize("end", range(len(log_of((UNSEAL, SECRET)))))
 def test_a_log_that_ends_anywhere_gives_no_half_exchange(end: int) -> None:
     text = log_of((STARTUP, SUCCESS)) + log_of((UNSEAL, SECRET))[:end]

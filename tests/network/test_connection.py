@@ -1,6 +1,9 @@
 """What a connection brought: where an HTTP message ends, and what was asked."""
 
+import time
+
 import pytest
+from fuzz_targets import SECONDS
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,7 +22,7 @@ def test_a_message_that_states_no_length_has_no_body() -> None:
     assert message_end(b"HTTP/1.1 404 Not Found\r\n\r\n") == 26
 
 
-@pytest.mark.parametrize("length", ["many", "", "-1", "2: 2", "2.0"])
+@pytest.mark.parametrize("length", ["many", "", "-1", "2: 2", "2.0", "9" * 5000])
 def test_a_message_that_states_no_sound_length_has_no_end(length: str) -> None:
     assert message_end(f"HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{{}}".encode()) is None
 
@@ -39,3 +42,9 @@ def test_what_does_not_begin_as_a_request_is_none() -> None:
     """RFC 9112, 3: three words with one space between each."""
     assert requests(b"nonsense\r\n\r\nGET  /adv HTTP/1.1\r\n\r\nGET /adv HTTP/1.1\r\n\r\n") == (("GET", "/adv"),)
     assert requests(b"nonsense\r\ncontent-length: many\r\n\r\n") == ()
+
+
+def test_a_guest_that_asks_very_often_does_not_keep_who_counts_it() -> None:
+    started = time.process_time()
+    assert len(requests(b"GET / HTTP/1.1\r\n\r\n" * 50_000)) == 50_000
+    assert time.process_time() - started < SECONDS
