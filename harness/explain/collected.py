@@ -135,7 +135,7 @@ def _volume(header: Path, device: str, entry: Entry | None, lies: LuksDevice, st
     for token in tokens:
         try:
             pins += _pins(sealed_pin(token), entry.spelled if entry else (), unknown)
-        except (LuksFormatError, ValueError, TypeError) as error:
+        except (LuksFormatError, ValueError, TypeError, OverflowError) as error:
             unknown.append(f"a token that is not as its tool writes it: {plain(str(error))[:200]}")
     recovery = any(token.get("type") == _RECOVERY for token in tokens)
     typed = bool(keyslots - claimed) or recovery
