@@ -1,7 +1,7 @@
 """What is fuzzed: functions that take any bytes, and what must hold whatever they are.
 
-A target raises nothing but what its reader promises (`UsageError`, `LuksFormatError`), and ends in time; the last one
-also holds that no bytes on a console or in a journal make an auto-unlock of a boot in which no pin answered.
+A target raises nothing but what its reader promises (`UsageError`, `LuksFormatError`), and ends in time; `console` and
+`forged_boot` also hold that no bytes on a console or in a journal make an auto-unlock where no pin answered.
 """
 
 import hashlib
@@ -11,6 +11,7 @@ from contextlib import suppress
 from io import StringIO
 from pathlib import Path
 
+from forged_boots import believe
 from rich.console import Console
 
 from harness.attestation.structures import read_public, read_quote
@@ -78,6 +79,11 @@ def _events(data: bytes) -> list[Event]:
     return [event for stream, part in halves for event in reader.feed(stream, part, 1.0)]
 
 
+def forged_boot(data: bytes) -> None:
+    """The same of lines that are real and not true: see `forged_boots`."""
+    believe(data[:400])
+
+
 def tpm_log(data: bytes) -> None:
     """The log of swtpm."""
     decode_log(data.decode(errors="replace"))
@@ -142,5 +148,8 @@ def collected(data: bytes) -> None:
             show(explained_machine(folder), Console(file=StringIO()))
 
 
-_TARGETS = (butane, ignition, console, tpm_log, tang_log, luks_header, jwe, event_log, tpm_key, quote, collected)
+_TARGETS = (
+    *(console, forged_boot, butane, ignition, tpm_log, tang_log, luks_header),
+    *(event_log, jwe, quote, tpm_key, collected),
+)
 TARGETS: Mapping[str, Callable[[bytes], None]] = {target.__name__: target for target in _TARGETS}
