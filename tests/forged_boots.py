@@ -18,7 +18,7 @@ from harness.guest.steps import Type
 from harness.guest.volumes import VolumePlan
 from harness.guest.witness import End, ExternalEvidence, Observation, TypedPassphrase, security_key_testimony
 from harness.luks2.metadata import LuksHeader, Token
-from harness.policy.pins import CryptenrollPin, Fido2Pin, Pin, Service, Sss, TangPin, Tpm2Pin, Tpm12Pin
+from harness.policy.pins import CryptenrollPin, Fido2Pin, Pin, ServiceId, Sss, TangPin, Tpm2Pin, Tpm12Pin
 from harness.policy.pins.systemd_fido2 import SECURITY_KEY
 from harness.services.tang_log import TangCalls, TangRequest
 
@@ -115,7 +115,7 @@ HEADERS = {"var": LuksHeader(((1, "pbkdf2"),), (Token(0, "systemd-tpm2", (1,)),)
 
 def _evidence(*requests: TangRequest, headers: bool) -> ExternalEvidence:
     """Nobody answered, but for what Tang served."""
-    services = {Service("tang", "tang"): TangCalls("tang", requests).testimony}
+    services = {ServiceId("tang", "tang"): TangCalls("tang", requests).testimony}
     key = {SECURITY_KEY: security_key_testimony(())}
     return ExternalEvidence(services | key, tpm=(), headers=HEADERS if headers else {})
 

@@ -12,7 +12,9 @@ _FIRST = 57
 _FURTHER = 59
 
 PING, INIT, CBOR, CANCEL, ERROR = 0x01, 0x06, 0x10, 0x11, 0x3F
+_LONGEST = _FIRST + 128 * _FURTHER
 _INVALID_COMMAND = b"\x01"
+_INVALID_LENGTH = b"\x03"
 _VERSION = bytes([2, 1, 0, 0])
 _CAN_CBOR_NO_MSG = bytes([0x0C])
 
@@ -44,6 +46,9 @@ class Transport:
         channel, first = struct.unpack(">IB", report[:5])
         if first & 0x80:
             (size,) = struct.unpack(">H", report[5:7])
+            if size > _LONGEST:
+                self._message = None
+                return tuple(reports(channel, ERROR, _INVALID_LENGTH))
             self._message = _Message(channel, first & 0x7F, size, report[7:])
         elif self._message and self._message.channel == channel:
             self._message.data += report[5:]

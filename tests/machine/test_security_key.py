@@ -9,6 +9,7 @@ import shutil
 import socket
 import struct
 import subprocess
+import tempfile
 import threading
 import tty
 from collections.abc import Iterator
@@ -21,7 +22,7 @@ import pytest
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.errors import RigError
@@ -96,7 +97,30 @@ def test_a_channel_is_given_and_others_do_not_disturb() -> None:
     assert transport.feed(b"short") == ()
 
 
+def test_a_message_that_is_longer_than_all_its_reports_is_refused() -> None:
+    transport = ctaphid.Transport(lambda message: message)
+    (answer,) = transport.feed(struct.pack(">IBH", 7, ctaphid.PING | 0x80, 7610).ljust(64, b"\0"))
+    assert answer[4:8] == bytes([ctaphid.ERROR | 0x80, 0, 1, 3])
+    longest = [each for report in ctaphid.reports(7, ctaphid.PING, bytes(7609)) for each in transport.feed(report)]
+    assert len(longest) == 129
+
+
 # The authenticator, by a client of the tests' own.
+
+
+@pytest.mark.parametrize("body", [b"", b"\x80", b"\x00", b"\x81" * 5000, b"\xa1\x02\x80", b"\xff"])
+@pytest.mark.parametrize("command", range(8))
+def test_no_message_ends_an_authenticator(tmp_path: Path, command: int, body: bytes) -> None:
+    manufacture(tmp_path / "key", PIN)
+    assert Authenticator(tmp_path / "key").answer(bytes([command]) + body)
+
+
+@settings(max_examples=60)
+@given(command=st.sampled_from((1, 2, 4, 6)), request=st.dictionaries(st.integers(1, 9), values, max_size=6) | values)
+def test_no_request_ends_an_authenticator(command: int, request: Any) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        manufacture(Path(folder, "key"), PIN)
+        assert Authenticator(Path(folder, "key")).answer(bytes([command]) + cbor.encode(request))
 
 
 class Client:
