@@ -221,7 +221,7 @@ def _enough_answers(
                 names.setdefault(leaf.service, set()).add(leaf.name)
     asked = [(testimony, names[service]) for service, testimony in witnesses.testimonies.items() if service in names]
     for some in chain.from_iterable(combinations(asked, count) for count in range(1, len(asked) + 1)):
-        own = frozenset().union(*(leaves for _, leaves in some))
+        own = frozenset().union(*(named for _, named in some))
         needing = [
             volume.name
             for volume in volumes

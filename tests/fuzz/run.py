@@ -1,62 +1,70 @@
 """Fuzz one target by coverage: ``python tests/fuzz/run.py TARGET SECONDS``; `make fuzz` runs all, one after the other.
 
-What it finds new is kept in tests/fuzz/seeds/TARGET, and `make test` plays it from then on. An input that breaks the
-target, or takes more than `SECONDS` of the processor, is written there as ``crash-…``, ``timeout-…`` or ``oom-…``, and
-the status is not 0. An input that is slower than all before it is told.
+What reaches something that no other seed does is kept in tests/fuzz/seeds/TARGET, and `make test` plays it from then
+on. An input that breaks the target, or takes more than `fuzz_targets.SECONDS` of the processor, is written there as
+``crash-…``, ``timeout-…`` or ``oom-…``, and the status is not 0.
 """
 
 import argparse
+import subprocess
 import sys
-import time
-from collections.abc import Callable
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
-import atheris
-
-with atheris.instrument_imports(include=["harness"]):
-    from fuzz_targets import SECONDS, TARGETS
+from forged_boots import LINES
 
 SEEDS = Path(__file__).parent / "seeds"
 HANG_SECONDS = 120
 """By the wall clock, which other work on the host can stretch: after so many an input is taken for one without end."""
 
+LENGTH = 8192
+LENGTHS = {
+    **{"console": 4096, "forged_boot": 400, "luks_header": 32768, "collected": 16384},
+    **{"quote": 1024, "tpm_key": 1024},
+}
+"""Bytes of an input at the most. What is longer takes long and reaches nothing new; that no reader hangs on it is for
+tests of their own, such as tests/guest/test_hostile_lines.py."""
 
-class Timed:
-    """A target that takes too long when it takes more than `SECONDS` of the processor."""
+_LONGEST_WORD = 64
+"""Of a dictionary of libFuzzer."""
 
-    def __init__(self, target: Callable[[bytes], None]) -> None:
-        self._target = target
-        self._slowest = 0.1
 
-    def __call__(self, data: bytes) -> None:
-        started = time.process_time()
-        self._target(data)
-        took = time.process_time() - started
-        if took > self._slowest:
-            self._slowest = took
-            print(f"slowest so far: {took:.2f} s for {len(data)} bytes", flush=True)
-        assert took <= SECONDS, f"{len(data)} bytes took {took:.1f} s"
+def dictionary() -> Iterator[str]:
+    """What a guest says, in pieces that libFuzzer takes: one quoted word a line."""
+    for line in LINES:
+        for part in line.format(volume="var", pid=1).partition("]: "):
+            word = "".join(f"\\x{byte:02x}" for byte in part.encode()[:_LONGEST_WORD])
+            yield f'"{word}"\n' if word else ""
+
+
+def fuzz(target: str, seconds: int) -> int:
+    """Fuzz, then keep what is worth keeping; returns the status of the fuzzer."""
+    fuzzer, seeds = [sys.executable, str(Path(__file__).with_name("fuzzer.py")), target], SEEDS / target
+    with tempfile.TemporaryDirectory(prefix="unlock-lab-fuzz-") as name:
+        found, words = Path(name, "found"), Path(name, "words")
+        found.mkdir()
+        words.write_text("".join(dictionary()))
+        options = [
+            f"-max_total_time={seconds}",
+            f"-timeout={HANG_SECONDS}",
+            f"-report_slow_units={HANG_SECONDS}",
+            f"-max_len={LENGTHS.get(target, LENGTH)}",
+            f"-artifact_prefix={seeds}/",
+            "-print_final_stats=1",
+            *([f"-dict={words}"] if target == "console" else []),
+        ]
+        status = subprocess.run([*fuzzer, *options, found, seeds], check=False).returncode
+        return subprocess.run([*fuzzer, "-merge=1", seeds, found], check=False).returncode or status
 
 
 def main() -> None:
-    """Run the fuzzer; it ends the process."""
+    """Run the fuzzer; the status is its own."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("target", choices=TARGETS)
+    parser.add_argument("target", choices=sorted(path.name for path in SEEDS.iterdir()))
     parser.add_argument("seconds", type=int)
     arguments = parser.parse_args()
-    seeds = SEEDS / arguments.target
-    seeds.mkdir(parents=True, exist_ok=True)
-    options = [
-        f"-max_total_time={arguments.seconds}",
-        f"-timeout={HANG_SECONDS}",
-        f"-report_slow_units={HANG_SECONDS}",
-        "-max_len=65536",
-        f"-artifact_prefix={seeds}/",
-        "-print_final_stats=1",
-        f"{seeds}",
-    ]
-    atheris.Setup([sys.argv[0], *options], Timed(TARGETS[arguments.target]))
-    atheris.Fuzz()
+    sys.exit(fuzz(arguments.target, arguments.seconds))
 
 
 if __name__ == "__main__":

@@ -92,11 +92,11 @@ _JSON = st.recursive(
 def test_no_field_of_a_token_breaks_the_reader_of_what_was_collected(
     kind: str, config: dict[str, object], nested: bool
 ) -> None:
-    pins = {"pin": kind, kind: config}
+    pins: dict[str, object] = {"pin": kind, kind: config}
     if nested:
         pins = {"pin": "sss", "sss": {"t": 1, **config, "jwe": [f"{_protected(pins)}.x"]}}
-    of_clevis = {"type": "clevis", "jwe": {"protected": _protected(pins)}}
-    token = {**config, "type": kind} if kind.startswith("systemd") else of_clevis
+    of_clevis: dict[str, object] = {"type": "clevis", "jwe": {"protected": _protected(pins)}}
+    token: dict[str, object] = {**config, "type": kind} if kind.startswith("systemd") else of_clevis
     metadata = {"keyslots": {"1": {}}, "tokens": {"0": {"keyslots": ["1"], **token}}}
     TARGETS["collected"](json.dumps(metadata).encode())
 
