@@ -302,7 +302,7 @@ class FaultProxy:
 
 def _served(door: _Door, guest: socket.socket, task: "asyncio.Task[None]") -> None:
     """Not part of the task, which may be cancelled before it begins."""
-    door.serving.discard(task)
+    door.serving.remove(task)
     reset(guest)
 
 

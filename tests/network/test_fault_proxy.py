@@ -341,7 +341,11 @@ def test_nothing_behind_an_open_proxy_is_an_error_of_the_rig() -> None:
             ask(port)
         with pytest.raises(RigError, match=message):
             proxy.mode = Mode.DROP
-    with pytest.raises(RigError, match="leads nowhere"), FaultProxy("tang") as proxy, listening(proxy) as port:
+    with (
+        pytest.raises(RigError, match="broke: the fault proxy is open, but leads nowhere"),
+        FaultProxy("tang") as proxy,
+        listening(proxy) as port,
+    ):
         proxy.mode = Mode.OPEN
         with pytest.raises(OSError):
             ask(port)
@@ -485,13 +489,29 @@ def test_a_door_opens_and_shuts_as_often_as_it_is_told_to(proxy: FaultProxy, por
         client.close()
 
 
-def test_a_connection_that_is_not_accepted_yet_is_cut_too(proxy: FaultProxy, port: int) -> None:
-    for _ in range(20):
-        with connect(port) as client:
-            proxy.mode = Mode.DROP  # with no time to accept it
+def test_connections_that_are_not_accepted_yet_are_cut_too(proxy: FaultProxy, port: int) -> None:
+    """They come while the proxy is busy, and the change does too: it accepts one at a time."""
+    busy, done = threading.Event(), threading.Event()
+
+    def hold(reply: bytes) -> bytes:
+        busy.set()
+        assert done.wait(PATIENCE)
+        return reply
+
+    proxy.tamper = hold
+    change = threading.Thread(target=setattr, args=(proxy, "mode", Mode.DROP))
+    with ExitStack() as stack:
+        clients = [stack.enter_context(connect(port))]
+        clients[0].sendall(REQUEST)
+        assert busy.wait(PATIENCE)
+        clients += [stack.enter_context(connect(port)) for _ in range(40)]
+        change.start()
+        threading.Event().wait(0.1)
+        done.set()
+        change.join(PATIENCE)
+        for client in clients[1:]:
             with pytest.raises(ConnectionResetError):
                 client.recv(1)
-            proxy.mode = Mode.OPEN
 
 
 def test_a_program_of_this_host_connects_as_a_machine_would(proxy: FaultProxy) -> None:
