@@ -19,7 +19,7 @@ MOST_PARTITIONS = 128
 """Of a disk: what sgdisk(8) makes room for."""
 
 _GUID = re.compile(r"|[0-9a-fA-F]{8}-([0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}")
-_LABEL_LIMITS = {"ext4": 16, "btrfs": 256, "xfs": 12, "swap": 15, "vfat": 11}
+_LABEL_LIMITS: dict[str | None, int] = {"ext4": 16, "btrfs": 256, "xfs": 12, "swap": 15, "vfat": 11}
 _FORMATS = ("ext4", "btrfs", "xfs", "swap", "vfat", "none")
 _RAID_LEVELS = {
     *("linear", "raid0", "0", "stripe", "raid1", "1", "mirror", "raid4", "4", "raid5", "5", "raid6", "6"),
@@ -46,6 +46,11 @@ def check(document: Document) -> None:
     _placeholders(document, document.data, ())
 
 
+def _placed(kind: str, items: list[dict[str, Any]]) -> list[tuple[KeyPath, dict[str, Any]]]:
+    """Items of the section storage, each with its place."""
+    return [(("storage", kind, index), item) for index, item in enumerate(items)]
+
+
 def _guid(document: Document, path: KeyPath, item: dict[str, Any], *keys: str) -> None:
     for key in keys:
         if not _GUID.fullmatch(item.get(key, "")):
@@ -53,9 +58,9 @@ def _guid(document: Document, path: KeyPath, item: dict[str, Any], *keys: str) -
 
 
 def _disks(document: Document, disks: list[dict[str, Any]]) -> None:
-    paths: list[KeyPath] = [("storage", "disks", index) for index in range(len(disks))]
-    check_once(document, (((*p, "device"), disk["device"]) for p, disk in zip(paths, disks, strict=True)), "the disk")
-    for here, disk in zip(paths, disks, strict=True):
+    placed = _placed("disks", disks)
+    check_once(document, (((*path, "device"), disk["device"]) for path, disk in placed), "the disk")
+    for here, disk in placed:
         check_path(document, (*here, "device"), disk["device"])
         partitions = disk.get("partitions", [])
         both = [((*here, "partitions", number), partition) for number, partition in enumerate(partitions)]
@@ -108,7 +113,7 @@ def _overlap(one: dict[str, Any], other: dict[str, Any]) -> bool:
 
 
 def _raid(document: Document, arrays: list[dict[str, Any]]) -> None:
-    both: list[tuple[KeyPath, dict[str, Any]]] = [(("storage", "raid", i), raid) for i, raid in enumerate(arrays)]
+    both = _placed("raid", arrays)
     check_once(document, (((*path, "name"), raid["name"]) for path, raid in both), "the name")
     for path, raid in both:
         check_one_line(document, (*path, "name"), raid["name"])
@@ -123,8 +128,7 @@ def _raid(document: Document, arrays: list[dict[str, Any]]) -> None:
 
 
 def _luks(document: Document, volumes: list[dict[str, Any]]) -> None:
-    paths: list[KeyPath] = [("storage", "luks", index) for index in range(len(volumes))]
-    both = list(zip(paths, volumes, strict=True))
+    both = _placed("luks", volumes)
     check_once(document, (((*path, "name"), luks["name"]) for path, luks in both), "the name")
     check_once(document, (((*path, "device"), luks["device"]) for path, luks in both), "the device")
     for path, luks in both:
@@ -150,13 +154,10 @@ def _luks(document: Document, volumes: list[dict[str, Any]]) -> None:
 
 
 def _filesystems(document: Document, storage: dict[str, Any]) -> None:
-    filesystems = storage.get("filesystems", [])
-    paths: list[KeyPath] = [("storage", "filesystems", index) for index in range(len(filesystems))]
-    check_once(
-        document, (((*p, "device"), fs["device"]) for p, fs in zip(paths, filesystems, strict=True)), "the device"
-    )
-    for path, fs in zip(paths, filesystems, strict=True):
-        device, mount_point, form = fs["device"], fs.get("path", ""), fs.get("format", "")
+    placed = _placed("filesystems", storage.get("filesystems", []))
+    check_once(document, (((*path, "device"), fs["device"]) for path, fs in placed), "the device")
+    for path, fs in placed:
+        device, mount_point, form = fs["device"], fs.get("path"), fs.get("format")
         check_path(document, (*path, "device"), device)
         if mount_point:
             check_path(document, (*path, "path"), mount_point)
@@ -176,7 +177,7 @@ def _filesystems(document: Document, storage: dict[str, Any]) -> None:
             _mount_unit(document, path, mount_point, form)
 
 
-def _mount_unit(document: Document, path: KeyPath, mount_point: str, form: str) -> None:
+def _mount_unit(document: Document, path: KeyPath, mount_point: str | None, form: str | None) -> None:
     here, keys = (*path, "with_mount_unit"), document.variant.keys
     if not form:
         document.mistake(here, "needs a format")
@@ -227,7 +228,7 @@ def _other_configs(document: Document) -> None:
 
 
 def _placeholders(document: Document, value: Any, path: KeyPath) -> None:
-    if "clevis" in path or path[:2] in (("boot_device", "luks"), ("ignition", "config")):
+    if "clevis" in path or path in (("boot_device", "luks"), ("ignition", "config")):
         return
     if isinstance(value, dict):
         for key, inner in value.items():

@@ -150,7 +150,7 @@ class _Reader:
             if key is None:
                 self.unknown(written, f"unknown key{self.suggestion(name, section)}", path, name_node.line)
             elif refusal := self.refusal(name, key, here):
-                self.document.mistake(here, refusal, name_node.line)
+                self.document.mistake(here, refusal)
             elif _is_null(value_node):
                 self.null(here, key)
             else:
@@ -165,7 +165,7 @@ class _Reader:
         if self.document.ignition:
             self.document.mistake(path, f"{written}: {told}", line, inside=True)
         else:
-            self.document.mistake((*path, written), told, line)
+            self.document.mistake((*path, written), told)
 
     def complete(self, values: dict[str, Any], seen: dict[str, int], section: Section, path: KeyPath) -> None:
         for name, key in section.keys.items():
@@ -173,7 +173,7 @@ class _Reader:
                 continue
             here = (*path, name)
             if name not in seen:
-                self.document.broke(here, f"{camel(name) if self.document.ignition else name} is missing", at=path)
+                self.document.broke(here, f"{name} is missing", at=path)
             elif values.get(name) in ("", []):
                 self.document.broke(here, "is empty")
             values.setdefault(name, _stand_in(key.kind))
@@ -239,7 +239,7 @@ class _Reader:
             return ""
         known = sorted(key for key in section.keys if key not in self.document.variant.lacks)
         spelled = {(camel(key) if self.document.ignition else key): key for key in known}
-        near = difflib.get_close_matches(snake(name.strip()).replace("-", "_"), known, n=1)
+        near = difflib.get_close_matches(snake(name.strip()), known)
         if near:
             return f"; did you mean {next(key for key, snaked in spelled.items() if snaked == near[0])}?"
         return f"; known here: {', '.join(spelled)}"

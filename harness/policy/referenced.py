@@ -105,7 +105,7 @@ class _Rendering:
         document.take_over(part, path, name)
         document.notes.append(f"that Ignition reads {name or dotted(path)} in the guest: it is merged before the boot")
         document.notes.extend(part.notes)
-        return config if part.sound else {}
+        return config
 
 
 def _local_name(document: Document, path: KeyPath) -> str:

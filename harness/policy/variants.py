@@ -117,7 +117,7 @@ def variant_of(root: Node | None) -> Variant:
     if "variant" in head:
         return _butane(head)
     if head.get("kind") or head.get("apiVersion"):
-        raise _machine_config(root, head)
+        raise _machine_config(head)
     section = head.get("ignition")
     if isinstance(section, Mapping) and "version" not in head:
         return _ignition(section)
@@ -170,9 +170,9 @@ def _ignition(section: Mapping) -> Variant:
     raise NotAPolicyError("ignition.version", f"{said} none of 3.0.0 to 3.{NEWEST_SPEC}.0{hint}", line)
 
 
-def _machine_config(root: Mapping, head: dict[str, Node]) -> NotAPolicyError:
+def _machine_config(head: dict[str, Node]) -> NotAPolicyError:
     kind = _text(head["kind"]) if "kind" in head else ""
-    first = min((value.line for value in head.values()), default=root.line)
+    first = min(value.line for value in head.values())
     if kind != "MachineConfig":
         what = _short(kind) if kind else "an object"
         return NotAPolicyError(

@@ -117,6 +117,8 @@ def test_a_disk_has_room_for_128_partitions() -> None:
         ((1, 1), (2, 1), False),
         ((5, 0), (5, 0), True),
         ((1, 99), (20, 1), True),
+        ((1, 9), (5, 99), True),
+        ((5, 99), (1, 9), True),
         ((0, 9), (5, 9), False),
         ((5, 9), (0, 9), False),
         ((5, None), (5, 9), False),

@@ -28,6 +28,7 @@ def test_a_key_path_is_written_as_people_do() -> None:
     assert dotted(("storage", "luks", 0, "name")) == "storage.luks[0].name"
     assert dotted((0, "a")) == "[0].a"
     assert dotted(()) == ""
+    assert dotted(("X11", "a")) == "X11.a"
 
 
 def test_a_key_path_is_in_the_files_own_spelling() -> None:
@@ -38,7 +39,15 @@ def test_a_key_path_is_in_the_files_own_spelling() -> None:
 
 @pytest.mark.parametrize(
     ("path", "line"),
-    [(("a",), 2), (("a", "b_mib"), 3), (("a", "b_mib", 0), 1), (("a", "b_mib", 1, "c"), 3), (("b",), 1), ((), 1)],
+    [
+        (("a",), 2),
+        (("a", "c"), 2),
+        (("a", "b_mib"), 3),
+        (("a", "b_mib", 0), 1),
+        (("a", "b_mib", 1, "c"), 3),
+        (("b",), 1),
+        ((), 1),
+    ],
 )
 def test_the_line_of_a_key_is_that_of_the_nearest_section(path: tuple[str | int, ...], line: int) -> None:
     assert document().line(path) == line
@@ -105,6 +114,9 @@ def test_of_what_is_a_stand_in_nothing_more_is_told() -> None:
     assert found.broken(("a", "b_mib"))
     assert not found.broken(("a", "b_mib", 0))
     assert not found.broken(("b",))
+    found.broke(("d",), "has no value")
+    found.mistake(("d", "e"), "more")
+    assert (1, "d.e: more") not in found.mistakes
 
 
 def test_what_is_missing_is_told_at_its_section() -> None:

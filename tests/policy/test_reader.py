@@ -70,6 +70,7 @@ def test_a_file_as_large_as_is_read(tmp_path: Path) -> None:
         ("#cloud-config\n", "mine.bu:1: this is a cloud-config, which cloud-init reads; write what it encrypts"),
         ("a: 1\nb: ]\n", "mine.bu:2: not YAML: "),
         ("\nversion: 1.6.0\n", "mine.bu:1: variant: missing; write variant: fcos"),
+        ("- a\n", "mine.bu:1: expected a Butane file, which begins"),
         ("\nvariant: coreos\n", "mine.bu:2: variant: 'coreos' is none of fcos"),
         ('{"ignition": {"version": "3.3.0"},\n}', "mine.bu:2: an Ignition config is JSON, and this is not: "),
         ('{"ignition": {"version": "3.3.0"}, "a": ' + "1" * 5000 + "}", "mine.bu:1: not JSON: Exceeds the limit"),
@@ -150,6 +151,8 @@ def test_an_ignition_config_has_the_same_values_under_butanes_keys() -> None:
         (f"{'s' * 65}: 1\n", [(1, f"{'s' * 65}: unknown key")]),
         ("? [a]\n: 1\n", [(1, f"a list: {KNOWN}")]),
         ("storage: {}\nstorage: {}\nstorage: {}\n", [(2, "storage: this key is there twice, first on line 3")]),
+        ("storage: {}\nstorage: {}\nsystem: {}\n",
+         [(2, "storage: this key is there twice, first on line 3"), (3, "system: unknown key; did you mean systemd?")]),
         ("storage: 5\n", [(1, "storage: expected a mapping, found '5'")]),
         ("storage:\n  luks: {}\n", [(2, "storage.luks: expected a list, found a mapping")]),
         ("storage:\n  luks:\n  - []\n", [(3, "storage.luks[0]: expected a mapping, found a list")]),
@@ -228,7 +231,11 @@ def test_mistakes_in_an_ignition_config(config: dict[str, Any], message: str) ->
 
 
 def test_each_unknown_key_of_an_ignition_config_is_told() -> None:
-    assert len(in_json(a=1, b=2).mistakes) == 2
+    found = in_json(storage={"a": 1, "b": 2})
+    assert [(line, message[:20]) for line, message in found.mistakes] == [
+        (6, "storage: a: unknown "),
+        (7, "storage: b: unknown "),
+    ]
 
 
 def test_the_head_is_no_key() -> None:
@@ -283,13 +290,13 @@ def test_an_unknown_key_has_no_suggestions_where_many_are_wrong() -> None:
 
 def test_what_a_mapping_says_itself_goes_before_what_it_merges() -> None:
     found = values(
-        "storage:\n  files:\n  - &a {path: /a, mode: 0600}\n  - &b {path: /b, overwrite: true}\n"
+        "storage:\n  files:\n  - &a {path: /a, mode: 0600}\n  - &b {path: /b, mode: 0700, overwrite: true}\n"
         "  - {<<: [*a, *b], path: /c}\n  - {<<: *a}\n  - {path: /d, !!merge x: *b}\n"
     )
     assert found.data["storage"]["files"][2:] == [
         {"path": "/c", "mode": 0o600, "overwrite": True},
         {"path": "/a", "mode": 0o600},
-        {"path": "/d", "overwrite": True},
+        {"path": "/d", "mode": 0o700, "overwrite": True},
     ]
     assert found.sound
 

@@ -282,6 +282,13 @@ def test_a_named_config_is_checked_by_itself_and_once_merged() -> None:
     ]
 
 
+def test_each_mistake_that_merging_makes_is_told() -> None:
+    one, two = (
+        {"luks": [{"name": f"{name}{letter}", "device": f"/dev/vd{letter}"} for letter in "bc"]} for name in "xy"
+    )
+    assert len(wrong(held(config(storage=one)), storage=two)) == 2
+
+
 def test_a_named_config_is_in_ignitions_form() -> None:
     (found,) = wrong(held("variant: fcos\nversion: 1.5.0\n", local="c.bu"))
     assert found == (
@@ -336,7 +343,11 @@ def test_so_many_keys_are_held() -> None:
         words = [f"{name}{number}" for number in range(count - 3)]
         return held(config(version="3.3.0", kernelArguments={"shouldExist": words}))
 
-    assert wrong(arguments("a", 20_000), arguments("b", 5_000)) == []
+    fits = (arguments("a", 20_000), arguments("b", 5_000))
+    assert wrong(*fits) == []
+    assert wrong(*fits, held(config())) == [
+        "ignition.config.merge[2]: line 1 of it: with it, what the file holds has more than 25,000 keys"
+    ]
     assert wrong(arguments("a", 20_000), arguments("b", 5_001), held("{")) == [
         "ignition.config.merge[1]: line 1 of it: with it, what the file holds has more than 25,000 keys"
     ]
