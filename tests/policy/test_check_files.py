@@ -36,6 +36,7 @@ def test_every_section_that_names_contents() -> None:
             "files": [
                 {"path": "/a", "append": [said(0)]},
                 {"path": "/b", "contents": said(1), "append": [said(2), said(3)]},
+                {"path": "/c"},
             ],
             "luks": [{"name": "a"}, {"name": "b", "key_file": said(4)}],
         },
@@ -219,7 +220,7 @@ def test_a_mode(mode: int, spec: int, said: str) -> None:
         # What is a mode that people use as it is, whatever it may look like.
         *(("files", mode, False) for mode in (0o644, 0o600, 0o400, 420, 384, 0o444, 500)),
         # Digits that are not octal, too many, too few.
-        *(("files", mode, False) for mode in (648, 849, 77, 6)),
+        *(("files", mode, False) for mode in (648, 849, 77, 6, 2000)),
     ],
 )
 def test_a_mode_that_was_meant_in_octal(kind: str, mode: int, slip: bool) -> None:
