@@ -201,7 +201,7 @@ def test_what_is_said_to_be_packed_and_is_not(folder: Path) -> None:
         ("/../outside", "'/../outside' lies outside the folder of the policy file"),
         ("none", "cannot read none: No such file or directory"),
         ("folder", "cannot read folder: Is a directory"),
-        ("large", "large has more than 64 MiB"),
+        ("large", "cannot read large: it has more than 64 MiB"),
         ("full", ""),
     ],
 )
@@ -230,7 +230,7 @@ def test_a_pipe_keeps_nobody_waiting(folder: Path) -> None:
     found = refused(folder, storage={"files": [{"path": "/a", "contents": {"local": "pipe"}}]})
     done.set()
     waiting.join()
-    assert (found, late) == (["storage.files[0].contents.local: pipe is not a file"], [])
+    assert (found, late) == (["storage.files[0].contents.local: cannot read pipe: it is no regular file"], [])
 
 
 def test_a_link_beside_the_policy_file_may_lead_anywhere(folder: Path) -> None:
