@@ -17,8 +17,7 @@ def test_a_scenario_is_told_what_the_table_predicts_of_each_volume(machine: str,
     (plan,) = machine_plans([], [], [machine], tmp_path, "tcg")
     sealed: Any = SimpleNamespace(
         policy=plan.policy,
-        tangs=dict.fromkeys(plan.policy.tang_servers),
-        context=SimpleNamespace(image=SimpleNamespace(stack=plan.stack)),
+        context=SimpleNamespace(asked=dict.fromkeys(plan.policy.provided), image=SimpleNamespace(stack=plan.stack)),
     )
     for condition in plan.conditions:
         cells = {volume.name: cell.predicted for volume, cell in plan.predicted(condition)}
