@@ -219,7 +219,13 @@ def _enough_answers(
         for leaf in volume.leaves:
             if leaf.service:
                 names.setdefault(leaf.service, set()).add(leaf.name)
-    asked = [(testimony, names[service]) for service, testimony in witnesses.testimonies.items() if service in names]
+    opened = frozenset().union(*(each.unlocked_by for each in outcomes.values() if each.unlock is Unlock.AUTO))
+    # Those that opened nothing change nothing, and the subsets of all servers of a policy may be many.
+    asked = [
+        (testimony, names[service])
+        for service, testimony in witnesses.testimonies.items()
+        if not opened.isdisjoint(names.get(service, ()))
+    ]
     for some in chain.from_iterable(combinations(asked, count) for count in range(1, len(asked) + 1)):
         own = frozenset().union(*(named for _, named in some))
         needing = [

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from itertools import product
+from time import process_time
 
 import pytest
 
@@ -344,6 +345,17 @@ def test_two_volumes_that_opened() -> None:
 def test_two_volumes_need_two_recoveries() -> None:
     with pytest.raises(RigError, match="root and var auto-unlocked by tang, and tang's log shows 1 answers"):
         judge([ROOT, VAR], seen(*TWO_OPEN, VAR_CLEVIS, OPEN), ExternalEvidence(tang(SERVED), (), URLS))
+
+
+def test_servers_that_opened_nothing_cost_no_time() -> None:
+    silent = [f"server{number}" for number in range(20)]
+    pins = Sss(1, (TANG, *(TangPin(name, f"@TANG_URL:{name}@") for name in silent)))
+    services = tang(SERVED)
+    for name in silent:
+        services |= tang(server=name)
+    started = process_time()
+    assert judged(pins, seen(PROMPT, CLEVIS, OPEN), ExternalEvidence(services, (), URLS)).unlocked_by == {"tang"}
+    assert process_time() - started < 2.0
 
 
 def test_two_volumes_are_as_bad_as_the_worse() -> None:
