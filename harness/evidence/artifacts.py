@@ -27,10 +27,10 @@ from typing import Any
 
 from filelock import FileLock
 
-from harness.errors import HostError
-from harness.evidence.record import OUTCOME, Scenario, document
+from harness.errors import HostError, UsageError
+from harness.evidence.record import OUTCOME, Scenario, document, parse_json
 from harness.evidence.scrub import scrubbed_document
-from harness.files import end_of, whole_file, whole_folder, write_whole
+from harness.files import end_of, read_whole, whole_file, whole_folder, write_whole
 from harness.ownership import claim
 from harness.plain import plain
 
@@ -133,6 +133,15 @@ def save_versions(folder: Path, versions: Mapping[str, str]) -> None:
         HostError: It cannot be written.
     """
     save(folder, {VERSIONS: _json(dict(versions))})
+
+
+def load_versions(folder: Path) -> dict[str, str]:
+    """What `save_versions` wrote, by name; nothing where that cannot be read."""
+    try:
+        found: Any = parse_json(read_whole(folder / VERSIONS).decode(), VERSIONS)
+    except (OSError, UnicodeDecodeError, UsageError):
+        return {}
+    return {str(name): str(value) for name, value in found.items()} if isinstance(found, dict) else {}
 
 
 def save_outcome(folder: Path, scenario: Scenario, secrets: Mapping[str, str] | None = None) -> dict[str, Any]:

@@ -10,7 +10,6 @@ import re
 from collections.abc import Iterable, Mapping
 from io import StringIO
 from pathlib import Path
-from typing import Any
 from xml.etree import ElementTree as ET
 
 from harness.errors import HarnessError, UsageError
@@ -58,7 +57,7 @@ def _read(name: str, folder: Path) -> Variant:
         except HarnessError as error:
             scenarios[test.name] = f"{NO_VERDICT}: {error.what}"
             continue
-        versions = _merged(versions, _versions(test / artifacts.VERSIONS))
+        versions = _merged(versions, {name: (value,) for name, value in artifacts.load_versions(test).items()})
         seen = verdict(document)
         if record.is_scenario(document):
             scenarios[str(document["test"])] = seen
@@ -106,14 +105,6 @@ def verdict(document: Document) -> str:
         return f"{NO_VERDICT}: {said}" if said else NO_VERDICT
     boots = [str(boot["unlock"]) if "unlock" in boot else NO_VERDICT for boot in document["boots"]]
     return f"{document['result']}: {', '.join(boots)}" if boots else str(document["result"])
-
-
-def _versions(path: Path) -> dict[str, tuple[str, ...]]:
-    try:
-        found: Any = record.parse_json(read_whole(path).decode(), path.name)
-    except (OSError, UnicodeDecodeError, UsageError):
-        return {}
-    return {str(name): (str(value),) for name, value in found.items()} if isinstance(found, dict) else {}
 
 
 def _accelerator(path: Path) -> dict[str, tuple[str, ...]]:

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from harness.errors import HarnessError, UsageError
 from harness.evidence import artifacts, pcrs, record
@@ -167,7 +166,7 @@ def _load(folder: Path) -> Document | HarnessError:
 
 
 def _row(folder: Path, found: Document | HarnessError, base: Path, longest: float) -> ReportRow:
-    links, versions = _links(folder, base), _read_versions(folder)
+    links, versions = _links(folder, base), tuple(artifacts.load_versions(folder).items())
     if isinstance(found, HarnessError):
         kept = sorted(
             (path.name for path in folder.glob("boot-*") if path.is_dir()), key=lambda name: (len(name), name)
@@ -254,14 +253,6 @@ def _pcrs(path: Path) -> dict[int, str]:
         return pcrs.parse(read_whole(path).decode())
     except (OSError, UnicodeDecodeError):
         return {}
-
-
-def _read_versions(folder: Path) -> tuple[tuple[str, str], ...]:
-    try:
-        found: Any = record.parse_json(read_whole(folder / artifacts.VERSIONS).decode(), artifacts.VERSIONS)
-    except (OSError, UnicodeDecodeError, UsageError):
-        return ()
-    return tuple((name, str(value)) for name, value in found.items()) if isinstance(found, dict) else ()
 
 
 def _versions(rows: Sequence[ReportRow]) -> dict[str, list[str]]:
