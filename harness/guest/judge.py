@@ -87,6 +87,8 @@ def judge_volume(volume: VolumePlan, seen: Observation, witnesses: ExternalEvide
     opened = case.opened
     if opened is None:
         return _locked(case)
+    if witnesses.open is not None and volume.name not in witnesses.open:
+        raise case.contradiction(f"{volume.name} is said to have opened, and it is not open in the guest")
     if case.passphrases:
         return _by_passphrase(case, opened)
     return _by_pin(case, opened) if case.typed else _by_itself(case, opened)
@@ -99,7 +101,7 @@ _SYSTEMD_OPENS_BY = tuple(opener.token_type for opener in OPENERS if opener.toke
 
 
 def _locked(case: VolumeEvidence) -> Outcome:
-    if case.volume.name in case.witnesses.open:
+    if case.volume.name in (case.witnesses.open or ()):
         raise case.contradiction(f"{case.volume.name} is open in the guest, and nobody was seen to open it")
     went_through = f"the boot finished and {case.volume.name} stayed shut"
     why = went_through if case.seen.end is End.UP else case.seen.why

@@ -133,7 +133,7 @@ class ExternalEvidence:
         headers: LUKS headers by the name of the volume, when they could be read.
         pcrs: PCR values (sha256, hex) by index, when they could be read.
         canaries: The secrets on the encrypted volumes that this boot could read, by the name of the volume.
-        open: Names of the volumes that are open in the end, when the guest could be asked.
+        open: Names of the volumes that are open in the end; None when the guest could not be asked.
     """
 
     services: Mapping[ServiceId, Testimony] = field(default_factory=dict)
@@ -142,7 +142,7 @@ class ExternalEvidence:
     headers: Mapping[str, LuksHeader] = field(default_factory=dict)
     pcrs: Mapping[int, str] = field(default_factory=dict)
     canaries: Mapping[str, str] = field(default_factory=dict)
-    open: frozenset[str] = frozenset()
+    open: frozenset[str] | None = None
 
     @property
     def testimonies(self) -> Mapping[ServiceId, Testimony]:

@@ -310,6 +310,21 @@ def test_a_volume_that_the_guest_has_open_is_not_called_locked() -> None:
         judged(TPM, seen(PROMPT), ExternalEvidence(tpm=(), open=frozenset({"var"})))
 
 
+@pytest.mark.parametrize(
+    "observation",
+    [
+        seen(PROMPT, CLEVIS, OPEN),
+        seen(PROMPT, TPM_FAILED, PassphraseWrong(36.5, Stream.CONSOLE, "no"), OPEN, typed=(TYPED,)),
+    ],
+    ids=["by itself", "after a wrong passphrase"],
+)
+def test_a_guest_that_says_opened_and_has_it_shut_gets_no_verdict(observation: Observation) -> None:
+    witnesses = replace(ANSWERED, tpm=() if observation.typed else (UNSEALED,), open=frozenset({"var"}))
+    assert judged(TPM, observation, witnesses).unlock
+    with pytest.raises(RigError, match="said to have opened, and it is not open in the guest"):
+        judged(TPM, observation, replace(witnesses, open=frozenset()))
+
+
 def test_a_keyslot_of_a_volume_that_stayed_shut_is_none() -> None:
     assert judged(TPM, seen(SLOT, end=End.SHUT), ExternalEvidence(tpm=())).keyslot is None
 
