@@ -23,7 +23,7 @@ import pytest
 from harness import fixtures
 from harness.campaign.repeat import lines as tally_lines
 from harness.campaign.repeat import run_id, tallies
-from harness.campaign.schedule import COLLECTED, parse_shard
+from harness.campaign.schedule import COLLECTED, installs_itself, parse_shard
 from harness.defaults import ACCELERATORS, HYPERVISORS, IMAGE, count
 from harness.errors import HarnessError
 from harness.fixtures import INSTALLED, RECORDER, TERMINAL
@@ -124,7 +124,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object | 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run each scenario as often as was asked for."""
     times = metafunc.config.getoption("--lab-repeat")
-    if times > 1 and "sealed" in metafunc.fixturenames:
+    if times > 1 and not {"sealed", "machines"}.isdisjoint(metafunc.fixturenames):
         metafunc.fixturenames.append("repetition")
         metafunc.parametrize("repetition", range(1, times + 1), indirect=True, ids=run_id)
 
@@ -133,7 +133,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Generator[None, object, object]:
     """Group the scenarios by machine and put them in order; when all else is deselected, keep one shard."""
     shard = config.getoption("--lab-shard")
-    if not shard and not any(item.get_closest_marker("policy") for item in items):
+    if not shard and not any(
+        item.get_closest_marker("policy") or installs_itself(getattr(item, "fixturenames", ())) for item in items
+    ):
         return (yield)
     from harness.campaign import collection
 

@@ -1,11 +1,12 @@
 """What pytest collected, as a campaign: grouped by machine, in order, and perhaps just one shard of it."""
 
 from collections.abc import Callable, Sequence
+from math import inf
 
 import pytest
 
 from harness.campaign import durations
-from harness.campaign.schedule import Job, in_order, shards
+from harness.campaign.schedule import OWN_MACHINES, Job, in_order, installs_itself, shards
 from harness.campaign.status import JOB, JOBS
 from harness.errors import HarnessError
 from harness.policy.enrolment import Enrolment
@@ -13,8 +14,10 @@ from harness.policy.policy import Policy
 
 
 def machine_name(item: pytest.Item) -> str:
-    """The machine that a test starts from, by name; "" when it names no policy, or has a mark of another project's."""
+    """The machine that a test starts from, by name; "" when it needs none, or has a mark of another project's."""
     mark, image = item.get_closest_marker("policy"), item.get_closest_marker("image")
+    if installs_itself(getattr(item, "fixturenames", ())):
+        return OWN_MACHINES
     if mark is None or len(mark.args) != 1 or "sealed" not in getattr(item, "fixturenames", ()):
         return ""
     name = mark.args[0].name if isinstance(mark.args[0], Enrolment | Policy) else str(mark.args[0])
@@ -22,14 +25,16 @@ def machine_name(item: pytest.Item) -> str:
 
 
 def arrange(config: pytest.Config, items: list[pytest.Item], policy_of: Callable[[pytest.Item], Policy]) -> None:
-    """Group tests by their machine, and put them in order: those without a machine, then the smallest machine's.
+    """Group tests by their machine, and put them in order.
+
+    Those without a machine come first, then the smallest machine's; last those that install their machines themselves.
 
     Args:
         config: Is told what was collected (`JOBS`).
         items: Is put in order.
         policy_of: The policy that a test names; may raise a HarnessError, which the test itself will tell.
     """
-    sizes = {"": -1.0}
+    sizes = {"": -1.0, OWN_MACHINES: inf}
     for item in items:
         job = Job(item.nodeid, machine_name(item))
         item.stash[JOB] = job

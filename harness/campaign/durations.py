@@ -18,7 +18,7 @@ from importlib import resources
 from filelock import FileLock
 
 from harness import cache as kept
-from harness.campaign.schedule import Costs, Job
+from harness.campaign.schedule import OWN_MACHINES, Costs, Job
 from harness.files import write_whole
 
 _NAME = "durations.json"
@@ -126,7 +126,7 @@ def expected(own: Durations, other: Durations) -> Costs:
 
     def installation(machine: str) -> float:
         known = own.installations.get(machine)
-        if not machine or (known and kept.entry("sealed", known.key).is_dir()):
+        if machine in ("", OWN_MACHINES) or (known and kept.entry("sealed", known.key).is_dir()):
             return 0.0
         if known:
             return known.seconds

@@ -15,8 +15,8 @@ import pytest
 
 from harness.campaign import durations
 from harness.campaign.collection import divided
-from harness.campaign.schedule import Costs, Job, by_machine, forecast
-from harness.campaign.status import JOB, minutes, short
+from harness.campaign.schedule import OWN_MACHINES, Costs, Job, by_machine, forecast, machines
+from harness.campaign.status import JOB, extent, minutes, short
 from harness.defaults import count
 from harness.errors import UsageError
 from harness.files import tail, write_whole
@@ -101,7 +101,7 @@ def document(jobs: Sequence[Job], costs: Costs, shards: int) -> Mapping[str, obj
         "scenarios": [
             {"test": job.test, "machine": job.machine, "seconds": round(costs.scenario(job.test))} for job in jobs
         ],
-        "machines": {machine: round(costs.installation(machine)) for machine in by_machine(jobs)},
+        "machines": {machine: round(costs.installation(machine)) for machine in machines(jobs)},
         "shards": [
             {
                 "shard": f"{number}/{shards}",
@@ -128,9 +128,10 @@ def text(jobs: Sequence[Job], costs: Costs, at_once: int) -> list[str]:
     lines = []
     for machine, mine in by_machine(jobs).items():
         first = costs.installation(machine)
-        lines.append(f"{machine}: {f'installation {minutes(first)}' if first else 'installed'}")
+        ready = "installed by each scenario" if machine == OWN_MACHINES else "installed"
+        lines.append(f"{machine}: {f'installation {minutes(first)}' if first else ready}")
         lines += [f"  {minutes(costs.scenario(job.test)):>8}  {short(job.test)}" for job in mine]
     takes = f"{minutes(alone(jobs, costs))} one at a time"
     if at_once > 1:
         takes += f", {minutes(forecast(jobs, costs, at_once))} with {at_once} machines at once"
-    return [*lines, f"{len(jobs)} scenarios in {len(by_machine(jobs))} machines, {takes}"]
+    return [*lines, f"{extent(jobs)}, {takes}"]

@@ -21,6 +21,14 @@ from harness.defaults import MOST
 COLLECTED = "unlock_lab_collected"
 """What a worker of xdist is told: the file for what it collected, since it sends nothing but node ids by itself."""
 
+OWN_MACHINES = "machines of their own"
+"""In place of a machine, where the scenario installs them itself: the fixture ``machines`` without ``sealed``."""
+
+
+def installs_itself(fixtures: Collection[str]) -> bool:
+    """Whether these are the fixtures of a scenario that installs its machines itself (and has none ``sealed``)."""
+    return {"machines", "lab"} <= {*fixtures} and "sealed" not in fixtures
+
 
 @dataclass(frozen=True)
 class Job:
@@ -28,7 +36,7 @@ class Job:
 
     Attributes:
         test: pytest's node id.
-        machine: What it starts from, by name; "" when it needs no machine.
+        machine: What it starts from, by name; `OWN_MACHINES`, or "" when it needs no machine.
     """
 
     test: str
@@ -41,7 +49,7 @@ class Costs:
 
     Attributes:
         scenario: Of a scenario, once its machine is installed, by its node id.
-        installation: Of a machine, by its name; 0 when it is installed.
+        installation: Of a machine, by its name; 0 when it is installed, and of `OWN_MACHINES`.
     """
 
     scenario: Callable[[str], float]
@@ -123,6 +131,11 @@ def by_machine(jobs: Iterable[Job]) -> dict[str, list[Job]]:
     return found
 
 
+def machines(jobs: Iterable[Job]) -> list[str]:
+    """The machines that scenarios start from, in the order in which they first appear."""
+    return [name for name in by_machine(jobs) if name != OWN_MACHINES]
+
+
 def in_order(jobs: Sequence[Job], sizes: Mapping[str, float]) -> list[Job]:
     """The scenarios, smallest machine first; of machines of one size, the one with most scenarios first.
 
@@ -136,7 +149,7 @@ def in_order(jobs: Sequence[Job], sizes: Mapping[str, float]) -> list[Job]:
 
 
 def shards(jobs: Sequence[Job], costs: Costs, count: int) -> list[list[Job]]:
-    """Divide scenarios into parts that take about equally long; a machine's scenarios stay together.
+    """Divide scenarios into parts that take about equally long; those that share a machine stay together.
 
     The longest machine is placed first, each where least is (Graham's LPT rule: at most 4/3 of the best).
 
@@ -145,15 +158,25 @@ def shards(jobs: Sequence[Job], costs: Costs, count: int) -> list[list[Job]]:
         costs: What to expect of them.
         count: How many parts; some are empty when there are fewer machines.
     """
-    groups = by_machine(jobs)
-    cost = {name: costs.installation(name) + sum(costs.scenario(job.test) for job in groups[name]) for name in groups}
+    groups: dict[str, list[Job]] = {}
+    for job in jobs:
+        groups.setdefault(_together(job), []).append(job)
+    cost = {
+        name: costs.installation(mine[0].machine) + sum(costs.scenario(job.test) for job in mine)
+        for name, mine in groups.items()
+    }
     load = [0.0] * count
     chosen: dict[str, int] = {}
     for name in sorted(groups, key=lambda name: (-cost[name], name)):
         part = load.index(min(load))
         chosen[name] = part
         load[part] += cost[name]
-    return [[job for job in jobs if chosen[job.machine] == part] for part in range(count)]
+    return [[job for job in jobs if chosen[_together(job)] == part] for part in range(count)]
+
+
+def _together(job: Job) -> str:
+    """What a scenario is kept together by: its machine, and where it shares none, nothing."""
+    return job.test if job.machine == OWN_MACHINES else job.machine
 
 
 def parse_shard(text: str) -> tuple[int, int]:

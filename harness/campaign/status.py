@@ -17,7 +17,7 @@ import pytest
 
 from harness.campaign import durations
 from harness.campaign.durations import Durations, Installed
-from harness.campaign.schedule import COLLECTED, Costs, Job, by_machine, forecast
+from harness.campaign.schedule import COLLECTED, OWN_MACHINES, Costs, Job, by_machine, forecast, machines
 from harness.errors import HarnessError
 from harness.temporary import temporary_folder
 
@@ -183,7 +183,7 @@ def plan_lines(jobs: Sequence[Job], costs: Costs, at_once: int) -> list[str]:
     """What will run, in how many machines, and how long."""
     groups = by_machine(jobs)
     missing = [machine for machine in groups if costs.installation(machine)]
-    head = f"{_count(len(jobs), 'scenario')} in {_count(len(groups), 'machine')}, {at_once} at a time"
+    head = f"{extent(jobs)}, {at_once} at a time"
     lines = [f"{head}; {len(missing)} to be installed first" if missing else f"{head}, all installed"]
     width = max(map(len, groups))
     for machine, mine in groups.items():
@@ -207,11 +207,19 @@ def status_line(done: int, total: int, on: Sequence[Job], waiting: Sequence[Job]
 
 def whole_line(jobs: Sequence[Job], left_out: int, how: str, costs: Costs, at_once: int) -> str:
     """What everything that was collected would take, and how to run it."""
-    whole, machines = minutes(forecast(jobs, costs, at_once)), _count(len(by_machine(jobs)), "machine")
-    return (
-        f"{_count(left_out, 'more scenario')} not selected{how}: "
-        f"all {len(jobs)}, in {machines}, would take about {whole} on this host"
-    )
+    whole = minutes(forecast(jobs, costs, at_once))
+    more = f"{_count(left_out, 'more scenario')} not selected{how}"
+    return f"{more}: all, {extent(jobs)}, would take about {whole} on this host"
+
+
+def extent(jobs: Sequence[Job]) -> str:
+    """How much there is to do: ``201 scenarios in 52 machines, 4 scenarios in machines of their own``."""
+    own = sum(job.machine == OWN_MACHINES for job in jobs)
+    parts = [
+        f"{_count(len(jobs) - own, 'scenario')} in {_count(len(machines(jobs)), 'machine')}" if own < len(jobs) else "",
+        f"{_count(own, 'scenario')} in {OWN_MACHINES}" if own else "",
+    ]
+    return ", ".join(filter(None, parts))
 
 
 def short(test: str) -> str:

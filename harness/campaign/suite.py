@@ -19,8 +19,8 @@ from harness.campaign import durations, runs
 from harness.campaign.durations import Durations
 from harness.campaign.listing import alone, collected
 from harness.campaign.runs import Run
-from harness.campaign.schedule import Job, by_machine, forecast
-from harness.campaign.status import minutes, short
+from harness.campaign.schedule import OWN_MACHINES, Job, by_machine, forecast, machines
+from harness.campaign.status import extent, minutes, short
 from harness.errors import UsageError
 from harness.evidence.artifacts import markdown, write_named
 from harness.evidence.attack_list import evidence_of
@@ -96,17 +96,17 @@ def _totals(jobs: Sequence[Job], mine: Mapping[str, Sequence[Run]], known: Durat
     every = [run for each in mine.values() for run in each]
     costs = durations.expected(Durations(), known)
     measured = sum(job.test in known.scenarios for job in jobs)
-    installed = sum(machine in known.installations for machine in by_machine(jobs))
+    installed = sum(machine in known.installations for machine in machines(jobs))
     one, both = minutes(alone(jobs, costs)), minutes(forecast(jobs, costs, _SLOTS))
     return [
-        f"{len(jobs)} scenarios in {len(by_machine(jobs))} machines: "
+        f"{extent(jobs)}: "
         + ", ".join(f"{counts[kind]} {kind}" for kind in _KINDS)
         + f". {len(every)} runs, {sum(not run.judged for run in every)} of them without a verdict.",
         f"Where it says *{_NO_RUN}*, the list has none: that says nothing of the scenario.",
         "",
         f"All of them take about {one} one at a time, {both} with {_SLOTS} machines at once, by",
         "the durations that come with the harness (of a host with two cores and without KVM). Measured are",
-        f"{measured} of {len(jobs)} scenarios and {installed} of {len(by_machine(jobs))} installations; of the others",
+        f"{measured} of {len(jobs)} scenarios and {installed} of {len(machines(jobs))} installations; of the others",
         "the median is taken.",
     ]
 
@@ -128,7 +128,8 @@ def _machines(jobs: Sequence[Job], known: Durations) -> list[str]:
     lines = ["## Machines", "", "| machine | scenarios | installation |", "|---|--:|--:|"]
     for machine, mine in by_machine(jobs).items():
         took = known.installations.get(machine)
-        lines.append(f"| {markdown(machine)} | {len(mine)} | {_takes(took.seconds if took else None)} |")
+        takes = "by each of them" if machine == OWN_MACHINES else _takes(took.seconds if took else None)
+        lines.append(f"| {markdown(machine)} | {len(mine)} | {takes} |")
     return lines
 
 

@@ -8,6 +8,8 @@ import pytest
 import harness.api.attack
 from harness.campaign import durations
 from harness.campaign.durations import Durations, Installed
+from harness.campaign.listing import collected
+from harness.campaign.schedule import OWN_MACHINES
 
 # Pytester forgets what a test imports, and numpy can be loaded once a process: so all that scenarios import is here.
 assert harness.api.attack
@@ -44,6 +46,16 @@ def pytest_runtest_makereport(item, call):
     if call.when == "setup" and item.get_closest_marker("policy"):
         setattr(report, INSTALLATION, {"seconds": 5.0, "key": "kept"})
     return report
+"""
+
+MACHINES = """
+@pytest.fixture
+def lab():
+    pass
+
+@pytest.fixture
+def machines(recorder, lab):
+    return Stub(recorder)
 """
 
 SCENARIOS = """
@@ -97,7 +109,7 @@ def test_two_workers_share_a_campaign(
             "  tpm2 *installation *, then 4 scenarios *",
             "about * in all*",
             "*on: *test_it?tang-0?*",
-            "2 more scenarios not selected: all 8, in 3 machines, would take about *",
+            "2 more scenarios not selected: all, 8 scenarios in 3 machines, would take about *",
         ]
     )
     kept = durations.of_this_host()
@@ -115,9 +127,27 @@ def test_it_is_told_what_will_run_what_is_on_and_what_all_would_take(campaign: p
             "about * in all*",
             "?0/2? on: test_it?tang-0? (tang) · next: test_it?tang-1? · about * left",
             "?1/2? on: test_it?tang-1? (tang) · about * left",
-            "6 more scenarios not selected (make scenarios ALL=1): all 8, in 3 machines, would take about *",
+            "6 more scenarios not selected (make scenarios ALL=1): all, 8 scenarios in 3 machines, would take about *",
         ]
     )
+
+
+def test_scenarios_that_install_their_machines_themselves_are_of_the_campaign(campaign: pytest.Pytester) -> None:
+    """They come last, are in the plan and in a shard, are repeated, and it is remembered how long they took."""
+    campaign.makepyfile(test_own="def test_own(machines, lab, recorder):\n    machines.boot()\n")
+    campaign.makeconftest(CONFTEST + MACHINES)
+    result = campaign.runpytest_inprocess("--lab-repeat=2", "-k", "tang or own")
+    result.assert_outcomes(passed=6)
+    result.stdout.fnmatch_lines(
+        [
+            "4 scenarios in 1 machine, 2 scenarios in machines of their own, 1 at a time; 1 to be installed first",
+            "  tang  *installation *, then 4 scenarios *",
+            "  machines of their own  2 scenarios *",
+            "?5/6? on: test_own?run-2? (machines of their own) · about * left",
+        ]
+    )
+    assert {test for test in durations.of_this_host().scenarios if "test_own" in test}
+    assert [job.machine for job in collected(["test_own.py"])] == [OWN_MACHINES]
 
 
 def test_nothing_is_told_of_other_tests(campaign: pytest.Pytester) -> None:

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.campaign.schedule import (
+    OWN_MACHINES,
     Costs,
     Job,
     Queue,
@@ -95,6 +96,13 @@ def test_every_scenario_is_in_one_shard_with_its_machine(counts: list[int], seco
     assert sorted(job.test for part in divided for job in part) == sorted(job.test for job in everything)
     homes = [{job.machine for job in part} for part in divided]
     assert sum(map(len, homes)) == len(counts), "a machine is in two shards"
+
+
+def test_scenarios_that_install_their_machines_themselves_are_in_any_shard_and_wait_for_none() -> None:
+    own = [Job(f"own-{number}", OWN_MACHINES) for number in range(3)]
+    divided = shards([*jobs(a=1), *own], costs(a=5.0), 4)
+    assert sorted(map(len, divided)) == [1, 1, 1, 1]
+    assert forecast([*jobs(a=1), *own], costs(a=50.0), 2) == 60.0
 
 
 def test_shards_take_about_equally_long() -> None:
