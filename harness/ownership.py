@@ -8,6 +8,7 @@ it bears the marker itself.
 Standard library only, so that a folder can be claimed before there is a venv: ``python3 -m harness.ownership FOLDER``.
 """
 
+import errno
 import os
 import pwd
 import shutil
@@ -56,7 +57,7 @@ def _is_named_after_us(*variables: str) -> bool:
 
 
 def claim(folder: Path, named_by: str, mode: int = SHARED, *, adopt: bool = False) -> Path:
-    """Make a folder and mark it as ours, or see that it is; returns it.
+    """Make a folder and mark it as ours, or see that it is, and that it can be written to; returns it.
 
     Args:
         folder: One that is there must bear our mark, or be ours and empty.
@@ -66,7 +67,7 @@ def claim(folder: Path, named_by: str, mode: int = SHARED, *, adopt: bool = Fals
 
     Raises:
         UsageError: It is not ours, or another user can replace it. Nothing was changed.
-        HostError: It cannot be made.
+        HostError: It cannot be made, or not be written to.
     """
     folder = folder.absolute()
     _require_safe_way(folder, named_by)
@@ -80,11 +81,13 @@ def claim(folder: Path, named_by: str, mode: int = SHARED, *, adopt: bool = Fals
                 _mark(handle)
             if stat.S_IMODE(os.fstat(handle).st_mode) != mode:
                 os.fchmod(handle, mode)  # whatever the umask, or whoever made it empty
+            if not os.access(".", os.W_OK | os.X_OK, dir_fd=handle, effective_ids=True):
+                raise OSError(errno.EROFS, os.strerror(errno.EROFS))  # its owner's mode allows it: its disk does not
         finally:
             os.close(handle)
     except OSError as error:
         raise HostError(
-            f"cannot make the folder {folder}", str(error), f"let {named_by} name one that can be written to"
+            f"the folder {folder} cannot be made or written to", str(error), f"let {named_by} name one that can be written to"
         ) from error
     return folder
 

@@ -166,3 +166,12 @@ def test_who_comes_between_the_two_looks_is_one_of_us(tmp_path: Path, monkeypatc
 def test_a_place_that_cannot_be_written_to_is_the_hosts_error() -> None:
     with pytest.raises(HostError, match="/proc/nowhere"):
         claim(Path("/proc/nowhere"), "UNLOCK_LAB_CACHE")
+
+
+def test_a_folder_of_ours_on_a_disk_that_takes_nothing_more_is_the_hosts_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claim(tmp_path / "cache", "UNLOCK_LAB_CACHE")
+    monkeypatch.setattr(os, "access", lambda *_, **__: False)  # as access(2) of a disk that is mounted read-only
+    with pytest.raises(HostError, match="Read-only file system"):
+        claim(tmp_path / "cache", "UNLOCK_LAB_CACHE")

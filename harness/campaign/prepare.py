@@ -19,6 +19,7 @@ from harness.defaults import ACCELERATORS, IMAGE
 from harness.errors import HostError
 from harness.host.accel import PROBE_FIRMWARE, Accel, firmware_seconds
 from harness.host.docker import docker_client
+from harness.host.scratch import scratch_root
 from harness.host.slots import slot_count
 from harness.images import firmware, guest_image
 from harness.lab import laboratory
@@ -60,10 +61,11 @@ def check_first() -> None:
     """See that nothing stands in the way that can be told before minutes are spent.
 
     Raises:
-        HostError: No Docker daemon answers.
-        UsageError: ``UNLOCK_LAB_MACHINES`` is wrong.
+        HostError: No Docker daemon answers, or the folder for running machines cannot be written to.
+        UsageError: ``UNLOCK_LAB_MACHINES`` is wrong, or that folder is not ours.
     """
     slot_count()
+    scratch_root()
     with docker_client():
         pass
 

@@ -18,6 +18,7 @@ until the test has ended: that is also what a run that is killed leaves, with th
 import errno
 import hashlib
 import json
+import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping
@@ -158,6 +159,17 @@ def save_outcome(folder: Path, scenario: Scenario, secrets: Mapping[str, str] | 
     found: dict[str, Any] = scrubbed_document(document(scenario), secrets or {})
     save(folder, {OUTCOME: _json(found)})
     return found
+
+
+def require_place(path: Path) -> None:
+    """See that `write_named` can write a file, before the minutes or hours that its content takes.
+
+    Raises:
+        HostError: Its folder is not there, or cannot be written to.
+    """
+    if not os.access(path.parent, os.W_OK | os.X_OK, effective_ids=True):
+        why = "cannot be written to" if path.parent.is_dir() else "is no folder"
+        raise HostError(f"{path} cannot be written", f"{path.parent} {why}", "name another file")
 
 
 def write_named(path: Path, text: str, mode: int = 0o600) -> None:

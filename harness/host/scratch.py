@@ -30,7 +30,7 @@ def scratch(user: str | None) -> Iterator[Path]:
         UsageError: The folder for running machines is not ours.
         HostError: It cannot be written to, or has too long a name.
     """
-    with guarded(_machines()) as folder:
+    with guarded(scratch_root()) as folder:
         folder.chmod(0o711 if user else 0o700)
         yield folder
 
@@ -52,11 +52,17 @@ def run_notes(run_id: str) -> Iterator[Path]:
 
 def remove_orphaned() -> None:
     """Remove the folders whose owner and reaper are both gone (after a power cut, say)."""
-    for root in (_machines(), _runs(), temporary_root()):
+    for root in (scratch_root(), _runs(), temporary_root()):
         remove_orphaned_in(root)
 
 
-def _machines() -> Path:
+def scratch_root() -> Path:
+    """The folder that all scratch folders lie in, claimed.
+
+    Raises:
+        UsageError: The folder for running machines is not ours.
+        HostError: It cannot be written to, or has too long a name.
+    """
     if len(os.fsencode(run_dir())) > _LONGEST_RUN_DIR:
         raise HostError(
             f"the folder for running machines has a name of over {_LONGEST_RUN_DIR} bytes, too long for sockets in it",

@@ -96,14 +96,15 @@ def sealed_machine(lab: Laboratory, image_name: str, policy: Policy, artifacts_r
         artifacts_root: Where the evidence of the installation goes.
 
     Raises:
-        UsageError: The policy encrypts nothing, or is for another kind of image.
+        UsageError: The policy encrypts nothing, or is for another kind of image; the folder of evidence is not ours.
         ControlError: It was installed, and does not open by itself; the error names its evidence.
         HarnessError: It could not be installed; in one run always with the first cause.
     """
     require_installable(policy, guest_recipe(image_name))
+    artifacts.claimed_root(artifacts_root)  # told now, and not after the minutes that an image takes
     if policy.provided:
         with docker_client():
-            pass  # told now, and not after the minutes that an image takes
+            pass  # so is this
     image = guest_image(image_name, lab.progress)
     order = _Order(lab, image, policy, held_for(lab, policy))
     failure = lab.notes / f"{order.key}.json"

@@ -11,7 +11,7 @@ from typing import TextIO
 from harness import cache, process
 from harness.host.accel import PROBE_FIRMWARE
 from harness.host.hostwide import announced
-from harness.host.scratch import run_notes
+from harness.host.scratch import run_notes, scratch_root
 from harness.host.session import Host, prepare_host
 from harness.images import firmware
 from harness.lab.faults import as_firmware
@@ -95,9 +95,11 @@ def prepared(options: Options) -> Iterator[Laboratory]:
     """Prepare this host, and keep `clean --cache` away from the cache and the services' images within the block.
 
     Raises:
-        HostError: It cannot run machines: what is missing, and the command that installs it.
+        HostError: It cannot run machines: what is missing, and the command that installs it; or a folder cannot be
+            written to.
         UsageError: The cache or the run folder is a folder that is not ours.
     """
+    scratch_root()
     with cache.in_use(), announced(IMAGE_USE), run_notes(options.run_id) as notes:
         yield _prepare(options, notes)
 

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from harness.defaults import ACCELERATORS, add_artifacts
 from harness.errors import HarnessError, UsageError
+from harness.evidence.artifacts import claimed_root, require_place
 from harness.images.recipe import guest_recipe
 from harness.lab.policies import image_for, require_installable
 from harness.matrix import verdicts
@@ -34,6 +35,8 @@ def main(argv: Sequence[str]) -> int:
         return _draw(chosen, arguments.draw)
     if arguments.record:
         verdicts.held(arguments.record)  # what is no list is told before the boots, not after
+        require_place(arguments.record)
+    claimed_root(arguments.artifacts)
     matrix, errors = boot_cells(chosen)
     show(matrix, Console())
     page = write_page(matrix, arguments.artifacts)

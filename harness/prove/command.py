@@ -17,8 +17,10 @@ from harness.campaign.schedule import Costs
 from harness.defaults import ACCELERATORS, HYPERVISORS, add_artifacts
 from harness.errors import ControlError, HarnessError
 from harness.evidence import record, report
+from harness.evidence.artifacts import claimed_root
 from harness.explain.answer import Answer
 from harness.explain.command import explained_policy
+from harness.host.scratch import scratch_root
 from harness.images.recipe import guest_recipe
 from harness.lab import laboratory
 from harness.lab.install import SealedEntry, sealed_machine
@@ -43,6 +45,9 @@ def main(argv: Sequence[str]) -> int:
     """Run the command; the status is 0 when every boot and every attack was as the rules say."""
     arguments = _parser().parse_args(argv)
     progress = Progress()
+    scratch_root()  # what cannot be written to is told now, and not after the minutes that an image takes
+    if not arguments.plan:
+        claimed_root(arguments.artifacts)
     return max(_prove(file, arguments, progress) for file in arguments.files)
 
 

@@ -16,7 +16,7 @@ from rich.console import Console
 from harness.defaults import IMAGE
 from harness.errors import RigError, UsageError
 from harness.explain.situations import can_be_done
-from harness.host.scratch import scratch
+from harness.host.scratch import scratch, scratch_root
 from harness.images import guest_image
 from harness.matrix.condition import Condition
 from harness.matrix.conditions import CONDITIONS, MAINTENANCE, OF_POWER, subsets
@@ -44,6 +44,7 @@ def main(argv: Sequence[str]) -> int:
     progress, started = Progress(), time.monotonic()
     volumes = list(_of_files(arguments.files)) if arguments.files else list(_of_table())
     _require_known(arguments.only, volumes)
+    scratch_root()  # told now, and not after the minutes that an image takes
     images = dict.fromkeys(arguments.image or [IMAGE])
     found: list[Line] = []
     versions: dict[str, str] = {}

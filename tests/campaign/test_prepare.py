@@ -33,6 +33,16 @@ def test_what_is_wrong_is_told_before_anything_is_made(
     assert not (tmp_path / "cache").exists()
 
 
+def test_a_folder_of_machines_that_cannot_be_written_to_is_told_before_anything_is_made(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("UNLOCK_LAB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("UNLOCK_LAB_RUN", "/proc/nowhere")
+    with pytest.raises(HostError, match="/proc/nowhere cannot be made or written to"):
+        prepare.main(["debian-13"])
+    assert not (tmp_path / "cache").exists()
+
+
 def test_an_error_is_raised_when_the_others_have_ended() -> None:
     ended = threading.Event()
 

@@ -175,7 +175,7 @@ def test_a_file_stays_in_its_folder(tmp_path: Path, name: str) -> None:
 
 def test_a_root_that_is_a_file_is_explained(tmp_path: Path) -> None:
     (tmp_path / "artifacts").touch()
-    with pytest.raises(HostError, match="cannot make the folder"):
+    with pytest.raises(HostError, match="cannot be made or written to"):
         artifacts.open_folder(tmp_path / "artifacts", "t.py::a")
 
 

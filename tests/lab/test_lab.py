@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from harness.errors import ControlError, RigError, UsageError
+from harness.errors import ControlError, HostError, RigError, UsageError
 from harness.evidence import record
 from harness.evidence.record import Problem
 from harness.guest.outcome import Outcome, PinFailure, Unlock
@@ -236,6 +236,15 @@ def test_another_run_tries_a_failed_installation_again(
         with pytest.raises(RigError, match=f"^cause {number}"):
             install.sealed_machine(laboratory(machine, notes), "debian-13", policy, tmp_path / "artifacts")
     assert len(attempts) == 2
+
+
+@pytest.mark.usefixtures("attempts")
+def test_evidence_that_cannot_be_written_is_told_before_anything_is_made(
+    machine: Machine, policy: Policy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(install, "guest_image", lambda *_: pytest.fail("an image was made"))
+    with pytest.raises(HostError, match="/proc/nowhere cannot be made or written to"):
+        install.sealed_machine(laboratory(machine), "debian-13", policy, Path("/proc/nowhere"))
 
 
 @pytest.mark.usefixtures("attempts")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.errors import UsageError
+from harness.errors import HostError, UsageError
 from harness.matrix import command, verdicts
 from harness.matrix.cells import Cell, Matrix
 from harness.matrix.command import machine_plans, recorded
@@ -126,6 +126,22 @@ def test_what_is_no_list_is_told_before_anything_is_booted(tmp_path: Path, monke
         command.main(["--record", str(path)])
     with pytest.raises(UsageError, match=r"nowhere\.csv cannot be read"):
         command.main(["--draw", str(tmp_path / "nowhere.csv")])
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--record", "/proc/nowhere/list.csv"], "/proc/nowhere is no folder"),
+        (["--artifacts", "/proc/nowhere"], "/proc/nowhere cannot be made"),
+    ],
+)
+def test_what_cannot_be_written_is_told_before_anything_is_booted(
+    options: list[str], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(command, "boot_cells", None)
+    with pytest.raises(HostError) as refused:
+        command.main(["--artifacts", str(tmp_path / "artifacts"), *options])
+    assert told in str(refused.value)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What `prove` says that it need not boot again."""
+"""What `prove` says before it boots: what cannot be written to, and what it need not boot again."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -6,11 +6,25 @@ from typing import Any
 
 import pytest
 
+from harness.errors import HostError
 from harness.paths import POLICIES
 from harness.policy.butane import read_policy
 from harness.policy.policy import Policy
 from harness.prove import command
 from harness.prove.attacks import staged
+
+
+@pytest.mark.parametrize(
+    ("run", "artifacts"), [("/proc/nowhere", "artifacts"), ("", "/proc/nowhere")], ids=["machines", "evidence"]
+)
+def test_a_folder_that_cannot_be_written_to_is_told_before_anything_is_tried(
+    run: str, artifacts: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(command, "try_volumes", lambda *_: pytest.fail("the guest's tools were tried"))
+    if run:
+        monkeypatch.setenv("UNLOCK_LAB_RUN", run)
+    with pytest.raises(HostError, match="/proc/nowhere cannot be made or written to"):
+        command.main([str(POLICIES / "tang.bu"), "--artifacts", artifacts])
 
 
 @pytest.mark.parametrize(

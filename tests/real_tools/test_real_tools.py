@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.errors import RigError, UsageError
+from harness.errors import HostError, RigError, UsageError
 from harness.host.scratch import scratch
 from harness.matrix.conditions import all_conditions
 from harness.paths import POLICIES
@@ -63,6 +63,13 @@ def test_a_condition_that_nothing_is_tried_under_is_told_before_anything_is_star
     with pytest.raises(UsageError, match=f"nothing to try under {condition}") as refused:
         command.main([str(POLICIES / f"{policy}.bu"), "--only", condition])
     assert why in str(refused.value)
+
+
+def test_a_folder_that_cannot_be_written_to_is_told_before_anything_is_built(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command, "guest_image", lambda *_: pytest.fail("an image was made"))
+    monkeypatch.setenv("UNLOCK_LAB_RUN", "/proc/nowhere")
+    with pytest.raises(HostError, match="/proc/nowhere cannot be made or written to"):
+        command.main([str(POLICIES / "tang.bu")])
 
 
 @pytest.mark.real
