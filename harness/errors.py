@@ -49,8 +49,9 @@ class HostError(HarnessError):
 class GuestError(HarnessError):
     """The guest went wrong by itself, on a rig that worked, in what is no matter of its disks.
 
-    Its Ignition failed, or its boot ended in an emergency shell with every disk open: the file or the image asks for
-    something that does not work. No verdict about its disks, and another try would end alike.
+    Its Ignition failed, its kernel found nothing to run, or its boot ended in an emergency shell with every disk open:
+    the file or the image asks for something that does not work. No verdict about its disks, and another try would end
+    alike.
     """
 
 

@@ -270,7 +270,12 @@ class EmergencyShell(Event):
 
 @dataclass(frozen=True)
 class Panic(Event):
-    """The kernel stopped."""
+    """The kernel stopped, for what may be an emulator's mistake."""
+
+
+@dataclass(frozen=True)
+class InitFailed(Event):
+    """The kernel stopped since it has no root or no init, or since that ended by itself: so it will at each boot."""
 
 
 @dataclass(frozen=True)

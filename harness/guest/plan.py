@@ -18,6 +18,7 @@ from harness.guest.events import (
     Event,
     FirmwareStarted,
     IgnitionFailed,
+    InitFailed,
     InitrdStarted,
     KernelBug,
     KernelStalled,
@@ -152,6 +153,7 @@ def _given(said: tuple[str, ...] | None, default: str | None, times: int = 1) ->
 
 _FATAL: Mapping[type[Event], str] = {
     Panic: "the guest's kernel panicked",
+    InitFailed: "the guest's kernel panicked, with nothing to run",
     KernelBug: "the guest's kernel has a bug, or the emulation has",
     TpmTimeout: "the guest's TPM driver timed out: the host was too busy",
     IgnitionFailed: "Ignition failed",
@@ -208,7 +210,7 @@ def _broken(state: _BootState) -> Step | None:
         return None
     # The journal says why where the console only says that.
     event = next((event for event in fatal if event.stream is Stream.JOURNAL), fatal[0])
-    return Broken(f"{_FATAL[type(event)]}: {event.line}", by_itself=isinstance(event, IgnitionFailed))
+    return Broken(f"{_FATAL[type(event)]}: {event.line}", by_itself=isinstance(event, IgnitionFailed | InitFailed))
 
 
 def _ended(state: _BootState) -> Step | None:

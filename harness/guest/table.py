@@ -22,6 +22,7 @@ from harness.guest.events import (
     FirmwareStarted,
     IgnitionFailed,
     IgnitionFinished,
+    InitFailed,
     InitrdStarted,
     KernelBug,
     KernelStalled,
@@ -100,6 +101,12 @@ _DISK = r"(?:.* \()?(?P<volume>[^()]+?)\)?(?: on /\S*)?"
 """A disk as systemd's friendly_disk_name() puts it: ``NAME``, ``DESCRIPTION (NAME)``, either with `` on /MOUNT``."""
 _KINDS = rf"(?P<asks>{PromptKind.EITHER}|{PromptKind.PASSPHRASE}|{PromptKind.RECOVERY_KEY})"
 _LUKS = r"(?P<device>/\S+) \(UUID=(?P<uuid>[0-9a-fA-F-]*)\)"
+_NO_INIT = (
+    r"(?:VFS: Unable to mount root fs|No working init found|Requested init \S+ failed"
+    r"|Attempted to kill init! exitcode=0x[0-9a-f]{6}00\b)"
+)
+"""Linux: init/do_mounts.c, init/main.c, kernel/exit.c. An init that a signal killed (the low byte of its exit code,
+wait(2)) may have met an emulator's mistake, and is not among them."""
 
 FIRMWARE = (  # edk2: MdeModulePkg BdsDxe, UefiBootManagerLib; shim.c; systemd-boot boot.c
     _pattern(FirmwareStarted, r"BdsDxe: (?:loading|failed to load) Boot\w+", once=True),
@@ -118,7 +125,8 @@ FIRMWARE = (  # edk2: MdeModulePkg BdsDxe, UefiBootManagerLib; shim.c; systemd-b
 
 KERNEL = (  # Linux: init/version.c, kernel/panic.c, kernel/reboot.c, drivers/char/tpm/tpm-interface.c
     _pattern(KernelStarted, r"\] Linux version \S+|EFI stub: ", once=True),
-    _pattern(Panic, r"Kernel panic - not syncing"),
+    _pattern(Panic, rf"Kernel panic - not syncing(?!: {_NO_INIT})"),
+    _pattern(InitFailed, rf"Kernel panic - not syncing: {_NO_INIT}"),
     _pattern(KernelBug, r"\] (?:BUG: (?!soft lockup)|Oops: |kernel BUG at |(?:traps: )?general protection fault)"),
     _pattern(KernelBug, _first(r"\] ") + r".*double fault:"),
     _pattern(

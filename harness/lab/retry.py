@@ -1,5 +1,6 @@
 """One more try, for when the emulation and not the guest went wrong; both tries stay in the evidence."""
 
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,12 @@ from harness.progress import Progress
 
 T = TypeVar("T")
 
+_HINT_OF_BOTH = (
+    "what comes in the same words each time is hardly chance: a kernel that crashes so does it by itself (its build, "
+    "its command line, its memory), and a processor or a TPM that stalls so has too busy a host; both consoles are in "
+    "the evidence"
+)
+
 
 def retry_on_stall(attempt: Callable[[], T], restore: Callable[[], object], what: str, progress: Progress) -> T:
     """Do it, and after a `StallError` once more from the same state.
@@ -25,18 +32,32 @@ def retry_on_stall(attempt: Callable[[], T], restore: Callable[[], object], what
         progress: Says that it is tried again, and why.
 
     Raises:
-        RigError: The second try failed, or the first in a way that another would not mend.
+        RigError: The second try failed, or the first in a way that another would not mend; if both failed in the same
+            words, it says so.
     """
+    before: list[str] = []
 
     def begin_again(state: RetryCallState) -> None:
         assert state.outcome
         why = str(state.outcome.exception()).partition("\n")[0]
+        before.append(_without_times(why))
         progress.say(f"! {what}: trying once more, since {why}")
         restore()
 
-    return Retrying(
+    trying = Retrying(
         retry=retry_if_exception_type(StallError), stop=stop_after_attempt(2), before_sleep=begin_again, reraise=True
-    )(attempt)
+    )
+    try:
+        return trying(attempt)
+    except StallError as error:
+        if _without_times(error.what) in before:
+            error.what, error.hint = f"both tries ended alike: {error.what}", _HINT_OF_BOTH
+        raise
+
+
+def _without_times(words: str) -> str:
+    """The same without the kernel's time stamps, of which each try has its own."""
+    return re.sub(r"\[ *\d+\.\d+\] ?", "", words)
 
 
 def saved(machine: Machine, to: Path) -> Callable[[], None]:

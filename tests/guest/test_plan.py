@@ -14,6 +14,7 @@ from harness.guest.events import (
     Event,
     FirmwareStarted,
     IgnitionFailed,
+    InitFailed,
     InitrdStarted,
     KernelBug,
     KernelStarted,
@@ -311,12 +312,12 @@ def test_several_volumes_each_get_their_own() -> None:
     assert isinstance(decide(plan, (*events, own), typed, 61.0), Wait)
 
 
-@pytest.mark.parametrize("kind", [Panic, KernelBug, TpmTimeout, IgnitionFailed])
+@pytest.mark.parametrize("kind", [Panic, KernelBug, TpmTimeout, IgnitionFailed, InitFailed])
 def test_the_guest_is_broken(kind: type[Event]) -> None:
     step = decide(PLAN, (*AT_PROMPT, made(kind, 31.0), made(SystemUp, 32.0)), (), 33.0)
     assert isinstance(step, Broken)
     assert f"{kind.__name__} said" in step.what
-    assert step.by_itself is (kind is IgnitionFailed)
+    assert step.by_itself is (kind in (IgnitionFailed, InitFailed))
 
 
 def test_the_journal_says_best_what_broke() -> None:

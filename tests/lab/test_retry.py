@@ -49,6 +49,20 @@ def test_a_second_stall_is_the_end() -> None:
     assert attempts.made == 2
 
 
+def test_what_ends_alike_in_both_tries_is_told_as_hardly_chance() -> None:
+    panic = "the guest's kernel panicked: [ {} ] Kernel panic - not syncing: integrity_inode_get"
+    panics = [panic.replace(" {} ", time) for time in ("    8.657462", "   10.100000")]
+    with pytest.raises(StallError, match=r"^both tries ended alike: .*10\.1.* integrity_inode_get") as caught:
+        tried(Attempts(StallError(panics[0], hint="no verdict"), StallError(panics[1], hint="no verdict")))
+    assert "its command line" in caught.value.hint
+
+
+def test_two_stalls_that_are_not_alike_are_told_apart() -> None:
+    with pytest.raises(StallError, match=r"^the TPM timed out") as caught:
+        tried(Attempts(StallError("the kernel panicked", hint="a"), StallError("the TPM timed out", hint="b")))
+    assert caught.value.hint == "b"
+
+
 def test_what_another_try_would_not_mend_is_not_tried() -> None:
     attempts = Attempts(RigError("the evidence does not agree"))
     with pytest.raises(RigError, match="does not agree"):
