@@ -237,8 +237,12 @@ def _note_result(recorder: "EvidenceRecorder", phase: str, error: BaseException 
         if phase == "call":
             recorder.result = Result.PASSED
         return
+    if isinstance(error, pytest.skip.Exception) and not (recorder.failure or recorder.error):
+        recorder.result, recorder.error = Result.SKIPPED, Problem.of(error)
+        return
+    first = None if recorder.result is Result.SKIPPED else recorder.error
     recorder.result = Result.FAILED if recorder.failure else Result.ERROR
-    recorder.error = recorder.error or (None if recorder.failure else Problem.of(error))
+    recorder.error = first or (None if recorder.failure else Problem.of(error))
 
 
 def _failure(excinfo: pytest.ExceptionInfo[BaseException], item: pytest.Item) -> "Failure":

@@ -9,6 +9,7 @@ import xml.etree.ElementTree as ET
 import pytest
 
 import harness.api.attack
+from harness.evidence.report import render
 from harness.paths import CHECKOUT
 
 # Pytester forgets what a test imports, and numpy can be loaded once a process: so all that scenarios import is here.
@@ -121,6 +122,29 @@ def test_a_test_that_fails_while_it_is_taken_down_did_not_pass(run: pytest.Pytes
     )
     run.runpytest_inprocess().assert_outcomes(passed=1, errors=1)
     assert document(run)["result"] == "error"
+
+
+def test_a_scenario_that_skips_itself_is_no_error_and_did_not_pass(run: pytest.Pytester) -> None:
+    run.makepyfile(scenario('import pytest\nsealed.boot(Outcome(Unlock.AUTO, "yes"))\npytest.skip("no such device")'))
+    result = run.runpytest_inprocess()
+    result.assert_outcomes(skipped=1)
+    result.stdout.fnmatch_lines(["skipped: no verdict*(1)", "1 scenario, 1 boot: 1 skipped"])
+    found = document(run)
+    assert found["result"] == "skipped"
+    assert found["error"] == {"kind": "Skipped", "what": "no such device", "detail": "", "hint": ""}
+    assert "no such device" in render(run.path / "artifacts", run.path)
+
+
+def test_what_breaks_after_a_skip_is_an_error(run: pytest.Pytester) -> None:
+    run.makepyfile(
+        "import pytest\n\n@pytest.fixture\ndef broken(sealed):\n    yield\n    raise ValueError('at the end')\n\n"
+        "def test_it(sealed, broken):\n    pytest.skip('no such device')\n"
+    )
+    run.runpytest_inprocess().assert_outcomes(skipped=1, errors=1)
+    found = document(run)
+    assert found["result"] == "error"
+    assert isinstance(found["error"], dict)
+    assert found["error"]["what"] == "at the end"
 
 
 def test_the_evidence_of_an_installation_that_failed_is_the_installation_s(run: pytest.Pytester) -> None:

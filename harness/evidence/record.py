@@ -4,7 +4,8 @@ The document (schema 1; `outcome.schema.json` beside this file is the contract, 
 
     {"schema": 1,
      "test": "scenarios/test_tang.py::test_tang_down[tpm2-and-tang]",    pytest's node id
-     "result": "unfinished" | "passed" | "failed" | "error",       failed: an assertion; error: there is no verdict
+     "result": "unfinished" | "passed" | "failed" | "error" | "skipped",      failed: an assertion; only passed and
+                                                                              failed are verdicts
      "title", "policy", "image": text,               "" when not known
      "started": "2025-03-01T12:00:00+00:00" | null,  "seconds": of the whole test | null,
      "failure": {"reason", "source", "text"} | null, the assertion: what it says, file:line, its source line
@@ -64,6 +65,8 @@ class Result(StrEnum):
     """An assertion about an outcome did not hold."""
     ERROR = "error"
     """There is no verdict: the rig, this host, or the call was at fault."""
+    SKIPPED = "skipped"
+    """There is no verdict: the scenario said that it does not apply here (``pytest.skip``)."""
 
 
 @dataclass(frozen=True)
@@ -136,7 +139,7 @@ class Scenario:
         started: When, with a time zone.
         seconds: How long the whole test took.
         failure: The assertion, if `result` is failed.
-        error: What went wrong outside any boot, such as an installation.
+        error: What went wrong outside any boot, such as an installation; or why it was skipped.
         attack: What an attacker had and got, when there was one.
         not_exercised: What the policy's file asks for that no boot showed.
     """

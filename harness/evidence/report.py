@@ -28,7 +28,8 @@ UNREADABLE = "unreadable"
 GENERATOR = '<meta name="generator" content="unlock-lab report">'
 """What tells a page of ours from another file: in the template's head."""
 
-_ORDER = (Result.FAILED.value, Result.ERROR.value, Result.UNFINISHED.value, UNREADABLE, Result.PASSED.value)
+_NO_VERDICT = (Result.ERROR.value, Result.UNFINISHED.value, UNREADABLE, Result.SKIPPED.value)
+_ORDER = (Result.FAILED.value, *_NO_VERDICT, Result.PASSED.value)
 
 _EXCERPT = 60
 """Lines of a log that the page quotes; the whole log is one click away."""

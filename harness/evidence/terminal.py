@@ -33,6 +33,7 @@ _GROUPS = (
     (Result.FAILED, "failed: the disk did not do what the scenario expects", "red"),
     (Result.ERROR, "errors: no verdict, the guest was not judged", "yellow"),
     (Result.UNFINISHED, "unfinished: no verdict, the test was cut off", "yellow"),
+    (Result.SKIPPED, "skipped: no verdict, the scenario says that it does not apply here", "yellow"),
 )
 
 _WIDTH = 80
