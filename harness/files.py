@@ -91,6 +91,13 @@ def numbered_folder(parent: Path, label: str) -> Path:
             return folder
 
 
+def why_unread(error: OSError | ValueError) -> str:
+    """Why a file could not be read or written, for people who named it themselves: without errno and its name."""
+    if isinstance(error, UnicodeDecodeError):
+        return f"it is no text: byte {error.start} is not UTF-8"
+    return (isinstance(error, OSError) and error.strerror) or str(error)
+
+
 def read_whole(path: Path, most_bytes: int = MOST_BYTES) -> bytes:
     """What a file holds.
 

@@ -87,7 +87,9 @@ def claim(folder: Path, named_by: str, mode: int = SHARED, *, adopt: bool = Fals
             os.close(handle)
     except OSError as error:
         raise HostError(
-            f"the folder {folder} cannot be made or written to", str(error), f"let {named_by} name one that can be written to"
+            f"the folder {folder} cannot be made or written to",
+            str(error),
+            f"let {named_by} name one that can be written to",
         ) from error
     return folder
 

@@ -31,7 +31,7 @@ from filelock import FileLock
 from harness.errors import HostError, UsageError
 from harness.evidence.record import OUTCOME, Scenario, document, parse_json
 from harness.evidence.scrub import scrubbed_document
-from harness.files import end_of, read_whole, whole_file, whole_folder, write_whole
+from harness.files import end_of, read_whole, whole_file, whole_folder, why_unread, write_whole
 from harness.ownership import claim
 from harness.plain import plain
 
@@ -178,10 +178,11 @@ def write_named(path: Path, text: str, mode: int = 0o600) -> None:
     Raises:
         HostError: It cannot be written.
     """
+    require_place(path)
     try:
         write_whole(path, text, mode)
     except OSError as error:
-        raise HostError(f"{path} cannot be written", str(error), "name another file") from error
+        raise HostError(f"{path} cannot be written", why_unread(error), "name another file") from error
 
 
 def tail(path: Path, lines: int = 25, limit: int = 65536) -> list[str]:

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from harness.errors import UsageError
 from harness.evidence import artifacts
-from harness.files import read_whole
+from harness.files import read_whole, why_unread
 
 T = TypeVar("T")
 
@@ -31,7 +31,7 @@ def read(
     try:
         reader = csv.reader(StringIO(read_whole(path).decode()), strict=True)
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} cannot be read", str(error), hint) from error
+        raise UsageError(f"{path} cannot be read", why_unread(error), hint) from error
     try:
         if tuple(next(reader, ())) != tuple(columns):
             raise ValueError(f"it should read {','.join(columns)}")

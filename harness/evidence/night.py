@@ -12,7 +12,7 @@ from typing import Any
 
 from harness.errors import UsageError
 from harness.evidence import artifacts, record
-from harness.files import read_whole
+from harness.files import read_whole, why_unread
 
 SCHEMA = 1
 NO_VERDICT = "no verdict"
@@ -155,7 +155,9 @@ def load(path: Path) -> Night:
     try:
         value: Any = record.parse_json(read_whole(path).decode(), path.name)
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} cannot be read", str(error), "such a file is what `report --merge` writes") from error
+        raise UsageError(
+            f"{path} cannot be read", why_unread(error), "such a file is what `report --merge` writes"
+        ) from error
     try:
         if value["schema"] != SCHEMA:
             raise ValueError(f"schema {value['schema']}, and not {SCHEMA}")

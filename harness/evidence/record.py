@@ -40,7 +40,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from harness.errors import HarnessError, UsageError
 from harness.evidence.attacks import Attack
-from harness.files import read_whole
+from harness.files import read_whole, why_unread
 from harness.guest.outcome import Outcome
 
 if TYPE_CHECKING:
@@ -241,7 +241,7 @@ def junit_properties(boots: Sequence[Document]) -> list[tuple[str, str]]:
 @cache
 def schema() -> dict[str, Any]:
     """The JSON schema of the document."""
-    found: dict[str, Any] = json.loads((resources.files(__package__) / "outcome.schema.json").read_text())
+    found: dict[str, Any] = json.loads((resources.files(__package__) / "outcome.schema.json").read_bytes())
     return found
 
 
@@ -259,7 +259,7 @@ def load(folder: Path) -> Document:
             f"{folder.name} has no {OUTCOME}", "", "no scenario wrote this folder, or another version did"
         ) from error
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} cannot be read", str(error)) from error
+        raise UsageError(f"{path} cannot be read", why_unread(error)) from error
     return parse(text, f"{folder.name}/{OUTCOME}")
 
 

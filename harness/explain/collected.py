@@ -14,7 +14,7 @@ from harness.errors import UsageError
 from harness.explain.advice import Advice
 from harness.explain.block_devices import LuksDevice, luks_devices
 from harness.explain.crypttab import Entry, entries, entry_of, switched_off, with_arguments
-from harness.files import read_whole
+from harness.files import read_whole, why_unread
 from harness.luks2.header import LuksFormatError
 from harness.luks2.sealed_pins import SealedPin, sealed_pin
 from harness.plain import plain
@@ -244,4 +244,4 @@ def _bytes(folder: Path, name: str) -> bytes:
     try:
         return read_whole(path) if path.is_file() else b""
     except OSError as error:
-        raise UsageError(f"{path} cannot be read", str(error)) from error
+        raise UsageError(f"{path} cannot be read", why_unread(error)) from error

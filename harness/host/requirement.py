@@ -43,7 +43,7 @@ class Requirement:
 
 def requirements(path: Path = REQUIREMENTS) -> tuple[Requirement, ...]:
     """All needs, in the order of the file."""
-    table = tomllib.loads(path.read_text())["need"]
+    table = tomllib.loads(path.read_text(encoding="utf-8"))["need"]
     return tuple(
         Requirement(
             name=row["name"],

@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from harness.errors import UsageError
-from harness.files import read_whole
+from harness.files import read_whole, why_unread
 from harness.paths import IMAGES, own_images
 from harness.policy.needs import Need
 from harness.policy.world import Stack
@@ -250,7 +250,7 @@ def _mapping(path: Path) -> dict[str, Any]:
     try:
         data = yaml.load(read_whole(path).decode(), yaml.CSafeLoader)
     except OSError as error:
-        raise UsageError(f"{path} cannot be read", str(error)) from error
+        raise UsageError(f"{path} cannot be read", why_unread(error)) from error
     except (yaml.YAMLError, ValueError) as error:
         raise UsageError(f"{path}: not YAML", str(error)) from error
     if not isinstance(data, dict):

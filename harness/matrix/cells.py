@@ -30,7 +30,7 @@ from typing import Any
 from harness.errors import UsageError
 from harness.evidence import artifacts
 from harness.evidence.record import mismatch, parse_json
-from harness.files import read_whole
+from harness.files import read_whole, why_unread
 from harness.unlock import Unlock, agrees
 
 MATRIX = "matrix.json"
@@ -225,7 +225,7 @@ def load(folder: Path) -> Matrix:
     try:
         text = read_whole(path).decode()
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} cannot be read", str(error), "run `make matrix`") from error
+        raise UsageError(f"{path} cannot be read", why_unread(error), "run `make matrix`") from error
     value: Any = parse_json(text, MATRIX)
     problem = mismatch(value, _schema())
     if problem is not None:
@@ -264,5 +264,5 @@ def _cell(entry: dict[str, Any]) -> Cell:
 
 @cache
 def _schema() -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((resources.files(__package__) / "matrix.schema.json").read_text())
+    found: dict[str, Any] = json.loads((resources.files(__package__) / "matrix.schema.json").read_bytes())
     return found

@@ -3,6 +3,8 @@
 import json
 import os
 import re
+import subprocess
+import sys
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from pathlib import Path
@@ -317,3 +319,14 @@ def test_an_installation_that_passed_is_no_scenario(tmp_path: Path) -> None:
     assert "1 installation, 3 boots" in text
     assert re.search(r"all\s+3", text)
     assert "\nclevis luks edit: it opens." in text
+
+
+def test_what_comes_with_the_harness_is_read_in_a_locale_that_is_not_utf_8() -> None:
+    """Where Python was told to take the locale's encoding, which is ASCII in the locale C."""
+    told = "from harness.evidence import record\nfrom harness.host import requirement\n"
+    told += "record.schema(), requirement.requirements()"
+    subprocess.run(
+        [sys.executable, "-c", told],
+        env=os.environ | {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"},
+        check=True,
+    )

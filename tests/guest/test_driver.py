@@ -371,7 +371,7 @@ def test_a_guest_that_went_wrong_by_itself_is_no_fault_of_the_rig(guest: Guest) 
 def test_a_kernel_with_nothing_to_run_is_not_tried_again(guest: Guest) -> None:
     """It would panic at each boot."""
     panic = "[    9.000000] Kernel panic - not syncing: VFS: Unable to mount root fs on unknown-block(0,0)\r\n"
-    with pytest.raises(GuestError, match="nothing to run: .*Unable to mount root fs"):
+    with pytest.raises(GuestError, match=r"nothing to run: .*Unable to mount root fs"):
         boot(guest, lambda guest: guest.say(START + panic))
 
 
@@ -379,7 +379,7 @@ def test_a_kernel_that_stalled_before_it_had_nothing_to_run_is_tried_again(guest
     """A starved init may have given up."""
     stall = "[    8.000000] watchdog: BUG: soft lockup - CPU#0 stuck for 22s!\r\n"
     panic = "[    9.000000] Kernel panic - not syncing: Attempted to kill init! exitcode=0x00000100\r\n"
-    with pytest.raises(StallError, match="nothing to run: .*Attempted to kill init"):
+    with pytest.raises(StallError, match=r"nothing to run: .*Attempted to kill init"):
         boot(guest, lambda guest: guest.say(START + stall + panic))
 
 

@@ -128,6 +128,18 @@ def test_what_is_no_list_is_told_before_anything_is_booted(tmp_path: Path, monke
         command.main(["--draw", str(tmp_path / "nowhere.csv")])
 
 
+def test_a_list_that_cannot_be_read_is_told_without_the_number_of_an_error(tmp_path: Path) -> None:
+    (tmp_path / "noise.csv").write_bytes(b"\xff\n")
+    for name, why in (
+        ("nowhere.csv", "No such file or directory"),
+        (".", "Is a directory"),
+        ("noise.csv", "it is no text: byte 0 is not UTF-8"),
+    ):
+        with pytest.raises(UsageError) as refused:
+            command.main(["--draw", str(tmp_path / name)])
+        assert refused.value.detail == why
+
+
 @pytest.mark.parametrize(
     ("options", "told"),
     [
