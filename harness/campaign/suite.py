@@ -2,8 +2,8 @@
 
 ::
 
-    unlock-lab suite [FOLDER…]                    the table of these artifacts in Markdown, on standard output
-    unlock-lab suite --record LIST [FOLDER…]      added to a list of runs, and the list's page beside it
+    unlock-lab suite FOLDER…                      what these artifacts say, in a few lines
+    unlock-lab suite --record LIST [FOLDER…]      added to a list of runs, and the list's page (Markdown) beside it
 
 Of each scenario the newest run with a verdict counts; runs without one are listed apart: they are no outcomes. How long
 it all takes is what comes with the harness (`durations`), so that the page is the same on every host.
@@ -26,12 +26,14 @@ from harness.evidence.artifacts import markdown, write_named
 from harness.evidence.attack_list import evidence_of
 from harness.evidence.record import Result
 from harness.ownership import require_own_file
+from harness.plain import plain
 
 _SLOTS = 2
 _SIGN = "`unlock-lab suite --record"
 """By which a page that this wrote is known, and may be replaced."""
 
 _NO_RUN, _NO_VERDICT = "no run", "no verdict"
+_BAD = (Result.FAILED.value, _NO_VERDICT)
 _KINDS = (Result.PASSED.value, Result.FAILED.value, _NO_VERDICT, _NO_RUN)
 
 
@@ -52,7 +54,7 @@ def main(argv: Sequence[str]) -> int:
     found = list(runs.runs(evidence_of(options.folders)))
     jobs = collected(["scenarios"])
     if not options.record:
-        print("\n".join(page(jobs, found, durations.of_another_host())))
+        print("\n".join(summary(jobs, found)))
         return 0
     told = runs.record(found, options.record)
     write_named(output, "\n".join(page(jobs, told, durations.of_another_host())) + "\n")
@@ -68,9 +70,7 @@ def page(jobs: Sequence[Job], found: Iterable[Run], known: Durations) -> list[st
         found: Their runs; those of other scenarios are left out.
         known: How long scenarios and installations take.
     """
-    mine: dict[str, list[Run]] = {job.test: [] for job in jobs}
-    for run in sorted(found):
-        mine.get(run.test, []).append(run)
+    mine = _by_scenario(jobs, found)
     return [
         "# The whole suite",
         "",
@@ -85,23 +85,47 @@ def page(jobs: Sequence[Job], found: Iterable[Run], known: Durations) -> list[st
     ]
 
 
+def summary(jobs: Sequence[Job], found: Iterable[Run]) -> list[str]:
+    """The same in a few lines: what passed and what has not run is counted, and the rest named.
+
+    Args:
+        jobs: Every scenario that there is.
+        found: Their runs; those of other scenarios are left out.
+    """
+    mine = _by_scenario(jobs, found)
+    bad = [(verdict(each), test, _counted(each)) for test, each in mine.items() if verdict(each) in _BAD]
+    return [
+        _counts(jobs, mine),
+        *(f"  {kind}: {short(test)}: {plain(run.error or run.disks)}" for kind, test, run in bad if run),
+    ]
+
+
+def _by_scenario(jobs: Sequence[Job], found: Iterable[Run]) -> dict[str, list[Run]]:
+    """The runs of each scenario, in the order of their start."""
+    mine: dict[str, list[Run]] = {job.test: [] for job in jobs}
+    for run in sorted(found):
+        mine.get(run.test, []).append(run)
+    return mine
+
+
 def verdict(mine: Sequence[Run]) -> str:
     """What became of a scenario: by its newest run with a verdict, if there is one."""
-    judged = [run for run in mine if run.judged]
-    return judged[-1].result if judged else _NO_VERDICT if mine else _NO_RUN
+    last = _counted(mine)
+    return _NO_RUN if last is None else last.result if last.judged else _NO_VERDICT
+
+
+def _counted(mine: Sequence[Run]) -> Run | None:
+    """The newest run with a verdict, or without one if none has any."""
+    return max(mine, key=lambda run: (run.judged, run), default=None)
 
 
 def _totals(jobs: Sequence[Job], mine: Mapping[str, Sequence[Run]], known: Durations) -> list[str]:
-    counts = Counter(verdict(each) for each in mine.values())
-    every = [run for each in mine.values() for run in each]
     costs = durations.expected(Durations(), known)
     measured = sum(job.test in known.scenarios for job in jobs)
     installed = sum(machine in known.installations for machine in machines(jobs))
     one, both = minutes(alone(jobs, costs)), minutes(forecast(jobs, costs, _SLOTS))
     return [
-        f"{extent(jobs)}: "
-        + ", ".join(f"{counts[kind]} {kind}" for kind in _KINDS)
-        + f". {len(every)} runs, {sum(not run.judged for run in every)} of them without a verdict.",
+        _counts(jobs, mine),
         f"Where it says *{_NO_RUN}*, the list has none: that says nothing of the scenario.",
         "",
         f"All of them take about {one} one at a time, {both} with {_SLOTS} machines at once, by",
@@ -109,6 +133,16 @@ def _totals(jobs: Sequence[Job], mine: Mapping[str, Sequence[Run]], known: Durat
         f"{measured} of {len(jobs)} scenarios and {installed} of {len(machines(jobs))} installations; of the others",
         "the median is taken.",
     ]
+
+
+def _counts(jobs: Sequence[Job], mine: Mapping[str, Sequence[Run]]) -> str:
+    counts = Counter(verdict(each) for each in mine.values())
+    every = [run for each in mine.values() for run in each]
+    return (
+        f"{extent(jobs)}: "
+        + ", ".join(f"{counts[kind]} {kind}" for kind in _KINDS)
+        + f". {len(every)} runs, {sum(not run.judged for run in every)} of them without a verdict."
+    )
 
 
 def _without_verdict(errors: Iterable[Run]) -> list[str]:
@@ -148,8 +182,7 @@ def _files(jobs: Sequence[Job], mine: Mapping[str, Sequence[Run]], known: Durati
 
 
 def _row(job: Job, mine: Sequence[Run], known: Durations) -> str:
-    shown = [run for run in mine if run.judged] or list(mine)
-    last = shown[-1] if shown else Run(job.test, "", "", "", "")
+    last = _counted(mine) or Run(job.test, "", "", "", "")
     seen = verdict(mine)
     cells = (
         _code(short(job.test)),

@@ -91,6 +91,18 @@ def test_the_page_says_what_has_not_run_what_broke_and_how_long_it_takes() -> No
     assert "test_gone" not in "\n".join(page)
 
 
+def test_in_a_few_lines_what_did_not_pass_is_named() -> None:
+    found = told(
+        document(A, "01", "failed", boot("locked", 34.0)),
+        document(B, "01", "error", error=error("the guest died")),
+        document(A, "02", "error", error=error("QEMU ended")),
+    )
+    assert suite.summary(JOBS, found)[1:] == [
+        "  failed: test_a: locked 34 s",
+        "  no verdict: test_b[p|q]: RigError: the guest died",
+    ]
+
+
 def test_the_same_evidence_is_counted_once(tmp_path: Path) -> None:
     path, (first, second) = tmp_path / "suite.csv", told(document(A, "01"), document(A, "02", "failed"))
     assert runs.record([second], path) == (second,)
@@ -121,7 +133,9 @@ def test_the_page_lies_beside_its_list(
     assert suite.main(["--record", str(tmp_path / "suite.csv"), str(folder.parent)]) == 0
     assert "| `test_a` | passed |" in (tmp_path / "suite.md").read_text()
     assert suite.main([str(folder.parent)]) == 0
-    assert "| `test_a` | passed |" in capsys.readouterr().out
+    assert capsys.readouterr().out == (
+        "3 scenarios in 2 machines: 1 passed, 0 failed, 0 no verdict, 2 no run. 1 runs, 0 of them without a verdict.\n"
+    )
 
 
 def test_a_page_of_another_beside_the_list_is_not_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
