@@ -228,7 +228,7 @@ def _enough_answers(
         for service, testimony in witnesses.testimonies.items()
         if not opened.isdisjoint(names.get(service, ()))
     ]
-    for some in chain.from_iterable(combinations(asked, count) for count in range(1, len(asked) + 1)):
+    for some in chain.from_iterable(combinations(asked, count + 1) for count in range(len(asked))):
         own = frozenset().union(*(named for _, named in some))
         needing = [
             volume.name

@@ -18,6 +18,9 @@ from enum import Enum, auto
 _STAMP = re.compile(r"\[ *\d+\.\d{6}\](\[ *[TC]\d+\])? ")
 """How printk and journald begin a line; the second part is there with CONFIG_PRINTK_CALLER."""
 
+_LONGEST_STAMP = 64
+"""More than any has: the whole line at each of its words would keep the reader long."""
+
 _LONGEST = 8192
 _LONGEST_PROMPT = 512
 _PROMPT_ENDS = (":", ": ", ") ")
@@ -88,7 +91,7 @@ class LineReader:
             return ""
         match self._escape:
             case _Escape.NONE:
-                return char if char >= " " or char in _KEPT else ""
+                return char if char in _KEPT else ""
             case _Escape.STARTED:
                 if char == "[":
                     self._escape = _Escape.CSI
@@ -127,8 +130,7 @@ class LineReader:
             self._line, plain = self._line + plain[:room], plain[room:]
         if not self._interleaved:
             return
-        if not self._stamped and self._line.endswith("] "):
-            self._stamped = bool(_STAMP.search(self._line))
+        self._stamped = self._stamped or bool(_STAMP.search(self._line[-_LONGEST_STAMP:]))
         if not self._stamped and self._line.endswith(_PROMPT_ENDS):  # the kernel asks nothing
             yield Text(self._line[-_LONGEST_PROMPT:], whole=False)
 

@@ -94,7 +94,7 @@ def _text(path: Path) -> str:
         return read_whole(path, MOST_BYTES).decode()
     except OSError as error:
         large = "put what is large into files beside it, and name them with local" if error.errno == EFBIG else ""
-        raise UsageError(f"cannot read the policy file {path}", error.strerror or "", large) from error
+        raise UsageError(f"cannot read the policy file {path}", str(error.strerror), large) from error
     except UnicodeDecodeError as error:
         raise UsageError(f"cannot read the policy file {path}", f"it is no UTF-8 text: byte {error.start}") from error
 
@@ -137,7 +137,7 @@ class _Reader:
         values: dict[str, Any] = {}
         seen: dict[str, int] = {}
         for name_node, value_node in self.pairs(node):
-            written = name_node.text if isinstance(name_node, ScalarNode) else _found(name_node)
+            written = _written(name_node)
             if (*path, written) in self.heads:
                 continue
             name = self.spelled(written)
@@ -248,14 +248,14 @@ class _Reader:
         """Keys and values, with merge keys (``<<: *name``) resolved: what the mapping itself says goes first."""
         if len(around) > DEEPEST:
             raise NotReadableError(f"merge keys chained deeper than {DEEPEST} levels", node.line)
-        seen: set[object] = set()
+        seen: set[str] = set()
         merges = []
         for key, value in node.pairs:
             self.count(key)
             if _is_merge(key) and not self.document.ignition:
                 merges.append((key, value))
             else:
-                seen.add(_identity(key))
+                seen.add(_written(key))
                 yield key, value
         for key, value in merges:
             for merged in value.items if isinstance(value, Sequence) else [value]:
@@ -263,8 +263,8 @@ class _Reader:
                     yield key, value  # told as an unknown key
                     return
                 for inner_key, inner_value in self.pairs(merged, (*around, node)):
-                    if _identity(inner_key) not in seen:
-                        seen.add(_identity(inner_key))
+                    if _written(inner_key) not in seen:
+                        seen.add(_written(inner_key))
                         yield inner_key, inner_value
 
 
@@ -281,8 +281,9 @@ def _is_merge(node: Node) -> bool:
     )
 
 
-def _identity(node: Node) -> object:
-    return node.text if isinstance(node, ScalarNode) else id(node)
+def _written(key: Node) -> str:
+    """A key in a word; one that is no text is a mistake in any case."""
+    return key.text if isinstance(key, ScalarNode) else _found(key)
 
 
 def _is_null(node: Node) -> bool:

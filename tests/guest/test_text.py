@@ -61,6 +61,7 @@ def test_a_character_may_come_in_pieces_and_may_be_none() -> None:
 
 def test_a_line_has_8192_characters_at_the_most() -> None:
     assert [len(line) for line in whole(b"x" * 8192 + b"\n" + b"y" * 8193 + b"\n")] == [8192, 8192, 1]
+    assert whole(b"words " * 1366 + b"\n") == [("words " * 1366)[:8192], "rds "]
 
 
 CUT = b"Please enter pas[    2.948528] scsi: x\nsphrase for disk var:\n"
