@@ -6,8 +6,9 @@ An emulated guest takes half a second for each command that it is sent, so what 
 import binascii
 import re
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from uuid import uuid4
 
 from harness.errors import RigError
@@ -48,15 +49,16 @@ def read_facts(shell: Shell, canaries: Mapping[str, str | None]) -> Facts:
         canaries: Where the canary of each volume lies, if it is mounted, by the name of the volume.
 
     Raises:
-        RigError: An open volume is no LUKS2 device.
+        RigError: An open volume is no LUKS2 device, or something was not answered.
     """
     questions = {"pcrs": _PCRS, "event log": _EVENT_LOG}
     for volume, path in canaries.items():
         dump = 'cryptsetup luksDump --dump-json-metadata -- "$device"'
         questions[f"header of {volume}"] = f'device=$({_device(volume)}); echo "$device"; test -z "$device" || {dump}'
-        questions[f"canary of {volume}"] = f"cat -- {shlex.quote(path)} 2>/dev/null" if path else ":"
+        if path:
+            questions[f"canary of {volume}"] = f"cat -- {shlex.quote(path)} 2>/dev/null"
     said = _ask(shell, questions)
-    read = {volume: said[f"canary of {volume}"].strip() for volume in canaries}
+    read = {volume: said[f"canary of {volume}"].strip() for volume, path in canaries.items() if path}
     found = {volume: said[f"header of {volume}"].partition("\n") for volume in canaries}
     headers = {volume: header for volume, (device, _, header) in found.items() if device}
     return Facts(
@@ -77,14 +79,13 @@ def _decoded(text: str) -> bytes:
 
 def parse_pcrs(text: str) -> dict[int, str]:
     """Read lines ``INDEX:VALUE``."""
-    pairs = (line.partition(":") for line in text.splitlines())
-    found = ((index, value.strip().lower()) for index, _, value in pairs if re.fullmatch(r"[0-9]{1,2}", index))
-    return dict(sorted((int(index), value) for index, value in found if value))
+    found = re.findall(r"^([0-9]{1,2}):([0-9A-Fa-f]+)$", text, re.MULTILINE)
+    return dict(sorted((int(index), value.lower()) for index, value in found))
 
 
 def canary_path(mount_point: str) -> str:
     """Where the canary of a volume lies in the guest."""
-    return f"{mount_point.rstrip('/')}/unlock-lab-canary"
+    return str(PurePosixPath(mount_point) / "unlock-lab-canary")
 
 
 def read_canary(shell: Shell, path: str) -> str | None:
@@ -112,12 +113,16 @@ def _device(mapping: str) -> str:
 
 
 def _ask(shell: Shell, questions: Mapping[str, str]) -> dict[str, str]:
-    """What each command prints, by its name. One that fails has printed what it has printed."""
+    """What each command prints, by its name. One that fails has printed what it has printed.
+
+    Raises:
+        RigError: One was not run.
+    """
     mark = uuid4().hex
     script = "; ".join(f"echo {mark}; ({command})" for command in questions.values())
-    _, *answers = _parts(shell.run(f"{script}; true"), mark)
-    return dict(zip(questions, answers, strict=True))
-
-
-def _parts(text: str, mark: str) -> Iterator[str]:
-    return (part.lstrip() for part in text.split(mark))
+    _, *answers = shell.run(f"{script}; true").split(mark)
+    try:
+        return dict(zip(questions, map(str.lstrip, answers), strict=True))
+    except ValueError as error:
+        told = f"{len(answers)} of {len(questions)} answers"
+        raise RigError("the guest did not answer all that it was asked about itself", told) from error

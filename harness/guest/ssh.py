@@ -30,6 +30,12 @@ _BACKSTOP_SECONDS = 3600.0
 _COMMAND_SECONDS = 60.0
 _FILE_SECONDS = 60.0
 
+_END_SECONDS = 5.0
+"""How long paramiko's thread may take to end once the connection is closed."""
+
+_AT_ONCE = 0.001
+"""Seconds; a limit of 0 would mean not to wait at all, which ends in another error."""
+
 _WAKE_SECONDS = 1
 """How long the connection may be idle before something is sent that wakes the guest.
 
@@ -82,7 +88,7 @@ class Shell:
             RigError: It cannot be read.
         """
         deadline = Deadline.after(_FILE_SECONDS, self._clock)
-        output, errors, status = self._run(f"cat -- {shlex.quote(path)}", deadline, b"")
+        output, errors, status = self._run(f"cat -- {shlex.quote(path)}", deadline)
         if status:
             raise RigError(f"{path} of the guest cannot be read", _text(errors))
         return output
@@ -103,7 +109,7 @@ class Shell:
         """`harness.guest.forward.forwarded` over this connection."""
         return forwarded(self._transport, at, port)
 
-    def _run(self, command: str, deadline: Deadline, stdin: bytes) -> tuple[bytes, bytes, int]:
+    def _run(self, command: str, deadline: Deadline, stdin: bytes = b"") -> tuple[bytes, bytes, int]:
         output, errors = bytearray(), bytearray()
         try:
             with self._hung_up_at(deadline, command):
@@ -140,7 +146,7 @@ class Shell:
                     self._transport.close()
                     return
 
-        threading.Thread(target=hang_up, name="ssh deadline", daemon=True).start()
+        threading.Thread(target=hang_up, name="ssh deadline").start()
         try:
             yield
         except _BROKEN_OFF as error:
@@ -190,7 +196,7 @@ def connect(channel: socket.socket, key_file: Path, deadline: Deadline) -> Itera
         yield Shell(transport, deadline.clock)
     finally:
         transport.close()
-        transport.join(5.0)
+        transport.join(_END_SECONDS)
         channel.close()
 
 
@@ -217,7 +223,7 @@ def _wait(transport: paramiko.Transport, deadline: Deadline, ask: Callable[[thre
 def _receive(channel: paramiko.Channel, deadline: Deadline) -> bytes:
     """Standard output as it comes; standard error waits, within paramiko's window of 2 MiB."""
     while True:
-        channel.settimeout(max(deadline.remaining, 0.001))
+        channel.settimeout(max(deadline.remaining, _AT_ONCE))
         try:
             return channel.recv(_CHUNK)
         except TimeoutError:

@@ -80,7 +80,7 @@ def _check_address(policy: Policy, name: str, servers: Mapping[str, TangAddress]
 
 def _place(url: str) -> tuple[str | None, int, str]:
     parts = urls.parse(url)
-    return parts.hostname, parts.port or 80, parts.path.rstrip("/")
+    return parts.hostname, parts.port or 80, parts.path.removesuffix("/")
 
 
 def _with_own_keys(value: Any, keys: Mapping[tuple[str, str], str]) -> Any:

@@ -28,6 +28,7 @@ DEEPEST = 64
 """Levels of lists and mappings; Butane's own schema has eight."""
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_JSON = re.compile(r"[\ufeff \t\r\n]*\{")
 _SURROGATES = re.compile(r"\\u(d[89ab][0-9a-f]{2})\\u(d[c-f][0-9a-f]{2})", re.IGNORECASE)
 
 
@@ -85,7 +86,7 @@ def compose(text: str) -> Node | None:
     Raises:
         NotReadableError: It is not YAML, has several documents, or is too much.
     """
-    if text.lstrip("\ufeff \t\r\n").startswith("{"):
+    if _JSON.match(text):
         # JSON writes a character beyond U+FFFF as two escapes, YAML as one.
         text = _SURROGATES.sub(_one_escape, text)
     try:
@@ -95,7 +96,7 @@ def compose(text: str) -> Node | None:
         lines = [mark.line + 1 for mark in marks if mark.line < text.count("\n") + (not text.endswith("\n"))]
         raise NotReadableError(f"not YAML: {error.problem or error.context}", lines[0] if lines else 1) from error
     except yaml.reader.ReaderError as error:
-        line = text.count("\n", 0, error.position) + 1
+        line = text.encode()[: error.position].count(b"\n") + 1  # libyaml counts bytes
         raise NotReadableError(f"not YAML: {error.reason} (character {error.character!r})", line) from error
     except (UnicodeEncodeError, yaml.YAMLError) as error:
         raise NotReadableError(f"not YAML: {error}", 1) from error

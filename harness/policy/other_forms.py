@@ -87,5 +87,5 @@ def other_form(text: str) -> tuple[str, int] | None:
     for form in _FORMS:
         found = [re.search(sign, text, re.MULTILINE) for sign in form.signs]
         if found[0] and all(found):
-            return f"this is {form.what}; {form.todo}", text.count("\n", 0, found[0].start()) + 1
+            return f"this is {form.what}; {form.todo}", text[: found[0].start()].count("\n") + 1
     return None

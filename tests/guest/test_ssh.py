@@ -3,6 +3,7 @@
 import logging
 import re
 import socket
+import struct
 import subprocess
 import threading
 import time
@@ -249,7 +250,21 @@ def test_nobody_answers(key_file: Path) -> None:
         pass
     assert ours.fileno() == -1
     assert caught.value.detail == "SSHException('no answer')"
-    assert "unlock-lab-shell.service" in caught.value.hint
+    assert caught.value.hint == "is the guest's unlock-lab-shell.service up? Its journal is in the evidence"
+
+
+def test_a_guest_that_ends_the_conversation_while_we_log_in(key_file: Path) -> None:
+    reason = struct.pack(">BII3sI", 1, 2, 3, b"bye", 0)  # SSH_MSG_DISCONNECT, RFC 4253, 11.1
+    packet = struct.pack(">IB16s11x", 28, 11, reason)
+    ours, theirs = socket.socketpair()
+    with theirs:
+        theirs.sendall(b"SSH-2.0-guest\r\n" + packet)
+        with (
+            pytest.raises(RigError, match="a shell in the guest") as caught,
+            connect(ours, key_file, Deadline.after(PATIENCE)),
+        ):
+            pass
+    assert caught.value.detail == "SSHException('the connection broke')"
 
 
 def test_a_guest_that_opens_its_port_late_is_waited_for(key_file: Path, tmp_path: Path) -> None:
@@ -311,7 +326,7 @@ def test_no_threads_are_left_and_nothing_is_logged(key_file: Path, tmp_path: Pat
 
 
 def test_pcrs() -> None:
-    assert facts.parse_pcrs("10:AB\n7:00ff\nnoise\nx:y\n8:\n") == {7: "00ff", 10: "ab"}
+    assert facts.parse_pcrs("10:AB\n7:00ff\nnoise\nx:y\n8:\n9:00:ff\n") == {7: "00ff", 10: "ab"}
     assert facts.parse_pcrs("") == {}
     assert list(facts.parse_pcrs("10:ab\n7:00ff\n")) == [7, 10], "in order"
     assert facts.parse_pcrs(f"{'9' * 5000}:ab\n²:cd\n23:ef\n") == {23: "ef"}
@@ -322,6 +337,11 @@ def test_the_canary(shell: Shell, tmp_path: Path) -> None:
     assert facts.read_canary(shell, str(path)) is None
     path.write_text("tweet\n")
     assert facts.read_canary(shell, str(path)) == "tweet"
+
+
+@pytest.mark.parametrize(("mount_point", "where"), [("/", ""), ("/srv", "/srv"), ("/srv/a/", "/srv/a")])
+def test_the_canary_lies_at_the_top_of_its_file_system(mount_point: str, where: str) -> None:
+    assert facts.canary_path(mount_point) == f"{where}/unlock-lab-canary"
 
 
 METADATA = (
@@ -342,7 +362,8 @@ def guest(shell: Shell, tmp_path: Path) -> Shell:
         ("base64", "echo aGVsbG8="),
     ):
         program(tmp_path, name, script)
-    program(tmp_path, "cryptsetup", f"echo $4 >> {tmp_path}/asked; echo '{METADATA}'")
+    asked = f'test "$*" = "luksDump --dump-json-metadata -- $4" && echo $4 >> {tmp_path}/asked'
+    program(tmp_path, "cryptsetup", f"{asked} && echo '{METADATA}'")
     return shell
 
 
@@ -366,9 +387,17 @@ def test_all_facts_come_in_one_command(guest: Shell, tmp_path: Path) -> None:
 
 def test_an_event_log_that_came_in_part_is_an_error_of_the_rig(guest: Shell, tmp_path: Path) -> None:
     program(tmp_path, "base64", "echo 'aGVs!G8='")
-    with pytest.raises(RigError, match="did not give its event log whole") as caught:
+    with pytest.raises(RigError, match="event log") as caught:
         facts.read_facts(guest, {})
+    assert caught.value.what == "the guest did not give its event log whole"
     assert "Only base64 data is allowed" in caught.value.detail
+
+
+def test_a_guest_that_does_not_answer_each_question_is_an_error_of_the_rig(guest: Shell, tmp_path: Path) -> None:
+    program(tmp_path, "sh", "echo welcome")
+    with pytest.raises(RigError, match="did not answer all that it was asked about itself") as caught:
+        facts.read_facts(guest, {})
+    assert caught.value.detail == "0 of 2 answers"
 
 
 def test_nothing_that_a_volume_says_is_taken_for_the_end_of_an_answer(guest: Shell, tmp_path: Path) -> None:

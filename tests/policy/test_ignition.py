@@ -85,8 +85,8 @@ def test_two_extra_files_collide() -> None:
 
 def test_a_server_that_was_not_given() -> None:
     with pytest.raises(UsageError, match="needs a Tang server called two, and none was given") as caught:
-        render(policy(), {"tang": TANG})
-    assert caught.value.detail == "given: tang"
+        render(policy(), {"tang": TANG, "three": TWO})
+    assert caught.value.detail == "given: tang, three"
 
 
 def test_a_placeholder_that_no_pin_knows() -> None:
@@ -171,7 +171,7 @@ def test_a_server_that_runs_in_the_place_of_the_users_has_its_own_key() -> None:
     asked = policy(literal)
     asked.config["storage"]["luks"] = [
         {"clevis": {"tang": [{"url": "http://tang.example", "thumbprint": "x" * 43}, other]}},
-        {"clevis": {"custom": {"pin": "sss", "config": json.dumps(sss), "needsNetwork": True}}},
+        {"clevis": {"custom": {"pin": "sss", "config": json.dumps(sss)}}},
     ]
     rendered = json.loads(render(asked, {"tang-example": TangAddress("http://tang.example", THUMBPRINT)}))
     by_section, by_hand = (luks["clevis"] for luks in rendered["storage"]["luks"])

@@ -98,10 +98,12 @@ def test_the_first_and_the_last_of_those_characters() -> None:
         ("a: 1\nb: ]\n", 2, "not YAML: did not find expected node content"),
         ("a:\n\tb", 2, "not YAML: found character that cannot start any token"),
         ("a: 1\n\nb: \x00\n", 3, "not YAML: control characters are not allowed (character 0)"),
+        ("# äöü\nb: \x00\n\n\n\n", 2, "not YAML: control characters are not allowed (character 0)"),
         ("a\n---\nb\n", 2, "not YAML: a second document begins here; only one is read"),
         ("a: 1\nb: *c", 2, "not YAML: found undefined alias 'c'"),
         ("a: 1\nb: [*a, &a c]", 2, "not YAML: found undefined alias 'a'"),
         ("'a", 1, "not YAML: found unexpected end of stream"),
+        ("'a\n", 1, "not YAML: found unexpected end of stream"),
     ],
 )
 def test_what_is_no_yaml(text: str, line: int, message: str) -> None:

@@ -84,6 +84,11 @@ def test_the_same_words_in_a_policy_file_are_its_own(text: str) -> None:
     assert other_form(f"{text}\nvariant: fcos\n") is None
 
 
+def test_a_mark_of_the_byte_order_hides_nothing() -> None:
+    told = other_form(f"\ufeff{CLOUD_CONFIG}")
+    assert told and told == other_form(CLOUD_CONFIG)
+
+
 def test_every_file_of_the_corpus_is_none_of_them() -> None:
     folder = Path(__file__).parent / "corpus" / "files"
     assert [
