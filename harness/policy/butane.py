@@ -79,14 +79,13 @@ def _parse(path: Path) -> Understood:
     document = read_document(path)
     checks.check(document)
     translated = translate(document)
-    merged = rendered(document, translated) if document.sound else translated
-    config = merged if document.sound else translated
+    config = rendered(document, translated) if document.sound else translated
     storage = config.get("storage", {})
     trees: list[Pin | None] = []
     fixed: dict[str, str] = {}
     for luks in storage.get("luks", []):
         here = clevis_path(document, luks["name"])
-        said = "clevis" in luks or (here[0] == "storage" and here in document.lines)
+        said = "clevis" in luks or here[0] == "storage"
         trees.append(read_pins(document, here, luks.setdefault("clevis", {})) if said else None)
         _check_servers(document, here, trees[-1], fixed)
     return Understood(document, translated, config, tuple(trees))
