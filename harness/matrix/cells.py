@@ -44,7 +44,7 @@ MARKS = {
 }
 """What stands in a cell: a letter, which `MEANINGS` explains."""
 
-NO_VERDICT, DOES_NOT_APPLY = "!", "·"
+NO_VERDICT, NO_CELL = "!", "·"
 
 MEANINGS = {
     "A": "opens by itself",
@@ -52,7 +52,7 @@ MEANINGS = {
     "E": "stays shut",
     "B": "boot refused",
     NO_VERDICT: "no verdict",
-    DOES_NOT_APPLY: "does not apply",
+    NO_CELL: "not booted here",
 }
 
 Place = tuple[str, str, str]

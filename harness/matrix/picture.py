@@ -34,7 +34,7 @@ class Square:
     """A place of the grid.
 
     Attributes:
-        cell: What was booted there; None where the condition does not apply to the policy.
+        cell: What was booted there; None where nothing was, be it since the condition does not apply to the policy.
         links: Files of its evidence that are there.
     """
 

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.evidence.terminal import counted
-from harness.matrix.cells import DOES_NOT_APPLY, MARKS, MEANINGS, Cell, Matrix
+from harness.matrix.cells import MARKS, MEANINGS, NO_CELL, Cell, Matrix
 from harness.plain import plain
 from harness.unlock import Unlock
 
@@ -23,7 +23,7 @@ _COLOURS = {
     MARKS[Unlock.LOCKED]: "magenta",
     MARKS[Unlock.REFUSED]: "cyan",
     MARKS[Unlock.NOT_PREDICTED]: "dim",
-    DOES_NOT_APPLY: "dim",
+    NO_CELL: "dim",
 }
 _WRONG = "bold red"
 
@@ -105,7 +105,7 @@ def _table(matrix: Matrix, stack: str, block: Sequence[Numbered]) -> Table:
 
 
 def _marked(cell: Cell | None) -> Text:
-    mark = cell.marks if cell else DOES_NOT_APPLY
+    mark = cell.marks if cell else NO_CELL
     return Text(mark, _COLOURS.get(mark, _WRONG))
 
 

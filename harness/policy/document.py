@@ -4,6 +4,7 @@ Reading goes on after a mistake: what is missing or wrong gets a stand-in, and w
 is not said again.
 """
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,9 @@ CONFIG: KeyPath = ("ignition", "config")
 
 MOST_MISTAKES = 20
 """That are told of one file."""
+
+_TEMPLATE = re.compile(r"\{\{|\{%|<%")
+"""Of Jinja (Ansible), Go and ERB; an inline file of a sound policy may hold such signs, too."""
 
 _LONGEST = 300
 """Characters of one mistake, its line of the file included."""
@@ -122,7 +126,8 @@ class Document:
         """Tell the mistakes noted so far.
 
         Raises:
-            UsageError: There are some: at most 20, of at most 300 characters, each with file, line and key.
+            UsageError: There are some: at most 20, of at most 300 characters, each with file, line and key; the hint
+                says where they look like those of a template.
         """
         if not self.mistakes:
             return
@@ -131,10 +136,19 @@ class Document:
         told = [self._shown(line, message, lines) for line, message in found[:MOST_MISTAKES]]
         if len(found) > MOST_MISTAKES:
             told.append(f"and {len(found) - MOST_MISTAKES:,} more")
+        hint = self._template([line for line, _ in found], lines)
         if len(told) == 1:
             what, _, detail = told[0].partition("\n")
-            raise UsageError(what, detail)
-        raise UsageError(f"{self.path.name} has {len(found):,} mistakes", "\n".join(told))
+            raise UsageError(what, detail, hint)
+        raise UsageError(f"{self.path.name} has {len(found):,} mistakes", "\n".join(told), hint)
+
+    def _template(self, mistaken: list[int], lines: list[str]) -> str:
+        """That the file looks like a template where it is mistaken, or before that if no value of it could be read."""
+        for number, line in enumerate(lines, 1):
+            concerned = number in mistaken or (not self.data and number < mistaken[0])
+            if concerned and (sign := _TEMPLATE.search(line)):
+                return f"it looks like a template: {sign[0]} on line {number}. Render it first, and name what comes out"
+        return ""
 
     def _shown(self, line: int, message: str, lines: list[str]) -> str:
         head = _cut(f"{self.path.name}:{line}: {message}", _LONGEST - 60)

@@ -181,3 +181,24 @@ def test_signs_that_no_terminal_shall_get_are_written_out() -> None:
     found = document("\ta\x1b[31m\x7f")
     found.mistake((), "a\nb\x07")
     assert told(found) == (r"mine.bu:1: a\x0ab\x07", r"    a\x1b[31m\x7f")
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "read", "hint"),
+    [
+        ("version: {{ version }}\n", 1, True, "{{ on line 1"),
+        ("version: 1\nluks:\n{% for disk in disks %}\n", 3, False, "{% on line 3"),
+        ("version: 1\n<% if disk %>\nluks:\n", 3, False, "<% on line 2"),
+        ("luks:\nhosts: all\n{{ a }}", 2, False, ""),
+        ("inline: podman ps --format '{{.Names}}'\nluks: 1\n", 2, True, ""),
+        ("version: 1\n", 1, False, ""),
+    ],
+)
+def test_a_template_is_told_as_one_where_it_is_mistaken(text: str, line: int, read: bool, hint: str) -> None:
+    found = document(text)
+    found.data = {"version": "1"} if read else {}
+    found.mistake((), "is wrong", line)
+    with pytest.raises(UsageError) as caught:
+        found.check()
+    assert caught.value.hint.startswith(f"it looks like a template: {hint}" if hint else "")
+    assert bool(caught.value.hint) is bool(hint)

@@ -13,6 +13,10 @@ from harness.policy.pins.reading import Place
 
 KEY = "dx9dNzgs-DeXg0SCBQW5rb7WQkSIN1B8MIgcO6WxJfI"
 """A thumbprint (RFC 7638) by SHA-256."""
+NO_THUMBPRINT = (
+    "no thumbprint, since it has {}: that is the base64url of a SHA-256 (43 characters) or a SHA-1 (27) of the signing "
+    "key, by RFC 7638, as tang-show-keys prints it"
+)
 SERVER = "http://tang.example"
 HTTPS = "https://tang.example"
 
@@ -94,10 +98,8 @@ EXPECTED = "url: expected an http or https url or a placeholder, found"
             {"url": "http://10.0.2.3", "thumbprint": "@TANG_THUMBPRINT@"},
             "url: the harness runs no server there: of that network a guest reaches 10.0.2.2 alone; write @TANG_URL@",
         ),
-        (
-            {"url": SERVER, "thumbprint": KEY[1:]},
-            "thumbprint: no thumbprint: it has 43 characters of base64url (27 for SHA-1), as tang-show-keys prints",
-        ),
+        ({"url": SERVER, "thumbprint": KEY[1:]}, f"thumbprint: {NO_THUMBPRINT.format('42 characters')}"),
+        ({"url": SERVER, "thumbprint": f"{KEY}="}, f"thumbprint: {NO_THUMBPRINT.format(repr('='))}"),
         *(
             (
                 {"url": f"@TANG_URL:{name}@", "thumbprint": f"@TANG_THUMBPRINT:{name}@"},

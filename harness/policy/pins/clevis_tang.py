@@ -225,6 +225,15 @@ def _wrong_url(url: str) -> str:
     return "" if fits else f"a Tang url has no blanks, quotes and other signs of a shell; found {url!r}"
 
 
+def _not_a_thumbprint(text: str) -> str:
+    odd = re.search(r"[^A-Za-z0-9_-]", text)
+    has = repr(odd[0]) if odd else f"{len(text)} characters"
+    return (
+        f"no thumbprint, since it has {has}: that is the base64url of a SHA-256 (43 characters) or a SHA-1 (27) of the "
+        "signing key, by RFC 7638, as tang-show-keys prints it"
+    )
+
+
 def _pin(place: Place, tang: dict[str, Any], thumbprint_key: str) -> TangPin:
     """A Tang pin; a thumbprint that was left to the harness is written into `tang`."""
     url, thumbprint = tang["url"], tang.get(thumbprint_key)
@@ -247,8 +256,7 @@ def _pin(place: Place, tang: dict[str, Any], thumbprint_key: str) -> TangPin:
     elif key_server and not url_server and (why := why_not_run(url)):
         place.wrong(f"the harness runs no server there: {why}; write @TANG_URL@", "url")
     elif thumbprint and not key_server and not _THUMBPRINT.fullmatch(thumbprint):
-        signs = "43 characters of base64url (27 for SHA-1), as tang-show-keys prints"
-        place.wrong(f"no thumbprint: it has {signs}", thumbprint_key)
+        place.wrong(_not_a_thumbprint(thumbprint), thumbprint_key)
     own = "" if why_not_run(url) or {"adv", "advertisement"} & tang.keys() else _named(url)
     server = url_server or key_server or own or url
     if server.startswith("tpm2") or server in _RESERVED:
