@@ -128,7 +128,7 @@ def text(jobs: Sequence[Job], costs: Costs, at_once: int) -> list[str]:
     lines = []
     for machine, mine in by_machine(jobs).items():
         first = costs.installation(machine)
-        ready = "installed by each scenario" if machine == OWN_MACHINES else "installed"
+        ready = "installed by each scenario" if machine == OWN_MACHINES else "installed before"
         lines.append(f"{machine}: {f'installation {minutes(first)}' if first else ready}")
         lines += [f"  {minutes(costs.scenario(job.test)):>8}  {short(job.test)}" for job in mine]
     takes = f"{minutes(alone(jobs, costs))} one at a time"

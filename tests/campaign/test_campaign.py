@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 import harness.api.attack
+from harness import cache
 from harness.campaign import durations
 from harness.campaign.durations import Durations, Installed
 from harness.campaign.listing import collected
@@ -125,8 +126,8 @@ def test_it_is_told_what_will_run_what_is_on_and_what_all_would_take(campaign: p
             "2 scenarios in 1 machine, 1 at a time; 1 to be installed first",
             "  tang  installation *, then 2 scenarios *",
             "about * in all*",
-            "?0/2? on: test_it?tang-0? (tang) · next: test_it?tang-1? · about * left",
-            "?1/2? on: test_it?tang-1? (tang) · about * left",
+            "?0/2? on: test_it?tang-0? (tang) · next: test_it?tang-1? · about * left, without what it waits for slots",
+            "?1/2? on: test_it?tang-1? (tang) · about * left, without what it waits for slots",
             "6 more scenarios not selected (make scenarios ALL=1): all, 8 scenarios in 3 machines, would take about *",
         ]
     )
@@ -143,11 +144,20 @@ def test_scenarios_that_install_their_machines_themselves_are_of_the_campaign(ca
             "4 scenarios in 1 machine, 2 scenarios in machines of their own, 1 at a time; 1 to be installed first",
             "  tang  *installation *, then 4 scenarios *",
             "  machines of their own  2 scenarios *",
-            "?5/6? on: test_own?run-2? (machines of their own) · about * left",
+            "?5/6? on: test_own?run-2? (machines of their own) · about * left, without what it waits for slots",
         ]
     )
     assert {test for test in durations.of_this_host().scenarios if "test_own" in test}
     assert [job.machine for job in collected(["test_own.py"])] == [OWN_MACHINES]
+
+
+def test_what_was_installed_before_is_not_promised_to_be_so_still(campaign: pytest.Pytester) -> None:
+    """Its key may be another by now, which is not known before its image is there."""
+    (cache.shelf("sealed") / "kept").mkdir()
+    campaign.runpytest_inprocess("-m", "core")
+    campaign.runpytest_inprocess("-m", "core").stdout.fnmatch_lines(
+        ["2 scenarios in 1 machine, 1 at a time; all were installed before, and are anew where *"]
+    )
 
 
 def test_nothing_is_told_of_other_tests(campaign: pytest.Pytester) -> None:
