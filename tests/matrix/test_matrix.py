@@ -48,7 +48,7 @@ def test_a_cell_agrees_differs_or_has_no_verdict() -> None:
     assert TABLE.differing == (WRONG,)
     assert TABLE.unjudged == (BROKEN,)
     assert set(MARKS) == set(Unlock)
-    assert len(set(MARKS.values()) | {cells.NO_VERDICT, cells.DOES_NOT_APPLY}) == len(Unlock) + 2
+    assert len(set(MARKS.values()) | {cells.NO_VERDICT, cells.NO_CELL}) == len(Unlock) + 2
 
 
 def test_the_rows_and_columns_come_from_the_cells() -> None:
