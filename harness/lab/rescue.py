@@ -1,5 +1,6 @@
 """A system that is booted beside a disk, to work on the disk by hand: an owner's tool, and an attacker's."""
 
+import re
 import secrets
 import shlex
 from collections.abc import Iterator
@@ -30,6 +31,9 @@ _ROOT = "root=/dev/nvme0n1p4"
 _UNLOCK_SECONDS = 240.0
 _NO_SUCH_KEY = 2
 """cryptsetup(8), RETURN CODES: no permission (bad passphrase)."""
+
+_INCOMPLETE = re.compile(r"command not found|Unable to locate pin")
+"""Said by a shell, and by clevis, of a tool that is not there."""
 
 _SHELL_LOG = "shell.log"
 
@@ -113,22 +117,37 @@ class Rescue:
         return status == 0
 
     def unlock_by_binding(self, volume: str, pin: str = "") -> bool:
-        """Have clevis, or systemd-cryptsetup(8), try what the volume is bound to; says whether it opened.
+        """Have what bound the volume, clevis or systemd-cryptsetup(8), try to open it; says whether it opened.
 
         Args:
-            volume: Which. One that is bound to nothing is tried by both.
+            volume: Which. One that is bound to nothing is tried by whatever the system has.
             pin: What the TPM is told when it wants a PIN.
+
+        Raises:
+            RigError: A tool neither opened it nor says that it was refused: it is not there, say, or the device is not.
         """
         device, name = self.device(volume), shlex.quote(volume)
         pins = next(each.pins for each in self.policy.volumes if each.name == volume)
         bound = list(leaves(pins))
-        tries = [
-            opener.unlock(device, name, own, shlex.quote(pin) if pin else "")
-            for opener in OPENERS
-            if (own := [leaf for leaf in bound if leaf.opener is opener]) or not bound
-        ]
-        status, _ = self.attempt(" || ".join(f"{{ {one}; }}" for one in tries), _UNLOCK_SECONDS)
-        return status == 0
+        refused, failed = False, list[RigError]()
+        for opener in OPENERS:
+            own = [leaf for leaf in bound if leaf.opener is opener]
+            if bound and not own:
+                continue
+            command = opener.unlock(device, name, own, shlex.quote(pin) if pin else "")
+            status, said = self.attempt(command, _UNLOCK_SECONDS)
+            if status == 0:
+                return True
+            if re.search(opener.refusal, said) and not _INCOMPLETE.search(said):
+                refused = True
+            else:
+                what = f"{opener.name} neither opened {volume} nor says that it was refused (status {status})"
+                failed.append(
+                    RigError(what, said[-2000:], "what could not be tried shows nothing: see what is missing")
+                )
+        if failed and (bound or not refused):
+            raise failed[0]
+        return False
 
     def close(self, volume: str) -> None:
         """Unmount and close a volume if it is open."""

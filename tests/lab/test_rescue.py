@@ -1,7 +1,7 @@
 """The rescue system without a machine: what is run there, what is written down, what counts as opened."""
 
 import subprocess
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,9 @@ from harness.paths import POLICIES
 from harness.policy.butane import read_policy
 from harness.policy.disks import WantedDisk
 from harness.policy.pins import CryptenrollPin, Pin, Sss, TangPin, Tpm2Pin
+from harness.progress import Progress
+from harness.real_tools.parts import real_parts
+from harness.real_tools.toolbox import SHARED, Toolbox
 
 
 class LocalShell(Shell):
@@ -116,10 +119,90 @@ def test_what_it_is_bound_to_is_tried(
     rescue: Rescue, doubles: Path, pins: Pin | None, tries: list[str], opens: str
 ) -> None:
     log = doubles / "log"
-    double(doubles, "clevis", f"echo clevis >> {log}; test {opens} = clevis")
-    double(doubles, "systemd-cryptsetup", f'echo systemd >> {log}; test "$PIN {opens}" = "12 systemd"')
-    (volume,) = rescue.policy.volumes
-    bound = replace(rescue, policy=replace(rescue.policy, volumes=(replace(volume, pins=pins),)))
-    assert bound.unlock_by_binding("var", pin="12") is (opens in tries)
+    double(
+        doubles, "clevis", f"echo clevis >> {log}; test {opens} = clevis || {{ echo '{REFUSED['clevis']}'; false; }}"
+    )
+    systemd = f'test "$PIN {opens}" = "12 systemd" || {{ echo "{REFUSED["systemd"]}"; false; }}'
+    double(doubles, "systemd-cryptsetup", f"echo systemd >> {log}; {systemd}")
+    assert bound(rescue, pins).unlock_by_binding("var", pin="12") is (opens in tries)
     tried = log.read_text().split()
     assert tried == tries[: tries.index(opens) + 1 if opens in tries else None]
+
+
+REFUSED = {
+    "clevis": "/dev/vda5 could not be opened.",
+    "systemd": "Password querying disabled via 'headless' option.",
+}
+"""What the tools said at the end in boots: clevis 20, systemd 257."""
+
+
+def bound(rescue: Rescue, pins: Pin | None) -> Rescue:
+    (volume,) = rescue.policy.volumes
+    return replace(rescue, policy=replace(rescue.policy, volumes=(replace(volume, pins=pins),)))
+
+
+TANG = TangPin("tang", "http://tang", "thumbprint")
+
+
+@pytest.mark.parametrize(
+    ("pins", "tool", "said"),
+    [
+        (TANG, "clevis", "/dev/vda5 is not a LUKS device!"),
+        (TANG, "clevis", f"bash: line 1: jose: command not found\n{REFUSED['clevis']}"),
+        (Tpm2Pin(), "clevis", f"Unable to locate pin 'tpm2'!\n{REFUSED['clevis']}"),
+        (TANG, "clevis", "Device var already exists."),
+        (CryptenrollPin((7,)), "systemd-cryptsetup", "crypt_init() failed: No such file or directory"),
+        (CryptenrollPin((7,)), "nothing", ""),
+        (TANG, "nothing", ""),
+    ],
+)
+def test_what_could_not_be_tried_is_no_refusal(rescue: Rescue, doubles: Path, pins: Pin, tool: str, said: str) -> None:
+    double(doubles, tool, f'echo "{said}"; exit 1')
+    with pytest.raises(RigError, match="neither opened var nor says that it was refused") as caught:
+        bound(rescue, pins).unlock_by_binding("var")
+    assert said in caught.value.detail
+
+
+def test_of_what_is_bound_to_nothing_one_tool_that_is_there_tells(rescue: Rescue, doubles: Path) -> None:
+    with pytest.raises(RigError, match="clevis neither opened var"):
+        bound(rescue, None).unlock_by_binding("var")
+    double(doubles, "clevis", f"echo '{REFUSED['clevis']}'; exit 1")
+    assert bound(rescue, None).unlock_by_binding("var") is False
+
+
+class GuestShell(Shell):
+    """The shell among the guest's tools."""
+
+    def __init__(self, box: Toolbox) -> None:
+        self.box = box
+
+    def run(self, command: str, timeout: float = 60.0, *, check: bool = True, stdin: bytes = b"") -> str:
+        return self.box.attempt(command, timeout)[1]
+
+
+@dataclass(frozen=True, repr=False)
+class RescueOfFile(Rescue):
+    """With a header in a file, since the shell has no disk."""
+
+    place: str = ""
+
+    def device(self, volume: str) -> str:
+        return self.place
+
+
+@pytest.mark.real
+def test_the_guests_tools_say_what_is_a_refusal_and_what_is_none(tmp_path: Path) -> None:
+    """A volume that nothing is bound to, and a device that is not there. Needs the guest image, as others here do."""
+    rig: Any = None
+    header = f"{SHARED}/header"
+    with real_parts([], Progress()) as parts:
+        fast = "-q --pbkdf pbkdf2 --pbkdf-force-iterations 1000"
+        parts.box.run(f"truncate -s 32M {header}; printf x | cryptsetup luksFormat {fast} {header} -", 60.0)
+        shell = GuestShell(parts.box)
+        policy = read_policy(POLICIES / "tang.bu")
+        there = RescueOfFile(rig, shell, policy, tmp_path / "shell.log", tmp_path / "kept.log", header)
+        for pins in (TANG, CryptenrollPin((7,))):
+            assert bound(there, pins).unlock_by_binding("var") is False
+            with pytest.raises(RigError, match="neither opened var") as caught:
+                bound(replace(there, place="/dev/vda9"), pins).unlock_by_binding("var")
+            assert "/dev/vda9" in caught.value.detail

@@ -18,6 +18,7 @@ class Clevis(Opener):
     """clevis(1)."""
 
     name: ClassVar[str] = "clevis"
+    refusal: ClassVar[str] = r"\S+ could not be opened\."
     failures: ClassVar[tuple[Message, ...]] = (
         Message(r"(?P<reason>Unable to locate pin '(?P<pin>\w+)'!)", final=True),
     )

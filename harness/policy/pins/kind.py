@@ -76,6 +76,8 @@ class Opener(ABC):
 
     Attributes:
         name: Of the tool.
+        refusal: What `unlock` says once it has tried what is bound, and nothing of it opens the volume: a regular
+            expression. Whatever else ends it, nothing was refused.
         reported_as: What the events of a boot call a pin of this tool where no message names its kind.
         failures: What a guest says when any pin of its failed; a group ``pin`` names the kind.
         stacks: The initrds in which it runs.
@@ -88,6 +90,7 @@ class Opener(ABC):
     """
 
     name: ClassVar[str]
+    refusal: ClassVar[str]
     reported_as: ClassVar[str] = ""
     failures: ClassVar[tuple[Message, ...]] = ()
     stacks: ClassVar[frozenset[Stack]] = frozenset(Stack)

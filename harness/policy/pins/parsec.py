@@ -33,6 +33,7 @@ class ParsecKey(Opener):
     """The unit that has Parsec decrypt a key file."""
 
     name: ClassVar[str] = "parsec-key"
+    refusal: ClassVar[str] = r"there is no key for \S+|Parsec did not decrypt the key of \S+|No key available"
     stacks: ClassVar[frozenset[Stack]] = frozenset({Stack.DR})
     token_type: ClassVar[str] = "unlock-lab-parsec"
 
@@ -47,7 +48,7 @@ class ParsecKey(Opener):
         yield f'{_TOOL} remove "$device"'
 
     def unlock(self, device: str, mapping: str, pins: Sequence[Binding], typed: str) -> str:
-        """By the key that Parsec decrypts; a system that has no Parsec opens nothing by it."""
+        """By the key that Parsec decrypts."""
         key = f"/run/cryptsetup-keys.d/{mapping}.key"
         return f"{_TOOL} decrypt {mapping} && cryptsetup open --key-file {key} {device} {mapping}"
 

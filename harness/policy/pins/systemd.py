@@ -17,6 +17,7 @@ class Cryptenroll(Opener):
     """systemd-cryptenroll(1)."""
 
     name: ClassVar[str] = "systemd-cryptenroll"
+    refusal: ClassVar[str] = r"Password querying disabled via 'headless' option\."
     stacks: ClassVar[frozenset[Stack]] = frozenset({Stack.DR})
     claims_keyslots: ClassVar[bool] = True
     token_type: ClassVar[str] = "systemd-"

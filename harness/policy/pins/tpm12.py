@@ -24,6 +24,7 @@ class TpmTools(Opener):
     """tpm-tools, and a keyscript."""
 
     name: ClassVar[str] = "tpm-tools"
+    refusal: ClassVar[str] = r"tpm12: unsealing failed: .*|No key available"
     stacks: ClassVar[frozenset[Stack]] = frozenset({Stack.IT})
 
     def renew(self, pins: Sequence[Binding]) -> Iterator[str]:
