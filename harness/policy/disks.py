@@ -98,12 +98,17 @@ def wanted_disks(config: dict[str, Any]) -> tuple[WantedDisk, ...]:
     listed = {disk["device"]: tuple(disk.get("partitions", [])) for disk in storage.get("disks", [])}
     names = disk_names(storage)
     boot = _boot_name(names, listed)
-    others = [name for name in names if name != boot]
     others_kind = "vd" if any("/virtio-" in name for name in names) else "nvme"
     kind = next((_kind(name) for name in (boot, *names) if _NODE.fullmatch(name)), others_kind)
-    node = boot if _NODE.fullmatch(boot) else _node(kind, 0)
+    node, mine = boot if _NODE.fullmatch(boot) else _node(kind, 0), listed.get(boot, ())
+    if boot == COREOS_BOOT_DISK:
+        mine += listed.get(node, ())  # the file may call it by its node, too
+        names = [name for name in names if name != node]
+    elif node != boot and node in names:  # another name, another disk
+        node = next((free for each in _KINDS if (free := _node(each, 0)) not in names), node)
+    others = [name for name in names if name != boot]
     used = {node, *(name for name in others if _NODE.fullmatch(name))}
-    disks = [WantedDisk(node, boot, _needed(listed.get(boot, ()), boot=True), listed.get(boot, ()))]
+    disks = [WantedDisk(node, boot, _needed(mine, boot=True), mine)]
     for name in others:
         if not _NODE.fullmatch(name):
             own = "vd" if "/virtio-" in name else kind

@@ -103,6 +103,17 @@ def test_which_disk_is_the_one_with_the_system(config: dict[str, Any], boot: str
 @pytest.mark.parametrize(
     ("storage", "found"),
     [
+        # Fedora CoreOS's own name and the node of the same disk are one; the node of another is another.
+        (
+            {"disks": [disk(COREOS, {"label": "a"}), disk("/dev/vda", {"label": "b"})], "luks": luks("/dev/vda4")},
+            [("/dev/vda", COREOS)],
+        ),
+        ({"luks": luks(f"{COREOS}-part4", "/dev/vdb")}, [("/dev/vda", COREOS), ("/dev/vdb", "/dev/vdb")]),
+        # Of any other name it is not known that it is that of the node: they are two.
+        (
+            {"disks": [disk(f"{BY_ID}/ata-A", {"label": "root"})], "luks": luks("/dev/nvme0n1")},
+            [("/dev/vda", f"{BY_ID}/ata-A"), ("/dev/nvme0n1", "/dev/nvme0n1")],
+        ),
         # A name by id becomes the next node that is free, of the kind of the others or of its own.
         (
             {"luks": luks("/dev/nvme1n1", f"{BY_ID}/ata-A", f"{BY_ID}/ata-B")},
@@ -146,6 +157,7 @@ def test_a_disk_has_the_partitions_that_the_file_makes_on_it() -> None:
     boot, second, third = wanted(disk("/dev/vda", own), disk("/dev/vdc", other))
     assert (boot.partitions, second.partitions, third.partitions) == ((own,), (), (other,))
     assert (boot.mib, second.mib, third.mib) == (IMAGE_END_MIB + 101, 0, 202)
+    assert [each.partitions for each in wanted(disk(COREOS, own), disk("/dev/vda", other))] == [(own, other)]
     assert wanted({"device": "/dev/vda"})[0].partitions == wanted(luks=luks("/dev/vda4"))[0].partitions == ()
 
 
