@@ -145,7 +145,7 @@ class Document:
     def _template(self, mistaken: list[int], lines: list[str]) -> str:
         """That the file looks like a template where it is mistaken, or before that if no value of it could be read."""
         for number, line in enumerate(lines, 1):
-            concerned = number in mistaken or (not self.data and number < mistaken[0])
+            concerned = number in mistaken if self.data else number <= mistaken[0]
             if concerned and (sign := _TEMPLATE.search(line)):
                 return f"it looks like a template: {sign[0]} on line {number}. Render it first, and name what comes out"
         return ""

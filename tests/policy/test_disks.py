@@ -114,6 +114,17 @@ def test_which_disk_is_the_one_with_the_system(config: dict[str, Any], boot: str
             {"disks": [disk(f"{BY_ID}/ata-A", {"label": "root"})], "luks": luks("/dev/nvme0n1")},
             [("/dev/vda", f"{BY_ID}/ata-A"), ("/dev/nvme0n1", "/dev/nvme0n1")],
         ),
+        # Where the file names the first of every kind, it gets none of its own.
+        (
+            {
+                "disks": [disk(f"{BY_ID}/ata-A", {"label": "root"})],
+                "luks": luks("/dev/nvme0n1", "/dev/sda", "/dev/vda"),
+            },
+            [
+                ("/dev/nvme0n1", f"{BY_ID}/ata-A"),
+                *((node, node) for node in ("/dev/nvme0n1", "/dev/sda", "/dev/vda")),
+            ],
+        ),
         # A name by id becomes the next node that is free, of the kind of the others or of its own.
         (
             {"luks": luks("/dev/nvme1n1", f"{BY_ID}/ata-A", f"{BY_ID}/ata-B")},

@@ -202,3 +202,7 @@ def test_a_template_is_told_as_one_where_it_is_mistaken(text: str, line: int, re
         found.check()
     assert caught.value.hint.startswith(f"it looks like a template: {hint}" if hint else "")
     assert bool(caught.value.hint) is bool(hint)
+    found.mistake((), "is wrong, too", line)
+    with pytest.raises(UsageError, match="has 2 mistakes") as several:
+        found.check()
+    assert several.value.hint == caught.value.hint
