@@ -136,7 +136,7 @@ class Document:
         told = [self._shown(line, message, lines) for line, message in found[:MOST_MISTAKES]]
         if len(found) > MOST_MISTAKES:
             told.append(f"and {len(found) - MOST_MISTAKES:,} more")
-        hint = self._template([line for line, _ in found], lines)
+        hint = self._template([line for line, _ in found[:MOST_MISTAKES]], lines)
         if len(told) == 1:
             what, _, detail = told[0].partition("\n")
             raise UsageError(what, detail, hint)
