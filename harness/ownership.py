@@ -88,7 +88,7 @@ def claim(folder: Path, named_by: str, mode: int = SHARED, *, adopt: bool = Fals
     except OSError as error:
         raise HostError(
             f"the folder {folder} cannot be made or written to",
-            str(error),
+            f"{error.filename or folder}: {error.strerror}",
             f"let {named_by} name one that can be written to",
         ) from error
     return folder

@@ -33,7 +33,6 @@ _SIGN = "`unlock-lab suite --record"
 """By which a page that this wrote is known, and may be replaced."""
 
 _NO_RUN, _NO_VERDICT = "no run", "no verdict"
-_BAD = (Result.FAILED.value, _NO_VERDICT)
 _KINDS = (Result.PASSED.value, Result.FAILED.value, _NO_VERDICT, _NO_RUN)
 
 
@@ -93,11 +92,9 @@ def summary(jobs: Sequence[Job], found: Iterable[Run]) -> list[str]:
         found: Their runs; those of other scenarios are left out.
     """
     mine = _by_scenario(jobs, found)
-    bad = [(verdict(each), test, _counted(each)) for test, each in mine.items() if verdict(each) in _BAD]
-    return [
-        _counts(jobs, mine),
-        *(f"  {kind}: {short(test)}: {plain(run.error or run.disks)}" for kind, test, run in bad if run),
-    ]
+    bad = [run for each in mine.values() if (run := _counted(each)) and run.result != Result.PASSED.value]
+    told = ((verdict([run]), short(run.test), plain(run.error or run.disks)) for run in bad)
+    return [_counts(jobs, mine), *(f"  {': '.join(filter(None, parts))}" for parts in told)]
 
 
 def _by_scenario(jobs: Sequence[Job], found: Iterable[Run]) -> dict[str, list[Run]]:

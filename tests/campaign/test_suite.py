@@ -96,10 +96,12 @@ def test_in_a_few_lines_what_did_not_pass_is_named() -> None:
         document(A, "01", "failed", boot("locked", 34.0)),
         document(B, "01", "error", error=error("the guest died")),
         document(A, "02", "error", error=error("QEMU ended")),
+        document(C, "01", "failed"),
     )
     assert suite.summary(JOBS, found)[1:] == [
         "  failed: test_a: locked 34 s",
         "  no verdict: test_b[p|q]: RigError: the guest died",
+        "  failed: test_c",
     ]
 
 
