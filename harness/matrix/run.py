@@ -5,9 +5,9 @@ observed with the same inputs (the sealed machine, what the condition does) is n
 it is asked anew. One machine is one process, since its Tang servers have one address each; as many work side by side as
 this host has slots.
 
-Each boot is a cold one. A machine saved before it unlocks could be resumed against other networks, but libvirt takes no
-VIR_DOMAIN_START_AUTODESTROY for a restored domain (virDomainRestoreFlags), so it would outlive a harness that was
-killed; and what a rack's boot costs is its volumes, which come after that moment.
+Each boot is a cold one. A machine saved before it unlocks could be resumed against other networks, but QEMU saves none
+that has an NVMe disk, as these have (docs/explanation/time.md has it in figures); and what a rack's boot costs is its
+volumes, which come after that moment.
 """
 
 import ctypes
