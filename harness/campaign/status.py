@@ -179,16 +179,15 @@ class Status:
             reporter.flush()
 
 
-_ALL_INSTALLED = "all were installed before, and are anew where what makes them has changed"
-"""A machine's key is known when its image is there and the host is prepared, which is after this is said."""
-
-
 def plan_lines(jobs: Sequence[Job], costs: Costs, at_once: int) -> list[str]:
-    """What will run, in how many machines, and how long."""
+    """What will run, in how many machines, and how long.
+
+    What was installed before may have to be anew: a machine's key is known when its image is, which is after this.
+    """
     groups = by_machine(jobs)
     missing = [machine for machine in groups if costs.installation(machine)]
     head = f"{extent(jobs)}, {at_once} at a time"
-    lines = [f"{head}; {len(missing)} to be installed first" if missing else f"{head}; {_ALL_INSTALLED}"]
+    lines = [f"{head}; {len(missing)} to be installed first" if missing else f"{head}, all installed before"]
     width = max(map(len, groups))
     for machine, mine in groups.items():
         first = costs.installation(machine)
@@ -206,7 +205,7 @@ def status_line(done: int, total: int, on: Sequence[Job], waiting: Sequence[Job]
     parts = [f"[{done}/{total}] on: {', '.join(f'{short(job.test)} ({job.machine})' for job in on)}"]
     if waiting:
         parts.append(f"next: {short(waiting[0].test)}")
-    return " · ".join([*parts, f"about {minutes(left)} left, without what it waits for slots"])
+    return " · ".join([*parts, f"about {minutes(left)} left"])
 
 
 def whole_line(jobs: Sequence[Job], left_out: int, how: str, costs: Costs, at_once: int) -> str:
