@@ -218,7 +218,7 @@ def _boot_name(names: list[str], listed: dict[str, tuple[dict[str, Any], ...]]) 
 
 
 def _kind(node: str) -> str:
-    return next((kind for kind in _KINDS if node.startswith(f"/dev/{kind}")), "")
+    return next(kind for kind in _KINDS if node.startswith(f"/dev/{kind}"))
 
 
 def _node(kind: str, number: int) -> str:
