@@ -81,7 +81,7 @@ def check(document: Document, config: dict[str, Any]) -> None:
             document.mistake((*place(document, "luks", "name", luks["name"]), "wipe_volume"), _NOT_WIPED)
     for raid in storage.get("raid", []):
         here = place(document, "raid", "name", raid["name"])
-        for index, device in enumerate(raid.get("devices", [])):
+        for index, device in enumerate(raid["devices"]):
             if why := _trouble(device, storage, disks, encrypts=True):
                 document.mistake((*here, "devices", index), why)
 
