@@ -146,7 +146,9 @@ def _add_trees(document: Document, storage: dict[str, Any]) -> None:
                 for found in _walk(top):
                     target = posixpath.join(tree.get("path") or "/", found.relative_to(top).as_posix())
                     _add_node(nodes, storage, tree, found, posixpath.normpath(target))
-        except (ValueError, OSError) as error:
+        except OSError as error:
+            document.mistake(here, f"cannot read {error.filename}: {error.strerror}")
+        except ValueError as error:
             document.mistake(here, str(error))
 
 

@@ -215,6 +215,7 @@ def test_no_units_where_none_are_asked_for() -> None:
         ("/var/.hidden-dir", r"var-.hidden\x2ddir"),
         ("/.a", r"\x2ea"),
         ("/dev/disk/by-partlabel/a b", r"dev-disk-by\x2dpartlabel-a\x20b"),
+        ("/opt/A_b:Z9", "opt-A_b:Z9"),
         ("/dev/mapper/é", r"dev-mapper-\xc3\xa9"),
     ],
 )

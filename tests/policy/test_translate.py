@@ -215,6 +215,18 @@ def test_a_local_file_that_cannot_be_taken_in(folder: Path, name: str, why: str)
     assert found == ([f"systemd.units[1].contents_local: {why}"] if why else [])
 
 
+def test_files_may_hold_as_much_as_a_url_may(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "tree").mkdir()
+    (folder / "tree" / "large").write_bytes(b"a" * (2**20 + 1))
+    asked = {"files": [{"path": "/a", "contents": {"local": "tree/large"}}], "trees": [{"local": "tree"}]}
+    assert refused(folder, storage=asked) == []
+    monkeypatch.setattr(urls, "MOST_BYTES", 2**20)
+    assert refused(folder, storage=asked) == [
+        "storage.files[0].contents.local: cannot read tree/large: it has more than 1 MiB",
+        "storage.trees[0]: cannot read tree/large: it has more than 1 MiB",
+    ]
+
+
 def test_a_pipe_keeps_nobody_waiting(folder: Path) -> None:
     os.mkfifo(folder / "pipe")
     done = threading.Event()
