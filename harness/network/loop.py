@@ -34,7 +34,7 @@ class LoopThread:
     ) -> None:
         interrupted = isinstance(error, KeyboardInterrupt | SystemExit)
         try:
-            self.call(_cancel_others())
+            self.call(_cancel_others(), _SECONDS)
         except RigError:
             if not interrupted:  # Ctrl-C ends the run, whatever it left half done
                 raise
@@ -71,7 +71,6 @@ class LoopThread:
             raise RigError(f"{self._name} did not do within {seconds:.0f} s what it was told") from error
 
     def _run(self) -> None:
-        asyncio.set_event_loop(self._loop)
         self._loop.run_forever()
 
 

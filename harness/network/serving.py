@@ -9,7 +9,6 @@ from socketserver import BaseServer
 from harness.errors import RigError
 
 _POLL_SECONDS = 0.05
-_STOP_SECONDS = 10.0
 
 
 @contextmanager
@@ -38,6 +37,6 @@ def serving(server: BaseServer, name: str) -> Iterator[None]:
             yield
         finally:
             server.shutdown()
-            thread.join(_STOP_SECONDS)
+            thread.join()  # shutdown has waited for it
     if failures:
         raise RigError(f"{name} broke: {failures[0]!r}") from failures[0]

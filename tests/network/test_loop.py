@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import threading
+import time
 
 import pytest
 
@@ -19,7 +20,21 @@ async def last(done: list[str]) -> None:
     try:
         await asyncio.Event().wait()
     finally:
+        await asyncio.sleep(0.05)
         done.append("cancelled")
+
+
+async def running() -> asyncio.AbstractEventLoop:
+    return asyncio.get_running_loop()
+
+
+async def stuck(gate: threading.Event) -> None:
+    """What does not give way to others: nothing cancels it."""
+    gate.wait(60)
+
+
+def threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "a loop"]
 
 
 def test_what_still_runs_is_cancelled_at_the_end_and_the_thread_goes() -> None:
@@ -27,8 +42,37 @@ def test_what_still_runs_is_cancelled_at_the_end_and_the_thread_goes() -> None:
     with LoopThread("a loop") as loop:
         loop.start(last(done))
         assert loop.call(asyncio.sleep(0, "answer")) == "answer"
+        assert [thread.daemon for thread in threads()] == [True], "a process that ends does not wait for it"
+        ran_on = loop.call(running())
     assert done == ["cancelled"]
-    assert not any(thread.name == "a loop" for thread in threading.enumerate())
+    assert threads() == []
+    assert ran_on.is_closed()
+
+
+def test_what_takes_too_long_is_given_up() -> None:
+    with LoopThread("a loop") as loop:
+        with pytest.raises(RigError, match="a loop did not do within 0 s what it was told"):
+            loop.call(asyncio.sleep(60), 0.1)
+        assert loop.call(asyncio.sleep(0, "answer")) == "answer"
+
+
+@pytest.mark.parametrize(("ending", "told"), [(ValueError, RigError), (KeyboardInterrupt, KeyboardInterrupt)])
+def test_what_cannot_be_cancelled_holds_up_nobody_and_hides_no_ctrl_c(
+    monkeypatch: pytest.MonkeyPatch, ending: type[BaseException], told: type[BaseException]
+) -> None:
+    monkeypatch.setattr("harness.network.loop._SECONDS", 0.2)
+    gate = threading.Event()
+    loop, started = LoopThread("a loop"), time.monotonic()
+    with pytest.raises(told), loop:
+        ran_on = loop.call(running())
+        loop.start(stuck(gate))
+        raise ending
+    took = time.monotonic() - started
+    gate.set()
+    for thread in threads():
+        thread.join(60)
+    ran_on.close()
+    assert took < 8, "and not the seconds that others may take"
 
 
 def test_what_goes_wrong_on_it_comes_out_at_the_end() -> None:

@@ -2,6 +2,7 @@
 
 import socket
 import socketserver
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -35,6 +36,9 @@ def fail(_client: socket.socket) -> None:
 def test_it_answers_and_is_closed_at_the_end(tmp_path: Path) -> None:
     with serving(server(tmp_path / "s", lambda client: client.sendall(b"hello")), "greeter"):
         assert call(tmp_path / "s") == b"hello"
+        found = [thread.daemon for thread in threading.enumerate() if thread.name == "greeter"]
+        assert found == [True], "a process that ends does not wait for it"
+    assert not any(thread.name == "greeter" for thread in threading.enumerate())
     with pytest.raises(ConnectionRefusedError):
         call(tmp_path / "s")
 
