@@ -6,7 +6,7 @@ from urllib.parse import unquote
 
 import pytest
 
-from harness.api import Sealed, Unlock
+from harness.api import Outcome, Sealed, Unlock
 from harness.api.attack import QUICK_PBKDF, Attacker, Disk, Grant, luks_forgery, read_partition
 
 DATA = 16 * 2**20
@@ -21,6 +21,12 @@ def given_back(sealed: Sealed, disk: Disk) -> Sealed:
 def bound_keyslot(attacker: Attacker, volume: str) -> int:
     """The keyslot that the volume's token leads to."""
     return attacker.header(volume).tokens[0].keyslots[0]
+
+
+def journal(outcome: Outcome) -> str:
+    """What the guest's journal says of a boot that is over."""
+    assert outcome.evidence
+    return (outcome.evidence / "journal.log").read_text(errors="replace")
 
 
 @pytest.mark.policy("side-by-side")
@@ -111,6 +117,7 @@ def test_null_cipher_header_is_refused_by_a_kernel_without_the_cipher(sealed: Se
     disk = attacker.forged("var", partial(luks_forgery.null_cipher, keyslot=bound_keyslot(attacker, "var")))
     outcome = given_back(sealed, disk).boot(typing=())
     assert outcome.unlock is Unlock.LOCKED
+    assert "Cannot use cipher_null-ecb cipher for keyslot encryption" in journal(outcome)
     assert sealed.tangs["tang"].recoveries
     assert not attacker.submit(outcome.canary, evidence=outcome.evidence).extracted
 
@@ -171,5 +178,8 @@ def test_reencrypt_downgrade(sealed: Sealed, attacker: Attacker) -> None:
     before = read_partition(disk.path, "var", DATA + 2**20)
     outcome = given_back(sealed, disk).boot()
     assert outcome.unlock is Unlock.LOCKED
+    said = journal(outcome)
+    assert "Entering reencryption crash recovery" in said
+    assert "Reencryption digest is missing" in said
     assert read_partition(disk.path, "var", DATA + 2**20)[DATA:] == before[DATA:]
     assert not attacker.submit(outcome.canary, evidence=outcome.evidence).extracted
