@@ -46,7 +46,7 @@ class Fido2Pin(SecurityToken):
     @classmethod
     def of_header(cls, config: Mapping[str, Any], crypttab: Collection[str]) -> "Fido2Pin":
         """Whether it wants a PIN. What its header leaves open is wanted if the key wants it (cryptsetup-fido2.c)."""
-        if config.get("fido2-up-required", True) or config.get("fido2-uv-required", False):
+        if config.get("fido2-up-required", True) or config.get("fido2-uv-required"):
             raise UsageError("a FIDO2 security key that a person must touch: whether it is touched is not predicted")
         return cls(asks_pin=bool(config.get("fido2-clientPin-required", True)))
 

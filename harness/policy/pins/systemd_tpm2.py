@@ -68,8 +68,8 @@ class CryptenrollPin(tpm.TpmLeaf, Token):
         return cls(
             pcr_ids=tpm.pcrs(config.get("tpm2-pcrs", ())),
             signed_pcr_ids=tpm.pcrs(config.get("tpm2_pubkey_pcrs", ())),
-            asks_pin=bool(config.get("tpm2-pin", False)),
-            pcrlock=bool(config.get("tpm2_pcrlock", False)),
+            asks_pin=bool(config.get("tpm2-pin")),
+            pcrlock=bool(config.get("tpm2_pcrlock")),
             measures=any(option.startswith("tpm2-measure-pcr=") for option in crypttab),
         )
 
