@@ -22,6 +22,9 @@ from harness.policy.document import Document, KeyPath
 from harness.policy.merge import merge
 from harness.policy.variants import camel
 
+_LONGEST_NAME, _KEPT = 140, 60
+"""Characters of a file's name that a mistake has room for (`Document.mistake`), and those kept of each end."""
+
 
 def translate(document: Document) -> dict[str, Any]:
     """The Ignition config of a document, of the spec that its variant translates to.
@@ -85,8 +88,14 @@ def _read(document: Document, path: KeyPath, name: str) -> bytes:
     try:
         return read_whole(wanted, urls.MOST_BYTES)
     except OSError as error:
-        document.mistake(path, f"cannot read {wanted}: {error.strerror}")
+        document.mistake(path, _unread(str(wanted), error))
     return b""
+
+
+def _unread(name: str, error: OSError) -> str:
+    """That a file cannot be read, with why: a name that leaves no room for that loses its middle."""
+    shown = name if len(name) <= _LONGEST_NAME else f"{name[:_KEPT]}…{name[-_KEPT:]}"
+    return f"cannot read {shown}: {error.strerror}"
 
 
 def _text(document: Document, path: KeyPath, name: str) -> str:
@@ -147,7 +156,7 @@ def _add_trees(document: Document, storage: dict[str, Any]) -> None:
                     target = posixpath.join(tree.get("path") or "/", found.relative_to(top).as_posix())
                     _add_node(nodes, storage, tree, found, posixpath.normpath(target))
         except OSError as error:
-            document.mistake(here, f"cannot read {error.filename}: {error.strerror}")
+            document.mistake(here, _unread(str(error.filename), error))
         except ValueError as error:
             document.mistake(here, str(error))
 
