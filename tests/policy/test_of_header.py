@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from harness.errors import UsageError
-from harness.policy.pins import CryptenrollPin, Fido2Pin
+from harness.policy.pins import CryptenrollPin, Fido2Pin, Pkcs11Pin, TangPin, Tpm2Pin
 
 NO_TOUCH = {"fido2-up-required": False}
 
@@ -46,3 +46,61 @@ def test_a_security_key_that_wants_a_person_is_not_predicted(config: dict[str, A
         UsageError, match=r"^a FIDO2 security key that a person must touch: whether it is touched is not pr"
     ):
         Fido2Pin.of_header(config, ())
+
+
+@pytest.mark.parametrize(
+    ("config", "pin"),
+    [
+        ({}, Tpm2Pin()),
+        ({"pcr_bank": "sha256"}, Tpm2Pin()),
+        ({"pcr_ids": "7,1"}, Tpm2Pin((1, 7), "sha1")),
+        ({"pcr_ids": [7], "pcr_bank": "sha256"}, Tpm2Pin((7,), "sha256")),
+    ],
+)
+def test_a_token_of_clevis_in_a_tpm(config: dict[str, Any], pin: Tpm2Pin) -> None:
+    """clevis-encrypt-tpm2(1): without pcr_bank, clevis 20 takes sha1."""
+    assert Tpm2Pin.of_header(config, ()) == pin
+
+
+@pytest.mark.parametrize(
+    ("config", "pin"),
+    [
+        ({"url": "http://tang.example:8080/x"}, TangPin("tang.example:8080", "http://tang.example:8080/x")),
+        ({"url": "tang.example"}, TangPin("tang.example", "tang.example")),
+        ({}, TangPin("", "")),
+    ],
+)
+def test_a_token_of_tang_is_called_after_its_host(config: dict[str, Any], pin: TangPin) -> None:
+    assert TangPin.of_header(config, ()) == pin
+
+
+def test_a_pkcs11_token_is_not_predicted() -> None:
+    with pytest.raises(UsageError, match=r"^a PKCS#11 token, of which the header does not say whether it is a card"):
+        Pkcs11Pin.of_header({}, ())
+
+
+def test_what_names_pcrs_that_are_none_is_told() -> None:
+    with pytest.raises(UsageError) as caught:
+        CryptenrollPin.of_header({"tpm2-pcrs": ["seven"]}, ())
+    assert caught.value.what == "a token of the header names PCRs that are none"
+    assert "seven" in caught.value.detail
+
+
+@pytest.mark.parametrize(
+    ("pin", "why"),
+    [
+        (TangPin("tang", "http://tang.example"), ""),
+        (TangPin("tang", "@TANG_URL@"), ""),
+        (TangPin("", ""), ""),
+        (
+            TangPin("https://tang.example", "https://tang.example"),
+            "https://tang.example is no server of this laboratory",
+        ),
+    ],
+)
+def test_a_server_that_is_not_run_here_is_not_predicted(pin: TangPin, why: str) -> None:
+    assert pin.unpredictable == why
+
+
+def test_what_is_in_a_tpm_alone_is_predicted() -> None:
+    assert CryptenrollPin().unpredictable == ""

@@ -136,7 +136,7 @@ class Tpm2Pin(tpm.TpmLeaf):
     @classmethod
     def of_header(cls, config: Mapping[str, Any], crypttab: Collection[str]) -> "Tpm2Pin":
         """Bank and PCRs; the bank is clevis's default where it was left out."""
-        ids = tpm.pcrs(re.findall(r"[0-9]+", str(config.get("pcr_ids", ""))))
+        ids = tpm.pcrs(re.findall(r"[0-9]+", str(config.get("pcr_ids"))))
         return cls(ids, str(config.get("pcr_bank", "sha1")) if ids else None)
 
     @classmethod
