@@ -56,7 +56,7 @@ class Toolbox:
         assert self._shell.stdin
         assert self._shell.stdout
         mark = secrets.token_hex(8)
-        line = f"echo {mark} begins; (\n{script}\n) </dev/null 2>&1; printf '\\n%s %d\\n' {mark} $?\n"
+        line = f"printf '\\n%s begins\\n' {mark}; (\n{script}\n) </dev/null 2>&1; printf '\\n%s %d\\n' {mark} $?\n"
         deadline, said = Deadline.after(timeout), b""
         try:
             self._shell.stdin.write(line.encode())
@@ -90,10 +90,11 @@ class Toolbox:
 def between(mark: str, said: bytes) -> tuple[int, str] | None:
     """Status and words of the command whose words stand between marks; None while it runs.
 
-    What earlier commands left running speaks on the same stream: before the first mark, after the last, in between.
+    What earlier commands left running speaks on the same stream, also in half lines: before the first mark, after the
+    last, in between.
     """
-    found = re.search(rf"^{mark} begins\n(.*)\n{mark} (\d+)$", said.decode(errors="replace"), re.DOTALL | re.MULTILINE)
-    return (int(found[2]), found[1]) if found and said.endswith(b"\n") else None
+    found = re.search(rf"^{mark} begins\n(.*)\n{mark} (\d+)\n", said.decode(errors="replace"), re.DOTALL | re.MULTILINE)
+    return (int(found[2]), found[1]) if found else None
 
 
 @cache

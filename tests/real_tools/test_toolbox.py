@@ -20,6 +20,7 @@ ANSWER = b"m begins\nOPENED\n\nm 0\n"
         b"Loading jwk to TPM2 failed!\n" + ANSWER,
         ANSWER + b"Loading jwk to TPM2 failed!\n",
         b"m ends\n" + ANSWER + b"m 1 and more\n",
+        b"half a line\n" + ANSWER + b"half a line",
     ],
 )
 def test_what_was_left_running_changes_no_answer(said: bytes) -> None:
@@ -47,6 +48,12 @@ def test_words_and_status_of_a_command(box: Toolbox) -> None:
     assert box.attempt("echo said; echo complained >&2; exit 3") == (3, "said\ncomplained\n")
     with pytest.raises(RigError, match="ended with status 3"):
         box.run("exit 3")
+
+
+def test_half_a_line_of_what_was_left_running_hides_no_answer(box: Toolbox) -> None:
+    assert box._shell.stdin
+    box._shell.stdin.write(b"printf half\n")
+    assert box.attempt("echo said", 10.0) == (0, "said\n")
 
 
 def test_a_command_that_hangs_takes_the_shell_with_it_and_what_comes_next_waits_for_nothing(box: Toolbox) -> None:
