@@ -146,8 +146,8 @@ class Shell:
                     self._transport.close()
                     return
 
-        threading.Thread(target=hang_up, name="ssh deadline").start()
         try:
+            threading.Thread(target=hang_up, name="ssh deadline").start()
             yield
         except _BROKEN_OFF as error:
             if not deadline.over:
