@@ -16,9 +16,10 @@ from harness.policy.policy import Policy
 def machine_name(item: pytest.Item) -> str:
     """The machine that a test starts from, by name; "" when it needs none, or has a mark of another project's."""
     mark, image = item.get_closest_marker("policy"), item.get_closest_marker("image")
-    if installs_itself(getattr(item, "fixturenames", ())):
+    fixtures = getattr(item, "fixturenames", ())
+    if installs_itself(fixtures):
         return OWN_MACHINES
-    if mark is None or len(mark.args) != 1 or "sealed" not in getattr(item, "fixturenames", ()):
+    if mark is None or len(mark.args) != 1 or "sealed" not in fixtures:
         return ""
     name = mark.args[0].name if isinstance(mark.args[0], Enrolment | Policy) else str(mark.args[0])
     return f"{name} on {image.args[0]}" if image and image.args else name

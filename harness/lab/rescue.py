@@ -129,7 +129,8 @@ class Rescue:
         device, name = self.device(volume), shlex.quote(volume)
         pins = next(each.pins for each in self.policy.volumes if each.name == volume)
         bound = list(leaves(pins))
-        refused, failed = False, list[RigError]()
+        refused = False
+        failed: RigError | None = None
         for opener in OPENERS:
             own = [leaf for leaf in bound if leaf.opener is opener]
             if bound and not own:
@@ -142,11 +143,11 @@ class Rescue:
                 refused = True
             else:
                 what = f"{opener.name} neither opened {volume} nor says that it was refused (status {status})"
-                failed.append(
-                    RigError(what, said[-2000:], "what could not be tried shows nothing: see what is missing")
+                failed = failed or RigError(
+                    what, said[-2000:], "what could not be tried shows nothing: see what is missing"
                 )
         if failed and (bound or not refused):
-            raise failed[0]
+            raise failed
         return False
 
     def close(self, volume: str) -> None:

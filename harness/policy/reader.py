@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import UsageError
-from harness.files import read_whole
+from harness.files import read_whole, why_unread
 from harness.policy.document import Document, KeyPath, dotted
 from harness.policy.nodes import (
     DEEPEST,
@@ -94,7 +94,7 @@ def _text(path: Path) -> str:
         return read_whole(path, MOST_BYTES).decode()
     except OSError as error:
         large = "put what is large into files beside it, and name them with local" if error.errno == EFBIG else ""
-        raise UsageError(f"cannot read the policy file {path}", str(error.strerror), large) from error
+        raise UsageError(f"cannot read the policy file {path}", why_unread(error), large) from error
     except UnicodeDecodeError as error:
         raise UsageError(f"cannot read the policy file {path}", f"it is no UTF-8 text: byte {error.start}") from error
 

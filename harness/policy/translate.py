@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from harness.files import read_whole
+from harness.files import read_whole, why_unread
 from harness.policy import sugar, urls
 from harness.policy.check_files import check_hash, resources
 from harness.policy.document import Document, KeyPath
@@ -95,7 +95,7 @@ def _read(document: Document, path: KeyPath, name: str) -> bytes:
 def _unread(name: str, error: OSError) -> str:
     """That a file cannot be read, with why: a name that leaves no room for that loses its middle."""
     shown = name if len(name) <= _LONGEST_NAME else f"{name[:_KEPT]}…{name[-_KEPT:]}"
-    return f"cannot read {shown}: {error.strerror}"
+    return f"cannot read {shown}: {why_unread(error)}"
 
 
 def _text(document: Document, path: KeyPath, name: str) -> str:

@@ -1,4 +1,4 @@
-"""What a pin is by the header of a volume that somebody else made."""
+"""The pins that a LUKS header's tokens describe."""
 
 from typing import Any
 
