@@ -22,7 +22,7 @@ PROBE_FIRMWARE = "trixie-plain"
 """The build of images/ovmf that is tried under KVM: it starts fast, since it has no Secure Boot."""
 
 _DEVICE = Path("/dev/kvm")
-_PROBE_SECONDS = 20.0  # OVMF reaches its boot manager in about a second under KVM
+_PROBE_SECONDS = 60.0  # OVMF reaches its boot manager in about a second under KVM; this host may be busy
 _EMULATED_SECONDS = 60.0
 _ALIVE = "BdsDxe|UEFI Interactive Shell|Press any key"
 

@@ -266,6 +266,8 @@ def _explained(recipe: Recipe, error: HostError) -> HostError:
         hint = f"{mirror()} does not answer: name another mirror in UNLOCK_LAB_DEBIAN_MIRROR"
     elif re.search(r"^go: .*(dial tcp|no such host|timeout|reading http)", text, re.MULTILINE):
         hint = "the proxy for Go modules does not answer: name another one in GOPROXY"
+    elif f'command failed: chroot "$1" /{_STAGE}/{PREPARE}' in text:
+        hint = f"{recipe.folder / PREPARE} ended with an error: what it said, if anything, is above"
     elif os.geteuid() != 0:
         hint = (
             "without root, mmdebstrap needs the package uidmap and lines for this user in /etc/subuid and /etc/subgid"

@@ -81,12 +81,19 @@ class BootRecord:
     Attributes:
         folder: Where the rig writes its logs, until they become evidence.
         name: Of the evidence's folder, once there is a verdict, or a problem in place of one.
+        prefix: Of the names of its files where they are kept beside the boots, once that is asked for.
         outcome: The verdict, once there is one.
     """
 
     folder: Path
     name: str = ""
+    prefix: str = ""
     outcome: Outcome | None = None
+
+    def kept(self, recorder: EvidenceRecorder, label: str, file: str) -> str:
+        """What a file is called beside the boots."""
+        self.prefix = self.prefix or recorder.new_prefix(label)
+        return f"{self.prefix}-{file}"
 
 
 @contextmanager
@@ -110,7 +117,7 @@ def recorded(recorder: EvidenceRecorder, label: str, machine: Machine) -> Iterat
             if observed is not None:
                 recorder.record(Boot(observed, label, machine.name, record.name or recorder.new_boot()), files)
             else:
-                recorder.keep({f"{label}-{name}": path for name, path in files.items()})
+                recorder.keep({record.kept(recorder, label, name): path for name, path in files.items()})
 
 
 @dataclass(frozen=True, repr=False)
@@ -130,7 +137,7 @@ class MachineOn:
 
     def kept(self, name: str) -> Path:
         """Where a file of a power-on that is not judged is kept, once the machine is off."""
-        return self._recorder.folder / f"{self._label}-{name}"
+        return self._recorder.folder / self._record.kept(self._recorder, self._label, name)
 
     def judged(self, outcome: Outcome) -> Outcome:
         """Keep the verdict on this boot; returns it with the folder that its evidence will be in."""

@@ -1,6 +1,7 @@
 """What one test writes down while it runs: its folder of evidence, and its boots in order."""
 
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -46,6 +47,7 @@ class EvidenceRecorder:
         self._started = datetime.now(UTC)
         self._start = time.monotonic()
         self._numbers = count(1)
+        self._prefixes = Counter[str]()
         self._secrets: dict[str, str] = {}
 
     @classmethod
@@ -107,6 +109,11 @@ class EvidenceRecorder:
     def new_boot(self) -> str:
         """The name of one more boot's folder."""
         return f"boot-{next(self._numbers)}"
+
+    def new_prefix(self, label: str) -> str:
+        """What the names of one more power-on's files begin with, which is not judged: no other's begin with it."""
+        self._prefixes[label] += 1
+        return label if self._prefixes[label] == 1 else f"{label}-{self._prefixes[label]}"
 
     def record(self, boot: Boot, files: Mapping[str, artifacts.Source]) -> None:
         """Keep a boot, and its files in the folder that it names."""

@@ -329,6 +329,7 @@ def test_a_package_gone_from_the_mirror_names_the_line_to_update(monkeypatch: py
         ("E: Unable to locate package clevvis", "packages: clevvis is not in trixie"),
         ("Err:1 Could not resolve 'deb.example'", "does not answer"),
         ("E: Release file for http://deb.example/InRelease is expired (invalid since 18d)", "has not been updated"),
+        ('E: command failed: chroot "$1" /unlock-lab-build/prepare', "prepare ended with an error"),
     ],
 )
 def test_a_failed_build_says_what_to_change(

@@ -105,6 +105,16 @@ def test_a_power_on_that_is_not_judged_keeps_its_files_beside_the_boots(context:
     assert not context.recorder.boots
 
 
+def test_no_power_on_takes_the_files_of_another_with_its_label(context: Any, machine: Machine) -> None:
+    for _ in range(2):
+        with machine_on(context, machine, "rescue") as one, machine_on(context, machine, "rescue") as two:
+            for on, said in ((one, "first"), (two, "second")):
+                (on.folder / "shell.log").write_text(said)
+        assert [on.kept("shell.log").read_text() for on in (one, two)] == ["first", "second"]
+    names = {path.name for path in context.recorder.folder.glob("*-shell.log")}
+    assert names == {f"rescue{number}-shell.log" for number in ("", "-2", "-3", "-4")}
+
+
 def test_a_power_on_that_fails_is_a_boot_with_a_problem(context: Any, machine: Machine) -> None:
     with pytest.raises(RigError), machine_on(context, machine, "rescue"):
         raise RigError("QEMU died")
