@@ -83,6 +83,7 @@ def watch(
                     watch.answer(step)
                 case Finish():
                     watch.drain()
+                    watch.require_rig()
                     return Observation(
                         tuple(watch.events), tuple(watch.typed), step.end, step.why, watch.now, plan.hold
                     )
@@ -90,10 +91,12 @@ def watch(
                     watch.drain()
                     last = decide(plan, watch.events, watch.typed, watch.now)
                     broken = last if isinstance(last, Broken) else step
+                    watch.require_rig()
                     raise watch.error(broken.what, _kind(broken))
                 case Wait() if step.until > watch.now:
                     watch.read(step.until - watch.now)
                 case Wait() if step.fatal:
+                    watch.require_rig()
                     waited = watch.now - step.since
                     raise watch.error(f"waited {waited:.0f} s for {step.awaited}, which did not happen")
 
@@ -210,6 +213,11 @@ class _Watch:
                 pass
         except RigError:
             return
+
+    def require_rig(self) -> None:
+        """See that what the guest came to, or did not come to, is not the rig's doing."""
+        if failure := self._rig.failure():
+            raise self.error(failure)
 
     def error(self, what: str, kind: type[HarnessError] = RigError) -> HarnessError:
         """Why there is no verdict, with what the guest said last."""

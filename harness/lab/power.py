@@ -164,6 +164,7 @@ def machine_on(context: ScenarioContext, machine: Machine, label: str, *, keep: 
         power_on(machine, lab.host, record.folder, context.services, hypervisor=lab.hypervisor, keep=keep) as rig,
     ):
         yield MachineOn(rig, record.folder, label, record, context.recorder)
+        rig.require_working()
 
 
 @contextmanager
@@ -201,8 +202,9 @@ def power_off(rig: Rig, opened: Shell) -> None:
     """Shut the guest down in order, and wait until the machine is off.
 
     Raises:
-        RigError: It is still on after `POWER_OFF_SECONDS`.
+        RigError: It is still on after `POWER_OFF_SECONDS`, or what it wrote before is lost.
     """
+    rig.require_working()
     with suppress(RigError):  # it may go off before it has said that it will; what counts is that it goes
         opened.run("sync; systemctl poweroff --no-block")
     if not rig.wait_off(Deadline.after(POWER_OFF_SECONDS, rig.clock)):

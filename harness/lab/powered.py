@@ -150,6 +150,7 @@ def _powered(context: ScenarioContext, machine: Machine, request: BootRequest) -
             witnesses, event_log = ask_guest(opened, context.policy.volumes, witnesses)
             if event_log:
                 (on.folder / artifacts.EVENT_LOG).write_bytes(event_log)
+            on.rig.require_working()
         verdict = judge(plan.volumes, seen, witnesses)
         outcome = on.judged(replace(verdict, measured_otherwise=_measured_otherwise(context, verdict, event_log)))
         yield Powered(on.rig, outcome, opened)

@@ -23,7 +23,7 @@ from harness.errors import RigError
 from harness.host.session import Host
 from harness.host.user import as_user, bound_to_caller
 from harness.machine.domain_xml import Runtime
-from harness.machine.hypervisor import COMMAND, QEMU_LOG, Ending, Power, end_of_log
+from harness.machine.hypervisor import COMMAND, QEMU_LOG, Ending, Power, end_of_log, failed_operations
 from harness.machine.qemu_command import NETWORK_CARD, block_device, hot_plug_port, pid_file, qemu_command
 from harness.machine.spec import Disk, Machine
 from harness.network.loop import LoopThread
@@ -99,6 +99,15 @@ class QemuMachine:
                 return Power.OFF, self._ending.reason
             raise
         return (Power.RUNNING, "") if status in _RUNNING else (Power.PAUSED, str(status))
+
+    def disk_errors(self) -> int:
+        """How many reads and writes of the files of its disks failed so far; 0 once it is off."""
+        try:
+            return failed_operations(self._do("tell what became of the disks", "query-blockstats"))
+        except RigError:
+            if self._off.wait(_EXIT_SECONDS):
+                return 0
+            raise
 
     def wait_off(self, deadline: Deadline) -> bool:
         """Wait until it is off, and say whether it is."""

@@ -5,11 +5,12 @@ A hypervisor is one module that meets `Hypervisor`: `machine.libvirt_hypervisor`
 `Machine`, down to the PCI addresses, so that a machine sealed under one opens under the other.
 """
 
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from harness import untrusted
 from harness.deadline import Deadline
@@ -31,6 +32,12 @@ def end_of_log(path: Path) -> str:
         return tail(untrusted.read(path), _LAST_LINES)
     except OSError as error:
         return f"(a log could not be read: {error})"
+
+
+def failed_operations(block_stats: Sequence[Mapping[str, Any]]) -> int:
+    """What ``query-blockstats`` counts as failed (QEMU's QMP reference, BlockDeviceStats); what was invalid is not."""
+    kinds = ("rd", "wr", "flush", "unmap")
+    return sum(int(device["stats"].get(f"failed_{kind}_operations", 0)) for device in block_stats for kind in kinds)
 
 
 def process_of(name: str) -> int | None:
@@ -89,6 +96,9 @@ class VirtualMachine(Protocol):
 
     def power(self) -> tuple[Power, str]:
         """What it is doing, and why."""
+
+    def disk_errors(self) -> int:
+        """How many reads and writes of the files of its disks failed so far; 0 once it is off."""
 
     def wait_off(self, deadline: Deadline) -> bool:
         """Wait until it is off, and say whether it is."""

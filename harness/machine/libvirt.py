@@ -4,6 +4,7 @@ A call runs in a thread of its own, which is left behind when it is late: libvir
 domain has been seen to block for minutes on a busy swtpm.
 """
 
+import json
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -14,12 +15,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import libvirt
+import libvirt_qemu
 
 from harness.deadline import Deadline
 from harness.errors import HostError, RigError
 from harness.host.session import Host
 from harness.machine.domain_xml import hot_disk_xml, interface_xml
-from harness.machine.hypervisor import Ending, Power, process_of
+from harness.machine.hypervisor import Ending, Power, failed_operations, process_of
 from harness.machine.spec import Disk
 from harness.paths import DOCTOR
 
@@ -114,6 +116,22 @@ class Domain:
                 return Power.PAUSED, _PAUSED.get(reason, f"reason {reason}")
             case _:
                 return Power.OFF, self._ending.reason if self._ending else f"state {state}"
+
+    def disk_errors(self) -> int:
+        """How many reads and writes of the files of its disks failed so far; 0 once it is off.
+
+        libvirt's own statistics of disks leave that out (virDomainBlockStatsFlags, QEMU).
+        """
+        asked = json.dumps({"execute": "query-blockstats"})
+        try:
+            said = _bounded(
+                "tell what became of the disks", lambda: libvirt_qemu.qemuMonitorCommand(self._handle, asked, 0)
+            )
+        except RigError as error:
+            if _code(error) in (libvirt.VIR_ERR_NO_DOMAIN, libvirt.VIR_ERR_OPERATION_INVALID):
+                return 0
+            raise
+        return failed_operations(json.loads(said)["return"])
 
     def resume(self) -> None:
         """Let the CPUs run."""

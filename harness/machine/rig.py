@@ -17,6 +17,7 @@ from harness.host.scratch import scratch
 from harness.host.session import Host
 from harness.host.slots import machine_slot
 from harness.host.user import chown_to
+from harness.machine import storage
 from harness.machine.clock import MachineClock, waited_for_processor
 from harness.machine.ctap2 import manufacture as manufacture_key
 from harness.machine.ctap2_log import CtapExchange
@@ -70,6 +71,7 @@ class Rig:
     _hypervisor: Hypervisor
     _virtual: VirtualMachine
     _swtpm: Swtpm | None
+    _written: frozenset[Path]
     _key: PluggedKey | None = None
 
     def open_ssh_channel(self) -> socket.socket:
@@ -119,6 +121,11 @@ class Rig:
 
     def failure(self) -> str | None:
         """What is wrong with the rig, or None when nothing is; that the guest turned itself off is no failure."""
+        if self._swtpm and self._swtpm.failed:
+            return "swtpm says that its TPM is in failure mode: it could not write its state, or is broken"
+        off = self._virtual.ending is not None
+        if lost := storage.lost(self._written, 0 if off else self._virtual.disk_errors()):
+            return lost
         status = self._swtpm.exit_status() if self._swtpm else None
         if status == 0:
             # It goes when QEMU goes, and libvirt takes a moment longer to notice that.
@@ -139,6 +146,15 @@ class Rig:
     def security_key_exchanges(self) -> tuple[CtapExchange, ...]:
         """What the security key was asked and what it answered so far; nothing without one."""
         return self._key.exchanges if self._key else ()
+
+    def require_working(self) -> None:
+        """See that what the guest says is said of a machine that works, and whose disks and TPM kept what it wrote.
+
+        Raises:
+            RigError: It does not.
+        """
+        if failure := self.failure():
+            raise RigError(failure, hint="this says nothing about the guest")
 
     @property
     def attach_hints(self) -> str:
@@ -181,7 +197,7 @@ def power_on(
 
     Raises:
         UsageError: A file that the machine names is missing, or two services are at the same place.
-        HostError: A tool or the hypervisor is missing, or no slot came free.
+        HostError: A tool or the hypervisor is missing, no slot came free, or a disk has no room (`machine.storage`).
         RigError: It could not be turned on.
     """
     hypervisor = hypervisor or Libvirt(host)
@@ -202,6 +218,8 @@ def power_on(
             emulator_version=host.emulator_version,
             environment=network.environment,
         )
+        written = storage.folders(machine, folder)
+        storage.require_room(written)
         placed = _put_in_place(machine, folder, host.user)
         chown_to(runtime.folder, host.user)
         stack.callback(_keep_logs, evidence, runtime)
@@ -232,6 +250,7 @@ def power_on(
                 hypervisor,
                 virtual,
                 swtpm,
+                written,
                 key,
             )
         finally:

@@ -22,7 +22,7 @@ from harness.errors import HostError, RigError
 from harness.files import whole_folder, write_whole
 from harness.host.user import as_user, bound_to_caller, chown_to, ended_with_caller
 from harness.machine.spec import Tpm, TpmVersion
-from harness.machine.tpm_log import TpmExchange, decode_log
+from harness.machine.tpm_log import TpmExchange, decode_log, in_failure_mode
 from harness.paths import DOCTOR, cache_dir
 
 _MANUFACTURE_SECONDS = 300.0  # a second's work, which took over a minute at load 18 (seen)
@@ -122,11 +122,18 @@ class Swtpm:
 
     def exchanges(self) -> tuple[TpmExchange, ...]:
         """What it was asked and what it answered so far."""
+        return decode_log(self._said())
+
+    @property
+    def failed(self) -> bool:
+        """Whether it is in failure mode (TCG TPM 2.0 Library, Part 1, 12.4)."""
+        return in_failure_mode(self._said())
+
+    def _said(self) -> str:
         try:
-            log = untrusted.read(self._log)
+            return untrusted.read(self._log).decode(errors="replace")
         except FileNotFoundError:
-            return ()  # it ended before it wrote a word, or has not begun
-        return decode_log(log.decode(errors="replace"))
+            return ""  # it ended before it wrote a word, or has not begun
 
     def exit_status(self) -> int | None:
         """How it ended, or None while it runs."""

@@ -160,6 +160,14 @@ class TpmExchange:
         return f"{self.command}{target}{digests} -> {f'{self.response:#x}' if self.response else 'success'}"
 
 
+def in_failure_mode(text: str) -> bool:
+    """Whether a log says that the TPM failed: it could not write its state, for one (libtpms, TPM2_Process).
+
+    Its answers do not tell: TPM_RC_FAILURE is also what one without a clock says to TPM2_ReadClock, in every boot.
+    """
+    return re.search(r"^libtpms/tpm2: .*\bEntered failure mode\b", text, re.MULTILINE) is not None
+
+
 def decode_log(text: str) -> tuple[TpmExchange, ...]:
     """The exchanges in a log, in order. A last command that has no answer yet is left out."""
     return tuple(_exchanges(text))

@@ -354,12 +354,12 @@ def test_the_power_is_cut_once_the_tpm_has_unsealed(
     @contextmanager
     def power_on(
         machine: Machine, _host: object, folder: Path, _services: object, *, hypervisor: object, keep: bool
-    ) -> Iterator[None]:
+    ) -> Iterator[object]:
         assert not keep
         assert machine.tpm
         assert machine.tpm.interceptor is tap
         (folder / "tpm-bus.txt").write_text("passed")
-        yield
+        yield SimpleNamespace(require_working=lambda: seen.append("worked"))
         seen.append("off")
 
     def watch(_rig: object, _plan: object, *, live: object, on_event: Any) -> None:
@@ -376,7 +376,7 @@ def test_the_power_is_cut_once_the_tpm_has_unsealed(
     thief = Attacker.of(victim, [Grant.TPM_BUS])
     if unseals:
         thief.capture_until_unseal(tap)
-        assert seen == ["kernel", "off"]
+        assert seen == ["kernel", "worked", "off"]
         assert (victim.context.recorder.folder / "good-boot-tpm-bus.txt").exists()
     else:
         with pytest.raises(RigError, match="unsealed nothing"):

@@ -483,9 +483,24 @@ def test_a_console_that_closes_with_a_cause(guest: Guest) -> None:
 
 def test_a_journal_that_closes_is_no_matter(guest: Guest) -> None:
     guest.journal.shutdown(socket.SHUT_RDWR)
-    guest.rig.what = "nobody asks, since nothing rang"
     assert boot(guest, lambda guest: guest.say(START + OPEN + LOGIN)).end is End.UP
-    assert guest.rig.asked == 0
+    assert guest.rig.asked == 1  # at the end: nothing rang
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        pytest.param(START + OPEN + LOGIN, id="it came up"),
+        pytest.param(START + "[    2.000000] ignition[9]: CRITICAL : Ignition failed: no\r\n", id="it went wrong"),
+        pytest.param(START, id="nothing more came"),
+    ],
+)
+def test_what_a_guest_came_to_on_a_rig_that_failed_is_the_rigs(guest: Guest, said: str) -> None:
+    """A disk of the host that is full makes a guest come up without what it opened, or stop."""
+    guest.rig.what = "the host has no room left"
+    plan = replace(PLAN, timeouts=StageTimeouts(0.3, 0.3, 0.3, 0.3, 0.3))
+    with pytest.raises(RigError, match="the host has no room left"):
+        boot(guest, lambda guest: guest.say(said), plan)
 
 
 def test_a_console_that_takes_nothing(guest: Guest) -> None:

@@ -33,6 +33,12 @@ def machine(tmp_path: Path) -> Machine:
     return Machine("victim", firmware, tmp_path / "nvram.fd", (), None, site="home")
 
 
+def working(machine: Machine) -> None:
+    """What the rig says of itself at the end."""
+    if machine.name == "on a full disk":
+        raise RigError("no room left")
+
+
 @pytest.fixture
 def context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A scenario on a machine that says one line."""
@@ -42,7 +48,9 @@ def context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         machine: Machine, _host: object, evidence: Path, services: Iterable[str], *, keep: bool, **_: object
     ) -> Iterator[Any]:
         (evidence / CONSOLE).write_text("it speaks")
-        yield SimpleNamespace(keep=keep, site=machine.site, services=tuple(services))
+        yield SimpleNamespace(
+            keep=keep, site=machine.site, services=tuple(services), require_working=lambda: working(machine)
+        )
 
     monkeypatch.setattr(power, "power_on", powered_on)
     recorder = EvidenceRecorder.open(tmp_path / "artifacts", "t.py::test", "")
@@ -103,6 +111,14 @@ def test_a_power_on_that_is_not_judged_keeps_its_files_beside_the_boots(context:
         (on.folder / "shell.log").write_text("# true")
     assert on.kept("shell.log").read_text() == "# true"
     assert not context.recorder.boots
+
+
+def test_what_a_rig_without_room_came_to_is_an_error(context: Any, machine: Machine) -> None:
+    with (
+        pytest.raises(RigError, match="no room left"),
+        machine_on(context, replace(machine, name="on a full disk"), "rescue"),
+    ):
+        pass
 
 
 def test_no_power_on_takes_the_files_of_another_with_its_label(context: Any, machine: Machine) -> None:

@@ -280,6 +280,37 @@ def test_a_disk_is_plugged_in_late(host: Host, hypervisor: Hypervisor, machine: 
 
 
 @pytest.mark.real
+def test_a_disk_whose_file_cannot_be_read_is_the_rigs_fault(
+    host: Host, hypervisor: Hypervisor, machine: Machine, tmp_path: Path
+) -> None:
+    """QEMU tells the guest of an NVMe disk's error, and nobody else."""
+    with machine.disks[0].path.open("r+b") as file:
+        file.seek(40)  # the offset of the table of the first level; QEMU, docs/interop/qcow2.rst
+        file.seek(int.from_bytes(file.read(8)))
+        file.write((1 << 63 | 0x1234).to_bytes(8))  # no multiple of a cluster
+    with (
+        pytest.raises(RigError, match=r"the host failed \d+ reads and writes"),
+        power_on(machine, host, tmp_path, hypervisor=hypervisor) as rig,
+    ):
+        read_until(rig, BOOT_MANAGER)
+        rig.require_working()
+
+
+@pytest.mark.real
+def test_a_host_without_room_is_told_before_and_after(
+    host: Host, machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with power_on(machine, host, tmp_path) as rig:
+        rig.require_working()
+        monkeypatch.setattr("harness.machine.storage.LEAST", 1 << 60)
+        with pytest.raises(RigError, match="no room left"):
+            rig.require_working()
+    monkeypatch.setattr("harness.machine.storage.ROOM", 1 << 60)
+    with pytest.raises(HostError, match="no room to run a machine"), power_on(machine, host, tmp_path):
+        pass
+
+
+@pytest.mark.real
 def test_memory_is_dumped_and_goes_with_the_machine(
     host: Host, hypervisor: Hypervisor, machine: Machine, tmp_path: Path
 ) -> None:

@@ -19,7 +19,7 @@ from tpm_client import Client
 from harness.errors import HostError
 from harness.machine.spec import Tpm, TpmVersion
 from harness.machine.tpm import clone, manufacture, powered_tpm
-from harness.machine.tpm_log import TpmExchange, decode_log, replay_pcrs
+from harness.machine.tpm_log import TpmExchange, decode_log, in_failure_mode, replay_pcrs
 
 STARTUP = bytes.fromhex("80010000000c000001440000")
 POLICY_FAIL = bytes.fromhex("80010000000a0000099d")
@@ -184,6 +184,19 @@ def endorsement_key(tpm: Tpm, folder: Path) -> bytes:
         assert [str(exchange) for exchange in running.exchanges()] == ["Startup -> success", "CreatePrimary -> success"]
     (size,) = struct.unpack_from(">H", answer, 18)
     return answer[20 : 20 + size]
+
+
+@pytest.mark.parametrize(
+    ("said", "failed"),
+    [
+        ("libtpms/tpm2: TPM2_Process: Entered failure mode through command:\n", True),
+        (" SWTPM_IO_Write: length 10\n 80 01 00 00 00 0A 00 00 01 01\n", False),
+        ("Entered failure mode, says a guest in no log of swtpm's\n", False),
+        ("", False),
+    ],
+)
+def test_a_tpm_in_failure_mode_says_so(said: str, failed: bool) -> None:
+    assert in_failure_mode(said) is failed
 
 
 @pytest.fixture

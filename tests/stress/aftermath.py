@@ -82,7 +82,10 @@ def lies(artifacts: Path, output: str) -> list[str]:
     Every test of the campaign passes when it is left alone. So ``failed`` is a wrong verdict, whatever was hit: that is
     the rig's failure, or none. ``passed`` is one where pytest, which prints each test as it ends, did not say so.
     """
-    said = {name for pair in re.findall(r"PASSED (scenarios/\S+)|(scenarios/\S+) PASSED", output) for name in pair}
+    progress = r"(?: [·✓✗].*\n(?:[·✓✗].*\n)*| )"  # what it said between a test's name and its end
+    said = {
+        name for pair in re.findall(rf"PASSED (scenarios/\S+)|(scenarios/\S+){progress}PASSED", output) for name in pair
+    }
     found = []
     for document in documents(artifacts):
         test, result = str(document.get("test")), document.get("result")

@@ -21,6 +21,7 @@ A blow falls on its own run alone (`blow`), so other work on the host goes on; n
 import argparse
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -29,7 +30,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from aftermath import bystander, digest, half_written, left_behind, lies
@@ -45,15 +46,29 @@ FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1")
 """Debian's package libfaketime; without it the clock is left alone."""
 
 
+SMALL_MIB = 400
+"""The size of a disk that is to be full: what a run needs to begin with, and some more."""
+
+FAKETIME_FAULT = re.compile(r"time\.sleep\(\w+\)\nOSError: \[Errno 22\]")
+"""What libfaketime makes of a sleep until some time (clock_nanosleep(2)) while the clock jumps; Linux does not."""
+
+
 @contextmanager
-def small_disk(folder: Path, size: str) -> Iterator[None]:
-    """A file system with hardly any room in a folder (root only)."""
+def small_disk(folder: Path) -> Iterator[None]:
+    """A file system of its own in a folder (root only)."""
     folder.mkdir(exist_ok=True)
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size},mode=755", "tmpfs", folder], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={SMALL_MIB}m,mode=755", "tmpfs", folder], check=True)
     try:
         yield
     finally:
         subprocess.run(["umount", "-l", folder], check=True)
+
+
+def fill(folder: Path) -> None:
+    """Leave no room on a disk."""
+    with suppress(OSError), (folder / "filling").open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(4096))
 
 
 def cache_without(kinds: frozenset[str], folder: Path) -> Path:
@@ -87,7 +102,7 @@ def run_once(hit: Hit, folder: Path, run_folder: Path, environment: Mapping[str,
     with ExitStack() as stack:
         if hit.how == "disk full":
             small = (temporary, run_folder, artifacts)[int(hit.which * 3)]
-            stack.enter_context(small_disk(small, f"{1 + hit.after:.0f}m"))
+            stack.enter_context(small_disk(small))
         output = stack.enter_context((folder / "output").open("wb"))
         work = subprocess.Popen(
             [str(VENV / "python"), "-m", "harness" if program == "unlock-lab" else program, *arguments],
@@ -100,7 +115,9 @@ def run_once(hit: Hit, folder: Path, run_folder: Path, environment: Mapping[str,
         fell = await_moment(hit, work, run_folder)
         if hit.how == "clock jumps":
             clock.write_text("+86400")
-        elif hit.how != "disk full":
+        elif hit.how == "disk full":
+            fill(small)
+        else:
             fell = fell and strike(hit, work, run_folder)
         try:
             work.wait(WORK_SECONDS)
@@ -112,7 +129,7 @@ def run_once(hit: Hit, folder: Path, run_folder: Path, environment: Mapping[str,
         wrong += lies(artifacts, said) if artifacts.exists() else []
     wrong += [] if digest(home) == before else ["the user's folder changed"]
     wrong += [f"half-written: {each}" for each in half_written(cache)]
-    told = hit.how == "SIGINT" or "Traceback (most recent call last)" not in said
+    told = hit.how == "SIGINT" or "Traceback (most recent call last)" not in said or FAKETIME_FAULT.search(said)
     wrong += [] if told else [f"a traceback: {said[-1500:]}"]
     if hit.target == "dockerd":
         subprocess.run([VENV / "unlock-lab", "start"], cwd=REPOSITORY, env=environment, check=False)

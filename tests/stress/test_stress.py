@@ -117,6 +117,8 @@ def test_a_verdict_that_pytest_did_not_come_to_is_a_lie(tmp_path: Path) -> None:
     assert aftermath.lies(tmp_path, "collecting …")
     assert not aftermath.lies(tmp_path, f"{test} PASSED [100%]")
     assert not aftermath.lies(tmp_path, f"[gw1] [ 50%] PASSED {test} ")
+    assert not aftermath.lies(tmp_path, f"{test} · install it …\n✓ install it (3.0 s)\nPASSED [100%]\n")
+    assert aftermath.lies(tmp_path, f"{test} · install it …\n✗ install it (3.0 s)\nERROR [100%]\nPASSED\n")
     outcome.write_text(json.dumps({"test": test, "result": "failed", "failure": "it fell back"}))
     assert aftermath.lies(tmp_path, f"{test} FAILED"), "nothing that is hit makes a verdict wrong"
     outcome.write_text(json.dumps({"test": test, "result": "unfinished"}))
