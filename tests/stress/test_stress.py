@@ -1,9 +1,12 @@
 """The campaigns themselves, without a machine: what they count, and that what they hold can fail."""
 
 import json
+import os
 import random
 import signal
 import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -141,3 +144,14 @@ def test_what_lies_about_is_found(tmp_path: Path) -> None:
     assert not aftermath.half_written(tmp_path / "cache")
     (tmp_path / "cache" / "sealed" / "key").mkdir(parents=True)
     assert aftermath.half_written(tmp_path / "cache")
+
+
+def test_the_clock_of_a_process_jumps_and_its_sleep_does_not(tmp_path: Path) -> None:
+    shift = tmp_path / "clock"
+    shift.write_text(str(chaos.JUMP_SECONDS))
+    own = {**os.environ, "LD_PRELOAD": str(chaos.compiled(chaos.CLOCK, tmp_path)), "CHAOS_CLOCK": str(shift)}
+    look = "import time; slept = time.monotonic(); time.sleep(0.1); print(time.time(), time.monotonic() - slept)"
+    argv = [sys.executable, "-c", look]
+    now, slept = map(float, subprocess.run(argv, env=own, capture_output=True, check=True).stdout.split())
+    assert abs(now - chaos.JUMP_SECONDS - time.time()) < 60
+    assert slept < 30
