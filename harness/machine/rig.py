@@ -71,7 +71,7 @@ class Rig:
     _hypervisor: Hypervisor
     _virtual: VirtualMachine
     _swtpm: Swtpm | None
-    _written: frozenset[Path]
+    _written: tuple[Path, ...]
     _key: PluggedKey | None = None
 
     def open_ssh_channel(self) -> socket.socket:
@@ -218,8 +218,8 @@ def power_on(
             emulator_version=host.emulator_version,
             environment=network.environment,
         )
-        written = storage.folders(machine, folder)
-        storage.require_room(written)
+        needs = storage.needs(machine, folder)
+        storage.require_room(needs)
         placed = _put_in_place(machine, folder, host.user)
         chown_to(runtime.folder, host.user)
         stack.callback(_keep_logs, evidence, runtime)
@@ -250,7 +250,7 @@ def power_on(
                 hypervisor,
                 virtual,
                 swtpm,
-                written,
+                tuple(needs),
                 key,
             )
         finally:

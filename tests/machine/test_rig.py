@@ -305,7 +305,7 @@ def test_a_host_without_room_is_told_before_and_after(
         monkeypatch.setattr("harness.machine.storage.LEAST", 1 << 60)
         with pytest.raises(RigError, match="no room left"):
             rig.require_working()
-    monkeypatch.setattr("harness.machine.storage.ROOM", 1 << 60)
+    monkeypatch.setattr("harness.machine.storage.FOR_LOGS", 1 << 60)
     with pytest.raises(HostError, match="no room to run a machine"), power_on(machine, host, tmp_path):
         pass
 

@@ -1,5 +1,6 @@
 """Whether the host had room, in folders whose disks are as full as is said."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -21,19 +22,26 @@ def free(monkeypatch: pytest.MonkeyPatch) -> dict[Path, int]:
     return found
 
 
-def test_a_machine_writes_to_its_disks_its_tpm_and_its_logs() -> None:
+@pytest.fixture
+def needs() -> Mapping[Path, int]:
     firmware = Firmware("trixie", Path("/code.fd"), Path("/vars.fd"), secure_boot=True)
     disks = (Disk(DISKS / "disk.qcow2", Bus.NVME, "var"),)
-    machine = Machine("victim", firmware, DISKS / "nvram.fd", disks, Tpm(STATE / "tpm"), site="home")
-    assert storage.folders(machine, RUN) == {RUN, DISKS, STATE}
+    return storage.needs(Machine("victim", firmware, DISKS / "nvram.fd", disks, Tpm(STATE / "tpm"), site="home"), RUN)
 
 
-@pytest.mark.parametrize("full", [RUN, DISKS, STATE])
-def test_without_room_nothing_is_turned_on(free: dict[Path, int], full: Path) -> None:
-    storage.require_room(free)
-    free[full] = storage.ROOM - 1
-    with pytest.raises(HostError, match=f"no room to run a machine: 150 MB are free on the disk of {full}"):
-        storage.require_room(free)
+def test_a_machine_writes_to_its_disks_its_tpm_and_its_logs(needs: Mapping[Path, int]) -> None:
+    assert needs == {RUN: storage.FOR_LOGS, DISKS: storage.FOR_DISKS, STATE: storage.FOR_LOGS}
+
+
+@pytest.mark.parametrize(("full", "megabytes"), [(RUN, 10), (DISKS, 150), (STATE, 10)])
+def test_without_room_nothing_is_turned_on(
+    free: dict[Path, int], needs: Mapping[Path, int], full: Path, megabytes: int
+) -> None:
+    free[full] = needs[full]
+    storage.require_room(needs)
+    free[full] -= 1
+    with pytest.raises(HostError, match=f"no room to run a machine: {megabytes} MB are free on the disk of {full}"):
+        storage.require_room(needs)
 
 
 @pytest.mark.parametrize("full", [RUN, DISKS, STATE])
