@@ -2,7 +2,8 @@
 
 import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from harness.errors import HostError
@@ -26,49 +27,63 @@ def package_list(wanted: Sequence[Requirement]) -> str:
     return "\n".join(rows)
 
 
-def install_packages(wanted: Sequence[Requirement], *, first_time: bool) -> None:
+def install_packages(wanted: Sequence[Requirement], *, first_time: bool, beside: Callable[[], None]) -> None:
     """Install what is missing.
 
     Args:
         wanted: All needs.
         first_time: Also replace, on Debian 12, a QEMU that is there and older than 8.
+        beside: What wants the needs of the .venv alone; it is done while the others are installed.
 
     Raises:
         HostError: Not Debian on amd64, or apt failed.
     """
     missing = [need for need in wanted if need.missing]
-    if not missing and not first_time:
-        return
-    distribution, codename = read_os_release()
-    if missing and (distribution != "debian" or os.uname().machine != "x86_64"):
-        raise HostError(
-            "this set-up installs on Debian 12 and 13, amd64, only; please install these and run it again",
-            package_list(missing),
-        )
-    newer: list[Requirement] = []
-    if codename == "bookworm":
-        old = first_time and old_qemu()
-        newer = [need for need in wanted if need.backports and (need.missing or old)]
+    newer = _too_old(wanted, missing, first_time=first_time)
     todo = [*newer, *(need for need in missing if need not in newer)]
-    if not todo:
-        return
     for need in todo:
         say(f"{need.name} ({need.why}): {'missing ' + ', '.join(need.missing) if need.missing else 'too old'}")
-    if newer and _have_backports():
-        _install([f"{package}/{BACKPORTS}" for need in newer for package in need.backports])
-    elif not newer:
+    backported = bool(newer) and _have_backports()
+    if todo and not newer:
         _apt("update")
-    # What is there stays as it is: upgrading it is its owner's business, and might restart a daemon that is in use.
-    _install([package for need in missing if need.missing for package in need.debian], upgrade=False)
+    _install(need for need in missing if need.venv)
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        other = pool.submit(beside)
+        if backported:
+            _apt_install(f"{package}/{BACKPORTS}" for need in newer for package in need.backports)
+        _install(need for need in missing if need.missing)
+    other.result()
     if still := [need for need in missing if need.missing]:
         what = "; ".join(f"{need.name}: {', '.join(need.missing)}" for need in still)
         raise HostError("apt succeeded, but these are still missing", what, "unlock-lab setup --list")
 
 
-def _install(packages: Sequence[str], *, upgrade: bool = True) -> None:
-    if packages:
-        keep = () if upgrade else ("--no-upgrade",)
-        _apt("install", "--yes", "--no-install-recommends", *keep, *packages)
+def _too_old(wanted: Sequence[Requirement], missing: Sequence[Requirement], *, first_time: bool) -> list[Requirement]:
+    """What Debian 12 takes from its backports.
+
+    Raises:
+        HostError: Something is missing, and this is not Debian on amd64.
+    """
+    distribution, codename = read_os_release() if missing or first_time else ("", "")
+    if missing and (distribution != "debian" or os.uname().machine != "x86_64"):
+        raise HostError(
+            "this set-up installs on Debian 12 and 13, amd64, only; please install these and run it again",
+            package_list(missing),
+        )
+    if codename != "bookworm":
+        return []
+    old = first_time and old_qemu()
+    return [need for need in wanted if need.backports and (need.missing or old)]
+
+
+def _install(needs: Iterable[Requirement]) -> None:
+    """What is there stays as it is: upgrading it is its owner's business, and might restart a daemon that is in use."""
+    _apt_install((package for need in needs for package in need.debian), "--no-upgrade")
+
+
+def _apt_install(packages: Iterable[str], *options: str) -> None:
+    if named := list(packages):
+        _apt("install", "--yes", "--no-install-recommends", *options, *named)
 
 
 def read_os_release() -> tuple[str, str]:

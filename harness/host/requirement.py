@@ -26,6 +26,7 @@ class Requirement:
         debian: Packages of Debian.
         backports: Those of them that Debian 12 takes from bookworm-backports.
         fedora: Packages of Fedora.
+        venv: Whether it is needed to make the .venv.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Requirement:
     debian: tuple[str, ...]
     fedora: tuple[str, ...]
     backports: tuple[str, ...] = ()
+    venv: bool = False
 
     @property
     def missing(self) -> tuple[str, ...]:
@@ -52,6 +54,7 @@ def requirements(path: Path = REQUIREMENTS) -> tuple[Requirement, ...]:
             debian=tuple(row["debian"]),
             fedora=tuple(row["fedora"]),
             backports=tuple(row.get("backports", ())),
+            venv=row.get("venv", False),
         )
         for row in table
     )

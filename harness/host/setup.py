@@ -5,7 +5,7 @@ something. Standard library only, since it runs before there is a venv.
 
 1. Packages that `requirements.toml` names and whose probe fails: by apt on Debian; elsewhere it prints the list and
    stops.
-2. In a clone, ``.venv`` with the dependencies that pyproject.toml names, all pinned by constraints.txt.
+2. Meanwhile, in a clone, ``.venv`` with the dependencies that pyproject.toml names, all pinned by constraints.txt.
 3. As root, the user ``unlock-lab`` that the machines run as.
 4. With ``--start``: a Docker daemon when none runs; access to it and to KVM for the user that needs it.
 """
@@ -57,9 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     try:
         with _alone():
-            install_packages(requirements(), first_time=not STAMP.exists())
-            if CHECKOUT:
-                make_venv(CHECKOUT)
+            install_packages(requirements(), first_time=not STAMP.exists(), beside=make_venv)
             if os.geteuid() == 0:
                 make_user()
             else:
@@ -77,12 +75,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 # The venv
 
 
-def make_venv(clone: Path) -> None:
-    """Make or refresh the venv of a clone.
+def make_venv(clone: Path | None = CHECKOUT) -> None:
+    """Make or refresh the venv of a clone; there is nothing to do without one.
 
     Raises:
         HostError: pip failed.
     """
+    if clone is None:
+        return
     state = f"{clone}\n{stamp(clone)}\n"
     python = VENV / "bin" / "python"
     old = STAMP.read_text() if STAMP.exists() else ""

@@ -7,6 +7,7 @@ import re
 import socket
 import subprocess
 import sys
+import threading
 import tomllib
 from collections.abc import Callable, Iterator
 from itertools import chain
@@ -68,27 +69,56 @@ def on(monkeypatch: pytest.MonkeyPatch) -> Callable[[Host], Host]:
     return install
 
 
+def install(needs: list[Requirement], *, first_time: bool) -> None:
+    packages.install_packages(needs, first_time=first_time, beside=lambda: None)
+
+
 BACKPORTED = "qemu-system-x86 | 1:10.0.2 | http://deb.debian.org/debian bookworm-backports/main amd64 Packages"
 
 
 def test_nothing_is_run_when_nothing_is_missing(on: Callable[[Host], Host]) -> None:
     host = on(Host("trixie"))
-    packages.install_packages([SHELL], first_time=True)
+    install([SHELL], first_time=True)
     assert host.ran == []
 
 
 def test_debian_13_takes_all_from_itself(on: Callable[[Host], Host]) -> None:
     host = on(Host("trixie"))
-    packages.install_packages([QEMU, SHELL, SWTPM], first_time=True)
+    install([QEMU, SHELL, SWTPM], first_time=True)
     assert host.ran == [
         "update",
         "install --yes --no-install-recommends --no-upgrade qemu-system-x86 qemu-utils swtpm",
     ]
 
 
+def test_the_venv_is_made_when_its_needs_are_there_beside_the_rest(on: Callable[[Host], Host]) -> None:
+    host = on(Host("trixie"))
+    compiler = Requirement("compiler", "bindings", ("command:no-gcc",), ("gcc",), ("gcc",), venv=True)
+    begun, seen = threading.Event(), list[str]()
+    host.refuses = lambda line: "swtpm" in line and not begun.wait(20)
+
+    def beside() -> None:
+        seen.extend(host.there)
+        begun.set()
+
+    packages.install_packages([SWTPM, compiler], first_time=True, beside=beside)
+    assert "no-gcc" in seen
+    assert [line.split()[-1] for line in host.ran] == ["update", "gcc", "swtpm"]
+
+
+def test_what_fails_beside_the_packages_is_said(on: Callable[[Host], Host]) -> None:
+    def beside() -> None:
+        raise HostError("pip failed")
+
+    host = on(Host("trixie"))
+    with pytest.raises(HostError, match="pip failed"):
+        packages.install_packages([SWTPM], first_time=True, beside=beside)
+    assert host.ran[-1].endswith(" swtpm"), "so that the next set-up has less to do"
+
+
 def test_debian_12_takes_qemu_and_nothing_else_from_backports(on: Callable[[Host], Host]) -> None:
     host = on(Host("bookworm", sources="bookworm\nbookworm-security\n", madison=BACKPORTED))
-    packages.install_packages([QEMU, SWTPM], first_time=True)
+    install([QEMU, SWTPM], first_time=True)
     assert host.ran == [
         f"tee {packages.BACKPORTS_FILE}",
         "update",
@@ -99,7 +129,7 @@ def test_debian_12_takes_qemu_and_nothing_else_from_backports(on: Callable[[Host
 
 def test_debian_12_that_knows_backports_keeps_its_sources(on: Callable[[Host], Host]) -> None:
     host = on(Host("bookworm", sources="bookworm\nbookworm-backports\n", madison=BACKPORTED))
-    packages.install_packages([QEMU], first_time=True)
+    install([QEMU], first_time=True)
     assert not any(line.startswith(("tee", "rm")) for line in host.ran)
 
 
@@ -109,7 +139,7 @@ def test_without_backports_the_stable_qemu_will_do(
     host = on(Host("bookworm", sources="bookworm\n"))
     updates = iter([True, False])
     host.refuses = lambda line: line == "update" and next(updates)
-    packages.install_packages([QEMU], first_time=True)
+    install([QEMU], first_time=True)
     assert host.ran == [
         f"tee {packages.BACKPORTS_FILE}",
         "update",
@@ -124,9 +154,9 @@ def test_without_backports_the_stable_qemu_will_do(
 def test_debian_12_replaces_an_old_qemu_once(version: str, *, replaced: bool, on: Callable[[Host], Host]) -> None:
     host = on(Host("bookworm", sources="bookworm-backports\n", madison=BACKPORTED, qemu=version))
     host.there.add("no-qemu")
-    packages.install_packages([QEMU], first_time=False)
+    install([QEMU], first_time=False)
     assert host.ran == []
-    packages.install_packages([QEMU], first_time=True)
+    install([QEMU], first_time=True)
     assert ("install --yes --no-install-recommends qemu-system-x86/bookworm-backports" in host.ran) is replaced
 
 
@@ -134,7 +164,7 @@ def test_debian_12_replaces_an_old_qemu_once(version: str, *, replaced: bool, on
 def test_another_distribution_gets_the_list_and_no_command(identity: str, on: Callable[[Host], Host]) -> None:
     host = on(Host("forty-two", identity=identity))
     with pytest.raises(HostError) as caught:
-        packages.install_packages([QEMU, SHELL, SWTPM], first_time=True)
+        install([QEMU, SHELL, SWTPM], first_time=True)
     assert "Fedora  qemu-kvm" in caught.value.detail
     assert "Debian  qemu-system-x86 qemu-utils" in caught.value.detail
     assert "shell" not in caught.value.detail, "it lists what is there"
@@ -145,7 +175,7 @@ def test_a_package_that_does_not_bring_what_it_should_is_said(on: Callable[[Host
     host = on(Host("trixie"))
     odd = Requirement("odd", "nothing", ("command:never-comes",), ("odd",), ("odd",))
     with pytest.raises(HostError) as caught:
-        packages.install_packages([odd], first_time=True)
+        install([odd], first_time=True)
     assert caught.value.detail == "odd: never-comes"
     assert host.ran[-1].endswith(" odd")
 
