@@ -16,6 +16,7 @@ Whenever that changes for a machine, its existing connections are cut by RST.
 
 import asyncio
 import ctypes
+import errno
 import socket
 import struct
 import time
@@ -35,6 +36,7 @@ _BACKLOG = 64
 # asm-generic/socket.h; Python's socket module has no names for them.
 _SO_ATTACH_FILTER, _SO_DETACH_FILTER, _SO_MEMINFO = 26, 27, 55
 _DROPS = struct.Struct("@32xI")  # linux/sock_diag.h, SK_MEMINFO_DROPS: the ninth number
+_HOST_LACKS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _DISCARD = struct.pack("HBBI", 0x06, 0, 0, 0)  # the one instruction BPF_RET | BPF_K: keep 0 bytes of the packet
 
 
@@ -187,6 +189,10 @@ class FaultProxy:
         counts = [*self._closed_doors_dropped.items(), *((door.client, _drops(door.listener)) for door in self._doors)]
         return sum(count for whose, count in counts if client in (None, whose))
 
+    def failure(self) -> str | None:
+        """What broke, if anything did: what a machine met then is no doing of a scenario."""
+        return f"the fault proxy of {self._name} broke: {self._errors[0]}" if self._errors else None
+
     def _treatment_of(self, client: Client, site: str) -> Mode:
         """What a connection of this machine from there meets now, all considered."""
         if client.machine in self._refused:
@@ -280,8 +286,10 @@ class FaultProxy:
             else:
                 await forward(guest, self._upstream, record, lambda: self._tamper)
             guest.close()
-        except OSError:
-            pass  # a side broke the connection, as machines do that are switched off: it is in the record
+        except OSError as error:
+            # Else a side broke the connection, as machines do that are switched off: it is in the record.
+            if error.errno in _HOST_LACKS:
+                self._errors.append(error)
         except Exception as error:
             self._errors.append(error)  # before the guest can notice, so that whoever saw that finds this
         finally:
@@ -295,9 +303,8 @@ class FaultProxy:
             raise RigError(f"the fault proxy of {self._name} is not running", hint="enter its context first")
 
     def _raise_first_error(self) -> None:
-        if self._errors:
-            first = self._errors[0]
-            raise RigError(f"the fault proxy of {self._name} broke: {first}") from first
+        if failure := self.failure():
+            raise RigError(failure) from self._errors[0]
 
 
 def _served(door: _Door, guest: socket.socket, task: "asyncio.Task[None]") -> None:

@@ -45,9 +45,12 @@ class LoopThread:
                 self._loop.close()
         if interrupted:
             return
-        failures = [work.exception() for work in self._started if work.done() and not work.cancelled()]
-        if first := next(filter(None, failures), None):
+        if first := self._first_failure():
             raise RigError(f"{self._name} broke: {first!r}") from first
+
+    def failure(self) -> str | None:
+        """What went wrong with what was started on it, if anything did."""
+        return f"{self._name} broke: {first!r}" if (first := self._first_failure()) else None
 
     def start(self, work: Coroutine[Any, Any, None]) -> None:
         """Run a coroutine on the loop until it ends, or until the end, where what it raised comes out."""
@@ -69,6 +72,10 @@ class LoopThread:
         except FutureTimeoutError as error:
             future.cancel()
             raise RigError(f"{self._name} did not do within {seconds:.0f} s what it was told") from error
+
+    def _first_failure(self) -> BaseException | None:
+        failures = (work.exception() for work in self._started if work.done() and not work.cancelled())
+        return next(filter(None, failures), None)
 
     def _run(self) -> None:
         self._loop.run_forever()

@@ -4,8 +4,9 @@ import asyncio
 import socket
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 from harness.errors import RigError
 from harness.network.connection import Client, Connection, Mode, message_end
@@ -17,6 +18,7 @@ Tamper = Callable[[bytes], bytes]
 """Given a whole HTTP reply, head and body, returns what the guest gets instead."""
 
 CONNECT_SECONDS = 10.0
+_HUNG_UP = "the server behind the fault proxy hung up on a request, with not a word of an answer"
 _NO_LINGER = struct.pack("ii", 1, 0)
 
 
@@ -32,6 +34,7 @@ class ConnectionRecord:
     sent: bytearray = field(default_factory=bytearray)
     received: bytearray = field(default_factory=bytearray)
     tampered: int = 0
+    answered: bool = False
 
     def frozen(self) -> Connection:
         """What is known of it now."""
@@ -74,7 +77,8 @@ async def forward(
         tamper: Asked at each reply for the function that changes it, if any.
 
     Raises:
-        RigError: Nothing answers upstream, or the tampering function failed.
+        RigError: Nothing answers upstream, what is there hung up on a whole HTTP request, or the tampering function
+            failed.
         OSError: Either side broke the connection.
     """
     loop = asyncio.get_running_loop()
@@ -90,7 +94,11 @@ async def forward(
                 f"the fault proxy is open, but nothing answers behind it at {upstream[0]}:{upstream[1]}"
             ) from error
         requests = asyncio.create_task(copy(guest, server, record.sent.extend))
-        replies = asyncio.create_task(_replies(server, guest, record, tamper))
+
+        def unanswered() -> bool:
+            return not record.answered and not requests.done() and message_end(bytes(record.sent)) is not None
+
+        replies = asyncio.create_task(_replies(partial(_heard, server, unanswered), guest, record, tamper))
         try:
             await asyncio.gather(requests, replies)
         finally:
@@ -99,8 +107,24 @@ async def forward(
             await asyncio.wait((requests, replies))
 
 
+async def _heard(server: socket.socket, unanswered: Callable[[], bool]) -> bytes:
+    """What a server says next; nothing at its end. One that is asked and ends with no word has died."""
+    try:
+        data = await asyncio.get_running_loop().sock_recv(server, CHUNK)
+    except ConnectionError as error:
+        if unanswered():
+            raise RigError(_HUNG_UP) from error
+        raise
+    if not data and unanswered():
+        raise RigError(_HUNG_UP)
+    return data
+
+
 async def _replies(
-    server: socket.socket, guest: socket.socket, record: ConnectionRecord, tamper: Callable[[], Tamper | None]
+    hear: Callable[[], Awaitable[bytes]],
+    guest: socket.socket,
+    record: ConnectionRecord,
+    tamper: Callable[[], Tamper | None],
 ) -> None:
     loop = asyncio.get_running_loop()
 
@@ -109,7 +133,8 @@ async def _replies(
         await loop.sock_sendall(guest, data)
 
     held = b""
-    while data := await loop.sock_recv(server, CHUNK):
+    while data := await hear():
+        record.answered = True
         held += data
         change = tamper()
         if change is None:

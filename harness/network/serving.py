@@ -2,7 +2,7 @@
 
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from socketserver import BaseServer
 
@@ -12,12 +12,15 @@ _POLL_SECONDS = 0.05
 
 
 @contextmanager
-def serving(server: BaseServer, name: str) -> Iterator[None]:
+def serving(server: BaseServer, name: str) -> Iterator[Callable[[], str | None]]:
     """Have a server serve in a thread of its own; it is closed at the end of the block.
 
     Args:
         server: It listens already.
         name: Of the thread, and in messages.
+
+    Returns:
+        Asked within the block, what an answer failed with, if one did.
 
     Raises:
         RigError: At the end of a block that went well: an answer failed, and not since its caller hung up.
@@ -29,14 +32,17 @@ def serving(server: BaseServer, name: str) -> Iterator[None]:
         if error and not isinstance(error, ConnectionError):
             failures.append(error)
 
+    def failure() -> str | None:
+        return f"{name} broke: {failures[0]!r}" if failures else None
+
     server.handle_error = note  # type: ignore[method-assign]  # it would print a traceback, and go on
     with server:
         thread = threading.Thread(target=server.serve_forever, args=(_POLL_SECONDS,), name=name, daemon=True)
         thread.start()
         try:
-            yield
+            yield failure
         finally:
             server.shutdown()
             thread.join()  # shutdown has waited for it
-    if failures:
-        raise RigError(f"{name} broke: {failures[0]!r}") from failures[0]
+    if what := failure():
+        raise RigError(what) from failures[0]

@@ -351,6 +351,70 @@ def test_nothing_behind_an_open_proxy_is_an_error_of_the_rig() -> None:
             ask(port)
 
 
+class HangsUp(socketserver.BaseRequestHandler):
+    """Takes a request, and is gone: as the process is that the kernel killed for its memory."""
+
+    def handle(self) -> None:
+        self.request.recv(4096)
+
+
+class Resets(HangsUp):
+    def handle(self) -> None:
+        super().handle()
+        reset(self.request)
+
+
+@pytest.mark.parametrize("handler", [HangsUp, Resets])
+def test_a_server_that_dies_over_a_request_is_an_error_of_the_rig(handler: type[HangsUp]) -> None:
+    """The guest says the same of one that a scenario stopped."""
+    with (
+        pytest.raises(RigError, match="hung up on a request"),
+        served_by(handler) as address,
+        FaultProxy("tang") as proxy,
+        listening(proxy) as port,
+    ):
+        proxy.upstream, proxy.mode = address, Mode.OPEN
+        assert proxy.failure() is None
+        with connect(port) as client, suppress(ConnectionResetError):
+            client.sendall(REQUEST)
+            assert client.recv(1) == b""
+        assert "the fault proxy of tang broke: the server behind" in (proxy.failure() or "")
+
+
+@pytest.mark.parametrize("said", [b"", REQUEST[:-1]])
+def test_a_server_that_was_asked_nothing_may_hang_up(said: bytes) -> None:
+    with served_by(HangsUp) as address, FaultProxy("tang") as proxy, listening(proxy) as port:
+        proxy.upstream, proxy.mode = address, Mode.OPEN
+        with connect(port) as client:
+            client.sendall(said)
+            client.shutdown(socket.SHUT_WR)
+            assert client.recv(1) == b""
+        assert proxy.failure() is None
+
+
+class NoMoreSockets:
+    """The module, in a process that may open no more."""
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(socket, name)
+
+    def socket(self, _family: int) -> socket.socket:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+
+def test_a_connection_that_cannot_be_led_on_is_an_error_of_the_rig(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harness.network.relay.socket", NoMoreSockets())
+    with (
+        pytest.raises(RigError, match=r"the fault proxy of tang broke: .*Too many open files"),
+        FaultProxy("tang") as proxy,
+    ):
+        proxy.upstream, proxy.mode = ("127.0.0.1", 1), Mode.OPEN
+        with proxy.connect(HERE, "home") as client:
+            client.settimeout(PATIENCE)
+            with suppress(ConnectionResetError):
+                assert client.recv(1) == b""
+
+
 def test_the_error_of_a_test_is_not_covered_by_that_of_the_proxy() -> None:
     with pytest.raises(ZeroDivisionError), FaultProxy("tang") as proxy, listening(proxy) as port:
         proxy.mode = Mode.OPEN

@@ -81,8 +81,10 @@ def test_what_cannot_be_cancelled_holds_up_nobody_and_hides_no_ctrl_c(
 
 def test_what_goes_wrong_on_it_comes_out_at_the_end() -> None:
     with pytest.raises(RigError, match="a loop broke: ValueError"), LoopThread("a loop") as loop:
+        assert loop.failure() is None
         loop.start(fail())
         loop.call(asyncio.sleep(0))
+        assert loop.failure() == "a loop broke: ValueError('a mistake')"
 
 
 def test_what_goes_wrong_is_why_something_else_did_and_ctrl_c_ends_all_the_same() -> None:

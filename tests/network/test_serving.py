@@ -46,9 +46,11 @@ def test_it_answers_and_is_closed_at_the_end(tmp_path: Path) -> None:
 def test_what_an_answer_fails_with_is_told_at_the_end(tmp_path: Path) -> None:
     with (
         pytest.raises(RigError, match="greeter broke: ValueError") as told,
-        serving(server(tmp_path / "s", fail), "greeter"),
+        serving(server(tmp_path / "s", fail), "greeter") as failure,
     ):
+        assert failure() is None
         assert call(tmp_path / "s") == b""
+        assert failure() == "greeter broke: ValueError('a mistake')", "and before the end"
     assert isinstance(told.value.__cause__, ValueError)
 
 
