@@ -90,6 +90,8 @@ class OwnedContainer:
         self._log = _Log()
         self._stack = ExitStack()
         self._container: Container | None = None
+        self._leaving = False
+        self._died = False
         self._leash: socket.socket | None = None
         self._follower = threading.Thread(target=self._follow, name=f"log of {name}", daemon=True)
 
@@ -130,6 +132,10 @@ class OwnedContainer:
     def running(self) -> bool:
         """Whether its server still runs."""
         return self._follower.is_alive()
+
+    def failure(self) -> str | None:
+        """That it ended, or its log broke off, before it was told to end; with what it said last."""
+        return str(self._ended()) if self._died else None
 
     @property
     def lines(self) -> tuple[tuple[float, str], ...]:
@@ -201,13 +207,15 @@ class OwnedContainer:
         try:
             for _, data in frames_iter(self._leash, tty=False):  # type: ignore[no-untyped-call]
                 self._log.feed(data)
-        except OSError as error:
+        except Exception as error:  # whatever it is, the rest of the log is lost
             self._log.feed(f"\n(the connection to the container broke: {error})".encode())
         if self._log.rest:
             self._log.feed(b"\n")  # its last words may lack the end of their line
+        self._died = not self._leaving
 
     def _remove(self, container: Container) -> None:
         """End its standard input and with it the server, read its last words, and wait until Docker removed it."""
+        self._leaving = True
         deadline = Deadline.after(_STOP_SECONDS)
         started = self._follower.ident is not None
         if self._leash is not None and started:

@@ -97,6 +97,10 @@ class ContainerServer(ABC):
         """Stop it; connections break. What it knows and its log are kept. Nothing happens if it is down."""
         self._stack.close()
 
+    def failure(self) -> str | None:
+        """What became of it that nobody wanted: a container that ended, or whose log broke off, by itself."""
+        return next(filter(None, (life.failure() for life in self.lives)), None)
+
     @property
     def running(self) -> bool:
         """Whether it was started and not stopped."""

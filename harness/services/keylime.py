@@ -11,7 +11,7 @@ import base64
 import json
 import socketserver
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler
@@ -84,6 +84,19 @@ class Keylime(Proxied["KeylimeServer"]):
         self._guarded = tuple(guarded)
         self._told = threading.Condition()
         self._revocations: list[Revocation] = []
+        self._webhook_failure: Callable[[], str | None] = lambda: None
+
+    def failure(self) -> str | None:
+        """What is wrong with its servers, the proxy, or the webhook by which nodes are cut off."""
+        return super().failure() or self._webhook_failure()
+
+    @contextmanager
+    def webhook(self) -> Iterator[None]:
+        """Take what the verifier tells, for the length of the block: its words come without the TLS around them."""
+        server = socketserver.ThreadingUnixStreamServer(str(self.nodes / WEBHOOK), _handler(self))
+        server.daemon_threads = True
+        with serving(server, "keylime webhook") as self._webhook_failure:
+            yield
 
     @property
     def nodes(self) -> Path:
@@ -208,17 +221,14 @@ def serve_keylime(
         image = keylime_image(client, progress)
         server = KeylimeServer(client, image, name, certificates, nodes)
         keylime = Keylime(name, endpoint, server, proxy, guarded)
-        stack.enter_context(_webhook(keylime))
+        stack.enter_context(keylime.webhook())
         with progress.step(f"starting {name}'s verifier and registrar"):
             stack.enter_context(server)
         keylime.start()
         yield keylime
 
 
-@contextmanager
-def _webhook(keylime: Keylime) -> Iterator[None]:
-    """Take what the verifier tells, for the length of the block: its words come without the TLS around them."""
-
+def _handler(keylime: Keylime) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             size = int(self.headers.get("Content-Length", 0))
@@ -230,7 +240,4 @@ def _webhook(keylime: Keylime) -> Iterator[None]:
         def log_message(self, format: str, *args: object) -> None:
             """What is to be known is in `Keylime.revocations`."""
 
-    server = socketserver.ThreadingUnixStreamServer(str(keylime.nodes / WEBHOOK), Handler)
-    server.daemon_threads = True
-    with serving(server, "keylime webhook"):
-        yield
+    return Handler

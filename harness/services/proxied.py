@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Generic, Protocol, TypeVar
 
-from harness.errors import UsageError
+from harness.errors import RigError, UsageError
 from harness.network.connection import HOME, Client, Connection, Mode
 from harness.network.fault_proxy import FaultProxy
 from harness.network.namespace import Endpoint
@@ -29,6 +29,9 @@ class Server(Protocol):
     @property
     def address(self) -> tuple[str, int]:
         """Where on this host it listens; another place after each start."""
+
+    def failure(self) -> str | None:
+        """What became of it that nobody wanted."""
 
     @property
     def raw_log(self) -> str:
@@ -90,9 +93,19 @@ class Proxied(Generic[S]):
         """Answer machines at these places alone; those elsewhere get no answer, or are refused. No names: any place."""
         self.proxy.restrict(sites or None, Mode.REFUSE if refusing else Mode.DROP)
 
+    def failure(self) -> str | None:
+        """What is wrong with the server, its log, or the proxy; what the verbs above do is no failure."""
+        return self.proxy.failure() or self.server.failure()
+
     @property
     def connections(self) -> tuple[Connection, ...]:
-        """The connections that came through the fault proxy, with their bytes."""
+        """The connections that came through the fault proxy, with their bytes.
+
+        Raises:
+            RigError: The server or the proxy broke, so that what it was asked is not all that was to be answered.
+        """
+        if failure := self.failure():
+            raise RigError(failure, hint="this says nothing about the guest")
         return self.proxy.connections
 
     @property

@@ -34,6 +34,12 @@ class Service(Protocol):
     def stop(self) -> None:
         """Stop it: connections are refused at once. What it knows and its log are kept."""
 
+    def failure(self) -> str | None:
+        """What is wrong with it, or None; that a scenario stopped or silenced it is no failure.
+
+        What a guest met at a server that broke is no doing of a scenario, and so no verdict rests on it.
+        """
+
     @property
     def raw_log(self) -> str:
         """All that it wrote about itself since it was first started."""

@@ -93,6 +93,7 @@ class Verifier:
         self._nodes: dict[str, _Node] = {}
         self._lock = threading.Lock()
         self._log: list[str] = []
+        self._failure: Callable[[], str | None] = lambda: None
 
     def start(self) -> None:
         """Answer."""
@@ -101,6 +102,18 @@ class Verifier:
     def stop(self) -> None:
         """Refuse connections; what it knows is kept."""
         self.proxy.mode = Mode.REFUSE
+
+    def failure(self) -> str | None:
+        """What is wrong with it or with the proxy."""
+        return self.proxy.failure() or self._failure()
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Answer what the proxy lets through, for the length of the block."""
+        server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        with serving(server, self.name) as self._failure:
+            self.proxy.upstream = ("127.0.0.1", server.server_port)
+            yield
 
     @property
     def raw_log(self) -> str:
@@ -215,9 +228,7 @@ def serve_verifier(
     """
     with ExitStack() as stack:
         verifier = Verifier(name, endpoint, stack.enter_context(FaultProxy(name)), authorities, guarded)
-        server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(verifier))
-        stack.enter_context(serving(server, name))
-        verifier.proxy.upstream = ("127.0.0.1", server.server_port)
+        stack.enter_context(verifier.listening())
         verifier.start()
         yield verifier
 
