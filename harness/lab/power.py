@@ -163,7 +163,11 @@ def machine_on(context: ScenarioContext, machine: Machine, label: str, *, keep: 
         recorded(context.recorder, label, machine) as record,
         power_on(machine, lab.host, record.folder, context.services, hypervisor=lab.hypervisor, keep=keep) as rig,
     ):
-        yield MachineOn(rig, record.folder, label, record, context.recorder)
+        try:
+            yield MachineOn(rig, record.folder, label, record, context.recorder)
+        except AssertionError:  # a scenario's, of what the machine did
+            rig.require_working()
+            raise
         rig.require_working()
 
 

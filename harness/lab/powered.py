@@ -74,6 +74,7 @@ class Powered:
         command = f"mkdir -p {_ATTEST_FOLDER} && bash -s -- {verifier.url(node)} {_ATTEST_FOLDER} 2>&1"
         agent = AGENT.read_text()
         self.shell.run(command, ATTEST_SECONDS, check=False, stdin=(lie(agent) if lie else agent).encode())
+        self.rig.require_working()
         given = verifier.verdicts(node)[before:]
         return given[-1] if given else verifier.miss(node)
 

@@ -11,9 +11,10 @@ byte by itself takes seconds of the processor that the machine would have.
 
 import asyncio
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from typing import BinaryIO
+from dataclasses import dataclass
+from typing import Any, BinaryIO
 
 from harness.network.loop import LoopThread
 from harness.network.stream import CHUNK, copy, hang_up
@@ -22,14 +23,31 @@ GATHER_SECONDS = 0.02
 """How long the first byte that was said may wait for the next."""
 
 
+@dataclass(frozen=True)
+class Pump:
+    """A pump at work.
+
+    Attributes:
+        end: Says what the source says, and takes what it is to be told, however slowly it is read. It ends when the
+            source does, and when the pump breaks.
+        failure: Why the pump broke, if it did.
+    """
+
+    end: socket.socket
+    failure: Callable[[], str | None]
+
+
 @contextmanager
-def pumped(source: socket.socket, log: BinaryIO | None = None) -> Iterator[socket.socket]:
-    """A socket that says what `source` says, and takes what it is to be told, however slowly it is read.
+def pumped(source: socket.socket, log: BinaryIO | None = None) -> Iterator[Pump]:
+    """Pump what a console says, for the length of the block.
 
     Args:
         source: A connection to QEMU. It belongs to the pump, and is hung up at the end of the block.
         log: QEMU's log file of the same console, open for as long as the block lasts: what it gets is handed on
             instead, until the source ends.
+
+    Raises:
+        RigError: At the end of the block: the pump broke.
     """
     near, far = socket.socketpair()
     source.setblocking(False)
@@ -40,8 +58,17 @@ def pumped(source: socket.socket, log: BinaryIO | None = None) -> Iterator[socke
         said: asyncio.Queue[bytes] = asyncio.Queue()
         taken = _take(source, said) if log is None else _follow(source, log, said)
         for work in (taken, _give(said, far), _tell(far, source)):
-            loop.start(work)
-        yield near
+            loop.start(_or_hang_up(work, far))
+        yield Pump(near, loop.failure)
+
+
+async def _or_hang_up(work: Coroutine[Any, Any, None], far: socket.socket) -> None:
+    """Do it; a reader must not wait for what a pump that broke will not say."""
+    try:
+        await work
+    except Exception:
+        hang_up(far)
+        raise
 
 
 async def _take(source: socket.socket, said: "asyncio.Queue[bytes]") -> None:

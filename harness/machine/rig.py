@@ -1,17 +1,16 @@
 """The emulated hardware around one boot: made at power-on, gone at the end of the block, its traces kept."""
 
 import json
-import shutil
 import socket
 import uuid
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from harness import untrusted
 from harness.deadline import Clock, Deadline
-from harness.errors import RigError, UsageError
+from harness.errors import RigError
 from harness.files import numbered_folder
 from harness.host.scratch import scratch
 from harness.host.session import Host
@@ -19,15 +18,15 @@ from harness.host.slots import machine_slot
 from harness.host.user import chown_to
 from harness.machine import storage
 from harness.machine.clock import MachineClock, waited_for_processor
-from harness.machine.ctap2 import manufacture as manufacture_key
 from harness.machine.ctap2_log import CtapExchange
 from harness.machine.domain_xml import Runtime
 from harness.machine.hypervisor import Hypervisor, Power, VirtualMachine
 from harness.machine.libvirt_hypervisor import Libvirt
+from harness.machine.placement import put_in_place, require_files
 from harness.machine.pump import pumped
 from harness.machine.security_key import PluggedKey, plugged
 from harness.machine.spec import Disk, Machine, SecurityKey, Tpm
-from harness.machine.tpm import Swtpm, manufacture, powered_tpm
+from harness.machine.tpm import Swtpm, powered_tpm
 from harness.machine.tpm_decode import summarize
 from harness.machine.tpm_log import TpmExchange, replay_pcrs
 from harness.machine.tpm_proxy import Proxy, intercepted
@@ -41,6 +40,9 @@ _QEMUS = "q"
 
 _CONNECT_SECONDS = 5.0
 _NOTICE_SECONDS = 5.0
+
+_Failure = Callable[[], str | None]
+"""Tells what is wrong with a part of the rig, if anything is."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,7 @@ class Rig:
     _swtpm: Swtpm | None
     _written: tuple[Path, ...]
     _key: PluggedKey | None = None
+    _parts: tuple[_Failure, ...] = ()
 
     def open_ssh_channel(self) -> socket.socket:
         """A connection to the guest's virtio-serial channel. It takes one at a time, one after the other.
@@ -120,9 +123,13 @@ class Rig:
         return folder / "core"
 
     def failure(self) -> str | None:
-        """What is wrong with the rig, or None when nothing is; that the guest turned itself off is no failure."""
-        if self._swtpm and self._swtpm.failed:
-            return "swtpm says that its TPM is in failure mode: it could not write its state, or is broken"
+        """What is wrong with the rig, or None when nothing is; that the guest turned itself off is no failure.
+
+        Nor is what a scenario did to a server; that a server, a proxy or a recorder of this host broke by itself is.
+        """
+        asked = (*self._parts, *(service.failure for service in self.services))
+        if broken := next(filter(None, (failure() for failure in asked)), None):
+            return broken
         off = self._virtual.ending is not None
         if lost := storage.lost(self._written, 0 if off else self._virtual.disk_errors()):
             return lost
@@ -201,7 +208,7 @@ def power_on(
         RigError: It could not be turned on.
     """
     hypervisor = hypervisor or Libvirt(host)
-    _require_files(machine)
+    require_files(machine)
     reachable = tuple(services)
     places = endpoints(reachable)
     evidence.mkdir(parents=True, exist_ok=True)
@@ -220,10 +227,11 @@ def power_on(
         )
         needs = storage.needs(machine, folder)
         storage.require_room(needs)
-        placed = _put_in_place(machine, folder, host.user)
+        placed = put_in_place(machine, folder, host.user)
         chown_to(runtime.folder, host.user)
         stack.callback(_keep_logs, evidence, runtime)
-        swtpm = stack.enter_context(_tpm_on(placed.tpm, host, runtime, evidence, keep)) if placed.tpm else None
+        tpm_on = _tpm_on(placed.tpm, host, runtime, evidence, keep) if placed.tpm else nullcontext((None, ()))
+        swtpm, of_tpm = stack.enter_context(tpm_on)
         answering = stack.enter_context(ExitStack())  # until the machine is off, and not a moment less
         virtual = stack.enter_context(hypervisor.created(placed, runtime, evidence, outlive=keep))
         client = Client(machine.name, runtime.name)
@@ -240,8 +248,8 @@ def power_on(
             yield Rig(
                 placed,
                 clock,
-                console,
-                journal,
+                console.end,
+                journal.end,
                 client,
                 reachable,
                 wake_fds,
@@ -252,6 +260,7 @@ def power_on(
                 swtpm,
                 tuple(needs),
                 key,
+                (*of_tpm, console.failure, journal.failure, *([key.failure] if key else [])),
             )
         finally:
             if keep and virtual.ending is None:
@@ -262,8 +271,13 @@ def power_on(
 
 
 @contextmanager
-def _tpm_on(tpm: Tpm, host: Host, runtime: Runtime, evidence: Path, outlive: bool) -> Iterator[Swtpm]:
-    """A machine's TPM, behind its interceptor if it has one, for one power cycle; what was said is kept."""
+def _tpm_on(
+    tpm: Tpm, host: Host, runtime: Runtime, evidence: Path, outlive: bool
+) -> Iterator[tuple[Swtpm, tuple[_Failure, ...]]]:
+    """A machine's TPM, behind its interceptor if it has one, for one power cycle; what was said is kept.
+
+    With it comes what tells whether they broke.
+    """
     control = runtime.folder / "swtpm.sock" if tpm.interceptor else runtime.tpm_socket
     with ExitStack() as stack:
         swtpm = stack.enter_context(powered_tpm(tpm, control, runtime.tpm_log, user=host.user, outlive=outlive))
@@ -271,7 +285,9 @@ def _tpm_on(tpm: Tpm, host: Host, runtime: Runtime, evidence: Path, outlive: boo
         if tpm.interceptor:
             proxy = stack.enter_context(intercepted(tpm.interceptor, runtime.tpm_socket, control, user=host.user))
             stack.callback(_write_traffic, evidence, proxy)
-        yield swtpm
+            yield swtpm, (proxy.failure, swtpm.failure)
+        else:
+            yield swtpm, (swtpm.failure,)
 
 
 @contextmanager
@@ -282,36 +298,6 @@ def _plugged_in(key: SecurityKey, runtime: Runtime, evidence: Path) -> Iterator[
             yield plugged_key
         finally:
             _write_key_exchanges(evidence, plugged_key)
-
-
-def _require_files(machine: Machine) -> None:
-    needed = [machine.firmware.code, *(disk.path for disk in machine.disks), *(path for _, path in machine.fw_cfg)]
-    needed += [] if machine.nvram.exists() else [machine.firmware.nvram_template, machine.nvram.parent]
-    for path in needed:
-        if not path.exists():
-            raise UsageError(f"the machine {machine.name!r} needs {path}, which does not exist")
-
-
-def _put_in_place(machine: Machine, folder: Path, user: str | None) -> Machine:
-    """Make what is missing, and let the user that runs the machine have all that it opens."""
-    if not machine.nvram.exists():
-        shutil.copyfile(machine.firmware.nvram_template, machine.nvram)
-        machine.nvram.chmod(0o600)
-    if machine.tpm:
-        if not machine.tpm.state.exists():
-            manufacture(machine.tpm)
-        chown_to(machine.tpm.state, user)
-    if machine.security_key and not machine.security_key.state.exists():
-        manufacture_key(machine.security_key.state, machine.security_key.pin)
-    for path in (machine.nvram, *(disk.path for disk in machine.disks)):
-        chown_to(path, user)
-    fw_cfg = []
-    for number, (name, path) in enumerate(machine.fw_cfg):
-        copy = folder / f"fw_cfg{number}"
-        shutil.copyfile(path, copy)
-        chown_to(copy, user)
-        fw_cfg.append((name, copy))
-    return replace(machine, fw_cfg=tuple(fw_cfg))
 
 
 def _connect(path: Path) -> socket.socket:

@@ -46,14 +46,18 @@ class PluggedKey:
         """Wait until it answers no more: it was pulled, or the machine is off."""
         self._thread.join(_JOIN_SECONDS)
 
+    def failure(self) -> str | None:
+        """What kept it from answering, if anything did: the guest saw it pulled then, and nobody pulled it."""
+        return f"the security key broke: {self._failure!r}" if self._failure else None
+
     def raise_failure(self) -> None:
-        """Tell what kept it from answering, if anything did.
+        """Tell that.
 
         Raises:
             RigError: It broke.
         """
-        if self._failure:
-            raise RigError(f"the security key broke: {self._failure!r}") from self._failure
+        if failure := self.failure():
+            raise RigError(failure) from self._failure
 
     def pull(self) -> None:
         """Pull it out: the guest loses the device."""

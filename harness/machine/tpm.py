@@ -124,10 +124,13 @@ class Swtpm:
         """What it was asked and what it answered so far."""
         return decode_log(self._said())
 
-    @property
-    def failed(self) -> bool:
-        """Whether it is in failure mode (TCG TPM 2.0 Library, Part 1, 12.4)."""
-        return in_failure_mode(self._said())
+    def failure(self) -> str | None:
+        """What is wrong with it or with its log, once a machine has it; how it ended is `exit_status`."""
+        if in_failure_mode(self._said()):  # TCG TPM 2.0 Library, Part 1, 12.4
+            return "swtpm says that its TPM is in failure mode: it could not write its state, or is broken"
+        if not self._log.exists() and not self.exit_status():
+            return f"swtpm's log is gone, and with it what the TPM was asked: {self._log}"
+        return None
 
     def _said(self) -> str:
         try:

@@ -77,14 +77,18 @@ class Proxy:
         for end in self._blocking:
             hang_up(end)
 
+    def failure(self) -> str | None:
+        """What went wrong with the interceptor, if anything did: the machine was answered that its TPM failed."""
+        return f"the interceptor on the TPM's bus failed: {self._failure!r}" if self._failure else None
+
     def raise_failure(self) -> None:
-        """Tell what went wrong with the interceptor, if anything did.
+        """Tell that.
 
         Raises:
             RigError: The interceptor failed.
         """
-        if self._failure:
-            raise RigError(f"the interceptor on the TPM's bus failed: {self._failure!r}") from self._failure
+        if failure := self.failure():
+            raise RigError(failure) from self._failure
 
     async def serve(self, listener: socket.socket, control: Path) -> None:
         """Relay the one connection that QEMU makes, until a side hangs up."""

@@ -17,10 +17,12 @@ from harness.guest.outcome import Outcome, Unlock
 from harness.guest.plan import StageTimeouts
 from harness.lab import power
 from harness.lab.power import machine_on
+from harness.lab.powered import Powered
 from harness.lab.recorder import EvidenceRecorder
 from harness.lab.request import BootOptions, BootRequest
 from harness.lab.sealed import Sealed
 from harness.machine.spec import Firmware, Machine
+from harness.network.connection import Client
 from harness.policy.pins import TangPin
 from harness.policy.policy import Volume
 
@@ -119,6 +121,26 @@ def test_what_a_rig_without_room_came_to_is_an_error(context: Any, machine: Mach
         machine_on(context, replace(machine, name="on a full disk"), "rescue"),
     ):
         pass
+
+
+@pytest.mark.parametrize(("name", "told"), [("on a full disk", RigError), ("victim", AssertionError)])
+def test_what_a_scenario_found_of_a_rig_that_broke_is_an_error(
+    context: Any, machine: Machine, name: str, told: type[Exception]
+) -> None:
+    """It looks at a machine that is on, and what it finds is not what it expects."""
+    with pytest.raises(told), machine_on(context, replace(machine, name=name), "boot"):
+        raise AssertionError
+
+
+def test_a_node_whose_verifier_broke_missed_nothing() -> None:
+    def working() -> None:
+        raise RigError("the verifier broke")
+
+    rig: Any = SimpleNamespace(client=Client("node", "lab-1"), require_working=working)
+    shell: Any = SimpleNamespace(run=lambda *_, **__: "")
+    verifier: Any = SimpleNamespace(verdicts=lambda _: (), url=lambda _: "http://v")
+    with pytest.raises(RigError, match="the verifier broke"):
+        Powered(rig, Outcome(Unlock.AUTO, "yes"), shell).attest(verifier)
 
 
 def test_no_power_on_takes_the_files_of_another_with_its_label(context: Any, machine: Machine) -> None:

@@ -1,13 +1,17 @@
 """What QEMU says reaches a slow reader whole, and what is typed reaches QEMU."""
 
+import errno
 import gc
 import socket
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import pytest
 
+from harness.errors import RigError
 from harness.machine.pump import pumped
 
 MUCH = b"0123456789abcdef" * 262_144
@@ -22,6 +26,13 @@ def qemu() -> Iterator[tuple[socket.socket, socket.socket]]:
         yield pair
 
 
+@contextmanager
+def console_of(source: socket.socket, log: BinaryIO | None = None) -> Iterator[socket.socket]:
+    with pumped(source, log) as pump:
+        yield pump.end
+        assert pump.failure() is None
+
+
 def read_all(end: socket.socket) -> bytes:
     end.settimeout(10.0)
     whole = bytearray()
@@ -33,7 +44,7 @@ def read_all(end: socket.socket) -> bytes:
 def test_a_reader_that_does_not_read_holds_up_nobody(qemu: tuple[socket.socket, socket.socket]) -> None:
     """Without the pump QEMU's side would not be rid of it: the socket is full after some 200 KiB."""
     says, source = qemu
-    with pumped(source) as console:
+    with console_of(source) as console:
         says.sendall(MUCH)
         says.shutdown(socket.SHUT_WR)
         assert read_all(console) == MUCH
@@ -49,7 +60,7 @@ def test_a_console_that_speaks_byte_by_byte_wakes_its_reader_seldom(qemu: tuple[
             threading.Event().wait(0.001)
         says.shutdown(socket.SHUT_WR)
 
-    with pumped(source) as console:
+    with console_of(source) as console:
         console.settimeout(10.0)
         threading.Thread(target=say, daemon=True).start()
         pieces = list(iter(lambda: console.recv(65536), b""))
@@ -63,7 +74,7 @@ def test_what_qemu_dropped_of_a_journal_is_taken_from_its_log(
     """The socket was full for the second line; of the third the log has nothing yet when the socket says it."""
     says, source = qemu
     (path := tmp_path / "journal.log").touch()
-    with path.open("ab", buffering=0) as written, path.open("rb") as log, pumped(source, log) as journal:
+    with path.open("ab", buffering=0) as written, path.open("rb") as log, console_of(source, log) as journal:
         journal.settimeout(10.0)
         says.send(b"one\n")
         written.write(b"one\n")
@@ -83,14 +94,14 @@ def test_what_qemu_dropped_of_a_journal_is_taken_from_its_log(
 
 def test_what_is_typed_arrives(qemu: tuple[socket.socket, socket.socket]) -> None:
     says, source = qemu
-    with pumped(source) as console:
+    with console_of(source) as console:
         console.sendall(b"secret\n")
         assert says.recv(100) == b"secret\n"
 
 
 def test_the_end_of_qemu_is_the_end_of_the_console(qemu: tuple[socket.socket, socket.socket]) -> None:
     says, source = qemu
-    with pumped(source) as console:
+    with console_of(source) as console:
         says.sendall(b"last words")
         says.close()
         assert read_all(console) == b"last words"
@@ -103,7 +114,7 @@ def test_so_is_its_death_with_something_unread(
     """The kernel says ECONNRESET then, and EPIPE to what is typed afterwards; nobody else has to hear of it."""
     says, source = qemu
     (path := tmp_path / "console.log").write_bytes(b"last words")
-    with path.open("rb") as log, pumped(source, log if logged else None) as console:
+    with path.open("rb") as log, console_of(source, log if logged else None) as console:
         says.sendall(b"last words")
         console.sendall(b"never read")
         assert says.recv(10, socket.MSG_PEEK)
@@ -116,7 +127,7 @@ def test_so_is_its_death_with_something_unread(
 
 def test_a_reader_that_hung_up_is_no_matter(qemu: tuple[socket.socket, socket.socket]) -> None:
     says, source = qemu
-    with pumped(source) as console:
+    with console_of(source) as console:
         console.close()
         says.sendall(MUCH)
         assert says.recv(1) == b"", "it hears that nobody is there any more"
@@ -125,7 +136,23 @@ def test_a_reader_that_hung_up_is_no_matter(qemu: tuple[socket.socket, socket.so
 def test_it_ends_with_its_block_whatever_is_still_said(qemu: tuple[socket.socket, socket.socket]) -> None:
     says, source = qemu
     before = threading.active_count()
-    with pumped(source):
+    with console_of(source):
         says.sendall(MUCH)
     assert threading.active_count() == before
     assert says.recv(100) == b""
+
+
+class Unreadable:
+    """A log on a disk that breaks."""
+
+    def read(self) -> bytes:
+        raise OSError(errno.EIO, "Input/output error")
+
+
+def test_a_pump_that_breaks_says_so_and_holds_no_reader(qemu: tuple[socket.socket, socket.socket]) -> None:
+    """A journal that nobody could read is none in which nothing stood."""
+    _, source = qemu
+    log: Any = Unreadable()
+    with pytest.raises(RigError, match="console pump broke"), pumped(source, log) as pump:
+        assert read_all(pump.end) == b""
+        assert "console pump broke: OSError(5" in (pump.failure() or "")

@@ -12,7 +12,7 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -157,6 +157,24 @@ with scratch(None) as folder:
     assert not folder.exists()
 
 
+def part(failure: str | None) -> Any:
+    return SimpleNamespace(failure=lambda: failure)
+
+
+@pytest.mark.parametrize("broken", ["the console pump broke", "tang has ended by itself", None])
+def test_what_breaks_around_a_machine_is_the_rigs_fault(broken: str | None) -> None:
+    """Its consoles, its tokens, its TPM's bus, and the servers that its guest was to reach."""
+    here: Any = None
+    virtual: Any = SimpleNamespace(ending=None, disk_errors=lambda: 0, power=lambda: (Power.RUNNING, ""))
+    services, parts = (part(None), part(broken)), (part(None).failure, part(broken).failure)
+    for reached, around in (((), parts), (services, ())):
+        around_it = (here, here, here, virtual, None, (), None, around)
+        rig = Rig(here, here, here, here, here, reached, (), *around_it)
+        assert rig.failure() == broken
+        with pytest.raises(RigError, match=broken) if broken else nullcontext():
+            rig.require_working()
+
+
 # With one
 
 
@@ -190,7 +208,7 @@ def test_a_machine_is_in_a_network_of_its_own(
     host: Host, hypervisor: Hypervisor, machine: Machine, tmp_path: Path
 ) -> None:
     with FaultProxy("service") as proxy:
-        service: Any = SimpleNamespace(name="service", endpoint=Endpoint(80), proxy=proxy)
+        service: Any = SimpleNamespace(name="service", endpoint=Endpoint(80), proxy=proxy, failure=proxy.failure)
         proxy.mode = Mode.STALL
         with power_on(machine, host, tmp_path / "one", [service], hypervisor=hypervisor) as rig:
             [qemu] = [pid for pid, name in processes_naming(str(folder_of(rig))).items() if "qemu" in name]

@@ -320,6 +320,7 @@ def test_a_key_that_breaks_is_an_error_of_the_rig_and_gone_for_the_guest(state: 
         for report in ctaphid.reports(1, ctaphid.CBOR, b"\x01" + cbor.encode({1: bytes(32), 2: {"id": "here"}})):
             here.sendall(report)
         assert here.recv(64) == b""
+        assert "the security key broke: NotADirectoryError" in (key.failure() or "")
 
 
 def test_a_key_that_is_pulled_is_gone(state: Path) -> None:
@@ -332,6 +333,7 @@ def test_a_key_that_is_pulled_is_gone(state: Path) -> None:
         key.pull()
         while here.recv(4096):
             pass  # what it sent before
+        assert key.failure() is None
 
 
 # libfido2 and systemd-cryptenroll.

@@ -18,7 +18,7 @@ from tpm_client import Client
 
 from harness.errors import HostError
 from harness.machine.spec import Tpm, TpmVersion
-from harness.machine.tpm import clone, manufacture, powered_tpm
+from harness.machine.tpm import Swtpm, clone, manufacture, powered_tpm
 from harness.machine.tpm_log import TpmExchange, decode_log, in_failure_mode, replay_pcrs
 
 STARTUP = bytes.fromhex("80010000000c000001440000")
@@ -197,6 +197,20 @@ def endorsement_key(tpm: Tpm, folder: Path) -> bytes:
 )
 def test_a_tpm_in_failure_mode_says_so(said: str, failed: bool) -> None:
     assert in_failure_mode(said) is failed
+
+
+def test_a_log_that_is_gone_is_none_in_which_nothing_was_asked(tmp_path: Path) -> None:
+    """Such as one that something tidied away beneath it."""
+    log = tmp_path / "swtpm.log"
+    log.write_text("")
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as running:
+        tpm = Swtpm(running, log)
+        assert tpm.failure() is None
+        log.write_text("libtpms/tpm2: TPM2_Process: Entered failure mode through command:\n")
+        assert "failure mode" in (tpm.failure() or "")
+        log.unlink()
+        assert "swtpm's log is gone" in (tpm.failure() or "")
+        os.close(tpm.wake_fd)
 
 
 @pytest.fixture

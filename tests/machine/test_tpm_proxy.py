@@ -162,9 +162,11 @@ def test_the_reset_pin(tmp_path: Path) -> None:
 def test_an_interceptor_that_fails_is_told_and_the_machine_is_answered(tmp_path: Path, made: bytes) -> None:
     with (
         pytest.raises(RigError, match="the interceptor on the TPM's bus failed"),
-        wires(tmp_path, lambda _command, _chip: made) as (machine, _, _),
+        wires(tmp_path, lambda _command, _chip: made) as (machine, _, proxy),
     ):
+        assert proxy.failure() is None
         assert machine.ask(UNSEAL) == error_response()
+        assert "the interceptor on the TPM's bus failed" in (proxy.failure() or "")
 
 
 def test_a_tpm_that_dies_is_seen_by_the_machine(tmp_path: Path) -> None:
