@@ -202,12 +202,13 @@ class Attacker(AttackerAssets):
             Those whose canary was printed.
 
         Raises:
-            RigError: A volume opened, and what is in it could not be read: it did not resist.
+            RigError: A volume opened, and what is in it could not be read: it did not resist. Or the rig failed.
         """
         system.rig.move_to(self._site)
         loot = {}
         for name in volumes or self.victim.canaries:
             opened = system.unlock_by_binding(name)
+            system.rig.require_working()  # nor did what stayed shut resist, if what was to help is broken
             canary = system.canary(name) if opened else None
             if opened and canary is None:
                 raise RigError(f"{name} opened by its binding, and its canary cannot be read")

@@ -46,6 +46,7 @@ class Connection:
         sent: All that the guest sent.
         received: All that the guest was sent, after tampering.
         tampered: How many of the replies in it are not what the service said.
+        answered: Whether the service said anything.
     """
 
     opened: float
@@ -56,6 +57,7 @@ class Connection:
     sent: bytes
     received: bytes
     tampered: int = 0
+    answered: bool = False
 
     @property
     def requests(self) -> tuple[tuple[str, str], ...]:

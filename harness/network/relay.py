@@ -47,6 +47,7 @@ class ConnectionRecord:
             bytes(self.sent),
             bytes(self.received),
             self.tampered,
+            self.answered,
         )
 
 

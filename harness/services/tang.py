@@ -9,6 +9,10 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
+from tenacity import RetryError, Retrying, retry_if_result, stop_after_delay, wait_fixed
+
+from harness.errors import RigError
+from harness.files import tail
 from harness.network.connection import Client
 from harness.network.fault_proxy import FaultProxy
 from harness.network.namespace import Endpoint
@@ -19,10 +23,13 @@ from harness.services.log import Testimony
 from harness.services.proxied import Asked
 from harness.services.service import Service
 from harness.services.tang_keys import TangKeys
-from harness.services.tang_log import TangCalls, TangRequest, ascribed
+from harness.services.tang_log import LATEST_LINE, TangCalls, TangRequest, ascribed, unlogged
 
 if TYPE_CHECKING:
     from harness.services.tang_server import TangServer  # noqa: F401 - named in a string
+
+
+_ASK_SECONDS = 0.05
 
 
 class Tang(Asked["TangServer"]):
@@ -70,8 +77,23 @@ class Tang(Asked["TangServer"]):
 
     @property
     def requests(self) -> tuple[TangRequest, ...]:
-        """All that Tang logged since it was first started, without the harness's own probes, and who asked each."""
-        return ascribed(self.server.requests, self.connections)
+        """All that Tang logged since it was first started, without the harness's own probes, and who asked each.
+
+        Lines of the log come later than what they are about, and are waited for.
+
+        Raises:
+            RigError: The server, its log or the proxy broke.
+        """
+        waiting = Retrying(
+            retry=retry_if_result(lambda read: unlogged(*read) > 0),
+            stop=stop_after_delay(LATEST_LINE),
+            wait=wait_fixed(_ASK_SECONDS),
+        )
+        try:
+            return ascribed(*waiting(lambda: (self.server.requests, self.connections)))
+        except RetryError as error:
+            what = f"{self.name} answered a recovery that its log lacks after {LATEST_LINE:.0f} s"
+            raise RigError(what, tail(self.raw_log), "is the Docker daemon stuck?") from error
 
     @property
     def recoveries(self) -> tuple[TangRequest, ...]:

@@ -1,6 +1,7 @@
 """What tangd writes about the requests it served, and what that says (pure)."""
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -16,7 +17,7 @@ _REQUEST = re.compile(
 )
 
 
-_LATEST_LINE = 30.0
+LATEST_LINE = 30.0
 """Seconds from the end of a connection to the arrival of Tang's last line about it, on a busy host."""
 
 
@@ -133,6 +134,18 @@ def ascribed(requests: Iterable[TangRequest], connections: Iterable[Connection])
     return tuple(found)
 
 
+def unlogged(requests: Iterable[TangRequest], connections: Iterable[Connection]) -> int:
+    """How many recoveries that Tang answered are not in its log (yet): the line is written before the answer is sent.
+
+    Args:
+        requests: From Tang's log.
+        connections: Through the proxy.
+    """
+    answered = (each.requests[:1] for each in connections if each.mode is Mode.OPEN and each.answered)
+    sent = Counter(line for lines in answered for line in lines if line[0] == "POST" and line[1].startswith("/rec/"))
+    return (sent - Counter((request.method, request.path) for request in requests)).total()
+
+
 def _made(request: TangRequest, method: str, path: str, connection: Connection) -> bool:
-    ended = connection.closed is not None and connection.closed + _LATEST_LINE < request.time
+    ended = connection.closed is not None and connection.closed + LATEST_LINE < request.time
     return (method, path) == (request.method, request.path) and connection.opened <= request.time and not ended

@@ -277,6 +277,11 @@ class Desk:
         self.rig = self
         self.site = ""
         self.canaries = victim.canaries
+        self.broken = ""
+
+    def require_working(self) -> None:
+        if self.broken:
+            raise RigError(self.broken)
 
     def move_to(self, site: str) -> None:
         self.site = site
@@ -312,6 +317,14 @@ def test_what_opened_and_cannot_be_read_did_not_resist(victim: Any) -> None:
     victim.policy.volumes = (SimpleNamespace(name="unreadable"),)
     with pytest.raises(RigError, match="unreadable opened by its binding, and its canary cannot be read"):
         Attacker.of(victim, [Grant.NETWORK]).try_bindings(Desk(victim))  # type: ignore[arg-type]
+    assert attack(victim)["tries"] == []
+
+
+def test_what_stayed_shut_before_a_server_that_had_died_did_not_resist(victim: Any) -> None:
+    desk = Desk(victim)
+    desk.broken = "the container of tang has ended by itself"
+    with pytest.raises(RigError, match="has ended by itself"):
+        Attacker.of(victim, []).try_bindings(desk)  # type: ignore[arg-type]
     assert attack(victim)["tries"] == []
 
 

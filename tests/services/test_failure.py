@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 
 from harness.errors import RigError
-from harness.network.connection import Client
+from harness.network.connection import HOME, Client, Mode
 from harness.network.fault_proxy import FaultProxy
 from harness.network.namespace import Endpoint
+from harness.network.relay import ConnectionRecord
 from harness.services.keylime import WEBHOOK, Keylime
 from harness.services.tang import Tang
+from harness.services.tang_log import TangRequest
 from harness.services.verifier import Verifier, serve_verifier
 
 CLIENT = Client("node", "lab-1")
@@ -22,9 +24,11 @@ CLIENT = Client("node", "lab-1")
 class Server:
     """What runs behind the proxy, and dies when the test says."""
 
+    requests: tuple[TangRequest, ...] = ()
+
     def __init__(self, nodes: Path | None = None) -> None:
         self.running = True
-        self.nodes, self.requests, self.address = nodes, (), ("127.0.0.1", 1)
+        self.nodes, self.address = nodes, ("127.0.0.1", 1)
         self.died: str | None = None
 
     def failure(self) -> str | None:
@@ -69,6 +73,26 @@ def test_nor_does_one_whose_proxy_broke(tang: Tang) -> None:
     with pytest.raises(RigError, match="Too many open files"):
         tang.testimony(CLIENT)
     tang.proxy._errors.clear()
+
+
+def test_a_line_of_the_log_is_waited_for_and_one_that_never_comes_is_told(
+    tang: Tang, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A Docker daemon that is stuck hands no log on; nobody may take that for a Tang that nobody asked."""
+    sent = b"POST /rec/kid HTTP/1.1\r\n\r\n"
+    record = ConnectionRecord(CLIENT, HOME, Mode.OPEN, opened=1.0, sent=bytearray(sent), answered=True)
+    tang.proxy._records.append(record)
+    logged = TangRequest(2.0, "POST", "/rec/kid", 200, None)
+    server: Any = tang.server
+    asked = [(), (), (logged,)]
+    monkeypatch.setattr(Server, "requests", property(lambda _: asked.pop(0) if asked[1:] else asked[0]), raising=False)
+    server.raw_log = "the last line"
+    assert [each.client for each in tang.recoveries] == [CLIENT]
+    asked[:] = [()]
+    monkeypatch.setattr("harness.services.tang.LATEST_LINE", 0.1)
+    with pytest.raises(RigError, match="answered a recovery that its log lacks") as caught:
+        tang.testimony(CLIENT)
+    assert caught.value.detail == "the last line"
 
 
 def test_a_verifier_that_broke_over_a_question_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -257,12 +257,24 @@ def test_a_killed_owner_leaves_no_container(how: signal.Signals) -> None:
 
 def test_a_container_that_dies_by_itself_is_an_error_of_the_rig(tang: Tang, docker: DockerClient) -> None:
     [container] = docker.containers.list(filters={"label": f"{OWNER_LABEL}={os.getpid()}"})
+    assert tang.failure() is None
     container.kill()
     wait_for(lambda: not containers_of(os.getpid()), "the end of the container")
     with pytest.raises(RigError, match="tang has ended by itself"):
         tang.rotate_keys()
     with pytest.raises(RigError, match="tang has ended by itself"):
         _ = tang.keys
+    with pytest.raises(RigError, match="tang has ended by itself"):
+        tang.testimony(TESTER)
+    tang.stop()
+    assert "tang has ended by itself" in (tang.failure() or "")
+
+
+def test_a_recovery_that_is_refused_is_in_the_log_as_soon_as_it_is_asked_for(tang: Tang, port: int) -> None:
+    binding = Binding.make(port)
+    tang.replace_keys()
+    assert binding.recover(port) == (404, None)
+    assert [request.status for request in tang.requests if request.method == "POST"] == [404]
 
 
 def test_a_server_that_ends_at_once_is_an_error_with_its_words(docker: DockerClient, image: ServiceImage) -> None:

@@ -2,12 +2,13 @@
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
 from harness.network.connection import HOME, Client, Connection, Mode
 from harness.services.log import stamp
-from harness.services.tang_log import TangRequest, ascribed, parse_log
+from harness.services.tang_log import TangRequest, ascribed, parse_log, unlogged
 
 ONE, TWO = Client("one", "1"), Client("two", "2")
 POST, GET = ("POST", "/rec/kid"), ("GET", "/adv")
@@ -108,3 +109,23 @@ def test_tang_may_write_a_line_until_30_s_after_the_connection_ended(
 ) -> None:
     [found] = ascribed((request(time),), [connection(ONE, opened, closed, POST)])
     assert found.client is client
+
+
+def answered(*said: tuple[str, str], mode: Mode = Mode.OPEN) -> Connection:
+    return replace(connection(ONE, 1.0, 2.0, *said, mode=mode), answered=True)
+
+
+def test_a_recovery_that_was_answered_is_in_the_log_or_the_log_lacks_it() -> None:
+    other = ("POST", "/rec/other")
+    assert unlogged([], [answered(POST), answered(POST), answered(other)]) == 3
+    assert unlogged([request(1.0)], [answered(POST), answered(POST), answered(other)]) == 2
+    assert unlogged([request(1.0), request(1.1, status=404)], [answered(POST), answered(POST)]) == 0
+    assert unlogged([request(1.0)], []) == 0, "one whose answer was cut off"
+
+
+@pytest.mark.parametrize(
+    "seen",
+    [answered(GET), answered(("POST", "/elsewhere")), answered(), answered(POST, mode=Mode.STALL)],
+)
+def test_what_is_no_recovery_need_not_be_in_the_log(seen: Connection) -> None:
+    assert unlogged([], [seen, connection(ONE, 1.0, None, POST)]) == 0
