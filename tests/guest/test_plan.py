@@ -39,7 +39,7 @@ from harness.guest.events import (
     VolumeUnlocked,
 )
 from harness.guest.failures import failed_for_good, failures, leaf_of
-from harness.guest.plan import BootPlan, decide
+from harness.guest.plan import BootPlan, StageTimeouts, decide
 from harness.guest.steps import Broken, Finish, Type, Wait
 from harness.guest.volumes import VolumePlan
 from harness.guest.witness import End, TypedPassphrase
@@ -469,6 +469,8 @@ def test_the_usual_plan_of_a_policy() -> None:
     assert [volume.typing for volume in BootPlan.for_volumes(volumes, URLS, typing=()).volumes] == [(), ()]
     assert BootPlan.for_volumes(volumes, URLS, typing=("x", "y")).volumes[0].typing == ("x", "y")
     assert (usual.hold, BootPlan.for_volumes(volumes, URLS, hold=330.0).hold) == (25.0, 330.0)
+    later = BootPlan.for_volumes(volumes, URLS, ask_within=900.0)
+    assert later == replace(usual, timeouts=StageTimeouts(prompt=900.0))
     assert usual.urls == URLS
 
 
