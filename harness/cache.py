@@ -4,7 +4,6 @@ An entry is written whole or not at all: it is built in a folder beside its plac
 Whoever asks for an entry that another process is building waits for that build.
 """
 
-import errno
 import fcntl
 import hashlib
 import json
@@ -23,7 +22,7 @@ from tenacity import RetryError, Retrying, retry_if_exception_type, stop_after_d
 
 from harness.contents import CONTENTS, damage, record
 from harness.errors import HostError, UsageError
-from harness.files import whole_folder
+from harness.files import is_full, whole_folder
 from harness.ownership import MARK, SHARED, claim, claimed_cache_dir, emptied, is_ours
 from harness.paths import build_root, cache_dir
 from harness.progress import Progress
@@ -145,7 +144,7 @@ def build_once(
                 record(part)
                 _close(part, readers)
         except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            if is_full(error):
                 raise HostError(
                     f"no room left while making {kind}",
                     f"{error}\n{_room('UNLOCK_LAB_CACHE', place.parent)}\n{_room('TMPDIR', build_root().parent)}",

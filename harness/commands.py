@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from harness.errors import HarnessError, HostError
+from harness.files import is_full
 from harness.paths import CHECKOUT, SETUP
 from harness.plain import plain
 from harness.progress import takes_escapes
@@ -110,7 +111,7 @@ def _imported(module: str, function: str) -> Callable[[Sequence[str]], int]:
 
 def _of_the_host(error: OSError) -> HostError | None:
     """What an error of the system says of the host, if it does not say that something is wrong in here."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if is_full(error):
         hint = "free some room, or point TMPDIR, UNLOCK_LAB_RUN or UNLOCK_LAB_CACHE at a larger disk"
         return HostError("no room left on a disk", str(error), hint)
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP):

@@ -91,6 +91,13 @@ def numbered_folder(parent: Path, label: str) -> Path:
             return folder
 
 
+def is_full(error: OSError) -> bool:
+    """Whether it says that a disk is full, or a user's share of it; `shutil.Error` joins those of a folder."""
+    numbers = (errno.ENOSPC, errno.EDQUOT)
+    joined = isinstance(error, shutil.Error) and any(os.strerror(number) in str(error) for number in numbers)
+    return error.errno in numbers or joined
+
+
 def why_unread(error: OSError | ValueError) -> str:
     """Why a file could not be read or written, for people who named it themselves: without errno and its name."""
     if isinstance(error, UnicodeDecodeError):

@@ -131,11 +131,19 @@ def test_sweep_removes_leftovers_but_no_build_under_way(shelf: Path) -> None:
     assert swept[0].parent == shelf / "thing"
 
 
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
-def test_a_full_disk_is_the_hosts_error(number: int, shelf: Path) -> None:
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)),
+        OSError(errno.EDQUOT, os.strerror(errno.EDQUOT)),
+        shutil.Error([("state", "copy", str(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "state")))]),
+    ],
+    ids=["disk", "quota", "copy"],
+)
+def test_a_full_disk_is_the_hosts_error(error: OSError, shelf: Path) -> None:
     def fill(folder: Path) -> None:
         (folder / "half").touch()
-        raise OSError(number, os.strerror(number))
+        raise error
 
     with pytest.raises(HostError) as caught:
         cache.build_once("thing", "key", fill)

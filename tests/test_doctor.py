@@ -216,6 +216,10 @@ def test_a_full_disk_is_said_without_a_traceback(
     command(monkeypatch, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/tmp/header"))
     assert command_line.main(["doctor"]) == 2
     assert "no room left on a disk\n[Errno 28] No space left on device: '/tmp/header'" in capsys.readouterr().err
+    copying = shutil.Error([("state", "copy", f"[Errno 28] {os.strerror(errno.ENOSPC)}: 'state' -> 'copy'")])
+    command(monkeypatch, copying)
+    assert command_line.main(["doctor"]) == 2
+    assert "no room left on a disk" in capsys.readouterr().err
     command(monkeypatch, OSError(errno.EIO, os.strerror(errno.EIO)))
     with pytest.raises(OSError, match="Input/output error"):
         command_line.main(["doctor"])

@@ -15,7 +15,6 @@ renamed, so whoever looks sees it whole or not at all. ``outcome.json`` is there
 until the test has ended: that is also what a run that is killed leaves, with the boots it finished.
 """
 
-import errno
 import hashlib
 import json
 import os
@@ -31,7 +30,7 @@ from filelock import FileLock
 from harness.errors import HostError, UsageError
 from harness.evidence.record import OUTCOME, Scenario, document, parse_json
 from harness.evidence.scrub import scrubbed_document
-from harness.files import end_of, read_whole, whole_file, whole_folder, why_unread, write_whole
+from harness.files import end_of, is_full, read_whole, whole_file, whole_folder, why_unread, write_whole
 from harness.ownership import claim
 from harness.plain import plain
 
@@ -235,9 +234,10 @@ def _explained(place: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        full = error.errno == errno.ENOSPC
         raise HostError(
             f"the evidence cannot be written to {place}",
             str(error),
-            "free some room" if full else "name a folder that can be written to, or give this one to yourself",
+            "free some room"
+            if is_full(error)
+            else "name a folder that can be written to, or give this one to yourself",
         ) from error

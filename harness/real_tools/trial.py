@@ -13,7 +13,9 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from harness.errors import RigError
 from harness.lab.owner import owner_functions
+from harness.machine import storage
 from harness.matrix.condition import Condition
 from harness.policy.enrolment import volume_env
 from harness.policy.ignition import fill_placeholders
@@ -197,6 +199,8 @@ def try_in(parts: Parts, sealed: Sealed, world: World, folder: Path) -> Trial:
 def _asked(box: Toolbox, volume: Volume, state: Path, world: World, started: float) -> Trial:
     with _tpm_of(box, None if world.tpm is TpmState.ABSENT else state, world.changed_pcrs):
         status, said = box.attempt(_script(volume, world), _OPEN_SECONDS)
+    if lost := storage.lost((box.shared, state.parent), disk_errors=0):
+        raise RigError(lost)
     return Trial(status == 0 and "OPENED" in said, said.strip(), time.monotonic() - started)
 
 

@@ -6,16 +6,19 @@ import threading
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from harness.errors import HostError
+from harness.errors import HostError, RigError
 from harness.paths import POLICIES
 from harness.policy.pins import CryptenrollPin, Pin, Sss, TangPin, Tpm2Pin
 from harness.policy.policy import Volume
+from harness.policy.world import TpmState, World
 from harness.progress import Progress
 from harness.real_tools import command
-from harness.real_tools.trial import Trial
+from harness.real_tools.trial import Trial, _asked
 
 
 def volume(pins: Pin, **further: str) -> Volume:
@@ -50,6 +53,18 @@ def test_what_is_written_of_a_pin_is_what_the_tools_get(tmp_path: Path) -> None:
 def test_a_tang_server_named_twice_is_two_shares() -> None:
     tang = TangPin("tang", "@TANG_URL@", "@TANG_THUMBPRINT@")
     assert volume(Sss(2, (tang, tang))).tang_servers == ("tang",)
+
+
+@pytest.mark.parametrize("said", ["OPENED", "no TPM2 object could be loaded"])
+def test_what_a_tool_did_on_a_full_disk_is_no_verdict(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, said: str
+) -> None:
+    box: Any = SimpleNamespace(shared=tmp_path, attempt=lambda *_: (0, said))
+    world = World(tpm=TpmState.ABSENT)
+    assert _asked(box, volume(Tpm2Pin()), tmp_path / "tpm", world, 0.0).opened is (said == "OPENED")
+    monkeypatch.setattr("harness.machine.storage.LEAST", 1 << 60)
+    with pytest.raises(RigError, match="no room left"):
+        _asked(box, volume(Tpm2Pin()), tmp_path / "tpm", world, 0.0)
 
 
 def test_when_one_share_fails_the_others_end_with_the_cell_that_they_are_at(monkeypatch: pytest.MonkeyPatch) -> None:

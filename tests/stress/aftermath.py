@@ -96,6 +96,11 @@ def lies(artifacts: Path, output: str) -> list[str]:
     return found
 
 
+def tried_otherwise(output: str) -> list[str]:
+    """What `unlock-lab try` says that tools did otherwise than the rules: none of the campaign's cells does."""
+    return [f"a wrong verdict: {line}" for line in re.findall(r".*\b[1-9]\d* differ from the rules.*", output)]
+
+
 def documents(artifacts: Path) -> Iterator[Mapping[str, object]]:
     """What the tests of a run recorded."""
     for path in artifacts.rglob("outcome.json"):

@@ -8,7 +8,7 @@ that jumps. Then it holds that (`aftermath`)
 - nothing of the run still runs, and no copy of a disk or a TPM lies about,
 - nothing of the user's changed: a folder beside the run's is as it was, to the byte,
 - no entry of the cache is harmed or half-written (`unlock-lab doctor --deep`),
-- no verdict lies: none is ``failed``, and ``passed`` only where pytest says so, too,
+- no verdict lies: none is ``failed``, ``passed`` only where pytest says so, too, and no tool differs from the rules,
 - what was wrong is told: no traceback of ours,
 
 and, every ``--check-every`` hits and at the end, that the next run works. It counts by kind and prints the table; the
@@ -32,7 +32,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from aftermath import bystander, digest, half_written, left_behind, lies
+from aftermath import bystander, digest, half_written, left_behind, lies, tried_otherwise
 from blow import MADE_ANEW, WORK, Hit, await_moment, draw, strike
 
 from harness.ownership import MARK
@@ -130,6 +130,7 @@ def run_once(hit: Hit, folder: Path, run_folder: Path, environment: Mapping[str,
             work.wait()
         said = (folder / "output").read_text(errors="replace")
         wrong = left_behind(run_folder, temporary)
+        wrong += tried_otherwise(said)
         wrong += lies(artifacts, said) if artifacts.exists() else []
     wrong += [] if digest(home) == before else ["the user's folder changed"]
     wrong += [f"half-written: {each}" for each in half_written(cache)]

@@ -128,6 +128,12 @@ def test_a_verdict_that_pytest_did_not_come_to_is_a_lie(tmp_path: Path) -> None:
     assert not aftermath.lies(tmp_path, "")
 
 
+def test_a_tool_that_differs_from_the_rules_is_a_lie() -> None:
+    said = "{} cells, 0.52 s a cell, 3 s in all; {} differ from the rules, 1 have no verdict"
+    assert not aftermath.tried_otherwise(said.format(10, 0))
+    assert aftermath.tried_otherwise(said.format(10, 10))
+
+
 def test_what_still_runs_is_found(tmp_path: Path) -> None:
     with waiting(Path("/bin/cat"), XDG_RUNTIME_DIR=str(tmp_path / "session" / "run")):
         assert aftermath.left_running(tmp_path)
