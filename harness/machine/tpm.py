@@ -193,6 +193,7 @@ def listening_tpm(state: Path, server: Path, version: TpmVersion = TpmVersion.TP
 
     Raises:
         HostError: setpriv or swtpm is missing.
+        RigError: At the end of a block that went well: it had ended by itself.
     """
     _require_tools()
     control = server.with_name(f"{server.name}.ctrl")
@@ -204,6 +205,10 @@ def listening_tpm(state: Path, server: Path, version: TpmVersion = TpmVersion.TP
     swtpm = _started([*command, "--flags", "not-need-init,startup-clear"])
     try:
         yield
+        if (status := swtpm.poll()) is not None:
+            raise RigError(
+                f"swtpm ended by itself with status {status}, so what its clients met is none of its answers"
+            )
     finally:
         _end(swtpm)
 

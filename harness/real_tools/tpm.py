@@ -50,7 +50,7 @@ def running_tpm(
 
     Raises:
         HostError: swtpm is missing.
-        RigError: It did not start, or did not end.
+        RigError: It did not start, did not end, or failed meanwhile.
     """
     chip = shared / (_BEHIND if interceptor else SOCKET)
     with listening_tpm(state, chip, version):
@@ -62,7 +62,13 @@ def running_tpm(
         if orderly and version is TpmVersion.TPM_2_0:
             with _connected(chip) as tpm:
                 tpm.sendall(shutdown())
-                read_message(tpm)
+                answer = read_message(tpm)
+            if not answer or code(answer):
+                raise RigError(
+                    f"swtpm did not shut its TPM down: {answer.hex() or 'it hung up'}",
+                    "a TPM that could not write its state has failed, and says so to whatever it is asked",
+                    "is the disk of the folder for temporary files full?",
+                )
 
 
 def _measure(where: Path, version: TpmVersion, pcrs: Iterable[int], changed: frozenset[int]) -> None:
