@@ -3,7 +3,9 @@
 QEMU does not wait for whoever reads a console. A serial port gives up after some tries (hw/char/serial.c). A virtio
 console drops what comes while the socket is full (hw/char/virtio-console.c, flush_buf, "silently dropping console
 data"), and 278 lines of a journal fill one, since each takes some 800 bytes of it however short it is. Only the log
-file that QEMU writes itself has all of them. So the journal is read there, and its socket says only when QEMU ends.
+file that QEMU writes itself has all of them. So the journal is read there, and its socket says only when QEMU ends, and
+how much the log has at the least: QEMU says nothing of what it could not write there (chardev/char.c,
+qemu_chr_write_log), and libvirt may have its log rotated (virtlogd(8)).
 
 A serial console comes byte by byte. What came within `GATHER_SECONDS` is handed on at once: a reader that looks at each
 byte by itself takes seconds of the processor that the machine would have.
@@ -16,11 +18,16 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
+from tenacity import RetryError, Retrying, retry_if_result, stop_after_delay, wait_fixed
+
 from harness.network.loop import LoopThread
 from harness.network.stream import CHUNK, copy, hang_up
 
 GATHER_SECONDS = 0.02
 """How long the first byte that was said may wait for the next."""
+
+LATE_SECONDS = 5.0
+"""How much later than the socket the log may have a byte."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +42,40 @@ class Pump:
 
     end: socket.socket
     failure: Callable[[], str | None]
+
+
+@dataclass
+class _Log:
+    """A log that is read while the console's socket says how much it has at the least.
+
+    Attributes:
+        file: Open for reading.
+        said: Bytes that the socket said.
+        read: Bytes that the log had.
+    """
+
+    file: BinaryIO
+    said: int = 0
+    read: int = 0
+
+    @property
+    def late(self) -> bool:
+        """Whether it lacks something, or has it later."""
+        return self.read < self.said
+
+    def failure(self) -> str | None:
+        """That it lacks something, once it is too late for that to come."""
+        waiting = Retrying(
+            retry=retry_if_result(bool), stop=stop_after_delay(LATE_SECONDS), wait=wait_fixed(GATHER_SECONDS)
+        )
+        try:
+            waiting(lambda: self.late)
+        except RetryError:
+            return (
+                f"QEMU's log of a console lacks {self.said - self.read} bytes or more of what was said there: "
+                "was the disk full, or the log rotated?"
+            )
+        return None
 
 
 @contextmanager
@@ -56,10 +97,11 @@ def pumped(source: socket.socket, log: BinaryIO | None = None) -> Iterator[Pump]
         stack.callback(hang_up, source)
         loop = stack.enter_context(LoopThread("console pump"))
         said: asyncio.Queue[bytes] = asyncio.Queue()
-        taken = _take(source, said) if log is None else _follow(source, log, said)
+        followed = _Log(log) if log else None
+        taken = _follow(source, followed, said) if followed else _take(source, said)
         for work in (taken, _give(said, far), _tell(far, source)):
             loop.start(_or_hang_up(work, far))
-        yield Pump(near, loop.failure)
+        yield Pump(near, lambda: loop.failure() or (followed.failure() if followed else None))
 
 
 async def _or_hang_up(work: Coroutine[Any, Any, None], far: socket.socket) -> None:
@@ -79,23 +121,31 @@ async def _take(source: socket.socket, said: "asyncio.Queue[bytes]") -> None:
     said.put_nowait(b"")
 
 
-async def _follow(source: socket.socket, log: BinaryIO, said: "asyncio.Queue[bytes]") -> None:
-    """Hand on what the log gets until QEMU hangs up."""
-    ended = asyncio.ensure_future(_until_hung_up(source))
-    while True:
-        done, _ = await asyncio.wait([ended], timeout=GATHER_SECONDS)
-        if written := log.read():
-            said.put_nowait(written)
-        if done:
-            break
+async def _follow(source: socket.socket, log: _Log, said: "asyncio.Queue[bytes]") -> None:
+    """Hand on what the log gets until QEMU hangs up, and the last words that it gets then."""
+    ended = asyncio.ensure_future(_until_hung_up(source, log))
+    while not ended.done():
+        await asyncio.wait([ended], timeout=GATHER_SECONDS)
+        _hand_on(log, said)
+    with suppress(TimeoutError):
+        async with asyncio.timeout(LATE_SECONDS):
+            while log.late:
+                await asyncio.sleep(GATHER_SECONDS)
+                _hand_on(log, said)
     said.put_nowait(b"")
 
 
-async def _until_hung_up(source: socket.socket) -> None:
+def _hand_on(log: _Log, said: "asyncio.Queue[bytes]") -> None:
+    if written := log.file.read():
+        said.put_nowait(written)
+        log.read += len(written)
+
+
+async def _until_hung_up(source: socket.socket, log: _Log) -> None:
     loop = asyncio.get_running_loop()
     with suppress(OSError):  # QEMU died
-        while await loop.sock_recv(source, CHUNK):
-            pass
+        while data := await loop.sock_recv(source, CHUNK):
+            log.said += len(data)
 
 
 async def _give(said: "asyncio.Queue[bytes]", far: socket.socket) -> None:

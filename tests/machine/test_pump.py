@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import pytest
+from tenacity import Retrying, retry_if_result, stop_after_delay
 
 from harness.errors import RigError
 from harness.machine.pump import pumped
@@ -156,3 +157,34 @@ def test_a_pump_that_breaks_says_so_and_holds_no_reader(qemu: tuple[socket.socke
     with pytest.raises(RigError, match="console pump broke"), pumped(source, log) as pump:
         assert read_all(pump.end) == b""
         assert "console pump broke: OSError(5" in (pump.failure() or "")
+
+
+def test_a_log_that_lacks_what_the_console_said_is_told(
+    qemu: tuple[socket.socket, socket.socket], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """QEMU passes over what it cannot write there, and a log that is rotated goes on in another file."""
+    monkeypatch.setattr("harness.machine.pump.LATE_SECONDS", 0.3)
+    says, source = qemu
+    (path := tmp_path / "journal.log").write_bytes(b"one\n")
+    with path.open("rb") as log, pumped(source, log) as pump:
+        says.sendall(b"one\ntwo\n")
+        assert pump.end.recv(100) == b"one\n"
+        Retrying(stop=stop_after_delay(10), retry=retry_if_result(lambda told: told is None))(pump.failure)
+        assert "lacks 4 bytes or more" in (pump.failure() or "")
+        with path.open("ab") as late:
+            late.write(b"two\n")
+        assert pump.end.recv(100) == b"two\n"
+        assert pump.failure() is None
+
+
+def test_the_last_words_that_a_log_gets_late_are_waited_for(
+    qemu: tuple[socket.socket, socket.socket], tmp_path: Path
+) -> None:
+    says, source = qemu
+    (path := tmp_path / "journal.log").touch()
+    with path.open("rb") as log, console_of(source, log) as journal:
+        says.sendall(b"last words")
+        says.close()
+        threading.Event().wait(0.2)
+        path.write_bytes(b"last words")
+        assert read_all(journal) == b"last words"
