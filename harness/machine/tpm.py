@@ -22,7 +22,7 @@ from harness.errors import HostError, RigError
 from harness.files import whole_folder, write_whole
 from harness.host.user import as_user, bound_to_caller, chown_to, ended_with_caller
 from harness.machine.spec import Tpm, TpmVersion
-from harness.machine.tpm_log import TpmExchange, decode_log, in_failure_mode
+from harness.machine.tpm_log import TpmExchange, decode_log, in_failure_mode, torn
 from harness.paths import DOCTOR, cache_dir
 
 _MANUFACTURE_SECONDS = 300.0  # a second's work, which took over a minute at load 18 (seen)
@@ -126,8 +126,11 @@ class Swtpm:
 
     def failure(self) -> str | None:
         """What is wrong with it or with its log, once a machine has it; how it ended is `exit_status`."""
-        if in_failure_mode(self._said()):  # TCG TPM 2.0 Library, Part 1, 12.4
+        said = self._said()
+        if in_failure_mode(said):  # TCG TPM 2.0 Library, Part 1, 12.4
             return "swtpm says that its TPM is in failure mode: it could not write its state, or is broken"
+        if torn(said):
+            return "swtpm's log lacks something of what its TPM was asked: was the disk full?"
         if not self._log.exists() and not self.exit_status():
             return f"swtpm's log is gone, and with it what the TPM was asked: {self._log}"
         return None

@@ -9,6 +9,7 @@ import re
 import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 from harness.attestation.structures import BANKS
 from harness.machine.tpm_bus import HEADER, PCR_EXTEND, STARTUP
@@ -166,6 +167,17 @@ def in_failure_mode(text: str) -> bool:
     Its answers do not tell: TPM_RC_FAILURE is also what one without a clock says to TPM2_ReadClock, in every boot.
     """
     return re.search(r"^libtpms/tpm2: .*\bEntered failure mode\b", text, re.MULTILINE) is not None
+
+
+def torn(text: str) -> bool:
+    """Whether something is missing in the middle of a log: half a dump, or a response to nothing.
+
+    swtpm passes over what it cannot write. That a log ends in the middle of a dump is no tear: more is to come.
+    """
+    dumps = list(_DUMP.finditer(text))
+    half = any(len(bytes.fromhex(dump["bytes"])) != int(dump["length"]) for dump in dumps[:-1])
+    ways = ["Write", *(dump["way"] for dump in dumps)]
+    return half or ("Write", "Write") in pairwise(ways)
 
 
 def decode_log(text: str) -> tuple[TpmExchange, ...]:

@@ -19,7 +19,7 @@ from tpm_client import Client
 from harness.errors import HostError
 from harness.machine.spec import Tpm, TpmVersion
 from harness.machine.tpm import Swtpm, clone, manufacture, powered_tpm
-from harness.machine.tpm_log import TpmExchange, decode_log, in_failure_mode, replay_pcrs
+from harness.machine.tpm_log import TpmExchange, decode_log, in_failure_mode, replay_pcrs, torn
 
 STARTUP = bytes.fromhex("80010000000c000001440000")
 POLICY_FAIL = bytes.fromhex("80010000000a0000099d")
@@ -94,6 +94,25 @@ def test_a_log_with_a_length_that_nobody_can_read_tells_nothing_of_that() -> Non
 def test_a_log_that_ends_anywhere_gives_no_half_exchange(end: int) -> None:
     text = log_of((STARTUP, SUCCESS)) + log_of((UNSEAL, SECRET))[:end]
     assert decode_log(text) == (TpmExchange("Startup", 0x144, 0),)
+
+
+TWO = log_of((STARTUP, SUCCESS), (UNSEAL, SECRET))
+
+
+@pytest.mark.parametrize("end", range(len(TWO) + 1))
+def test_a_log_that_ends_anywhere_is_not_torn(end: int) -> None:
+    assert not torn(TWO[:end])
+    assert not torn(f" Ctrl Cmd: length 4\n 00 00 00 10 \n{TWO[:end]}")
+
+
+def test_a_log_that_something_in_the_middle_is_missing_of_is_torn() -> None:
+    """A refused unseal may be what is missing, and the TPM have failed for no reason that is known."""
+    lines = [line for line in TWO.splitlines(keepends=True) if "SWTPM_IO" not in line]
+    assert torn(TWO.replace(lines[0], "")), "the bytes of a command"
+    assert torn(TWO.replace(lines[1], lines[1][:9] + "\n")), "half of a response"
+    assert torn(log_of((STARTUP, SUCCESS)) + dump("Write", SECRET)), "a whole command"
+    assert torn(dump("Write", SUCCESS) + TWO)
+    assert not torn(dump("Read", STARTUP) + TWO), "a machine that was reset before the answer"
 
 
 def test_a_command_that_is_no_whole_header_is_passed_over_with_its_answer() -> None:
@@ -208,6 +227,8 @@ def test_a_log_that_is_gone_is_none_in_which_nothing_was_asked(tmp_path: Path) -
         assert tpm.failure() is None
         log.write_text("libtpms/tpm2: TPM2_Process: Entered failure mode through command:\n")
         assert "failure mode" in (tpm.failure() or "")
+        log.write_text(dump("Write", SUCCESS))
+        assert "swtpm's log lacks something" in (tpm.failure() or "")
         log.unlink()
         assert "swtpm's log is gone" in (tpm.failure() or "")
         os.close(tpm.wake_fd)
