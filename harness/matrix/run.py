@@ -17,6 +17,7 @@ import signal
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,7 +25,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from harness.cache import digest
-from harness.errors import HarnessError
+from harness.errors import HarnessError, HostError
 from harness.evidence.artifacts import claimed_root
 from harness.evidence.record import Problem
 from harness.guest.outcome import Outcome
@@ -127,6 +128,9 @@ def boot_cells(plans: Sequence[MachinePlan]) -> tuple[Matrix, tuple[HarnessError
 
     Returns:
         The table of just these plans, and why a machine is missing from it: it could not be installed, say.
+
+    Raises:
+        HostError: A process that booted cells was killed.
     """
     spawn = multiprocessing.get_context("spawn")
     workers = min(slot_count(), len(plans))
@@ -134,6 +138,11 @@ def boot_cells(plans: Sequence[MachinePlan]) -> tuple[Matrix, tuple[HarnessError
         running = [pool.submit(_boot_machine, plan) for plan in plans]
         try:
             errors = tuple(error for done in running if (error := done.result()))
+        except BrokenProcessPool as error:
+            raise HostError(
+                "a process that booted cells was killed, for want of memory, say",
+                hint="call it again: what was booted before is kept",
+            ) from error
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise

@@ -1,7 +1,10 @@
 """From a boot to the cells of the table: what was seen and what is predicted do not meet before the table."""
 
+import os
+import signal
 from contextlib import suppress
 from dataclasses import replace
+from multiprocessing import get_context
 from pathlib import Path
 from types import MappingProxyType, SimpleNamespace
 from typing import NoReturn
@@ -9,7 +12,7 @@ from typing import NoReturn
 import pytest
 
 from harness.cache import digest
-from harness.errors import RigError, UsageError
+from harness.errors import HostError, RigError, UsageError
 from harness.evidence import record
 from harness.evidence.record import Problem
 from harness.guest.outcome import Outcome, PinFailure, Seconds
@@ -52,6 +55,11 @@ def entry(policy: Policy, tmp_path: Path) -> SealedEntry:
     image = GuestImage("debian-13", "key", tmp_path, tmp_path, tmp_path, tmp_path, tmp_path, "", Stack.DR, 3, "", "")
     machine = Machine("two", Firmware("f", tmp_path, tmp_path, True), tmp_path, (), None)
     return SealedEntry(tmp_path / "sealed-hash", policy, image, machine, {}, {}, 1.0, {})
+
+
+def killed(_plan: MachinePlan) -> None:
+    """In place of what boots a machine's columns."""
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 @pytest.fixture
@@ -247,3 +255,13 @@ def test_a_cell_that_was_cut_off_did_not_pass(
     entry: SealedEntry, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cause: BaseException, expected: str
 ) -> None:
     assert observed_result(entry, monkeypatch, tmp_path / "a", cause) == (None, expected)
+
+
+def test_a_worker_that_is_killed_is_told_without_a_traceback(
+    plan: MachinePlan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "_boot_machine", killed)
+    # A process that is forked has `killed`, which one that is spawned could not import.
+    monkeypatch.setattr("multiprocessing.get_context", lambda _: get_context("fork"))
+    with pytest.raises(HostError, match="a process that booted cells was killed"):
+        run.boot_cells([plan])
