@@ -148,7 +148,8 @@ def _usual_installation(durations: Durations) -> float:
 def published(own: Durations, other: Durations, jobs: Iterable[Job]) -> Durations:
     """What this host has measured, added to what comes with the harness, and at the pace of that.
 
-    So the durations of several hosts, or of one under several loads, can be compared with each other.
+    So the durations of several hosts, or of one under several loads, can be compared with each other. The probe goes with
+    them: on a host that has measured nothing else, it is all that tells how they are to be stretched.
 
     Args:
         own: Measured on this host.
@@ -160,7 +161,7 @@ def published(own: Durations, other: Durations, jobs: Iterable[Job]) -> Duration
     machines = {name: each.seconds for name, each in other.installations.items()}
     machines |= {name: each.seconds / pace for name, each in own.installations.items()}
     return Durations(
-        other.probe or own.probe,
+        own.probe / pace if own.probe else other.probe,
         {job.test: round(scenarios[job.test], 1) for job in jobs if job.test in scenarios},
         # What is in this host's cache is nobody else's business.
         {job.machine: Installed(round(machines[job.machine], 1), "") for job in jobs if job.machine in machines},
