@@ -148,8 +148,8 @@ def _usual_installation(durations: Durations) -> float:
 def published(own: Durations, other: Durations, jobs: Iterable[Job]) -> Durations:
     """What this host has measured, added to what comes with the harness, and at the pace of that.
 
-    So the durations of several hosts, or of one under several loads, can be compared with each other. The probe goes with
-    them: on a host that has measured nothing else, it is all that tells how they are to be stretched.
+    So the durations of several hosts, or of one under several loads, can be compared with each other. The probe goes
+    with them: on a host that has measured nothing else, it is all that tells how they are to be stretched.
 
     Args:
         own: Measured on this host.
