@@ -8,6 +8,7 @@ rescue system and an attacker's machine are made of these two.
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -79,21 +80,26 @@ class BootRecord:
     """What becomes of one power-on.
 
     Attributes:
+        recorder: Of the test.
+        label: What this power-on is for, in the evidence.
         folder: Where the rig writes its logs, until they become evidence.
         name: Of the evidence's folder, once there is a verdict, or a problem in place of one.
-        prefix: Of the names of its files where they are kept beside the boots, once that is asked for.
         outcome: The verdict, once there is one.
     """
 
+    recorder: EvidenceRecorder
+    label: str
     folder: Path
     name: str = ""
-    prefix: str = ""
     outcome: Outcome | None = None
 
-    def kept(self, recorder: EvidenceRecorder, label: str, file: str) -> str:
-        """What a file is called beside the boots."""
-        self.prefix = self.prefix or recorder.new_prefix(label)
-        return f"{self.prefix}-{file}"
+    def kept(self, file: str) -> str:
+        """What a file is called beside the boots, if this power-on is not judged."""
+        return f"{self._prefix}-{file}"
+
+    @cached_property
+    def _prefix(self) -> str:
+        return self.recorder.new_prefix(self.label)
 
 
 @contextmanager
@@ -104,7 +110,7 @@ def recorded(recorder: EvidenceRecorder, label: str, machine: Machine) -> Iterat
     is not to be judged (an installation, a rescue system) leaves its files beside the boots.
     """
     with temporary_folder() as name:
-        record = BootRecord(name)
+        record = BootRecord(recorder, label, name)
         problem: Problem | None = None
         try:
             yield record
@@ -117,7 +123,7 @@ def recorded(recorder: EvidenceRecorder, label: str, machine: Machine) -> Iterat
             if observed is not None:
                 recorder.record(Boot(observed, label, machine.name, record.name or recorder.new_boot()), files)
             else:
-                recorder.keep({record.kept(recorder, label, name): path for name, path in files.items()})
+                recorder.keep({record.kept(name): path for name, path in files.items()})
 
 
 @dataclass(frozen=True, repr=False)
@@ -131,18 +137,16 @@ class MachineOn:
 
     rig: Rig
     folder: Path
-    _label: str
     _record: BootRecord
-    _recorder: EvidenceRecorder
 
     def kept(self, name: str) -> Path:
         """Where a file of a power-on that is not judged is kept, once the machine is off."""
-        return self._recorder.folder / self._record.kept(self._recorder, self._label, name)
+        return self._record.recorder.folder / self._record.kept(name)
 
     def judged(self, outcome: Outcome) -> Outcome:
         """Keep the verdict on this boot; returns it with the folder that its evidence will be in."""
-        self._record.name = self._recorder.new_boot()
-        folder = self._recorder.folder / self._record.name
+        self._record.name = self._record.recorder.new_boot()
+        folder = self._record.recorder.folder / self._record.name
         volumes = {name: replace(volume, evidence=folder) for name, volume in outcome.volumes.items()}
         self._record.outcome = replace(outcome, evidence=folder, volumes=volumes)
         return self._record.outcome
@@ -164,7 +168,7 @@ def machine_on(context: ScenarioContext, machine: Machine, label: str, *, keep: 
         power_on(machine, lab.host, record.folder, context.services, hypervisor=lab.hypervisor, keep=keep) as rig,
     ):
         try:
-            yield MachineOn(rig, record.folder, label, record, context.recorder)
+            yield MachineOn(rig, record.folder, record)
         except AssertionError:  # a scenario's, of what the machine did
             rig.require_working()
             raise
