@@ -39,7 +39,13 @@ def install_packages(wanted: Sequence[Requirement], *, first_time: bool, beside:
         HostError: Not Debian on amd64, or apt failed.
     """
     missing = [need for need in wanted if need.missing]
-    newer = _too_old(wanted, missing, first_time=first_time)
+    distribution, codename = read_os_release() if missing or first_time else ("", "")
+    if missing and (distribution != "debian" or os.uname().machine != "x86_64"):
+        raise HostError(
+            "this set-up installs on Debian 12 and 13, amd64, only; please install these and run it again",
+            package_list(missing),
+        )
+    newer = _from_backports(wanted, first_time=first_time) if codename == "bookworm" else []
     todo = [*newer, *(need for need in missing if need not in newer)]
     for need in todo:
         say(f"{need.name} ({need.why}): {'missing ' + ', '.join(need.missing) if need.missing else 'too old'}")
@@ -58,20 +64,8 @@ def install_packages(wanted: Sequence[Requirement], *, first_time: bool, beside:
         raise HostError("apt succeeded, but these are still missing", what, "unlock-lab setup --list")
 
 
-def _too_old(wanted: Sequence[Requirement], missing: Sequence[Requirement], *, first_time: bool) -> list[Requirement]:
-    """What Debian 12 takes from its backports.
-
-    Raises:
-        HostError: Something is missing, and this is not Debian on amd64.
-    """
-    distribution, codename = read_os_release() if missing or first_time else ("", "")
-    if missing and (distribution != "debian" or os.uname().machine != "x86_64"):
-        raise HostError(
-            "this set-up installs on Debian 12 and 13, amd64, only; please install these and run it again",
-            package_list(missing),
-        )
-    if codename != "bookworm":
-        return []
+def _from_backports(wanted: Sequence[Requirement], *, first_time: bool) -> list[Requirement]:
+    """What Debian 12 is to take from its backports: what is missing, or too old."""
     old = first_time and old_qemu()
     return [need for need in wanted if need.backports and (need.missing or old)]
 
